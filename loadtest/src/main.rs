@@ -1,0 +1,3 @@
+//! The `settled-loadtest` binary.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `settled` binary.
+
+fn main() {}
