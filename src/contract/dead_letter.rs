@@ -1,0 +1,73 @@
+//! A message that can't become a payment.
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Properties;
+
+/// Why a message is set apart for a person to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadReason {
+    /// The body is not a task, or a property contradicts it.
+    Malformed,
+    /// The body is larger than a task may be.
+    Oversize,
+    /// The id was used before, for a task that asks for something else.
+    IdempotencyConflict,
+    /// PostgreSQL refuses this task and no other of its batch.
+    Unprocessable,
+}
+
+impl DeadReason {
+    /// All reasons.
+    pub const ALL: [Self; 4] = [Self::Malformed, Self::Oversize, Self::IdempotencyConflict, Self::Unprocessable];
+
+    /// The stable name, as it is stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Oversize => "oversize",
+            Self::IdempotencyConflict => "idempotency_conflict",
+            Self::Unprocessable => "unprocessable",
+        }
+    }
+
+    /// The reason of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
+
+/// Why, and what about. The message itself travels beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Why.
+    pub reason: DeadReason,
+    /// The field at fault, if one is: a body's or a property's name.
+    pub field: Option<String>,
+    /// What is wrong and what was expected, for people.
+    pub detail: String,
+    /// The task's id, where it could be read.
+    pub task_id: Option<Uuid>,
+}
+
+impl DeadLetter {
+    /// The most of an oversize body that is kept, in bytes.
+    pub const KEPT_BYTES: usize = super::MAX_BODY_BYTES;
+
+    /// What makes a redelivery of the same message the same dead letter: body, message id and
+    /// reason.
+    pub fn digest(&self, body: &[u8], properties: &Properties) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let message_id = properties.message_id.as_deref().unwrap_or_default();
+        for part in [self.reason.name().as_bytes(), message_id.as_bytes(), body] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.finish().as_ref());
+        hash
+    }
+}

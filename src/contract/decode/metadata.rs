@@ -1,0 +1,75 @@
+//! `metadata`: the publisher's own keys and values, kept as canonical JSON.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use compact_str::CompactString;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+use super::fields::Text;
+
+/// The most keys.
+const MAX_KEYS: usize = 50;
+/// The longest key, in characters.
+const MAX_KEY_CHARS: usize = 64;
+/// The longest value, in characters.
+const MAX_VALUE_CHARS: usize = 500;
+
+/// The canonical form (sorted keys, no white space) of an object of strings; `None` when
+/// `json` isn't one. PostgreSQL's `jsonb` sorts in its own way.
+pub fn canonical_metadata(json: &str) -> Option<CompactString> {
+    serde_json::from_str(json).ok().map(|Metadata(canonical)| canonical)
+}
+
+/// An object of strings, as canonical JSON.
+pub(super) struct Metadata(pub(super) CompactString);
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MetadataVisitor;
+        impl<'de> Visitor<'de> for MetadataVisitor {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with strings as values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+                let mut pairs: Vec<(Cow<'de, str>, Cow<'de, str>)> = Vec::new();
+                while let Some((Text(key), Text(value))) = map.next_entry()? {
+                    if pairs.len() == MAX_KEYS {
+                        return Err(A::Error::custom(format!("more than {MAX_KEYS} keys")));
+                    }
+                    if !(1..=MAX_KEY_CHARS).contains(&key.chars().count()) {
+                        return Err(A::Error::custom(format!("a key that has not 1 to {MAX_KEY_CHARS} characters")));
+                    }
+                    if value.chars().count() > MAX_VALUE_CHARS {
+                        return Err(A::Error::custom(format!("a value of more than {MAX_VALUE_CHARS} characters")));
+                    }
+                    pairs.push((key, value));
+                }
+                pairs.sort_unstable();
+                if let Some(twice) = pairs.windows(2).find(|two| two[0].0 == two[1].0) {
+                    return Err(A::Error::custom(format!("repeated key {:?}", twice[0].0)));
+                }
+                canonical(&pairs).map(Metadata).map_err(A::Error::custom)
+            }
+        }
+        deserializer.deserialize_map(MetadataVisitor)
+    }
+}
+
+fn canonical(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<CompactString, serde_json::Error> {
+    let mut json = CompactString::const_new("{");
+    for (position, (key, value)) in pairs.iter().enumerate() {
+        if position > 0 {
+            json.push(',');
+        }
+        json.push_str(&serde_json::to_string(key)?);
+        json.push(':');
+        json.push_str(&serde_json::to_string(value)?);
+    }
+    json.push('}');
+    Ok(json)
+}

@@ -1,0 +1,39 @@
+//! A message as it was taken from the queue.
+
+use jiff::Timestamp;
+
+use super::{DeadLetter, Properties, Task, decode};
+
+/// A message, read: either a task or the dead letter it has to become.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The bytes as they came, for the dead letters.
+    pub body: Vec<u8>,
+    /// What came beside them.
+    pub properties: Properties,
+    /// When they came, by the daemon's clock.
+    pub received_at: Timestamp,
+    /// What they say.
+    pub content: Result<Task, DeadLetter>,
+}
+
+impl Message {
+    /// Reads a message.
+    pub fn read(body: Vec<u8>, properties: Properties, received_at: Timestamp) -> Self {
+        let content = decode(&body, &properties);
+        Self { body, properties, received_at, content }
+    }
+
+    /// The time of publication, as precisely as the message says it: the milliseconds of a
+    /// version 7 id, else the seconds of its timestamp.
+    pub fn published_at(&self) -> Option<Timestamp> {
+        let id_time = self.content.as_ref().ok().and_then(|task| task.id.get_timestamp());
+        match id_time {
+            Some(time) => {
+                let (seconds, nanos) = time.to_unix();
+                Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+            }
+            None => Timestamp::from_second(i64::try_from(self.properties.timestamp?).ok()?).ok(),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What crosses the wire: tasks in, events out, and the values both are made of.
+//!
+//! Pure: nothing here knows of a broker, a database or a clock.
+
+mod account_name;
+mod dead_letter;
+mod decode;
+mod event;
+mod fingerprint;
+mod message;
+mod money;
+mod rejection;
+mod task;
+
+pub use account_name::AccountName;
+pub use dead_letter::{DeadLetter, DeadReason};
+pub use decode::{MAX_BODY_BYTES, canonical_metadata, decode};
+pub use event::{BalanceAfter, Event, EventKind, Reply};
+pub use fingerprint::Fingerprint;
+pub use message::Message;
+pub use money::{Currency, MAX_AMOUNT, MAX_BALANCE};
+pub use rejection::Rejection;
+pub use task::{OpenAccount, Properties, Task, TaskBody, TaskType, Transfer};
