@@ -3,3 +3,4 @@
 //! what happened.
 
 pub mod contract;
+pub mod store;
