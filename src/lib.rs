@@ -5,3 +5,5 @@
 pub mod contract;
 pub mod lanes;
 pub mod ledger;
+pub mod retry;
+pub mod store;

@@ -1,0 +1,55 @@
+//! What operators ask: read-only, but for the marks on dead letters. One file per aggregate.
+//!
+//! Nothing here writes the ledger; that is the batch path's alone.
+
+pub mod payment;
+
+use uuid::Uuid;
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// PostgreSQL refused, or is away.
+    #[error("{}", describe(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// A payment's row says what no task could have said.
+    #[error("payment {id}: `{column}` holds {value:?}, which the contract doesn't know")]
+    Unreadable {
+        /// Whose row.
+        id: Uuid,
+        /// Where in it.
+        column: &'static str,
+        /// What it says.
+        value: String,
+    },
+}
+
+impl Error {
+    /// Whether PostgreSQL is away, rather than the question wrong: no answer came, or the
+    /// server said that it is going or has no room.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Postgres(error) => match error.code() {
+                Some(state) => matches!(state.code().get(..2), Some("08" | "53" | "57" | "58")) && !self.is_timeout(),
+                None => error.is_closed() || std::error::Error::source(error).is_some_and(|e| e.is::<std::io::Error>()),
+            },
+            Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Whether the statement took longer than it may.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&tokio_postgres::error::SqlState::QUERY_CANCELED))
+    }
+}
+
+/// tokio-postgres says only "db error"; the message is one level down.
+fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("PostgreSQL: {} (SQLSTATE {})", db.message(), db.code().code()),
+        None => match std::error::Error::source(error) {
+            Some(source) => format!("PostgreSQL: {error}: {source}"),
+            None => format!("PostgreSQL: {error}"),
+        },
+    }
+}
