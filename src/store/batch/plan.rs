@@ -1,0 +1,277 @@
+//! From submissions to the ledger's items, and from its outcomes to rows and events: pure.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::super::queries::payment::StoredTask;
+use super::write::{BalanceRow, DeadLetterRow, EntryRow, OpenedRow, PaymentRow, Rows};
+use super::{Answer, Submission};
+use crate::contract::{
+    AccountName, BalanceAfter, DeadLetter, DeadReason, Event, Message, Properties, Rejection, Reply, Task, TaskBody,
+};
+use crate::ledger::{Account, AccountIx, Item, Outcome, Posting};
+
+/// The accounts of a batch, each once.
+pub(super) struct Plan<'a> {
+    pub(super) names: Vec<&'a AccountName>,
+    /// Per submission that has a task: its position, the task, and the places of its ordering
+    /// and credited account in `names`.
+    tasks: Vec<(usize, &'a Task, usize, usize)>,
+    batch: &'a [Submission<'a>],
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn of(batch: &'a [Submission<'a>]) -> Self {
+        let mut places: HashMap<&AccountName, usize> = HashMap::with_capacity(batch.len() * 2);
+        let mut names: Vec<&AccountName> = Vec::with_capacity(batch.len() * 2);
+        let mut place = |name: &'a AccountName| {
+            *places.entry(name).or_insert_with(|| {
+                names.push(name);
+                names.len() - 1
+            })
+        };
+        let tasks = batch
+            .iter()
+            .enumerate()
+            .filter_map(|(position, submission)| {
+                let task = submission.content.ok()?;
+                Some((position, task, place(task.body.ordering_account()), place(task.body.credited_account())))
+            })
+            .collect();
+        Self { names, tasks, batch }
+    }
+
+    /// The account ids, sorted, and the ledger's items; `ids` belong to `names`.
+    pub(super) fn items(&self, ids: &[i64]) -> (Vec<i64>, Vec<Item<'a>>) {
+        let mut order: Vec<usize> = (0..ids.len()).collect();
+        order.sort_unstable_by_key(|place| ids[*place]);
+        let mut ranks = vec![AccountIx(0); ids.len()];
+        for (rank, place) in order.iter().enumerate() {
+            ranks[*place] = AccountIx(rank);
+        }
+        let items = self.tasks.iter().map(|(position, task, ordering, credited)| Item {
+            task,
+            arrival: self.batch[*position].arrival,
+            ordering: ranks[*ordering],
+            credited: ranks[*credited],
+        });
+        (order.iter().map(|place| ids[*place]).collect(), items.collect())
+    }
+}
+
+/// A batch that the ledger has decided.
+pub(super) struct Decided<'a> {
+    pub(super) batch: &'a [Submission<'a>],
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) items: &'a [Item<'a>],
+    /// One per item.
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) accounts: Vec<Account>,
+    /// The accounts as they were locked.
+    pub(super) before: Vec<Account>,
+    pub(super) stored: HashMap<Uuid, StoredTask>,
+}
+
+impl<'a> Decided<'a> {
+    /// An answer per submission, and the rows that make it true.
+    pub(super) fn rows(&self, now: Timestamp, source: &str) -> (Vec<Answer>, Rows<'a>) {
+        let mut rows = Rows::default();
+        rows.payments.reserve(self.items.len());
+        rows.entries.reserve(self.items.len() * 2);
+        rows.events.reserve(self.items.len() * 640);
+        let mut answers = Vec::with_capacity(self.batch.len());
+        let mut tasks = self.plan.tasks.iter().enumerate().peekable();
+        for (position, submission) in self.batch.iter().enumerate() {
+            let item = tasks.next_if(|(_, (of, ..))| *of == position).map(|(ix, _)| ix);
+            answers.push(match (item, submission.content) {
+                (Some(ix), _) => self.task(ix, submission.message, now, source, &mut rows),
+                (None, Err(letter)) => bury(submission.message, letter.clone(), &mut rows),
+                (None, Ok(_)) => unreachable!("each task is an item"),
+            });
+        }
+        self.balances(&mut rows);
+        (answers, rows)
+    }
+
+    fn task(&self, ix: usize, message: &'a Message, now: Timestamp, source: &str, rows: &mut Rows<'a>) -> Answer {
+        let item = &self.items[ix];
+        let (rejection, postings) = match &self.outcomes[ix] {
+            Outcome::Opened => (None, None),
+            Outcome::Settled { debit, credit } => (None, Some((debit, credit))),
+            Outcome::Rejected(rejection) => (Some(*rejection), None),
+            Outcome::Duplicate => {
+                self.answer_again(item.task, message, now, source, rows);
+                return Answer::Duplicate;
+            }
+            Outcome::Conflict(field) => return bury(message, conflict(item.task, field), rows),
+            Outcome::SetAside { waits_on } => return Answer::SetAside { waits_on: waits_on.clone() },
+        };
+        self.write_payment(item, message, rejection, postings, rows);
+        let balances = self.balances_after(ix);
+        let properties = &message.properties;
+        let event =
+            Event { task: item.task, properties, rejection, settled_at: now, balances: balances.as_slice(), source };
+        publish(&event, true, properties, rows);
+        rejection.map_or(Answer::Settled, Answer::Rejected)
+    }
+
+    fn write_payment(
+        &self,
+        item: &Item<'a>,
+        message: &'a Message,
+        rejection: Option<Rejection>,
+        postings: Option<(&Posting, &Posting)>,
+        rows: &mut Rows<'a>,
+    ) {
+        let task = item.task;
+        let (credit, amount, min_balance, reference, metadata) = match &task.body {
+            TaskBody::OpenAccount(open) => (None, None, open.min_balance, None, None),
+            TaskBody::Transfer(transfer) => {
+                let credit = self.accounts[item.credited.0].id;
+                (Some(credit), Some(transfer.amount), None, transfer.reference.as_deref(), transfer.metadata.as_deref())
+            }
+        };
+        rows.payments.push(PaymentRow {
+            id: task.id,
+            debit: self.accounts[item.ordering.0].id,
+            credit,
+            amount,
+            min_balance,
+            debit_seq: postings.map(|(debit, _)| debit.seq),
+            credit_seq: postings.map(|(_, credit)| credit.seq),
+            received_at: message.received_at,
+            task_type: task.body.task_type().name(),
+            state: if rejection.is_some() { "rejected" } else { "settled" },
+            currency: task.body.currency().to_string(),
+            fingerprint: *task.fingerprint.as_bytes(),
+            reason: rejection.map(Rejection::name),
+            publisher: message.properties.publisher.as_deref(),
+            reference,
+            metadata,
+        });
+        for posting in postings.into_iter().flat_map(|(debit, credit)| [debit, credit]) {
+            rows.entries.push(EntryRow {
+                account: self.accounts[posting.account.0].id,
+                seq: posting.seq,
+                amount: posting.amount,
+                balance_after: posting.balance_after,
+                payment: task.id,
+            });
+        }
+        if let (TaskBody::OpenAccount(open), None) = (&task.body, rejection) {
+            let account = self.accounts[item.ordering.0].id;
+            rows.opened.push(OpenedRow {
+                account,
+                currency: open.currency.to_string(),
+                min_balance: open.min_balance,
+            });
+        }
+    }
+
+    /// The balances that an item's event tells.
+    fn balances_after(&self, ix: usize) -> Vec<BalanceAfter<'a>> {
+        let held = |account: AccountIx| self.accounts[account.0].held;
+        let after = |posting: &Posting, account: &'a AccountName| BalanceAfter {
+            account: account.as_str(),
+            posted: posting.balance_after,
+            held: held(posting.account),
+            version: posting.seq,
+        };
+        let body = &self.items[ix].task.body;
+        match &self.outcomes[ix] {
+            Outcome::Settled { debit, credit } => {
+                vec![after(debit, body.ordering_account()), after(credit, body.credited_account())]
+            }
+            Outcome::Opened => {
+                vec![BalanceAfter { account: body.ordering_account().as_str(), posted: 0, held: 0, version: 0 }]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A repetition applies nothing, but who asks for a reply gets the stored outcome.
+    fn answer_again(&self, task: &'a Task, message: &Message, now: Timestamp, source: &str, rows: &mut Rows<'a>) {
+        if message.properties.reply_to.is_none() {
+            return;
+        }
+        if let Some(stored) = self.stored.get(&task.id) {
+            let properties =
+                Properties { publisher: stored.publisher.as_deref().map(Into::into), ..message.properties.clone() };
+            let balances = stored.balances();
+            let event = Event {
+                task: &stored.task,
+                properties: &properties,
+                rejection: stored.rejection,
+                settled_at: stored.settled_at,
+                balances: &balances,
+                source,
+            };
+            publish(&event, false, &properties, rows);
+        } else if let Some(first) = self.items.iter().position(|item| item.task.id == task.id) {
+            let rejection = match &self.outcomes[first] {
+                Outcome::Rejected(rejection) => Some(*rejection),
+                _ => None,
+            };
+            let balances = self.balances_after(first);
+            let properties = &message.properties;
+            let event = Event { task, properties, rejection, settled_at: now, balances: &balances, source };
+            publish(&event, false, properties, rows);
+        }
+    }
+
+    fn balances(&self, rows: &mut Rows<'a>) {
+        let changed = self.before.iter().zip(&self.accounts).filter(|(before, after)| before.version != after.version);
+        rows.balances.extend(changed.map(|(before, after)| BalanceRow {
+            account: after.id,
+            posted: after.posted,
+            version: after.version,
+            version_before: before.version,
+        }));
+    }
+}
+
+/// Appends the event (unless it was published before) and the reply that is asked for.
+fn publish(event: &Event<'_>, to_all: bool, properties: &Properties, rows: &mut Rows<'_>) {
+    if to_all {
+        event.write(&mut rows.events);
+        rows.event_count += 1;
+    }
+    if let Some(reply_to) = properties.reply_to.as_deref() {
+        let reply = Reply { reply_to, correlation_id: properties.correlation_id.as_deref() };
+        event.write_reply(reply, &mut rows.events);
+        rows.event_count += 1;
+    }
+}
+
+fn conflict(task: &Task, field: &str) -> DeadLetter {
+    DeadLetter {
+        reason: DeadReason::IdempotencyConflict,
+        field: Some(field.to_owned()),
+        detail: format!("`{field}` differs from the task that had the id {} first; nothing was applied", task.id),
+        task_id: Some(task.id),
+    }
+}
+
+fn bury<'a>(message: &'a Message, letter: DeadLetter, rows: &mut Rows<'a>) -> Answer {
+    let digest = letter.digest(&message.body, &message.properties);
+    let reason = letter.reason;
+    // PostgreSQL updates a row once per statement.
+    match rows.dead_letters.iter_mut().find(|row| row.digest == digest) {
+        Some(row) => row.attempts += 1,
+        None => rows.dead_letters.push(DeadLetterRow {
+            digest,
+            task_id: letter.task_id,
+            reason: reason.name(),
+            field: letter.field,
+            detail: letter.detail,
+            body: &message.body[..message.body.len().min(DeadLetter::KEPT_BYTES)],
+            // Plain strings and a number.
+            properties: serde_json::to_string(&message.properties).unwrap_or_else(|_| "{}".into()),
+            attempts: 1,
+            seen: message.received_at,
+        }),
+    }
+    Answer::DeadLettered(reason)
+}

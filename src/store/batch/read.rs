@@ -1,0 +1,84 @@
+//! The first round trip: lock the accounts, then read which ids are already known.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use deadpool_postgres::ClientWrapper;
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::super::StoreError;
+use super::timed;
+use crate::contract::{Currency, Fingerprint};
+use crate::ledger::{Account, AccountStatus, Known};
+
+/// In id order, whatever the plan: two batches never wait for each other.
+const LOCK: &str = "
+    SELECT id, posted, held, version, min_balance, status::text, currency
+      FROM account WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE";
+
+/// After the locks: the wait for them is what makes a concurrent duplicate visible.
+const KNOWN: &str = "SELECT id, fingerprint FROM payment WHERE id = ANY($1::uuid[])";
+
+const CLOCK: &str = "SELECT clock_timestamp()";
+
+/// What the ledger needs to know.
+pub(super) struct Locked {
+    /// In the order of the ids that were asked for.
+    pub(super) accounts: Vec<Account>,
+    pub(super) known: HashMap<Uuid, Known>,
+    /// The database's clock, once the locks were had.
+    pub(super) now: Timestamp,
+}
+
+/// Begins a transaction; `account_ids` are sorted and without repetition.
+pub(super) async fn begin_and_lock(
+    client: &ClientWrapper,
+    account_ids: &[i64],
+    task_ids: &[Uuid],
+    limit: Duration,
+) -> Result<Locked, StoreError> {
+    let failed = |error: tokio_postgres::Error| StoreError::before_commit(&error);
+    let lock = client.prepare_cached(LOCK).await.map_err(failed)?;
+    let known = client.prepare_cached(KNOWN).await.map_err(failed)?;
+    let clock = client.prepare_cached(CLOCK).await.map_err(failed)?;
+    // Polled together, they travel together.
+    let (begun, locked, known, now) = timed(limit, async {
+        futures_util::join!(
+            client.batch_execute("BEGIN"),
+            client.query(&lock, &[&account_ids]),
+            client.query(&known, &[&task_ids]),
+            client.query_one(&clock, &[]),
+        )
+    })
+    .await?;
+    begun.map_err(failed)?;
+    let accounts = locked.map_err(failed)?.iter().map(account).collect::<Result<Vec<_>, _>>()?;
+    if accounts.len() != account_ids.len() {
+        return Err(StoreError::Broken("an account that was given an id is gone".into()));
+    }
+    let known = known.map_err(failed)?.iter().map(known_task).collect::<Result<_, _>>()?;
+    Ok(Locked { accounts, known, now: now.map_err(failed)?.get(0) })
+}
+
+fn account(row: &Row) -> Result<Account, StoreError> {
+    let status: &str = row.get(5);
+    let currency: Option<&str> = row.get(6);
+    Ok(Account {
+        id: row.get(0),
+        posted: row.get(1),
+        held: row.get(2),
+        version: row.get(3),
+        min_balance: row.get(4),
+        status: AccountStatus::from_name(status)
+            .ok_or_else(|| StoreError::Broken(format!("an account has the status {status:?}")))?,
+        currency: currency.and_then(Currency::parse),
+    })
+}
+
+fn known_task(row: &Row) -> Result<(Uuid, Known), StoreError> {
+    let fingerprint = Fingerprint::from_slice(row.get(1))
+        .ok_or_else(|| StoreError::Broken("a payment has a fingerprint of another length".into()))?;
+    Ok((row.get(0), Known { fingerprint, task: None }))
+}

@@ -1,0 +1,300 @@
+//! The second round trip: all rows of a batch with set-based statements, and the commit.
+
+use std::time::Duration;
+
+use deadpool_postgres::ClientWrapper;
+use jiff::Timestamp;
+use tokio_postgres::Statement;
+use uuid::Uuid;
+
+use super::super::StoreError;
+use super::column::Column;
+use super::timed;
+
+/// Another instance that committed the same id first shows as a violation of the key.
+const PAYMENTS: &str = "
+    INSERT INTO payment (id, debit_account, credit_account, amount, min_balance, debit_seq, credit_seq, received_at,
+                         settled_at, type, state, currency, fingerprint, reason, publisher, reference, metadata)
+    SELECT id, debit, credit, amount, min_balance, debit_seq, credit_seq, received_at,
+           $16::timestamptz, type::task_type, state::payment_state, currency, fingerprint, reason, publisher, reference,
+           metadata::jsonb
+      FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+                  $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[],
+                  $15::text[], $17::text[])
+        AS p(id, debit, credit, amount, min_balance, debit_seq, credit_seq, received_at, type, state, currency,
+             fingerprint, reason, publisher, reference, metadata)";
+
+const ENTRIES: &str = "
+    INSERT INTO entry (account, seq, amount, balance_after, payment_id)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::uuid[])";
+
+const OPENED: &str = "
+    WITH written AS (
+        UPDATE account a SET status = 'open', currency = o.currency, min_balance = o.min_balance, opened_at = $4::timestamptz
+          FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS o(id, currency, min_balance)
+         WHERE a.id = o.id AND a.status = 'unopened' RETURNING 1)
+    SELECT expect_rows('accounts opened', (SELECT count(*) FROM written), cardinality($1::bigint[]))";
+
+const BALANCES: &str = "
+    WITH written AS (
+        UPDATE account a SET posted = b.posted, version = b.version
+          FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS b(id, posted, version, was)
+         WHERE a.id = b.id AND a.version = b.was RETURNING 1)
+    SELECT expect_rows('balances', (SELECT count(*) FROM written), cardinality($1::bigint[]))";
+
+/// A redelivery is another attempt on the same row, and opens it again.
+const DEAD_LETTERS: &str = "
+    INSERT INTO dead_letter (digest, task_id, reason, field, detail, body, properties, attempts, first_seen, last_seen)
+    SELECT digest, task_id, reason, field, detail, body, properties::jsonb, attempts, seen, seen
+      FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::int[],
+                  $9::timestamptz[])
+        AS d(digest, task_id, reason, field, detail, body, properties, attempts, seen)
+     ORDER BY digest
+    ON CONFLICT (digest) DO UPDATE
+       SET attempts = dead_letter.attempts + excluded.attempts, last_seen = excluded.last_seen,
+           resolution = NULL, resolved_at = NULL";
+
+const OUTBOX: &str = "
+    INSERT INTO outbox (leased_until, events, body)
+    VALUES (clock_timestamp() + make_interval(secs => $1), $2, $3) RETURNING id";
+
+pub(super) struct PaymentRow<'a> {
+    pub(super) id: Uuid,
+    pub(super) debit: i64,
+    pub(super) credit: Option<i64>,
+    pub(super) amount: Option<i64>,
+    pub(super) min_balance: Option<i64>,
+    pub(super) debit_seq: Option<i64>,
+    pub(super) credit_seq: Option<i64>,
+    pub(super) received_at: Timestamp,
+    pub(super) task_type: &'static str,
+    pub(super) state: &'static str,
+    pub(super) currency: String,
+    pub(super) fingerprint: [u8; 16],
+    pub(super) reason: Option<&'static str>,
+    pub(super) publisher: Option<&'a str>,
+    pub(super) reference: Option<&'a str>,
+    pub(super) metadata: Option<&'a str>,
+}
+
+pub(super) struct EntryRow {
+    pub(super) account: i64,
+    pub(super) seq: i64,
+    pub(super) amount: i64,
+    pub(super) balance_after: i64,
+    pub(super) payment: Uuid,
+}
+
+pub(super) struct OpenedRow {
+    pub(super) account: i64,
+    pub(super) currency: String,
+    pub(super) min_balance: Option<i64>,
+}
+
+pub(super) struct BalanceRow {
+    pub(super) account: i64,
+    pub(super) posted: i64,
+    pub(super) version: i64,
+    pub(super) version_before: i64,
+}
+
+pub(super) struct DeadLetterRow<'a> {
+    pub(super) digest: [u8; 32],
+    pub(super) task_id: Option<Uuid>,
+    pub(super) reason: &'static str,
+    pub(super) field: Option<String>,
+    pub(super) detail: String,
+    pub(super) body: &'a [u8],
+    pub(super) properties: String,
+    pub(super) attempts: i32,
+    pub(super) seen: Timestamp,
+}
+
+/// All rows of a batch.
+#[derive(Default)]
+pub(super) struct Rows<'a> {
+    pub(super) payments: Vec<PaymentRow<'a>>,
+    pub(super) entries: Vec<EntryRow>,
+    pub(super) opened: Vec<OpenedRow>,
+    pub(super) balances: Vec<BalanceRow>,
+    pub(super) dead_letters: Vec<DeadLetterRow<'a>>,
+    /// One line an event.
+    pub(super) events: Vec<u8>,
+    pub(super) event_count: i32,
+}
+
+impl Rows<'_> {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.payments.is_empty() && self.dead_letters.is_empty() && self.event_count == 0
+    }
+}
+
+struct Statements {
+    payments: Statement,
+    entries: Statement,
+    opened: Statement,
+    balances: Statement,
+    dead_letters: Statement,
+    outbox: Statement,
+}
+
+impl Statements {
+    async fn prepare(client: &ClientWrapper) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            payments: client.prepare_cached(PAYMENTS).await?,
+            entries: client.prepare_cached(ENTRIES).await?,
+            opened: client.prepare_cached(OPENED).await?,
+            balances: client.prepare_cached(BALANCES).await?,
+            dead_letters: client.prepare_cached(DEAD_LETTERS).await?,
+            outbox: client.prepare_cached(OUTBOX).await?,
+        })
+    }
+}
+
+/// Writes all rows and commits; answers the id of the outbox row, if there is one.
+///
+/// A statement that fails turns the COMMIT behind it into a ROLLBACK, which PostgreSQL doesn't
+/// call an error: so each result is looked at.
+pub(super) async fn write_and_commit(
+    client: &ClientWrapper,
+    rows: &Rows<'_>,
+    now: Timestamp,
+    lease: Duration,
+    limit: Duration,
+) -> Result<Option<i64>, StoreError> {
+    let statements = Statements::prepare(client).await.map_err(|error| StoreError::before_commit(&error))?;
+    let trip = async {
+        // The order of this list is the order on the wire.
+        futures_util::join!(
+            payments(client, &statements.payments, &rows.payments, now),
+            entries(client, &statements.entries, &rows.entries),
+            opened(client, &statements.opened, &rows.opened, now),
+            balances(client, &statements.balances, &rows.balances),
+            dead_letters(client, &statements.dead_letters, &rows.dead_letters),
+            outbox(client, &statements.outbox, rows, lease),
+            client.batch_execute("COMMIT"),
+        )
+    };
+    // After this time the commit may or may not happen.
+    let (payments, entries, opened, balances, dead_letters, outbox, committed) =
+        timed(limit, trip).await.map_err(|error| StoreError::OutcomeUnknown(error.to_string()))?;
+    let failed = |error: tokio_postgres::Error| StoreError::around_commit(&error);
+    let written = [payments.map_err(failed)?, entries.map_err(failed)?];
+    for checked in [opened, balances, dead_letters] {
+        checked.map_err(failed)?;
+    }
+    let outbox_id = outbox.map_err(failed)?;
+    committed.map_err(failed)?;
+    // An insert of n rows writes n or fails; should it ever not, money is at stake.
+    if written != [rows.payments.len() as u64, rows.entries.len() as u64] {
+        return Err(StoreError::Broken(format!("{written:?} rows of payments and entries were written")));
+    }
+    Ok(outbox_id)
+}
+
+type Written = Result<u64, tokio_postgres::Error>;
+
+async fn payments(client: &ClientWrapper, statement: &Statement, rows: &[PaymentRow<'_>], now: Timestamp) -> Written {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    client
+        .execute(
+            statement,
+            &[
+                &Column::new(rows, |row: &PaymentRow<'_>| row.id),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.debit),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.credit),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.amount),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.min_balance),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.debit_seq),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.credit_seq),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.received_at),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.task_type),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.state),
+                &Column::new(rows, |row| row.currency.as_str()),
+                &Column::new(rows, |row| row.fingerprint.as_slice()),
+                &Column::new(rows, |row: &PaymentRow<'_>| row.reason),
+                &Column::new(rows, |row| row.publisher),
+                &Column::new(rows, |row| row.reference),
+                &now,
+                &Column::new(rows, |row| row.metadata),
+            ],
+        )
+        .await
+}
+
+async fn entries(client: &ClientWrapper, statement: &Statement, rows: &[EntryRow]) -> Written {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    client
+        .execute(
+            statement,
+            &[
+                &Column::new(rows, |row: &EntryRow| row.account),
+                &Column::new(rows, |row: &EntryRow| row.seq),
+                &Column::new(rows, |row: &EntryRow| row.amount),
+                &Column::new(rows, |row: &EntryRow| row.balance_after),
+                &Column::new(rows, |row: &EntryRow| row.payment),
+            ],
+        )
+        .await
+}
+
+async fn opened(client: &ClientWrapper, statement: &Statement, rows: &[OpenedRow], now: Timestamp) -> Written {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let accounts = Column::new(rows, |row: &OpenedRow| row.account);
+    let currencies = Column::new(rows, |row| row.currency.as_str());
+    let limits = Column::new(rows, |row: &OpenedRow| row.min_balance);
+    client.execute(statement, &[&accounts, &currencies, &limits, &now]).await
+}
+
+async fn balances(client: &ClientWrapper, statement: &Statement, rows: &[BalanceRow]) -> Written {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let accounts = Column::new(rows, |row: &BalanceRow| row.account);
+    let posted = Column::new(rows, |row: &BalanceRow| row.posted);
+    let versions = Column::new(rows, |row: &BalanceRow| row.version);
+    let versions_before = Column::new(rows, |row: &BalanceRow| row.version_before);
+    client.execute(statement, &[&accounts, &posted, &versions, &versions_before]).await
+}
+
+async fn dead_letters(client: &ClientWrapper, statement: &Statement, rows: &[DeadLetterRow<'_>]) -> Written {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    client
+        .execute(
+            statement,
+            &[
+                &Column::new(rows, |row| row.digest.as_slice()),
+                &Column::new(rows, |row: &DeadLetterRow<'_>| row.task_id),
+                &Column::new(rows, |row: &DeadLetterRow<'_>| row.reason),
+                &Column::new(rows, |row| row.field.as_deref()),
+                &Column::new(rows, |row| row.detail.as_str()),
+                &Column::new(rows, |row| row.body),
+                &Column::new(rows, |row| row.properties.as_str()),
+                &Column::new(rows, |row: &DeadLetterRow<'_>| row.attempts),
+                &Column::new(rows, |row: &DeadLetterRow<'_>| row.seen),
+            ],
+        )
+        .await
+}
+
+async fn outbox(
+    client: &ClientWrapper,
+    statement: &Statement,
+    rows: &Rows<'_>,
+    lease: Duration,
+) -> Result<Option<i64>, tokio_postgres::Error> {
+    if rows.event_count == 0 {
+        return Ok(None);
+    }
+    let body = rows.events.as_slice();
+    let row = client.query_one(statement, &[&lease.as_secs_f64(), &rows.event_count, &body]).await?;
+    Ok(Some(row.get(0)))
+}

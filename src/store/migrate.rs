@@ -1,0 +1,70 @@
+//! The schema: numbered SQL files, applied once, by one daemon at a time.
+
+use tokio_postgres::Client;
+
+use super::error::describe;
+
+mod embedded {
+    refinery::embed_migrations!("src/store/migrations");
+}
+
+/// Any number that nobody else uses in this database.
+const LOCK: i64 = 0x7365_7474_6c65_6401;
+
+/// Why the schema is not what this version needs.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// PostgreSQL refused, or is away.
+    #[error("{}", describe(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// A migration failed; it was rolled back.
+    #[error("{0}")]
+    Migration(#[from] refinery::Error),
+}
+
+impl MigrateError {
+    /// Whether trying again later could help: the server is away, rather than the schema wrong.
+    pub fn is_unavailable(&self) -> bool {
+        let unavailable = |error: &tokio_postgres::Error| match error.code() {
+            Some(state) => matches!(state.code().get(..2), Some("08" | "53" | "55" | "57" | "58" | "25")),
+            None => true,
+        };
+        match self {
+            Self::Postgres(error) => unavailable(error),
+            Self::Migration(error) => std::error::Error::source(error)
+                .and_then(|source| source.downcast_ref::<tokio_postgres::Error>())
+                .is_some_and(unavailable),
+        }
+    }
+}
+
+/// Applies what is missing; answers the names of the migrations that it applied.
+///
+/// # Errors
+///
+/// PostgreSQL's, and migrations that were changed after they were applied.
+pub async fn migrate(client: &mut Client) -> Result<Vec<String>, MigrateError> {
+    client.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0").await?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
+    let report = embedded::migrations::runner().run_async(client).await;
+    client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await?;
+    Ok(report?.applied_migrations().iter().map(ToString::to_string).collect())
+}
+
+/// The migrations that this version knows and the database doesn't have.
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub async fn missing(client: &mut Client) -> Result<Vec<String>, MigrateError> {
+    let exists = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?;
+    let applied: Vec<i32> = if exists.get(0) {
+        let rows = client.query("SELECT version FROM refinery_schema_history", &[]).await?;
+        rows.iter().map(|row| row.get(0)).collect()
+    } else {
+        Vec::new()
+    };
+    let runner = embedded::migrations::runner();
+    let known = runner.get_migrations().iter();
+    Ok(known.filter(|migration| !applied.contains(&(migration.version() as i32))).map(ToString::to_string).collect())
+}

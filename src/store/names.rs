@@ -1,0 +1,63 @@
+//! From account names to ids. A name's id never changes, so it is remembered.
+
+use std::collections::HashMap;
+
+use quick_cache::sync::Cache;
+use tokio_postgres::Client;
+
+use super::StoreError;
+use crate::contract::AccountName;
+
+/// A name that isn't known yet gets an id, in name order so that two daemons don't deadlock.
+const INTERN: &str = "
+    INSERT INTO account (name) SELECT name FROM unnest($1::text[]) AS n(name) ORDER BY name
+    ON CONFLICT (name) DO NOTHING";
+
+const LOOK_UP: &str = "SELECT name, id FROM account WHERE name = ANY($1::text[])";
+
+/// The ids of account names.
+pub(super) struct Names {
+    remembered: Cache<AccountName, i64>,
+}
+
+impl Names {
+    /// Remembers up to `capacity` names.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { remembered: Cache::new(capacity) }
+    }
+
+    /// The ids of all `names`, in the same order.
+    pub(super) async fn ids(&self, client: &Client, names: &[&AccountName]) -> Result<Vec<i64>, StoreError> {
+        let mut ids: Vec<Option<i64>> = names.iter().map(|name| self.remembered.get(*name)).collect();
+        if ids.contains(&None) {
+            let unknown: Vec<&str> =
+                names.iter().zip(&ids).filter(|(_, id)| id.is_none()).map(|(name, _)| name.as_str()).collect();
+            let found = look_up(client, &unknown).await?;
+            for (name, id) in names.iter().zip(&mut ids).filter(|(_, id)| id.is_none()) {
+                *id = found.get(name.as_str()).copied();
+                if let Some(id) = *id {
+                    self.remembered.insert((*name).clone(), id);
+                }
+            }
+        }
+        let all: Option<Vec<i64>> = ids.into_iter().collect();
+        all.ok_or_else(|| StoreError::Broken("a name has no id right after it was given one".into()))
+    }
+}
+
+/// Committed at once, outside the batch's transaction: only then may an id be remembered.
+async fn look_up(client: &Client, names: &[&str]) -> Result<HashMap<String, i64>, StoreError> {
+    let failed = |error: tokio_postgres::Error| StoreError::before_commit(&error);
+    let select = async || -> Result<HashMap<String, i64>, StoreError> {
+        let rows = client.query_typed(LOOK_UP, &[(&names, tokio_postgres::types::Type::TEXT_ARRAY)]).await;
+        Ok(rows.map_err(failed)?.iter().map(|row| (row.get(0), row.get(1))).collect())
+    };
+    let mut found = select().await?;
+    let new: Vec<&str> = names.iter().copied().filter(|name| !found.contains_key(*name)).collect();
+    if !new.is_empty() {
+        let insert = client.execute_typed(INTERN, &[(&new, tokio_postgres::types::Type::TEXT_ARRAY)]).await;
+        insert.map_err(failed)?;
+        found = select().await?;
+    }
+    Ok(found)
+}

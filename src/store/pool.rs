@@ -1,0 +1,58 @@
+//! The pool of connections to PostgreSQL: with all timeouts, to a server that takes writes.
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::NoTls;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::PostgresSettings;
+use crate::tls::{TlsError, client_config};
+
+/// Why there is no pool to be had, whatever PostgreSQL does.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolSetUpError {
+    /// `postgres.password_file` can't be read.
+    #[error("postgres.password_file: {0}")]
+    PasswordFile(std::io::Error),
+    /// `postgres.tls_ca_file` can't be used.
+    #[error("postgres.tls_ca_file: {0}")]
+    Tls(#[from] TlsError),
+    /// The pool refuses its settings.
+    #[error("postgres: {0}")]
+    Pool(#[from] deadpool_postgres::BuildError),
+}
+
+/// What every session starts with, beside the limits in the connection's options. The
+/// statements are few and fixed, so a plan is made once. A server whose default would
+/// acknowledge a commit before it is durable is overruled; a stricter one is left alone.
+const SESSION: &str = "
+    SET jit = off;
+    SET plan_cache_mode = force_generic_plan;
+    SET default_transaction_isolation = 'read committed';
+    SELECT set_config('synchronous_commit', 'on', false)
+     WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+
+/// A pool of connections; none is made yet.
+///
+/// # Errors
+///
+/// Files that can't be read.
+pub fn pool(settings: &PostgresSettings) -> Result<Pool, PoolSetUpError> {
+    let config = settings.connection().map_err(PoolSetUpError::PasswordFile)?;
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = if settings.is_tls() {
+        let tls = MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?);
+        Manager::from_config(config, tls, recycling)
+    } else {
+        Manager::from_config(config, NoTls, recycling)
+    };
+    Ok(Pool::builder(manager)
+        .max_size(settings.pool_size)
+        .wait_timeout(Some(settings.wait_timeout))
+        .create_timeout(Some(settings.connect_timeout * 2))
+        .recycle_timeout(Some(settings.recycle_timeout))
+        .runtime(Runtime::Tokio1)
+        .post_create(Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
+            Box::pin(async move { client.batch_execute(SESSION).await.map_err(HookError::Backend) })
+        }))
+        .build()?)
+}
