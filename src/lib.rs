@@ -3,3 +3,5 @@
 //! what happened.
 
 pub mod contract;
+pub mod health;
+pub mod telemetry;
