@@ -5,5 +5,6 @@
 
 pub mod exporter;
 pub mod labels;
+pub mod logging;
 pub mod metrics;
 mod process;
