@@ -2,6 +2,7 @@
 //! double-entry ledger in PostgreSQL, acknowledges only after the commit, and publishes
 //! what happened.
 
+pub mod admin;
 pub mod contract;
 pub mod health;
 pub mod telemetry;
