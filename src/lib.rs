@@ -5,4 +5,5 @@
 pub mod admin;
 pub mod contract;
 pub mod health;
+pub mod lifecycle;
 pub mod telemetry;
