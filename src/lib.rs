@@ -1,9 +1,25 @@
 //! `settled`: takes payment tasks from RabbitMQ, posts each of them exactly once to a
 //! double-entry ledger in PostgreSQL, acknowledges only after the commit, and publishes
 //! what happened.
+//!
+//! No task is acknowledged without a committed row that says what became of it, and no
+//! committed row is applied twice.
+//!
+//! The modules, in the order in which a payment passes them:
 
+pub mod intake;
 pub mod contract;
 pub mod lanes;
+pub mod worker;
 pub mod ledger;
-pub mod retry;
 pub mod store;
+pub mod disposition;
+pub mod retry;
+pub mod outbox;
+
+// What surrounds the way of a payment.
+pub mod daemon;
+pub mod lifecycle;
+pub mod health;
+pub mod admin;
+pub mod telemetry;

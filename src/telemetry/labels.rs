@@ -1,0 +1,160 @@
+//! The values of metric labels: closed sets, so that the number of series is bounded and every
+//! series is there, at zero, from the start.
+
+use crate::contract::{DeadReason, Rejection};
+
+/// What a delivery came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Applied.
+    Settled,
+    /// Declined.
+    Rejected(Rejection),
+    /// Had its outcome already; nothing was applied.
+    Duplicate,
+    /// Set apart for a person.
+    DeadLettered(DeadReason),
+}
+
+impl Outcome {
+    /// How many there are, reasons told apart.
+    pub const COUNT: usize = 2 + Rejection::ALL.len() + DeadReason::ALL.len();
+
+    /// All of them, in the order of [`Outcome::index`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::Settled, Self::Duplicate]
+            .into_iter()
+            .chain(Rejection::ALL.map(Self::Rejected))
+            .chain(DeadReason::ALL.map(Self::DeadLettered))
+    }
+
+    /// The value of the label `outcome`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Rejected(_) => "rejected",
+            Self::Duplicate => "duplicate",
+            Self::DeadLettered(_) => "dead_lettered",
+        }
+    }
+
+    /// The value of the label `reason`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Settled | Self::Duplicate => "none",
+            Self::Rejected(rejection) => rejection.name(),
+            Self::DeadLettered(reason) => reason.name(),
+        }
+    }
+
+    /// Its place among [`Outcome::all`].
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Settled => 0,
+            Self::Duplicate => 1,
+            Self::Rejected(rejection) => 2 + rejection as usize,
+            Self::DeadLettered(reason) => 2 + Rejection::ALL.len() + reason as usize,
+        }
+    }
+}
+
+/// Declares an enum of label values with `ALL` and `name()`.
+macro_rules! label {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $variant),+
+        }
+
+        impl $name {
+            /// All of them, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The label's value.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $value),+
+                }
+            }
+        }
+    };
+}
+
+label! {
+    /// What the daemon needs to do its work.
+    Dependency {
+        /// The database.
+        Postgres = "postgres",
+        /// The connection that takes tasks.
+        BrokerIntake = "broker_intake",
+        /// The connection that publishes events.
+        BrokerRelay = "broker_relay",
+    }
+}
+
+label! {
+    /// A connection that is made again when it is lost.
+    Connection {
+        /// Takes tasks.
+        Intake = "intake",
+        /// Publishes events.
+        Relay = "relay",
+    }
+}
+
+label! {
+    /// How deliveries are acknowledged.
+    AckKind {
+        /// Everything up to a delivery tag.
+        Multiple = "multiple",
+        /// One delivery that others hold up.
+        Single = "single",
+    }
+}
+
+label! {
+    /// Why a batch is run again.
+    RetryKind {
+        /// PostgreSQL broke a deadlock (40P01).
+        Deadlock = "deadlock",
+        /// Another transaction came first (40001), or a count shows that another instance won.
+        Serialization = "serialization",
+        /// A statement or a lock wait took longer than allowed.
+        Timeout = "timeout",
+        /// PostgreSQL was away, full, read-only, or had no connection to give.
+        Unavailable = "unavailable",
+        /// It isn't known whether the commit took place.
+        UnknownCommit = "unknown_commit",
+    }
+}
+
+label! {
+    /// What is done with an event that no queue takes.
+    UnroutableAction {
+        /// Kept until a queue takes it.
+        Held = "held",
+        /// Thrown away, as the settings ask.
+        Discarded = "discarded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_indexed_in_their_own_order() {
+        let outcomes: Vec<_> = Outcome::all().collect();
+        assert_eq!(outcomes.len(), Outcome::COUNT);
+        for (index, outcome) in outcomes.into_iter().enumerate() {
+            assert_eq!(outcome.index(), index, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn label_values_are_distinct() {
+        let names: std::collections::HashSet<_> = RetryKind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), RetryKind::ALL.len());
+    }
+}

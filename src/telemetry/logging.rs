@@ -1,0 +1,142 @@
+//! The log: on standard error, JSON for machines (one object a line), text for a terminal.
+//!
+//! The daemon's own modules log at the configured level, libraries only from `warn` on.
+
+use std::io;
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// One JSON object a line: `timestamp`, `level`, `target`, `message` and the event's fields.
+    Json,
+    /// For people, in colour if the terminal takes it.
+    Text {
+        /// Whether to use ANSI colours.
+        colour: bool,
+    },
+}
+
+/// The log can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The level is neither a level nor a list of directives.
+    #[error(
+        "`{level}` is not a log level: expected off, error, warn, info, debug, trace, or directives such as `info,settled::intake=debug` ({source})"
+    )]
+    Level {
+        /// As it was given.
+        level: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Something in this process logs already.
+    #[error("the log is set up already")]
+    SetUpAlready,
+}
+
+/// Sends the log to standard error from here on. `level` is a level (`info`) or directives
+/// (`info,settled::intake=debug`), as for [`filter`].
+pub fn init(style: Style, level: &str) -> Result<(), LoggingError> {
+    let subscriber = subscriber(style, filter(level)?, io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::SetUpAlready)
+}
+
+/// What is logged: a plain level is the daemon's own, while libraries keep to `warn` (or less, if
+/// the daemon does); directives are taken as they are, on top of `info` and `warn`.
+pub fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
+    let directives = match level.trim().parse::<LevelFilter>() {
+        Ok(own) => format!("{},settled={own}", own.min(LevelFilter::WARN)),
+        Err(_) => format!("warn,settled=info,{level}"),
+    };
+    EnvFilter::builder()
+        .with_regex(false)
+        .parse(directives)
+        .map_err(|source| LoggingError::Level { level: level.to_owned(), source })
+}
+
+fn subscriber<W>(style: Style, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match style {
+        Style::Json => Box::new(builder.json().flatten_event(true).with_span_list(false).finish()),
+        Style::Text { colour } => Box::new(builder.with_ansi(colour).finish()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(style: Style, level: &str, log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber(style, filter(level).expect("a filter"), move || writer.clone());
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = lines.0.lock().clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn json_lines_have_their_fields_at_the_top() {
+        let text = logged(Style::Json, "info", || tracing::info!(trace_id = "4bf9", amount = 12, "settled"));
+        let line: serde_json::Value = serde_json::from_str(text.trim()).expect("one JSON object");
+        assert_eq!(line["message"], "settled");
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["trace_id"], "4bf9");
+        assert_eq!(line["amount"], 12);
+        assert!(line["timestamp"].as_str().is_some_and(|timestamp| timestamp.ends_with('Z')), "{line}");
+    }
+
+    #[test]
+    fn text_is_plain_without_a_terminal() {
+        let text = logged(Style::Text { colour: false }, "info", || tracing::warn!(reason = "refused", "down"));
+        assert!(text.contains(" WARN ") && text.contains("down reason=\"refused\""), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_asked() {
+        let speak = || {
+            tracing::info!(target: "lapin::channel", "library info");
+            tracing::warn!(target: "lapin::channel", "library warning");
+            tracing::debug!(target: "settled::intake", "own debug");
+        };
+        let text = logged(Style::Json, "debug", speak);
+        assert!(!text.contains("library info") && text.contains("library warning") && text.contains("own debug"));
+        let text = logged(Style::Json, "error", speak);
+        assert_eq!(text, "");
+        let text = logged(Style::Json, "lapin=info", speak);
+        assert!(text.contains("library info") && !text.contains("own debug"), "{text}");
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_what_was_expected() {
+        let error = filter("settled=loud").expect_err("not a level");
+        assert!(error.to_string().starts_with("`settled=loud` is not a log level: expected off, "), "{error}");
+    }
+}
