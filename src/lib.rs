@@ -3,4 +3,5 @@
 //! what happened.
 
 pub mod contract;
+pub mod dev;
 pub mod ledger;
