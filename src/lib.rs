@@ -2,4 +2,5 @@
 //! double-entry ledger in PostgreSQL, acknowledges only after the commit, and publishes
 //! what happened.
 
+pub mod cli;
 pub mod contract;
