@@ -1,0 +1,5 @@
+//! HTTP for the operator.
+
+mod settings;
+
+pub use settings::AdminSettings;

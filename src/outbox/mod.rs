@@ -1,0 +1,5 @@
+//! From the committed outbox to the events exchange.
+
+mod settings;
+
+pub use settings::{EventFormat, EventSettings, Unroutable};

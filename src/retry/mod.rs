@@ -1,0 +1,5 @@
+//! Waiting between attempts.
+
+mod settings;
+
+pub use settings::RetrySettings;

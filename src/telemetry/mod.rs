@@ -1,0 +1,5 @@
+//! Metrics and the log.
+
+mod settings;
+
+pub use settings::{LogFormat, LogSettings};

@@ -1,0 +1,5 @@
+//! Take a batch, apply it, settle it.
+
+mod settings;
+
+pub use settings::PipelineSettings;
