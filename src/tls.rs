@@ -11,12 +11,12 @@ use rustls::{ClientConfig, RootCertStore};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file is not there, not ours to read, or not PEM.
-    #[error("cannot read certificates from {}: {source}", .path.display())]
+    #[error("cannot read certificates from {}: {reason}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: pem::Error,
+        reason: pem::Error,
     },
     /// No certificate authority was found.
     #[error("{0} has no certificate authority")]
@@ -35,7 +35,7 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
-            let unreadable = |source| TlsError::File { path: path.to_owned(), source };
+            let unreadable = |reason| TlsError::File { path: path.to_owned(), reason };
             for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
                 roots.add(certificate.map_err(unreadable)?)?;
             }

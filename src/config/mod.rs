@@ -110,7 +110,7 @@ impl Config {
     /// # Errors
     /// With every problem there is.
     pub fn load_with(path: Option<&Path>, lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
-        let unreadable = |path: &Path, source: io::Error| ConfigError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |path: &Path, reason: io::Error| ConfigError::Unreadable { path: path.to_owned(), reason };
         let text =
             path.map(|path| std::fs::read_to_string(path).map_err(|error| unreadable(path, error))).transpose()?;
         Self::compose(path.zip(text.as_deref()), lookup)

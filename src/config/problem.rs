@@ -56,12 +56,12 @@ impl fmt::Display for Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is not there, or is not ours to read.
-    #[error("cannot read the configuration {}: {source}", .path.display())]
+    #[error("cannot read the configuration {}: {reason}\n    remedy: {}", .path.display(), unreadable_remedy(.path))]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. Part of the message, so not also its source.
+        reason: std::io::Error,
     },
     /// The file or the environment is wrong: every problem, in the order of the file.
     #[error("{}", list(.0))]
@@ -74,10 +74,10 @@ impl ConfigError {
     pub fn problems(&self) -> Vec<Problem> {
         match self {
             Self::Problems(problems) => problems.clone(),
-            Self::Unreadable { path, source } => vec![Problem {
+            Self::Unreadable { path, reason } => vec![Problem {
                 origin: Origin::File(path.clone(), 1),
                 key: String::new(),
-                message: format!("cannot be read: {source}"),
+                message: format!("cannot be read: {reason}"),
                 remedy: unreadable_remedy(path),
             }],
         }

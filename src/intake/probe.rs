@@ -31,6 +31,9 @@ async fn connect_once(uri: AMQPUri, tls: OwnedTLSConfig) -> lapin::Result<()> {
     let properties = ConnectionProperties::default().with_connection_name("settled check".into());
     let runtime = lapin::runtime::default_runtime()?;
     let connection = Connection::connect_uri_with_config(uri, properties, tls, runtime).await?;
-    connection.create_channel().await?;
-    connection.close(200, "checked".into()).await
+    // Held until the end: a channel that is dropped closes itself, and lapin then refuses to
+    // close the connection. The open channel is the proof; how the goodbye goes is not.
+    let _channel = connection.create_channel().await?;
+    let _ = connection.close(200, "checked".into()).await;
+    Ok(())
 }

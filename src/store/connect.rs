@@ -9,26 +9,38 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::PostgresSettings;
 use crate::tls::{TlsError, client_config};
 
-/// Why there is no connection.
+/// Why there is no connection. Each message is complete: none has a source to be added to it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The password file cannot be read.
-    #[error("cannot read {}: {source}", .path.display())]
+    #[error("cannot read {}: {reason}", .path.display())]
     PasswordFile {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The certificate authorities cannot be read.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    #[error("{0}")]
+    Tls(TlsError),
     /// PostgreSQL cannot be reached, or refused us.
     #[error("{}", describe(.0))]
-    Postgres(#[from] tokio_postgres::Error),
+    Postgres(tokio_postgres::Error),
     /// PostgreSQL did not answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+}
+
+impl From<TlsError> for ConnectError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for ConnectError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
 }
 
 /// Opens one connection. It lives as long as the client.
@@ -36,9 +48,9 @@ pub enum ConnectError {
 /// # Errors
 /// When a file cannot be read, or no host takes the connection.
 pub async fn connect(settings: &PostgresSettings) -> Result<Client, ConnectError> {
-    let config = settings.connection().map_err(|source| ConnectError::PasswordFile {
+    let config = settings.connection().map_err(|reason| ConnectError::PasswordFile {
         path: settings.password_file.clone().unwrap_or_default(),
-        source,
+        reason,
     })?;
     if settings.is_tls() {
         let tls = MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?);
