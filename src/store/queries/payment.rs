@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
