@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{Object, Pool};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{EventSettings, Handover, Report};
 use crate::health::{Dependency, Health};
@@ -17,8 +17,21 @@ use crate::telemetry::metrics::Metrics;
 /// How often the table is looked at.
 const ROUND: Duration = Duration::from_millis(500);
 
+/// How soon it is looked at again when it had more than there was room for.
+const SOON: Duration = Duration::from_millis(20);
+
+/// How long PostgreSQL may take for a round.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
 /// The most rows deleted with one statement.
 const MOST_DELETED: usize = 256;
+
+/// Whether there was more to sweep than there was room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backlog {
+    None,
+    More,
+}
 
 /// The keeper.
 pub struct Keeper {
@@ -56,22 +69,27 @@ impl Keeper {
         let mut reports = Vec::new();
         loop {
             tokio::select! {
+                // A round now and then, however many reports there are: leases run out.
                 biased;
+                _ = rounds.tick() => {
+                    if self.round().await == Backlog::More {
+                        rounds.reset_after(SOON);
+                    }
+                }
                 count = self.reports.recv_many(&mut reports, MOST_DELETED) => {
                     if count == 0 {
                         return; // The relay is gone, and so is its last report.
                     }
                     self.work_off(&mut reports).await;
                 }
-                _ = rounds.tick() => self.round().await,
             }
         }
     }
 
     /// Deletes or holds; again until it is done, or the daemon stops.
     async fn work_off(&mut self, reports: &mut Vec<Report>) {
-        while let Err(error) = self.settle(reports).await {
-            warn!(%error, "the outbox can't be brought up to date");
+        while let Err(reason) = within_limit(self.settle(reports)).await {
+            self.health.set_down(Dependency::Postgres, reason);
             if self.stop.is_cancelled() {
                 return; // Published again after the restart.
             }
@@ -81,7 +99,9 @@ impl Keeper {
             self.handover.leases().release(report.id);
             if let (Some(key), true) = (report.held_key, report.unrouted.is_empty()) {
                 info!(%key, "a queue takes what was held");
-                self.open_keys.push(key);
+                if !self.open_keys.contains(&key) {
+                    self.open_keys.push(key);
+                }
             }
         }
     }
@@ -103,14 +123,21 @@ impl Keeper {
         Ok(())
     }
 
-    async fn round(&mut self) {
-        match self.sweep().await {
-            Ok(()) => self.health.set_up(Dependency::Postgres),
-            Err(reason) => self.health.set_down(Dependency::Postgres, reason),
+    /// Besides its other work, this is the probe that says whether PostgreSQL answers.
+    async fn round(&mut self) -> Backlog {
+        match within_limit(self.sweep()).await {
+            Ok(backlog) => {
+                self.health.set_up(Dependency::Postgres);
+                backlog
+            }
+            Err(reason) => {
+                self.health.set_down(Dependency::Postgres, reason);
+                Backlog::None
+            }
         }
     }
 
-    async fn sweep(&mut self) -> Result<(), String> {
+    async fn sweep(&mut self) -> Result<Backlog, String> {
         let client = self.client().await?;
         let lease = self.settings.lease;
         if let Some(since) = Instant::now().checked_sub(lease / 3) {
@@ -132,6 +159,7 @@ impl Keeper {
         if room > 0 && depth.rows > 0 {
             parcels = outbox::take_abandoned(&**client, room, lease).await.map_err(describe)?;
         }
+        let abandoned = i64::try_from(parcels.len()).unwrap_or(i64::MAX);
         if depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
             self.held_probed = Instant::now();
             parcels.extend(outbox::take_held(&**client, lease).await.map_err(describe)?);
@@ -140,16 +168,23 @@ impl Keeper {
             parcels.extend(outbox::take_held_of(&**client, &key, room.max(1), lease).await.map_err(describe)?);
         }
         drop(client);
+        let backlog = if room > 0 && abandoned == room { Backlog::More } else { Backlog::None };
         for parcel in parcels {
             // Not waiting for room: the relay may be waiting for this keeper to take its reports.
             self.handover.give(parcel);
         }
-        Ok(())
+        Ok(backlog)
     }
 
     async fn client(&self) -> Result<Object, String> {
         self.pool.get().await.map_err(|error| StoreError::pool(&error).to_string())
     }
+}
+
+/// The server's own limits come first; this one is for a server that doesn't answer.
+async fn within_limit<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = |_| Err(format!("no answer within {} s", ANSWER_LIMIT.as_secs()));
+    tokio::time::timeout(ANSWER_LIMIT, work).await.unwrap_or_else(late)
 }
 
 fn describe(error: tokio_postgres::Error) -> String {
