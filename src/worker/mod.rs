@@ -19,7 +19,7 @@ pub use self::buffers::Buffers;
 pub use self::settings::PipelineSettings;
 use crate::contract::{AccountName, DeadLetter, DeadReason, Message};
 use crate::disposition::Disposition;
-use crate::health::{Dependency, Health};
+use crate::health::{Health, Pause};
 use crate::lanes::{InFlight, LaneGuard, Lanes};
 use crate::ledger::Arrival;
 use crate::outbox::Handover;
@@ -77,6 +77,7 @@ pub struct Pipeline<S, D> {
 impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
     /// A worker's life: until the lanes are closed, or an invariant doesn't hold.
     pub async fn work(self: Arc<Self>) {
+        let _whatever_happens = BreakOnPanic(&self.broken);
         while let Some(lane) = self.lanes.next().await {
             let mut batch = self.buffers.take();
             lane.take(self.max_batch, &mut batch);
@@ -108,7 +109,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
             match self.attempt(&batch[..size], condemned.as_ref()).await {
                 Ok(committed) => {
                     condemned = None;
-                    attempts.succeeded(&self.health);
+                    attempts.succeeded();
                     let (waits, aside) = self.settle(lane, batch.drain(..size), committed);
                     if !aside.is_empty() {
                         // What is left of a bisected batch came later: it stands behind.
@@ -167,27 +168,28 @@ fn unprocessable<D>(job: &Job<D>, error: &StoreError) -> DeadLetter {
 }
 
 /// The attempts at one batch.
-struct Attempts {
+struct Attempts<'h> {
     delays: Delays,
     conflicts_left: u32,
-    failing: bool,
+    /// While nothing can be committed.
+    pause: Option<Pause<'h>>,
 }
 
-impl Attempts {
+impl<'h> Attempts<'h> {
     fn new(retry: &RetrySettings) -> Self {
-        Self { delays: Delays::new(retry), conflicts_left: retry.conflict_attempts, failing: false }
+        Self { delays: Delays::new(retry), conflicts_left: retry.conflict_attempts, pause: None }
     }
 
-    fn succeeded(&mut self, health: &Health) {
-        if std::mem::take(&mut self.failing) {
-            health.set_up(Dependency::Postgres);
-            health.resume();
-        }
+    fn succeeded(&mut self) {
+        self.pause = None;
         self.delays.reset();
     }
 
     /// Tells, and waits as long as this error asks for.
-    async fn failed<S: BatchStore, D: Delivery>(&mut self, error: &StoreError, pipeline: &Pipeline<S, D>) {
+    ///
+    /// Whether PostgreSQL answers at all is the outbox keeper's to say, who probes it: here a
+    /// lock or a full disk may be what is in the way.
+    async fn failed<S: BatchStore, D: Delivery>(&mut self, error: &StoreError, pipeline: &'h Pipeline<S, D>) {
         let (health, metrics) = (&pipeline.health, &pipeline.metrics);
         match Disposition::of_error(error) {
             Disposition::RetryNow if self.conflicts_left > 0 => {
@@ -202,14 +204,28 @@ impl Attempts {
             }
             _ => {
                 metrics.retries(RetryKind::Unavailable).increment(1);
-                self.failing = true;
-                health.set_down(Dependency::Postgres, error.to_string());
-                health.pause(error.to_string());
+                let reason = format!("postgres: {error}");
+                match &self.pause {
+                    Some(pause) => pause.because(reason),
+                    None => self.pause = Some(health.pause(reason)),
+                }
             }
         }
         let wait = self.delays.next_delay();
         tokio::time::sleep(wait).await;
         // Whoever probes a server that is away is not stuck.
         health.progress().tick();
+    }
+}
+
+/// A worker that panics takes its batch with it, which then is neither settled nor known to be
+/// lost: an invariant doesn't hold.
+struct BreakOnPanic<'a>(&'a CancellationToken);
+
+impl Drop for BreakOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel();
+        }
     }
 }
