@@ -2,6 +2,9 @@
 //!
 //! Nothing here writes the ledger; that is the batch path's alone.
 
+pub mod account;
+pub mod audit;
+pub mod dead_letter;
 pub mod payment;
 
 use uuid::Uuid;
