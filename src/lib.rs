@@ -8,6 +8,7 @@
 //! The modules, in the order in which a payment passes them:
 
 pub mod intake;
+pub mod cli;
 pub mod contract;
 pub mod lanes;
 pub mod worker;
