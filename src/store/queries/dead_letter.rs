@@ -79,17 +79,6 @@ pub async fn list(
     Ok(client.query(&sql, &[&ids, &reason, &resolved, &limit]).await?.iter().map(dead_letter).collect())
 }
 
-/// How many the selection has.
-///
-/// # Errors
-///
-/// PostgreSQL's.
-pub async fn count(client: &impl GenericClient, selection: Selection<'_>) -> Result<i64, Error> {
-    let Selection { ids, reason, resolved } = selection;
-    let sql = format!("SELECT count(*) FROM dead_letter WHERE {SELECTED}");
-    Ok(client.query_one(&sql, &[&ids, &reason, &resolved]).await?.get(0))
-}
-
 /// The next dead letters of the selection behind number `after`, with their bodies.
 ///
 /// # Errors
@@ -137,17 +126,25 @@ impl Resolution {
 const MARK: &str = "
     UPDATE dead_letter d SET resolution = $3, resolved_at = clock_timestamp()
       FROM unnest($1::bigint[], $2::int[]) AS seen (id, attempts)
-     WHERE d.id = seen.id AND d.attempts = seen.attempts";
+     WHERE d.id = seen.id AND d.attempts = seen.attempts
+    RETURNING d.id";
 
 /// Marks dead letters as dealt with, each as it was seen: number and attempts. The answer is
-/// how many were marked; the others have come again since.
+/// the numbers of those that were marked; the others have come again since.
 ///
 /// # Errors
 ///
 /// PostgreSQL's.
-pub async fn resolve(client: &impl GenericClient, seen: &[(i64, i32)], resolution: Resolution) -> Result<u64, Error> {
+pub async fn resolve(
+    client: &impl GenericClient,
+    seen: &[(i64, i32)],
+    resolution: Resolution,
+) -> Result<Vec<i64>, Error> {
     let (ids, attempts): (Vec<i64>, Vec<i32>) = seen.iter().copied().unzip();
-    Ok(client.execute(MARK, &[&ids, &attempts, &resolution.name()]).await?)
+    let mut marked: Vec<i64> =
+        client.query(MARK, &[&ids, &attempts, &resolution.name()]).await?.iter().map(|row| row.get(0)).collect();
+    marked.sort_unstable();
+    Ok(marked)
 }
 
 /// How often messages with these tasks' ids have become dead letters, so far.

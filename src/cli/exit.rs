@@ -1,0 +1,113 @@
+//! The exit codes, and the error a verb ends with: one place for both.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | done, and the answer is no (not found, an audit with findings), or it failed |
+//! | 2 | the command line was not understood |
+//! | 69 | the broker or the database cannot be reached |
+//! | 78 | the configuration is wrong |
+
+use std::fmt;
+use std::process::ExitCode;
+
+use super::publisher::PublishError;
+use crate::store::queries;
+
+/// How a command ends, as the shell sees it. 69 and 78 are those of `sysexits.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Failed, or the answer is no.
+    Failure = 1,
+    /// The command line was not understood (clap ends the process itself).
+    Usage = 2,
+    /// The broker or the database cannot be reached; the same command may work later.
+    Unavailable = 69,
+    /// The configuration is wrong; the same command fails until it is edited.
+    BadConfig = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a verb failed, with what its user can do about it.
+///
+/// Not a `std::error::Error`, so that `?` turns every error into one; see [`Failure::from`].
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure that ends with `exit`.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into(), hint: None }
+    }
+
+    /// The broker or the database cannot be reached.
+    pub fn unavailable(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(Exit::Unavailable, error)
+    }
+
+    /// Adds what the user can do about it, as a sentence.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+/// The one place that gives an error its exit code when the verb did not.
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let unavailable = error.downcast_ref().is_some_and(queries::Error::is_unavailable)
+            || error.downcast_ref().is_some_and(PublishError::is_unavailable);
+        Self::new(if unavailable { Exit::Unavailable } else { Exit::Failure }, error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "settled: error: {:#}", self.error)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_happened_and_what_to_do() {
+        let failure = Failure::unavailable(anyhow::anyhow!("refused").context("PostgreSQL")).hint("start it");
+        assert_eq!(failure.exit(), Exit::Unavailable);
+        assert_eq!(failure.to_string(), "settled: error: PostgreSQL: refused\n  hint: start it");
+    }
+
+    #[test]
+    fn any_error_becomes_a_failure_by_question_mark() {
+        fn verb() -> Result<Exit, Failure> {
+            "x".parse::<u8>()?;
+            Ok(Exit::Ok)
+        }
+        assert_eq!(verb().unwrap_err().exit(), Exit::Failure);
+    }
+}
