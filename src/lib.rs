@@ -24,3 +24,4 @@ pub mod lifecycle;
 pub mod health;
 pub mod admin;
 pub mod telemetry;
+pub mod dev;

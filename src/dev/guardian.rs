@@ -1,0 +1,200 @@
+//! The guardian: a process whose only purpose is that no server and no directory is left
+//! behind, however the process that wanted them ends.
+//!
+//! It holds both servers as children and ends when its standard input does, which the kernel
+//! closes even for a parent that was killed. If the guardian itself is killed, the kernel kills
+//! the servers (they are started with a parent-death signal); only the directory stays then.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+
+use super::error::{Context, DevError};
+use super::place::{Place, free_ports};
+use super::postgres::Postgres;
+use super::programs::Programs;
+use super::rabbitmq::{RabbitMq, RabbitPorts};
+use super::wire::{Answer, Command, Endpoints, Pids};
+use super::{ServersOptions, StopMode};
+
+/// How long the processes that the servers started may take to follow them.
+const ORPHANS_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs both servers until standard input ends or a signal asks for the end, then stops them
+/// and removes their directory unless it is to be kept.
+///
+/// Standard output carries one JSON object a line: where the servers are, or why they could not
+/// be started; then an answer to each command read from standard input. The exit code is a
+/// failure if the servers could not be started or not be removed, and the reason was told.
+///
+/// To be run on the main thread, as by `#[tokio::main]`: the kernel kills the servers when the
+/// thread that started them ends.
+pub async fn run(options: &ServersOptions) -> ExitCode {
+    let (lines, end_of_input) = listen();
+    let asked = asked_to_end();
+    let ended = async {
+        tokio::select! {
+            _ = end_of_input => {}
+            () = asked => {}
+        }
+    };
+    match guard(options, lines, ended).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            answer(&Answer::Failed { error: error.to_string() });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn guard(
+    options: &ServersOptions,
+    lines: mpsc::UnboundedReceiver<String>,
+    ended: impl Future<Output = ()>,
+) -> Result<(), DevError> {
+    let programs = Programs::find()?;
+    // What the servers start themselves becomes our child when they end, so we can wait for it.
+    set_child_subreaper(Some(getpid())).context(|| "become the parent of orphans".into())?;
+    let place = Place::open(options)?;
+    let served = match Servers::prepare(&programs, &place).await {
+        Ok(mut servers) => {
+            let served = tokio::select! {
+                biased;
+                () = ended => Ok(()),
+                served = servers.serve(&place, lines) => served,
+            };
+            let stopped = servers.end(place.is_kept()).await;
+            served.and(stopped)
+        }
+        Err(error) => Err(error),
+    };
+    served.and(await_orphans().await).and(place.clear())
+}
+
+struct Servers {
+    postgres: Postgres,
+    rabbitmq: RabbitMq,
+}
+
+impl Servers {
+    async fn prepare(programs: &Programs, place: &Place) -> Result<Self, DevError> {
+        let [port, amqp, distribution, epmd] = free_ports()?;
+        Ok(Self {
+            postgres: Postgres::prepare(programs, place, port).await?,
+            rabbitmq: RabbitMq::prepare(programs, place, RabbitPorts { amqp, distribution, epmd })?,
+        })
+    }
+
+    /// Starts both, says where they are, and does as it is told until there are no more lines.
+    async fn serve(&mut self, place: &Place, mut lines: mpsc::UnboundedReceiver<String>) -> Result<(), DevError> {
+        // Joined, not spawned: every process has to be started by this thread.
+        tokio::try_join!(self.postgres.start(), self.rabbitmq.start())?;
+        let endpoints =
+            Endpoints { amqp_uri: self.rabbitmq.uri(), postgres_url: self.postgres.url(), dir: place.dir().to_owned() };
+        answer(&Answer::Ready { endpoints, pids: self.pids() });
+        while let Some(line) = lines.recv().await {
+            let done = match line.parse() {
+                Ok(command) => self.obey(command).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error),
+            };
+            answer(&match done {
+                Ok(()) => Answer::Done { ok: true, pids: self.pids() },
+                Err(error) => Answer::Failed { error },
+            });
+        }
+        Ok(())
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<(), DevError> {
+        match command {
+            Command::PostgresStop(mode) => self.postgres.stop(mode).await,
+            Command::PostgresStart => self.postgres.start().await,
+            Command::RabbitStop => self.rabbitmq.stop().await,
+            Command::RabbitKill => self.rabbitmq.kill().await,
+            Command::RabbitStart => self.rabbitmq.start().await,
+        }
+    }
+
+    /// Stops both: in order if their data is kept, else as fast as it goes without leaving
+    /// anything outside the directory (which SIGKILL does to PostgreSQL's shared memory).
+    async fn end(&mut self, kept: bool) -> Result<(), DevError> {
+        let (postgres, rabbitmq) = if kept {
+            tokio::join!(self.postgres.stop(StopMode::Fast), self.rabbitmq.stop())
+        } else {
+            tokio::join!(self.postgres.stop(StopMode::Immediate), self.rabbitmq.kill())
+        };
+        let epmd = self.rabbitmq.kill_epmd().await;
+        if !kept {
+            self.postgres.free_shared_memory().await;
+        }
+        postgres.and(rabbitmq).and(epmd)
+    }
+
+    fn pids(&self) -> Pids {
+        Pids { postgres_pid: self.postgres.pid(), rabbitmq_pid: self.rabbitmq.pid() }
+    }
+}
+
+/// The lines of standard input, and the news of its end, which must not wait behind a command.
+///
+/// A thread reads, because a read of tokio's standard input keeps the runtime from ending.
+fn listen() -> (mpsc::UnboundedReceiver<String>, oneshot::Receiver<()>) {
+    let (line_found, lines) = mpsc::unbounded_channel();
+    let (end_found, end) = oneshot::channel();
+    thread::spawn(move || {
+        for line in io::stdin().lines().map_while(Result::ok) {
+            let _ = line_found.send(line);
+        }
+        let _ = end_found.send(());
+    });
+    (lines, end)
+}
+
+/// Ends at the first signal that asks for it. The signals are caught from the call on, not from
+/// the first poll. If they cannot be, standard input is left.
+fn asked_to_end() -> impl Future<Output = ()> {
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let caught = kinds.map(signal);
+    async move {
+        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = caught else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Waits until we have no child left. The servers have been waited for; this is about what they
+/// had started: sessions of PostgreSQL, helpers of Erlang.
+async fn await_orphans() -> Result<(), DevError> {
+    let deadline = Instant::now() + ORPHANS_LIMIT;
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Err(Errno::CHILD) => return Ok(()),
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) if Instant::now() < deadline => sleep(Duration::from_millis(5)).await,
+            Ok(None) => {
+                let problem = io::Error::other("a process of theirs does not end");
+                return Err(problem).context(|| "end the servers".into());
+            }
+            Err(error) => return Err(error).context(|| "wait for the servers' processes".into()),
+        }
+    }
+}
+
+/// Writes one line. If nobody reads any more, standard input is about to end too.
+fn answer(answer: &Answer) {
+    let line = serde_json::to_string(answer).unwrap_or_else(|error| format!(r#"{{"error":"cannot answer: {error}"}}"#));
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

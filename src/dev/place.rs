@@ -1,0 +1,114 @@
+//! Where the servers live: a directory of their own and ports of their own.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::hash::{BuildHasher, RandomState};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::ServersOptions;
+use super::error::{Context, DevError};
+
+/// The directory of the servers.
+pub(super) struct Place {
+    dir: PathBuf,
+    /// The directory was made by us and goes with its content.
+    made: bool,
+    keep: bool,
+    /// Held for as long as the guardian lives: two of them in one directory would break it.
+    _lock: File,
+}
+
+impl Place {
+    /// Makes a temporary directory, or takes the one asked for.
+    pub(super) fn open(options: &ServersOptions) -> Result<Self, DevError> {
+        let (dir, made) = match &options.dir {
+            None => (make_temporary()?, true),
+            Some(dir) => take(dir)?,
+        };
+        let what = || format!("open {}", dir.display());
+        let lock = File::open(&dir).context(what)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| DevError::InUse(dir.clone()))?;
+        if !options.keep && dir.read_dir().context(what)?.next().is_some() {
+            return Err(DevError::NotEmpty(dir));
+        }
+        Ok(Self { dir, made, keep: options.keep, _lock: lock })
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.keep
+    }
+
+    /// Makes the directory of one server, closed to everybody else.
+    pub(super) fn room(&self, name: &str) -> Result<PathBuf, DevError> {
+        let room = self.dir.join(name);
+        DirBuilder::new().mode(0o700).recursive(true).create(&room).context(|| format!("make {}", room.display()))?;
+        Ok(room)
+    }
+
+    /// Removes what the servers left, unless it is to be kept. All of them must have ended.
+    pub(super) fn clear(self) -> Result<(), DevError> {
+        if self.keep {
+            return Ok(());
+        }
+        remove_content(&self.dir)
+            .and_then(|()| if self.made { fs::remove_dir(&self.dir) } else { Ok(()) })
+            .context(|| format!("remove {}", self.dir.display()))
+    }
+}
+
+/// A new directory that the user `postgres` can pass through; the rooms in it are closed.
+fn make_temporary() -> Result<PathBuf, DevError> {
+    let dir = tempfile::Builder::new()
+        .prefix("settled-dev-")
+        .tempdir()
+        .context(|| "make a temporary directory".into())?
+        .keep();
+    fs::set_permissions(&dir, Permissions::from_mode(0o711)).context(|| format!("open up {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// The absolute path of `dir`, which is made if need be, and whether it was.
+fn take(dir: &Path) -> Result<(PathBuf, bool), DevError> {
+    let made = !dir.exists();
+    fs::create_dir_all(dir)
+        .and_then(|()| dir.canonicalize())
+        .context(|| format!("use {}", dir.display()))
+        .map(|dir| (dir, made))
+}
+
+fn remove_content(dir: &Path) -> std::io::Result<()> {
+    for entry in dir.read_dir()? {
+        let path = entry?.path();
+        if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    }
+    Ok(())
+}
+
+/// Where servers may listen: below the range from which the kernel takes the ports of outgoing
+/// connections (32768 and up). Else a client that tries again and again while its server is
+/// down could be given the server's own port, connect to itself and keep the server out.
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
+
+/// `N` different loopback ports on which nobody listens now.
+pub(super) fn free_ports<const N: usize>() -> Result<[u16; N], DevError> {
+    let random = RandomState::new();
+    let mut held = Vec::with_capacity(N);
+    for attempt in 0..1_000_u32 {
+        if held.len() == N {
+            break;
+        }
+        let offset = random.hash_one(attempt) % u64::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(offset).unwrap_or(0);
+        // Held until all are found, so that none is found twice.
+        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|listener| (port, listener)));
+    }
+    let ports: Vec<u16> = held.iter().map(|(port, _)| *port).collect();
+    ports.try_into().map_err(|_| DevError::NoPort)
+}

@@ -1,0 +1,105 @@
+//! The programs of the two servers: where they are, and how they are run so that they cannot
+//! outlive the guardian.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+use tokio::process::Command;
+
+use super::error::DevError;
+
+/// Debian's RabbitMQ proper; the script in `/usr/sbin` changes the user and clears the settings.
+const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// Where Debian keeps each major version of PostgreSQL, off the PATH.
+const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
+
+/// The paths of all programs the private servers need.
+#[derive(Debug, Clone)]
+pub(super) struct Programs {
+    pub(super) initdb: PathBuf,
+    pub(super) postgres: PathBuf,
+    pub(super) rabbitmq: PathBuf,
+    pub(super) epmd: PathBuf,
+}
+
+impl Programs {
+    /// Finds them all, or names the first that is missing and its Debian package.
+    pub(super) fn find() -> Result<Self, DevError> {
+        on_path("setpriv").ok_or(missing("setpriv", "util-linux"))?;
+        Ok(Self {
+            initdb: postgres_program("initdb").ok_or(missing("initdb", "postgresql"))?,
+            postgres: postgres_program("postgres").ok_or(missing("postgres", "postgresql"))?,
+            rabbitmq: existing(RABBITMQ_SERVER.into()).ok_or(missing(RABBITMQ_SERVER, "rabbitmq-server"))?,
+            epmd: on_path("epmd").ok_or(missing("epmd", "erlang-base"))?,
+        })
+    }
+}
+
+/// Checks that the programs of the private servers are installed.
+///
+/// # Errors
+/// [`DevError::Missing`] names the first missing program and its Debian package.
+pub fn check_programs() -> Result<(), DevError> {
+    Programs::find().map(drop)
+}
+
+/// A command for `program` that the kernel kills when the thread that starts it ends: the
+/// servers go even if the guardian is killed and cannot stop them.
+pub(super) fn bound(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// Like [`bound`], but never as root, which PostgreSQL refuses: root becomes `postgres`.
+pub(super) fn bound_as_postgres(program: &Path) -> Command {
+    if !is_root() {
+        return bound(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", "postgres", "--regid", "postgres", "--init-groups"])
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(program);
+    command
+}
+
+pub(super) fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// The PATH for the servers, which otherwise get an empty environment.
+pub(super) fn search_path() -> OsString {
+    env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
+}
+
+const fn missing(program: &'static str, package: &'static str) -> DevError {
+    DevError::Missing { program, package }
+}
+
+fn existing(path: PathBuf) -> Option<PathBuf> {
+    path.is_file().then_some(path)
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    env::split_paths(&search_path()).find_map(|dir| existing(dir.join(name)))
+}
+
+/// The newest version Debian has installed, or else whatever the PATH offers.
+fn postgres_program(name: &str) -> Option<PathBuf> {
+    let versions = Path::new(POSTGRES_VERSIONS).read_dir().ok();
+    versions
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter_map(|version| {
+            let bin = Path::new(POSTGRES_VERSIONS).join(version.to_string()).join("bin");
+            Some((version, existing(bin.join(name))?))
+        })
+        .max()
+        .map(|(_, path)| path)
+        .or_else(|| on_path(name))
+}

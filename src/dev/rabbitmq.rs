@@ -1,0 +1,141 @@
+//! The private RabbitMQ, with the port mapper daemon (epmd) that Erlang needs.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+use super::error::{Context, DevError};
+use super::place::Place;
+use super::programs::{Programs, bound, search_path};
+use super::server::Server;
+
+/// How long an orderly stop may take; it takes about 1 s.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// What an AMQP 0-9-1 client says first.
+const AMQP_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
+
+/// The loopback ports of a RabbitMQ.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RabbitPorts {
+    pub(super) amqp: u16,
+    /// Where other Erlang nodes would connect.
+    pub(super) distribution: u16,
+    pub(super) epmd: u16,
+}
+
+/// A RabbitMQ in `rabbitmq/` of the servers' directory.
+pub(super) struct RabbitMq {
+    programs: Programs,
+    room: PathBuf,
+    ports: RabbitPorts,
+    server: Server,
+    /// Started by us, not by Erlang, whose epmd is a daemon and outlives everything.
+    epmd: Server,
+}
+
+impl RabbitMq {
+    /// Makes its directory and writes its configuration.
+    pub(super) fn prepare(programs: &Programs, place: &Place, ports: RabbitPorts) -> Result<Self, DevError> {
+        let room = place.room("rabbitmq")?;
+        let configuration = format!("listeners.tcp.1 = 127.0.0.1:{}\ndisk_free_limit.absolute = 50MB\n", ports.amqp);
+        for (name, content) in [("rabbitmq.conf", configuration.as_str()), ("enabled_plugins", "[].\n")] {
+            let file = room.join(name);
+            fs::write(&file, content).context(|| format!("write {}", file.display()))?;
+        }
+        let server = Server::new("RabbitMQ", room.join("rabbitmq.log"));
+        let epmd = Server::new("epmd", room.join("epmd.log"));
+        Ok(Self { programs: programs.clone(), room, ports, server, epmd })
+    }
+
+    pub(super) fn uri(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports.amqp)
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.server.pid()
+    }
+
+    /// Starts it and waits until it speaks AMQP. Does nothing if it runs.
+    pub(super) async fn start(&mut self) -> Result<(), DevError> {
+        let ports = self.ports;
+        if !self.epmd.is_running() {
+            self.epmd.launch(self.command(&self.programs.epmd))?;
+            self.epmd.ready(async || connect(ports.epmd).await).await?;
+        }
+        if !self.server.is_running() {
+            self.server.launch(self.broker())?;
+            self.server.ready(async || speaks_amqp(ports.amqp).await).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the broker in order. Does nothing if it does not run.
+    pub(super) async fn stop(&mut self) -> Result<(), DevError> {
+        self.server.stop(Signal::TERM, STOP_LIMIT).await
+    }
+
+    /// Kills the broker.
+    pub(super) async fn kill(&mut self) -> Result<(), DevError> {
+        self.server.kill().await
+    }
+
+    /// Ends epmd, which is needed for as long as the broker may be started again.
+    pub(super) async fn kill_epmd(&mut self) -> Result<(), DevError> {
+        self.epmd.kill().await
+    }
+
+    fn broker(&self) -> Command {
+        let mut command = self.command(&self.programs.rabbitmq);
+        command
+            // The script then becomes the broker, instead of waiting for it: one process to signal.
+            .env("RUNNING_UNDER_SYSTEMD", "true")
+            .env("RABBITMQ_NODENAME", "settled@localhost")
+            .env("RABBITMQ_DIST_PORT", self.ports.distribution.to_string())
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
+            // Not the settings in /etc of the system's own RabbitMQ.
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("RABBITMQ_CONFIG_FILE", self.room.join("rabbitmq.conf"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", self.room.join("advanced.config"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.room.join("enabled_plugins"))
+            .env("RABBITMQ_MNESIA_BASE", self.room.join("mnesia"))
+            .env("RABBITMQ_LOG_BASE", &self.room)
+            .env("RABBITMQ_LOGS", "-")
+            .env("ERL_CRASH_DUMP", self.room.join("erl_crash.dump"));
+        command
+    }
+
+    /// A command with an environment that holds nothing of the caller's; its `NOTIFY_SOCKET`,
+    /// say, would have RabbitMQ report to his systemd.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = bound(program);
+        command
+            .current_dir(&self.room)
+            .env_clear()
+            .env("PATH", search_path())
+            .env("LC_ALL", "C.UTF-8")
+            // Where Erlang keeps its cookie.
+            .env("HOME", &self.room)
+            .env("ERL_EPMD_PORT", self.ports.epmd.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1");
+        command
+    }
+}
+
+async fn connect(port: u16) -> Option<TcpStream> {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()
+}
+
+/// Whether the broker greets a client: an open port alone may belong to a broker that still boots.
+async fn speaks_amqp(port: u16) -> Option<()> {
+    let mut stream = connect(port).await?;
+    stream.write_all(AMQP_HEADER).await.ok()?;
+    // A method frame, Connection.Start. Another version of the protocol would be answered by "A".
+    (stream.read_u8().await.ok()? == 1).then_some(())
+}

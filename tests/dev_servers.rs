@@ -1,0 +1,211 @@
+//! The private servers start, can be broken and mended, and leave nothing behind.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lapin::{Connection, ConnectionProperties};
+use settled::dev::{DevError, PrivateServers, ServersOptions, StopMode};
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
+
+type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// Says which environment a re-run of this test binary is: see [`holder`].
+const HOLDER: &str = "SETTLED_TEST_HOLDER";
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_settled"))
+}
+
+async fn start(options: &ServersOptions) -> Result<PrivateServers, DevError> {
+    PrivateServers::start(binary(), options).await
+}
+
+async fn postgres(servers: &PrivateServers) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(servers.postgres_url(), NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+async fn rabbitmq(servers: &PrivateServers) -> Result<Connection> {
+    Ok(Connection::connect(servers.amqp_uri(), ConnectionProperties::default()).await?)
+}
+
+async fn both_answer(servers: &PrivateServers) -> Result {
+    let one: i32 = postgres(servers).await?.query_one("select 1", &[]).await?.get(0);
+    assert_eq!(one, 1);
+    Ok(rabbitmq(servers).await?.close(200, "done".into()).await?)
+}
+
+/// All processes that work in `dir`, which both servers and all they start do. A zombie works
+/// nowhere any more.
+fn processes_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|process| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir)))
+        .collect()
+}
+
+/// A directory through which PostgreSQL, which runs as another user for root, can pass.
+fn open_place() -> Result<TempDir> {
+    Ok(tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o711)).tempdir()?)
+}
+
+/// Waits for what has to happen soon.
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn both_servers_answer_and_shutdown_leaves_nothing() -> Result {
+    let servers = start(&ServersOptions::default()).await?;
+    both_answer(&servers).await?;
+    for setting in ["fsync", "synchronous_commit", "track_commit_timestamp"] {
+        let value: String = postgres(&servers).await?.query_one(&format!("show {setting}"), &[]).await?.get(0);
+        assert_eq!(value, "on", "{setting}");
+    }
+    let dir = servers.dir().to_owned();
+    assert!(processes_in(&dir).len() > 2, "the check for processes finds none: {dir:?}");
+
+    servers.shutdown().await?;
+
+    assert_eq!(processes_in(&dir), Vec::<PathBuf>::new());
+    assert!(!dir.exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_server_comes_back_at_its_place_with_its_data() -> Result {
+    let servers = start(&ServersOptions::default()).await?;
+    postgres(&servers).await?.batch_execute("create table kept (n int)").await?;
+
+    for mode in [StopMode::Fast, StopMode::Immediate, StopMode::Kill] {
+        // A session that is open meanwhile, as a daemon's would be.
+        let session = postgres(&servers).await?;
+        session.execute("insert into kept values (1)", &[]).await?;
+        servers.stop_postgres(mode).await?;
+        assert_eq!(servers.postgres_pid(), None, "{mode:?}");
+        assert!(postgres(&servers).await.is_err(), "{mode:?}");
+        servers.start_postgres().await?;
+    }
+    let kept: i64 = postgres(&servers).await?.query_one("select count(*) from kept", &[]).await?.get(0);
+    assert_eq!(kept, 3);
+
+    servers.stop_rabbitmq().await?;
+    assert_eq!(servers.rabbitmq_pid(), None);
+    assert!(rabbitmq(&servers).await.is_err());
+    servers.start_rabbitmq().await?;
+    servers.kill_rabbitmq().await?;
+    assert!(rabbitmq(&servers).await.is_err());
+    servers.start_rabbitmq().await?;
+
+    both_answer(&servers).await?;
+    Ok(servers.shutdown().await?)
+}
+
+#[tokio::test]
+async fn a_kept_directory_serves_again_and_any_other_content_is_refused() -> Result {
+    let place = open_place()?;
+    let dir = Some(place.path().to_owned());
+    let kept = ServersOptions { dir: dir.clone(), keep: true };
+
+    let servers = start(&kept).await?;
+    let refused = start(&kept).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("in use")));
+    postgres(&servers).await?.batch_execute("create table kept ()").await?;
+    servers.shutdown().await?;
+
+    let refused = start(&ServersOptions { dir, keep: false }).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("not empty")));
+
+    let servers = start(&kept).await?;
+    postgres(&servers).await?.batch_execute("select from kept").await?;
+    both_answer(&servers).await?;
+    Ok(servers.shutdown().await?)
+}
+
+#[tokio::test]
+async fn servers_end_with_a_killed_parent() -> Result {
+    let mut parent = Command::new(std::env::current_exe()?)
+        .args(["--exact", "holder", "--ignored", "--nocapture"])
+        .env(HOLDER, "1")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = parent.stdout.take().ok_or("no output")?;
+    let dir = BufReader::new(output)
+        .lines()
+        .map_while(|line| line.ok())
+        .find_map(|line| line.strip_prefix("servers in ").map(PathBuf::from))
+        .ok_or("the holder did not start any servers")?;
+    assert!(processes_in(&dir).len() > 2);
+
+    parent.kill()?;
+    parent.wait()?;
+
+    eventually("no process, no directory", || processes_in(&dir).is_empty() && !dir.exists()).await;
+    Ok(())
+}
+
+/// Not a test: the parent for [`servers_end_with_a_killed_parent`], in a process of its own.
+#[tokio::test]
+#[ignore = "started by another test, and killed by it"]
+async fn holder() -> Result {
+    if std::env::var_os(HOLDER).is_some() {
+        let servers = start(&ServersOptions::default()).await?;
+        println!("\nservers in {}", servers.dir().display());
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn servers_end_with_a_killed_guardian_and_their_directory_can_be_used_again() -> Result {
+    let place = open_place()?;
+    let options = ServersOptions { dir: Some(place.path().to_owned()), keep: true };
+    let servers = start(&options).await?;
+    let session = postgres(&servers).await?;
+    session.batch_execute("create table kept ()").await?;
+
+    let killed = Command::new("kill").args(["-KILL", &servers.guardian_pid().to_string()]).status()?;
+    assert!(killed.success());
+
+    eventually("no process", || processes_in(place.path()).is_empty()).await;
+    assert!(matches!(servers.start_postgres().await, Err(DevError::Guardian(_))));
+
+    let servers = start(&options).await?;
+    postgres(&servers).await?.batch_execute("select from kept").await?;
+    both_answer(&servers).await?;
+    Ok(servers.shutdown().await?)
+}
+
+#[test]
+fn one_handle_serves_many_runtimes() -> Result {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let servers = runtime()?.block_on(start(&ServersOptions::default()))?;
+    std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| {
+            scope.spawn(|| {
+                let restart = async {
+                    servers.stop_postgres(StopMode::Immediate).await?;
+                    servers.start_postgres().await
+                };
+                runtime().map(|runtime| runtime.block_on(restart))
+            })
+        });
+        for thread in both {
+            thread.join().map_err(|_| "a thread panicked")???;
+        }
+        Ok::<(), Box<dyn std::error::Error>>(())
+    })?;
+    runtime()?.block_on(both_answer(&servers))?;
+    Ok(runtime()?.block_on(servers.shutdown())?)
+}
