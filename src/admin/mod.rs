@@ -7,7 +7,7 @@
 //! | `GET /metrics` | 200 | everything counted, in Prometheus' text format |
 //!
 //! It is for the machine itself: without authentication, on loopback unless configured otherwise,
-//! and read-only. Connections are bounded in number and in idle time ([`connection`]), so that a
+//! and read-only. Connections are bounded in number and in idle time, so that a
 //! client that misbehaves costs the daemon nothing.
 
 mod connection;

@@ -38,6 +38,11 @@ impl EventKind {
         }
     }
 
+    /// The event of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The CloudEvents type and the routing key.
     pub const fn name(self) -> &'static str {
         match self {

@@ -44,7 +44,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn pool(error: &deadpool_postgres::PoolError) -> Self {
+    pub(crate) fn pool(error: &deadpool_postgres::PoolError) -> Self {
         use deadpool_postgres::PoolError;
         Self::Unavailable(match error {
             PoolError::Backend(error) => describe(error),

@@ -1,6 +1,7 @@
 //! All the SQL: nothing outside this directory speaks to PostgreSQL.
 
 mod batch;
+mod connect;
 mod error;
 mod migrate;
 mod names;
@@ -11,6 +12,8 @@ mod settings;
 
 pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Proof, Submission};
 pub use error::StoreError;
+pub(crate) use error::describe;
 pub use migrate::{MigrateError, migrate, missing};
-pub use pool::{SetUpError, connection_config, pool, tls};
+pub use connect::{ConnectError, connect, probe};
+pub use pool::{PoolSetUpError, pool};
 pub use settings::PostgresSettings;

@@ -20,7 +20,7 @@ pub const SECONDS_BUCKETS: [f64; 19] = [
 pub const BATCH_BUCKETS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0];
 
 /// How often observations are moved from the histograms' buffers into their buckets. Without it
-/// the buffers grow for ever; at 50,000 observations a second this keeps them under a megabyte.
+/// the buffers grow for ever; at 50,000 observations a second this keeps each under a megabyte.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The one global: a process can have one recorder, and tests of one process share it.

@@ -116,13 +116,10 @@ label! {
 label! {
     /// Why a batch is run again.
     RetryKind {
-        /// PostgreSQL broke a deadlock (40P01).
-        Deadlock = "deadlock",
-        /// Another transaction came first (40001), or a count shows that another instance won.
-        Serialization = "serialization",
-        /// A statement or a lock wait took longer than allowed.
-        Timeout = "timeout",
-        /// PostgreSQL was away, full, read-only, or had no connection to give.
+        /// Another transaction was in the way: a deadlock (40P01), a serialization failure (40001),
+        /// or another instance that won the race for an id.
+        Conflict = "conflict",
+        /// PostgreSQL was away, full, read-only, too slow, or had no connection to give.
         Unavailable = "unavailable",
         /// It isn't known whether the commit took place.
         UnknownCommit = "unknown_commit",

@@ -21,42 +21,56 @@ pub enum Style {
     },
 }
 
+impl Style {
+    /// Text where a person reads along, JSON everywhere else.
+    pub const fn automatic(terminal: bool) -> Self {
+        if terminal { Self::Text { colour: true } } else { Self::Json }
+    }
+}
+
 /// The log can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// The level is neither a level nor a list of directives.
     #[error(
-        "`{level}` is not a log level: expected off, error, warn, info, debug, trace, or directives such as `info,settled::intake=debug` ({source})"
+        "`{level}`: {detail}; expected off, error, warn, info, debug or trace, or a list such as `info,settled::intake=debug`"
     )]
     Level {
         /// As it was given.
         level: String,
         /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
+        detail: String,
     },
     /// Something in this process logs already.
     #[error("the log is set up already")]
     SetUpAlready,
 }
 
-/// Sends the log to standard error from here on. `level` is a level (`info`) or directives
-/// (`info,settled::intake=debug`), as for [`filter`].
+/// Sends the log to standard error from here on. For `level` see [`filter`].
 pub fn init(style: Style, level: &str) -> Result<(), LoggingError> {
     let subscriber = subscriber(style, filter(level)?, io::stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::SetUpAlready)
 }
 
-/// What is logged: a plain level is the daemon's own, while libraries keep to `warn` (or less, if
-/// the daemon does); directives are taken as they are, on top of `info` and `warn`.
+/// What is logged: `info`, or a list such as `info,settled::intake=debug,lapin=info`.
+///
+/// A level alone is the daemon's own (`info` if there is none), while libraries keep to `warn`, or
+/// to less if the daemon does. To hear a library, name it.
 pub fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
-    let directives = match level.trim().parse::<LevelFilter>() {
-        Ok(own) => format!("{},settled={own}", own.min(LevelFilter::WARN)),
-        Err(_) => format!("warn,settled=info,{level}"),
-    };
-    EnvFilter::builder()
-        .with_regex(false)
-        .parse(directives)
-        .map_err(|source| LoggingError::Level { level: level.to_owned(), source })
+    let refuse = |detail: String| LoggingError::Level { level: level.to_owned(), detail };
+    let mut own = LevelFilter::INFO;
+    let mut named = String::new();
+    for directive in level.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        if directive.contains(['=', '[']) {
+            named.push(',');
+            named.push_str(directive);
+        } else {
+            // `EnvFilter` would take a misspelled level for a module's name and log nothing else.
+            own = directive.parse().map_err(|_| refuse(format!("`{directive}` is not a level")))?;
+        }
+    }
+    let directives = format!("{},settled={own}{named}", own.min(LevelFilter::WARN));
+    EnvFilter::builder().with_regex(false).parse(directives).map_err(|error| refuse(error.to_string()))
 }
 
 fn subscriber<W>(style: Style, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
@@ -132,11 +146,17 @@ mod tests {
         assert_eq!(text, "");
         let text = logged(Style::Json, "lapin=info", speak);
         assert!(text.contains("library info") && !text.contains("own debug"), "{text}");
+        let text = logged(Style::Json, "info,settled::intake=debug", speak);
+        assert!(!text.contains("library info") && text.contains("own debug"), "{text}");
     }
 
     #[test]
     fn nonsense_is_refused_with_what_was_expected() {
-        let error = filter("settled=loud").expect_err("not a level");
-        assert!(error.to_string().starts_with("`settled=loud` is not a log level: expected off, "), "{error}");
+        for (level, expected) in
+            [("inof", "`inof`: `inof` is not a level; expected off, "), ("settled=loud", "`settled=loud`: ")]
+        {
+            let error = filter(level).expect_err("not a level").to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 }

@@ -1,0 +1,147 @@
+//! Which deliveries of a channel may be acknowledged, and how: with one multiple ack up to the
+//! contiguous settled prefix; singly only where a straggler holds too many up.
+//!
+//! Invariant: no acknowledgement covers a delivery that isn't settled.
+
+use std::collections::VecDeque;
+
+/// An acknowledgement to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// Of all deliveries up to this tag.
+    Multiple(u64),
+    /// Of this one.
+    Single(u64),
+}
+
+/// The deliveries of one channel that are not acknowledged, oldest first. The prefetch bounds
+/// them.
+#[derive(Debug)]
+pub struct AckWindow {
+    open: VecDeque<(u64, bool)>,
+    settled: usize,
+    straggler_limit: usize,
+}
+
+impl AckWindow {
+    /// Lets up to `straggler_limit` settled deliveries wait behind one that isn't.
+    pub const fn new(straggler_limit: usize) -> Self {
+        Self { open: VecDeque::new(), settled: 0, straggler_limit }
+    }
+
+    /// A delivery came. Tags grow.
+    pub fn deliver(&mut self, tag: u64) {
+        debug_assert!(self.open.back().is_none_or(|(last, _)| *last < tag), "tags grow");
+        self.open.push_back((tag, false));
+    }
+
+    /// Its outcome is committed.
+    pub fn settle(&mut self, tag: u64) {
+        if let Ok(place) = self.open.binary_search_by_key(&tag, |(tag, _)| *tag) {
+            self.settled += usize::from(!std::mem::replace(&mut self.open[place].1, true));
+        }
+    }
+
+    /// Settled and not acknowledged.
+    pub const fn lag(&self) -> usize {
+        self.settled
+    }
+
+    /// Moves what may be acknowledged now into `acks`.
+    pub fn flush(&mut self, acks: &mut Vec<Ack>) {
+        let prefix = self.open.iter().take_while(|(_, settled)| *settled).count();
+        if let Some((last, _)) = self.open.drain(..prefix).next_back() {
+            acks.push(Ack::Multiple(last));
+        }
+        self.settled -= prefix;
+        if self.settled > self.straggler_limit {
+            self.flush_singly(acks);
+        }
+    }
+
+    /// Acknowledges everything that is settled, whatever holds it up.
+    pub fn flush_singly(&mut self, acks: &mut Vec<Ack>) {
+        self.open.retain(|(tag, settled)| {
+            if *settled {
+                acks.push(Ack::Single(*tag));
+            }
+            !settled
+        });
+        self.settled = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn one_multiple_ack_covers_the_settled_prefix() {
+        let mut window = AckWindow::new(10);
+        (1..=5).for_each(|tag| window.deliver(tag));
+        let mut acks = Vec::new();
+        [2, 3, 5].into_iter().for_each(|tag| window.settle(tag));
+        window.flush(&mut acks);
+        assert!(acks.is_empty(), "1 holds the others up");
+        window.settle(1);
+        window.flush(&mut acks);
+        assert_eq!(acks, [Ack::Multiple(3)]);
+        assert_eq!(window.lag(), 1);
+    }
+
+    #[test]
+    fn a_straggler_makes_the_others_single() {
+        let mut window = AckWindow::new(2);
+        (1..=4).for_each(|tag| window.deliver(tag));
+        let mut acks = Vec::new();
+        [2, 3, 4].into_iter().for_each(|tag| window.settle(tag));
+        window.flush(&mut acks);
+        assert_eq!(acks, [Ack::Single(2), Ack::Single(3), Ack::Single(4)]);
+        window.deliver(5);
+        window.settle(5);
+        window.settle(1);
+        acks.clear();
+        window.flush(&mut acks);
+        assert_eq!(acks, [Ack::Multiple(5)]);
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_settled_are_acknowledged_and_each_once(
+            order in Just((1..=60u64).collect::<Vec<_>>()).prop_shuffle(),
+            unsettled in 0usize..30,
+            limit in 0usize..20,
+            every in 1usize..10,
+        ) {
+            let mut window = AckWindow::new(limit);
+            (1..=60).for_each(|tag| window.deliver(tag));
+            let (mut settled, mut acked) = (BTreeSet::new(), BTreeSet::new());
+            for (step, tag) in order.into_iter().skip(unsettled).enumerate() {
+                window.settle(tag);
+                settled.insert(tag);
+                let mut acks = Vec::new();
+                if step % every == 0 {
+                    window.flush(&mut acks);
+                }
+                for ack in acks {
+                    let covered: Vec<u64> = match ack {
+                        Ack::Multiple(last) => (1..=last).filter(|tag| !acked.contains(tag)).collect(),
+                        Ack::Single(tag) => vec![tag],
+                    };
+                    for tag in covered {
+                        prop_assert!(settled.contains(&tag), "{tag} isn't settled");
+                        prop_assert!(acked.insert(tag), "{tag} twice");
+                    }
+                }
+            }
+            let mut rest = Vec::new();
+            window.flush(&mut rest);
+            window.flush_singly(&mut rest);
+            prop_assert_eq!(window.lag(), 0);
+        }
+    }
+}

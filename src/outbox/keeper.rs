@@ -1,0 +1,156 @@
+//! The database side of the outbox: deletes what was published, holds what no queue took,
+//! renews leases, sweeps what was left behind, and measures.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::{Object, Pool};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{EventSettings, Handover, Report};
+use crate::health::{Dependency, Health};
+use crate::store::{StoreError, outbox};
+use crate::telemetry::metrics::Metrics;
+
+/// How often the table is looked at.
+const ROUND: Duration = Duration::from_millis(500);
+
+/// The most rows deleted with one statement.
+const MOST_DELETED: usize = 256;
+
+/// The keeper.
+pub struct Keeper {
+    pool: Pool,
+    settings: EventSettings,
+    handover: Handover,
+    reports: mpsc::Receiver<Report>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    /// Routing keys for which a held parcel has just gone out.
+    open_keys: Vec<String>,
+    held_probed: Instant,
+}
+
+impl Keeper {
+    /// Keeps the outbox until `stop` is cancelled and all reports are worked off.
+    pub fn new(
+        pool: Pool,
+        settings: EventSettings,
+        handover: Handover,
+        reports: mpsc::Receiver<Report>,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        let held_probed = Instant::now();
+        Self { pool, settings, handover, reports, health, metrics, stop, open_keys: Vec::new(), held_probed }
+    }
+
+    /// Runs until stopped.
+    pub async fn run(mut self) {
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut reports = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                count = self.reports.recv_many(&mut reports, MOST_DELETED) => {
+                    if count == 0 {
+                        return; // The relay is gone, and so is its last report.
+                    }
+                    self.work_off(&mut reports).await;
+                }
+                _ = rounds.tick() => self.round().await,
+            }
+        }
+    }
+
+    /// Deletes or holds; again until it is done, or the daemon stops.
+    async fn work_off(&mut self, reports: &mut Vec<Report>) {
+        while let Err(error) = self.settle(reports).await {
+            warn!(%error, "the outbox can't be brought up to date");
+            if self.stop.is_cancelled() {
+                return; // Published again after the restart.
+            }
+            tokio::time::sleep(ROUND).await;
+        }
+        for report in reports.drain(..) {
+            self.handover.leases().release(report.id);
+            if let (Some(key), true) = (report.held_key, report.unrouted.is_empty()) {
+                info!(%key, "a queue takes what was held");
+                self.open_keys.push(key);
+            }
+        }
+    }
+
+    async fn settle(&self, reports: &[Report]) -> Result<(), String> {
+        let mut client = self.client().await?;
+        let done: Vec<i64> = reports.iter().filter(|report| report.unrouted.is_empty()).map(|report| report.id).collect();
+        if !done.is_empty() {
+            outbox::delete(&**client, &done).await.map_err(describe)?;
+        }
+        for report in reports.iter().filter(|report| !report.unrouted.is_empty()) {
+            let held = outbox::hold(&mut **client, report.id, &report.unrouted, self.settings.retry_held).await;
+            if let Err(error) = held {
+                drop(Object::take(client));
+                return Err(describe(error));
+            }
+        }
+        Ok(())
+    }
+
+    async fn round(&mut self) {
+        match self.sweep().await {
+            Ok(()) => self.health.set_up(Dependency::Postgres),
+            Err(reason) => self.health.set_down(Dependency::Postgres, reason),
+        }
+    }
+
+    async fn sweep(&mut self) -> Result<(), String> {
+        let client = self.client().await?;
+        let lease = self.settings.lease;
+        if let Some(since) = Instant::now().checked_sub(lease / 3) {
+            let old = self.handover.leases().held_since(since);
+            if !old.is_empty() {
+                outbox::renew(&**client, &old, lease).await.map_err(describe)?;
+            }
+        }
+        let depth = outbox::depth(&**client).await.map_err(describe)?;
+        let dead_letters = outbox::open_dead_letters(&**client).await.map_err(describe)?;
+        self.metrics.outbox_depth.set(depth.events as f64);
+        self.metrics.outbox_rows.set(depth.rows as f64);
+        self.metrics.outbox_held.set(depth.held as f64);
+        self.metrics.outbox_oldest_seconds.set(depth.oldest_seconds);
+        self.metrics.dead_letters_open.set(dead_letters as f64);
+        // Only what there is room for: the rest is another round's, or another daemon's.
+        let room = i64::try_from(self.handover.room() / 2).unwrap_or(i64::MAX);
+        let mut parcels = Vec::new();
+        if room > 0 && depth.rows > 0 {
+            parcels = outbox::take_abandoned(&**client, room, lease).await.map_err(describe)?;
+        }
+        if depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
+            self.held_probed = Instant::now();
+            parcels.extend(outbox::take_held(&**client, lease).await.map_err(describe)?);
+        }
+        for key in std::mem::take(&mut self.open_keys) {
+            parcels.extend(outbox::take_held_of(&**client, &key, room.max(1), lease).await.map_err(describe)?);
+        }
+        drop(client);
+        for parcel in parcels {
+            // Not waiting for room: the relay may be waiting for this keeper to take its reports.
+            self.handover.give(parcel);
+        }
+        Ok(())
+    }
+
+    async fn client(&self) -> Result<Object, String> {
+        self.pool.get().await.map_err(|error| StoreError::pool(&error).to_string())
+    }
+}
+
+fn describe(error: tokio_postgres::Error) -> String {
+    crate::store::describe(&error)
+}

@@ -1,0 +1,222 @@
+//! From an outbox row's lines to AMQP messages: pure.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+use super::EventFormat;
+
+/// One message to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The queue of whoever asked for a reply; `None` is the events exchange.
+    pub reply_to: Option<String>,
+    /// The routing key on the events exchange.
+    pub routing_key: String,
+    /// The id that stays the same however often it is published.
+    pub message_id: String,
+    /// The task's id, or what the asker knows it by.
+    pub correlation_id: Option<String>,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// CloudEvents attributes, for the headers of a single event.
+    pub attributes: Vec<(&'static str, String)>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// W3C trace context.
+    pub tracestate: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The outbox lines it stands for, to be kept if no queue takes it.
+    pub lines: Vec<u8>,
+    /// How many events it stands for.
+    pub events: u32,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    reply_to: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    correlation_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    event: Option<Event<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    source: Cow<'a, str>,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    subject: Cow<'a, str>,
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+    #[serde(borrow)]
+    traceparent: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tracestate: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// The messages for a row's lines.
+///
+/// # Errors
+///
+/// A line that isn't one: the row was written by something else.
+pub fn publications(
+    row: i64,
+    body: &[u8],
+    format: EventFormat,
+    batch_events: usize,
+) -> Result<Vec<Publication>, serde_json::Error> {
+    let lines = || body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    match format {
+        EventFormat::Single => lines().map(single).collect(),
+        EventFormat::Batch => batches(row, lines(), batch_events),
+    }
+}
+
+/// Replies begin with their queue; an event has no such field.
+fn is_reply(line: &[u8]) -> bool {
+    line.starts_with(b"{\"reply_to\"")
+}
+
+fn single(line: &[u8]) -> Result<Publication, serde_json::Error> {
+    if is_reply(line) {
+        let Line { reply_to, correlation_id, event } = serde_json::from_slice(line)?;
+        let event = event.ok_or_else(|| serde::de::Error::missing_field("event"))?;
+        let correlation_id = correlation_id.map(Cow::into_owned);
+        return Ok(binary(event, reply_to.map(Cow::into_owned), correlation_id, line));
+    }
+    let event: Event<'_> = serde_json::from_slice(line)?;
+    let task_id = Some(event.subject.clone().into_owned());
+    Ok(binary(event, None, task_id, line))
+}
+
+/// CloudEvents binary mode: the attributes are headers, the body is the data.
+fn binary(event: Event<'_>, reply_to: Option<String>, correlation_id: Option<String>, line: &[u8]) -> Publication {
+    let mut lines = line.to_vec();
+    lines.push(b'\n');
+    Publication {
+        reply_to,
+        routing_key: event.kind.clone().into_owned(),
+        message_id: event.id.clone().into_owned(),
+        correlation_id,
+        content_type: "application/json",
+        attributes: vec![
+            ("cloudEvents:specversion", "1.0".to_owned()),
+            ("cloudEvents:id", event.id.into_owned()),
+            ("cloudEvents:source", event.source.into_owned()),
+            ("cloudEvents:type", event.kind.into_owned()),
+            ("cloudEvents:subject", event.subject.into_owned()),
+            ("cloudEvents:time", event.time.into_owned()),
+        ],
+        traceparent: event.traceparent.map(Cow::into_owned),
+        tracestate: event.tracestate.map(Cow::into_owned),
+        body: event.data.get().as_bytes().to_vec(),
+        lines,
+        events: 1,
+    }
+}
+
+/// CloudEvents batch mode: the lines of one type, as they are, in one array. Replies are for
+/// one asker each and stay single.
+fn batches<'a>(
+    row: i64,
+    lines: impl Iterator<Item = &'a [u8]>,
+    most: usize,
+) -> Result<Vec<Publication>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    let mut out: Vec<Publication> = Vec::new();
+    for line in lines {
+        if is_reply(line) {
+            out.push(single(line)?);
+            continue;
+        }
+        let Kind { kind } = serde_json::from_slice(line)?;
+        let open = out.iter().rposition(|batch| batch.reply_to.is_none() && batch.routing_key == kind);
+        let place = match open {
+            Some(place) if (out[place].events as usize) < most => place,
+            _ => {
+                out.push(empty_batch(row, out.len(), kind.into_owned()));
+                out.len() - 1
+            }
+        };
+        let batch = &mut out[place];
+        batch.body.push(if batch.events == 0 { b'[' } else { b',' });
+        batch.body.extend_from_slice(line);
+        batch.lines.extend_from_slice(line);
+        batch.lines.push(b'\n');
+        batch.events += 1;
+    }
+    for batch in out.iter_mut().filter(|publication| publication.reply_to.is_none()) {
+        batch.body.push(b']');
+    }
+    Ok(out)
+}
+
+fn empty_batch(row: i64, number: usize, kind: String) -> Publication {
+    Publication {
+        reply_to: None,
+        routing_key: kind,
+        message_id: format!("outbox/{row}/{number}"),
+        correlation_id: None,
+        content_type: "application/cloudevents-batch+json",
+        attributes: Vec::new(),
+        traceparent: None,
+        tracestate: None,
+        body: Vec::new(),
+        lines: Vec::new(),
+        events: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = r#"{"specversion":"1.0","id":"i/1","source":"s","type":"payment.settled","subject":"i","time":"t","datacontenttype":"application/json","traceparent":"tp","data":{"a":"\n"}}"#;
+
+    #[test]
+    fn a_single_event_carries_its_attributes_as_headers_and_its_data_as_body() {
+        let reply = format!(r#"{{"reply_to":"q","correlation_id":"c","event":{EVENT}}}"#);
+        let body = format!("{EVENT}\n{reply}\n");
+        let out = publications(1, body.as_bytes(), EventFormat::Single, 10).expect("readable");
+        assert_eq!(out.len(), 2);
+        assert_eq!(out[0].body, br#"{"a":"\n"}"#);
+        assert_eq!(out[0].routing_key, "payment.settled");
+        assert_eq!(out[0].correlation_id.as_deref(), Some("i"));
+        assert_eq!(out[0].traceparent.as_deref(), Some("tp"));
+        assert_eq!(out[0].lines, format!("{EVENT}\n").as_bytes());
+        assert_eq!((out[1].reply_to.as_deref(), out[1].correlation_id.as_deref()), (Some("q"), Some("c")));
+    }
+
+    #[test]
+    fn a_batch_is_one_array_per_type_and_bounded() {
+        let rejected = EVENT.replace("settled", "rejected");
+        let body = format!("{EVENT}\n{rejected}\n{EVENT}\n{EVENT}\n");
+        let out = publications(7, body.as_bytes(), EventFormat::Batch, 2).expect("readable");
+        let shape: Vec<(&str, u32)> = out.iter().map(|batch| (batch.routing_key.as_str(), batch.events)).collect();
+        assert_eq!(shape, [("payment.settled", 2), ("payment.rejected", 1), ("payment.settled", 1)]);
+        for batch in &out {
+            let array: Vec<serde_json::Value> = serde_json::from_slice(&batch.body).expect("an array");
+            assert_eq!(array.len(), batch.events as usize);
+        }
+        assert_ne!(out[0].message_id, out[2].message_id);
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_an_error() {
+        assert!(publications(1, b"{}\n", EventFormat::Single, 1).is_err());
+        assert!(publications(1, b"nonsense\n", EventFormat::Batch, 1).is_err());
+    }
+}

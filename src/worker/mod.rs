@@ -1,0 +1,215 @@
+//! The workers: take what waits in a lane, have it committed, settle the deliveries.
+//!
+//! There is no linger timer: an idle system has batches of one and the lowest latency, a busy
+//! one big batches and the highest throughput. Whatever the store answers, a batch stays with
+//! its worker until each of its tasks is settled or set aside.
+
+mod buffers;
+mod settings;
+mod settle;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+pub use self::buffers::Buffers;
+pub use self::settings::PipelineSettings;
+use crate::contract::{AccountName, DeadLetter, DeadReason, Message};
+use crate::disposition::Disposition;
+use crate::health::{Dependency, Health};
+use crate::lanes::{InFlight, LaneGuard, Lanes};
+use crate::ledger::Arrival;
+use crate::outbox::Handover;
+use crate::retry::{Delays, RetrySettings};
+use crate::store::{BatchStore, Committed, Proof, StoreError, Submission};
+use crate::telemetry::labels::RetryKind;
+use crate::telemetry::metrics::{Metrics, observe};
+
+/// A delivery that somebody waits to have settled. Settling consumes it and needs a proof of
+/// commit, which only the store can make.
+pub trait Delivery: Send + 'static {
+    /// The outcome is committed.
+    fn settle(self, proof: &Proof);
+}
+
+/// A task in flight.
+#[derive(Debug)]
+pub struct Job<D> {
+    /// Its number.
+    pub arrival: Arrival,
+    /// What it says.
+    pub message: Message,
+    /// When it was taken.
+    pub taken: Instant,
+    /// Whom to tell.
+    pub delivery: D,
+}
+
+/// What the workers share.
+pub struct Pipeline<S, D> {
+    /// The seam to the database.
+    pub store: S,
+    /// Where the jobs wait.
+    pub lanes: Lanes<Job<D>>,
+    /// Which there are.
+    pub in_flight: InFlight,
+    /// How many transactions may run at once.
+    pub transactions: Semaphore,
+    /// Where the events go.
+    pub handover: Handover,
+    /// Reused batches.
+    pub buffers: Buffers<Job<D>>,
+    /// The most tasks of one transaction.
+    pub max_batch: usize,
+    /// How long to wait between attempts.
+    pub retry: RetrySettings,
+    /// What is seen from outside.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when an invariant doesn't hold.
+    pub broken: CancellationToken,
+}
+
+impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
+    /// A worker's life: until the lanes are closed, or an invariant doesn't hold.
+    pub async fn work(self: Arc<Self>) {
+        while let Some(lane) = self.lanes.next().await {
+            let mut batch = self.buffers.take();
+            lane.take(self.max_batch, &mut batch);
+            if batch.is_empty() {
+                continue;
+            }
+            let waits = self.process(&lane, &mut batch).await;
+            let index = lane.index();
+            // First let go of the lane: a wake-up that comes before would be lost.
+            drop(lane);
+            for (account, arrival) in waits {
+                if !self.in_flight.wait(&account, arrival, index) {
+                    self.lanes.wake(index);
+                }
+            }
+            if self.broken.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// Has the batch committed, whole or in pieces; answers what the tasks set aside wait for.
+    async fn process(&self, lane: &LaneGuard<'_, Job<D>>, batch: &mut Vec<Job<D>>) -> Vec<(AccountName, Arrival)> {
+        let mut attempts = Attempts::new(&self.retry);
+        // The sizes of the pieces, the last one at the front of the batch.
+        let mut pieces = vec![batch.len()];
+        let mut condemned: Option<DeadLetter> = None;
+        while let Some(size) = pieces.pop() {
+            match self.attempt(&batch[..size], condemned.as_ref()).await {
+                Ok(committed) => {
+                    condemned = None;
+                    attempts.succeeded(&self.health);
+                    let (waits, aside) = self.settle(lane, batch.drain(..size), committed);
+                    if !aside.is_empty() {
+                        // What is left of a bisected batch came later: it stands behind.
+                        lane.set_aside(aside.into_iter().chain(batch.drain(..)).collect());
+                        return waits;
+                    }
+                }
+                Err(error) => match Disposition::of_error(&error) {
+                    Disposition::Bisect if size > 1 => {
+                        self.metrics.bisections.increment(1);
+                        pieces.extend([size - size / 2, size / 2]);
+                    }
+                    Disposition::Bisect if condemned.is_none() => {
+                        condemned = Some(unprocessable(&batch[0], &error));
+                        pieces.push(size);
+                    }
+                    Disposition::Crash | Disposition::Bisect => {
+                        error!(%error, "an invariant doesn't hold: stopping, with nothing more acknowledged");
+                        self.broken.cancel();
+                        return Vec::new();
+                    }
+                    _ => {
+                        attempts.failed(&error, self).await;
+                        pieces.push(size);
+                    }
+                },
+            }
+        }
+        Vec::new()
+    }
+
+    async fn attempt(&self, jobs: &[Job<D>], condemned: Option<&DeadLetter>) -> Result<Committed, StoreError> {
+        let submissions: Vec<Submission<'_>> = jobs
+            .iter()
+            .map(|job| {
+                let submission = Submission::of(job.arrival, &job.message);
+                condemned.map_or(submission, |letter| Submission { content: Err(letter), ..submission })
+            })
+            .collect();
+        let Ok(_permit) = self.transactions.acquire().await else {
+            return Err(StoreError::Unavailable("the daemon is stopping".into()));
+        };
+        let began = Instant::now();
+        let committed = self.store.commit(&submissions, &self.in_flight).await?;
+        observe(&self.metrics.transaction_seconds, began.elapsed());
+        self.metrics.batch_size.record(jobs.len() as f64);
+        Ok(committed)
+    }
+}
+
+/// The dead letter of a task that PostgreSQL refuses when it is alone.
+fn unprocessable<D>(job: &Job<D>, error: &StoreError) -> DeadLetter {
+    let task_id = job.message.content.as_ref().ok().map(|task| task.id);
+    warn!(?task_id, %error, "PostgreSQL refuses this task: a dead letter");
+    DeadLetter { reason: DeadReason::Unprocessable, field: None, detail: error.to_string(), task_id }
+}
+
+/// The attempts at one batch.
+struct Attempts {
+    delays: Delays,
+    conflicts_left: u32,
+    failing: bool,
+}
+
+impl Attempts {
+    fn new(retry: &RetrySettings) -> Self {
+        Self { delays: Delays::new(retry), conflicts_left: retry.conflict_attempts, failing: false }
+    }
+
+    fn succeeded(&mut self, health: &Health) {
+        if std::mem::take(&mut self.failing) {
+            health.set_up(Dependency::Postgres);
+            health.resume();
+        }
+        self.delays.reset();
+    }
+
+    /// Tells, and waits as long as this error asks for.
+    async fn failed<S: BatchStore, D: Delivery>(&mut self, error: &StoreError, pipeline: &Pipeline<S, D>) {
+        let (health, metrics) = (&pipeline.health, &pipeline.metrics);
+        match Disposition::of_error(error) {
+            Disposition::RetryNow if self.conflicts_left > 0 => {
+                self.conflicts_left -= 1;
+                metrics.retries(RetryKind::Conflict).increment(1);
+                tracing::debug!(%error, "another transaction was in the way: the batch again");
+            }
+            Disposition::LookAgain => {
+                metrics.unknown_commits.increment(1);
+                metrics.retries(RetryKind::UnknownCommit).increment(1);
+                warn!(%error, "it isn't known whether the batch was committed: looking its ids up");
+            }
+            _ => {
+                metrics.retries(RetryKind::Unavailable).increment(1);
+                self.failing = true;
+                health.set_down(Dependency::Postgres, error.to_string());
+                health.pause(error.to_string());
+            }
+        }
+        let wait = self.delays.next_delay();
+        tokio::time::sleep(wait).await;
+        // Whoever probes a server that is away is not stuck.
+        health.progress().tick();
+    }
+}

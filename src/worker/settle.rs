@@ -1,0 +1,89 @@
+//! After the commit: the deliveries are settled, the events handed over, the figures kept.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tracing::{debug, warn};
+
+use super::{Delivery, Job, Pipeline};
+use crate::contract::{AccountName, Task};
+use crate::disposition::Disposition;
+use crate::lanes::LaneGuard;
+use crate::ledger::Arrival;
+use crate::store::{Answer, BatchStore, Committed};
+use crate::telemetry::labels::Outcome;
+use crate::telemetry::metrics::observe;
+
+/// What a task set aside waits for: the account, and the arrival before which.
+type Waits = Vec<(AccountName, Arrival)>;
+
+impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
+    /// Settles what was decided; answers what was set aside, and what it waits for.
+    pub(super) fn settle(
+        &self,
+        lane: &LaneGuard<'_, Job<D>>,
+        jobs: impl Iterator<Item = Job<D>>,
+        committed: Committed,
+    ) -> (Waits, Vec<Job<D>>) {
+        let Committed { proof, answers, parcel } = committed;
+        if let Some(parcel) = parcel {
+            self.handover.give(parcel);
+        }
+        let (now, instant) = (Timestamp::now(), Instant::now());
+        let (mut waits, mut aside, mut done) = (Vec::new(), Vec::new(), Vec::with_capacity(answers.len()));
+        for (job, answer) in jobs.zip(answers) {
+            if Disposition::of_answer(&answer) == Disposition::SetAside {
+                if let Answer::SetAside { waits_on: Some(account) } = answer {
+                    waits.push((account, job.arrival));
+                }
+                aside.push(job);
+                continue;
+            }
+            self.count(&job, &answer, now, instant);
+            job.delivery.settle(&proof);
+            done.push((job.arrival, job.message));
+        }
+        let tasks = done.iter().map(|(arrival, message)| (*arrival, message.content.as_ref().ok()));
+        for woken in self.in_flight.done(tasks) {
+            self.lanes.wake(woken);
+        }
+        lane.release(done.len());
+        self.health.progress().settled(done.len());
+        (waits, aside)
+    }
+
+    fn count(&self, job: &Job<D>, answer: &Answer, now: Timestamp, instant: Instant) {
+        let task = job.message.content.as_ref().ok();
+        let outcome = match answer {
+            Answer::Settled => Outcome::Settled,
+            Answer::Rejected(rejection) => Outcome::Rejected(*rejection),
+            Answer::Duplicate => Outcome::Duplicate,
+            Answer::DeadLettered(reason) => {
+                self.metrics.dead_letters(*reason).increment(1);
+                Outcome::DeadLettered(*reason)
+            }
+            Answer::SetAside { .. } => return,
+        };
+        self.metrics.outcome(task.map(|task| task.body.task_type()), outcome).increment(1);
+        observe(&self.metrics.receive_to_commit_seconds, instant - job.taken);
+        if let Some(published) = job.message.published_at() {
+            let waited = Duration::try_from(now.duration_since(published)).unwrap_or_default();
+            observe(&self.metrics.publish_to_commit_seconds, waited);
+        }
+        log(job, task, outcome);
+    }
+}
+
+fn log<D>(job: &Job<D>, task: Option<&Task>, outcome: Outcome) {
+    let traceparent = job.message.properties.traceparent.as_deref();
+    let (name, reason) = (outcome.name(), outcome.reason());
+    match (outcome, task) {
+        (Outcome::DeadLettered(_), _) => {
+            let detail = job.message.content.as_ref().err().map(|letter| letter.detail.as_str());
+            let (id, publisher) = (task.map(|task| task.id), job.message.properties.publisher.as_deref());
+            warn!(?id, reason, detail, publisher, traceparent, "dead letter");
+        }
+        (_, Some(task)) => debug!(id = %task.id, outcome = name, reason, traceparent, "payment"),
+        (_, None) => {}
+    }
+}
