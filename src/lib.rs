@@ -5,10 +5,10 @@
 //! No task is acknowledged without a committed row that says what became of it, and no
 //! committed row is applied twice.
 //!
-//! The modules, in the order in which a payment passes them:
+//! The modules, first those that a payment passes, in its order:
+#![cfg_attr(rustfmt, rustfmt::skip)]
 
 pub mod intake;
-pub mod cli;
 pub mod contract;
 pub mod lanes;
 pub mod worker;
@@ -24,4 +24,8 @@ pub mod lifecycle;
 pub mod health;
 pub mod admin;
 pub mod telemetry;
+pub mod broker;
+pub mod tls;
+pub mod config;
+pub mod cli;
 pub mod dev;

@@ -1,20 +1,20 @@
-//! The `settled` binary.
+//! The `settled` binary: parse, run, exit code.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use settled::dev::{ServersOptions, guardian};
+use clap::Parser;
+use settled::cli::Cli;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let mut options = ServersOptions::default();
-    let mut arguments = std::env::args().skip(2);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--keep" => options.keep = true,
-            "--dir" => options.dir = arguments.next().map(PathBuf::from),
-            _ => return ExitCode::FAILURE,
+/// Many small allocations from several threads: what mimalloc is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.report();
+            failure.exit().into()
         }
     }
-    guardian::run(&options).await
 }

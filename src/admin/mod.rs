@@ -13,5 +13,7 @@
 mod connection;
 mod routes;
 mod server;
+mod settings;
 
 pub use self::server::{AdminServer, BindError};
+pub use self::settings::AdminSettings;

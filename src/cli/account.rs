@@ -5,18 +5,20 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::exit::{Exit, Failure};
 use super::human::{account_name, align_right, amount, currency, duration, or_dash, pairs, time};
 use super::outcome::{Before, Outcome};
 use super::output::{self, table};
-use super::publisher::{Outgoing, Publisher, Target};
+use super::publisher::{Outgoing, Publisher};
+use super::{Exit, Failure, Global, block_on};
 use super::{payment, publish};
 use crate::contract::{AccountName, Currency, OpenAccount, Task, TaskBody};
+use crate::intake::BrokerSettings;
+use crate::store;
 use crate::store::queries::account::{self, Account, AccountFilter, HistoryEntry};
 
 /// Looks accounts up, and opens them.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Opens an account: publishes the task and waits for its outcome.
     ///
     /// Ends with 1 if the task is rejected, with 69 if there is no outcome in time. To try
@@ -36,7 +38,7 @@ pub enum Command {
 
 /// What to open.
 #[derive(Clone, Debug, clap::Args)]
-pub struct OpenArgs {
+pub(super) struct OpenArgs {
     /// The account.
     #[arg(value_parser = account_name)]
     name: AccountName,
@@ -60,7 +62,7 @@ struct MinBalance(Option<i64>);
 
 /// Which accounts to list.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ListArgs {
+pub(super) struct ListArgs {
     /// Only those in this currency.
     #[arg(long, value_parser = currency)]
     currency: Option<Currency>,
@@ -77,7 +79,7 @@ pub struct ListArgs {
 
 /// Which entries to list.
 #[derive(Clone, Debug, clap::Args)]
-pub struct HistoryArgs {
+pub(super) struct HistoryArgs {
     /// The account.
     #[arg(value_parser = account_name)]
     name: AccountName,
@@ -89,21 +91,21 @@ pub struct HistoryArgs {
     limit: i64,
 }
 
-/// Runs it.
-///
-/// # Errors
-///
-/// If there is no such account, or a server does not answer.
-pub async fn run(command: Command, client: &Client, target: &Target, json: bool) -> Result<Exit, Failure> {
-    match command {
-        Command::Open(args) => open(&args, client, target, json).await,
-        Command::Show { name } => show(&name, client, json).await,
-        Command::List(args) => list(&args, client, json).await,
-        Command::History(args) => history(&args, client, json).await,
-    }
+pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let json = global.json;
+    block_on(async {
+        let client = store::connect(&config.postgres).await?;
+        match command {
+            Command::Open(args) => open(&args, &client, &config.broker, json).await,
+            Command::Show { name } => show(&name, &client, json).await,
+            Command::List(args) => list(&args, &client, json).await,
+            Command::History(args) => history(&args, &client, json).await,
+        }
+    })
 }
 
-async fn open(args: &OpenArgs, client: &Client, target: &Target, json: bool) -> Result<Exit, Failure> {
+async fn open(args: &OpenArgs, client: &Client, broker: &BrokerSettings, json: bool) -> Result<Exit, Failure> {
     let id = args.id.unwrap_or_else(Uuid::now_v7);
     let body = OpenAccount { account: args.name.clone(), currency: args.currency, min_balance: args.min_balance.0 };
     let document = serde_json::json!({
@@ -112,7 +114,7 @@ async fn open(args: &OpenArgs, client: &Client, target: &Target, json: bool) -> 
     });
     let tasks = [Task::new(id, TaskBody::OpenAccount(body))];
     let before = Before::look(client, &tasks).await?;
-    let publisher = Publisher::connect(target).await?;
+    let publisher = Publisher::connect(broker).await?;
     let message = Outgoing::task(&tasks[0], document.to_string().into_bytes(), publish::PUBLISHER);
     let published = publisher.publish([&message], || ()).await;
     publisher.close().await;

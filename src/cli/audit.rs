@@ -1,11 +1,10 @@
 //! `settled audit`: does the ledger keep its promises?
 
-use tokio_postgres::Client;
-
-use super::exit::{Exit, Failure};
 use super::human::counted;
 use super::output;
+use super::{Exit, Failure, Global, block_on};
 use crate::contract::Currency;
+use crate::store;
 use crate::store::queries::audit::{self, Audit, CurrencyTotals, Totals};
 
 /// Checks every invariant of the ledger over every row.
@@ -13,16 +12,12 @@ use crate::store::queries::audit::{self, Audit, CurrencyTotals, Totals};
 /// Reads one snapshot and locks nothing: a running daemon is not held up. Ends with 1 if an
 /// invariant is broken. Takes a few seconds per million payments.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {}
+pub(super) struct Args {}
 
-/// Runs it.
-///
-/// # Errors
-///
-/// If PostgreSQL does not answer.
-pub async fn run(Args {}: Args, client: &mut Client, json: bool) -> Result<Exit, Failure> {
-    let audit = audit::audit(client).await?;
-    output::print(json, &audit, || human(&audit))?;
+pub(super) fn run(global: &Global, Args {}: Args) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let audit = block_on(async { Ok(audit::audit(&mut store::connect(&config.postgres).await?).await?) })?;
+    output::print(global.json, &audit, || human(&audit))?;
     Ok(if audit.passed { Exit::Ok } else { Exit::Failure })
 }
 

@@ -3,11 +3,13 @@
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::exit::{Exit, Failure};
 use super::human::{counted, or_dash, pairs, time};
 use super::output::{self, table};
-use super::publisher::{Outgoing, Publisher, Target};
+use super::publisher::{Outgoing, Publisher};
+use super::{Exit, Failure, Global, block_on};
 use crate::contract::{DeadReason, Properties, decode};
+use crate::intake::BrokerSettings;
+use crate::store;
 use crate::store::queries::dead_letter::{self, DeadLetterRow, Resolution, Selection, StoredDeadLetter};
 
 /// How many are read, published and marked at a time.
@@ -15,7 +17,7 @@ const CHUNK: i64 = 200;
 
 /// Looks at messages that could not become a payment, and deals with them.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Lists open dead letters, the newest first.
     List(ListArgs),
     /// Shows a dead letter with its body and properties.
@@ -34,7 +36,7 @@ pub enum Command {
 
 /// Which dead letters to list.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ListArgs {
+pub(super) struct ListArgs {
     /// Only those with this reason.
     #[arg(long, value_parser = reasons())]
     reason: Option<String>,
@@ -49,7 +51,7 @@ pub struct ListArgs {
 /// Which dead letters to replay.
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "reason", "all"]))]
-pub struct ReplayArgs {
+pub(super) struct ReplayArgs {
     /// Their numbers.
     #[arg(value_name = "ID")]
     ids: Vec<i64>,
@@ -67,7 +69,7 @@ pub struct ReplayArgs {
 /// Which dead letters to discard.
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "reason"]))]
-pub struct DiscardArgs {
+pub(super) struct DiscardArgs {
     /// Their numbers.
     #[arg(value_name = "ID")]
     ids: Vec<i64>,
@@ -100,16 +102,19 @@ struct Report {
     missing: Vec<i64>,
 }
 
-/// Runs it.
-///
-/// # Errors
-///
-/// If there is no such dead letter, or a server does not answer.
-pub async fn run(command: Command, client: &Client, target: &Target, json: bool) -> Result<Exit, Failure> {
+pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    block_on(async {
+        let client = store::connect(&config.postgres).await?;
+        carry_out(command, &client, &config.broker, global.json).await
+    })
+}
+
+async fn carry_out(command: Command, client: &Client, broker: &BrokerSettings, json: bool) -> Result<Exit, Failure> {
     let (verb, report) = match command {
         Command::List(args) => return list(&args, client, json).await,
         Command::Show { id } => return show(id, client, json).await,
-        Command::Replay(args) => ("replayed", replay(&args, client, target).await?),
+        Command::Replay(args) => ("replayed", replay(&args, client, broker).await?),
         Command::Discard(args) => ("discarded", discard(&args, client).await?),
     };
     output::print(json, &report, || human(verb, &report))?;
@@ -138,12 +143,12 @@ async fn show(id: i64, client: &Client, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-async fn replay(args: &ReplayArgs, client: &Client, target: &Target) -> Result<Report, Failure> {
+async fn replay(args: &ReplayArgs, client: &Client, broker: &BrokerSettings) -> Result<Report, Failure> {
     let by_number = !args.ids.is_empty();
     let selection =
         Selection { ids: by_number.then_some(&args.ids[..]), reason: args.reason.as_deref(), resolved: by_number };
     let mut report = Report { dry_run: args.dry_run, missing: sorted(&args.ids), ..Report::default() };
-    let publisher = if args.dry_run { None } else { Some(Publisher::connect(target).await?) };
+    let publisher = if args.dry_run { None } else { Some(Publisher::connect(broker).await?) };
     let mut after = 0;
     // What comes in meanwhile, and what comes back, has to wait for the next time.
     let last = dead_letter::list(client, selection, 1).await?.first().map_or(0, |newest| newest.id);

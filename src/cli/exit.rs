@@ -9,10 +9,12 @@
 //! | 78 | the configuration is wrong |
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::publisher::PublishError;
-use crate::store::queries;
+use crate::config::ConfigError;
+use crate::store::{ConnectError, MigrateError, queries};
 
 /// How a command ends, as the shell sees it. 69 and 78 are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,11 @@ impl Failure {
         self
     }
 
+    /// Tells the user on standard error. Where that is closed there is nobody to tell.
+    pub fn report(&self) {
+        let _ = writeln!(io::stderr(), "{self}");
+    }
+
     /// How the process ends.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -75,9 +82,24 @@ impl Failure {
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
-        let unavailable = error.downcast_ref().is_some_and(queries::Error::is_unavailable)
-            || error.downcast_ref().is_some_and(PublishError::is_unavailable);
-        Self::new(if unavailable { Exit::Unavailable } else { Exit::Failure }, error)
+        Self::new(exit(&error), error)
+    }
+}
+
+fn exit(error: &anyhow::Error) -> Exit {
+    let unavailable = match error.downcast_ref() {
+        Some(ConnectError::Postgres(_) | ConnectError::Timeout(_)) => true,
+        Some(ConnectError::PasswordFile { .. } | ConnectError::Tls(_)) => return Exit::BadConfig,
+        None => {
+            error.downcast_ref().is_some_and(queries::Error::is_unavailable)
+                || error.downcast_ref().is_some_and(MigrateError::is_unavailable)
+                || error.downcast_ref().is_some_and(PublishError::is_unavailable)
+        }
+    };
+    match unavailable {
+        true => Exit::Unavailable,
+        false if error.is::<ConfigError>() => Exit::BadConfig,
+        false => Exit::Failure,
     }
 }
 

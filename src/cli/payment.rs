@@ -7,16 +7,17 @@ use serde::{Serialize, Serializer};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::exit::{Exit, Failure};
 use super::human::{self, account_name, align_right, duration, or_dash, pairs, since, time};
 use super::output::{self, table};
+use super::{Exit, Failure, Global, block_on};
 use crate::contract::{AccountName, Event, Properties, TaskBody};
+use crate::store;
 use crate::store::queries::payment::{self, PaymentFilter, PaymentRow, StoredEntry, StoredTask};
-use crate::store::queries::{Error, limit_statements};
+use crate::store::queries::{Error, dead_letter, limit_statements};
 
 /// Looks payments up.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Shows one payment: the task, its outcome and its entries.
     Show {
         /// The task's id.
@@ -33,7 +34,7 @@ pub enum Command {
 
 /// Which payments to list.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ListArgs {
+pub(super) struct ListArgs {
     /// Only those in this state.
     #[arg(long, value_parser = ["settled", "rejected"])]
     state: Option<String>,
@@ -57,22 +58,24 @@ pub struct ListArgs {
     timeout: Duration,
 }
 
-/// Runs it.
-///
-/// # Errors
-///
-/// If there is no such payment, or PostgreSQL does not answer.
-pub async fn run(command: Command, client: &Client, json: bool) -> Result<Exit, Failure> {
-    match command {
-        Command::Show { id } => show(id, client, json).await,
-        Command::List(args) => list(&args, client, json).await,
-    }
+pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    block_on(async {
+        let client = store::connect(&config.postgres).await?;
+        match command {
+            Command::Show { id } => show(id, &client, global.json).await,
+            Command::List(args) => list(&args, &client, global.json).await,
+        }
+    })
 }
 
 async fn show(id: Uuid, client: &Client, json: bool) -> Result<Exit, Failure> {
     let Some(stored) = payment::load_tasks(client, &[id]).await?.pop() else {
-        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("no payment {id}"))
-            .hint("its message may be on its way, or a dead letter: `settled dead-letters list`"));
+        let hint = match dead_letter::attempts(client, &[id]).await?.pop() {
+            Some((_, _, detail)) => format!("its message is a dead letter: {detail}"),
+            None => "its message may be on its way, or was never published".to_owned(),
+        };
+        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("no payment {id}")).hint(hint));
     };
     output::print(json, &Shown(&stored), || human(&stored))?;
     Ok(Exit::Ok)

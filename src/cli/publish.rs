@@ -7,14 +7,15 @@ use std::time::Duration;
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio_postgres::Client;
 
-use super::exit::{Exit, Failure};
 use super::human::{counted, duration};
 use super::outcome::{Before, Outcome};
-use super::publisher::{Outgoing, Publisher, Target};
+use super::publisher::{Outgoing, Publisher};
+use super::{Exit, Failure, Global, block_on};
 use super::{output, payment};
 use crate::contract::{Properties, Task, decode};
+use crate::intake::BrokerSettings;
+use crate::store;
 
 /// The publisher that tasks of the command line name.
 pub(super) const PUBLISHER: &str = "settled-cli";
@@ -24,7 +25,7 @@ pub(super) const PUBLISHER: &str = "settled-cli";
 /// The input is one JSON task, or one per line. All of them are checked before the first is
 /// published: if one is no task, none is published and the line and the field are named.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The file; standard input if it is `-` or left out.
     #[arg(default_value = "-")]
     file: PathBuf,
@@ -43,13 +44,6 @@ pub struct Args {
     publisher: String,
 }
 
-impl Args {
-    /// Whether the ledger is asked for outcomes.
-    pub fn needs_database(&self) -> bool {
-        self.wait
-    }
-}
-
 /// What was done.
 #[derive(Serialize)]
 struct Report {
@@ -58,20 +52,29 @@ struct Report {
     outcomes: Option<Vec<Outcome>>,
 }
 
-/// Runs it. `client` must be there if the arguments [need the database](Args::needs_database).
-///
-/// # Errors
-///
-/// If a line is no task, or a server does not answer.
-pub async fn run(args: Args, client: Option<&Client>, target: &Target, json: bool) -> Result<Exit, Failure> {
+pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
+    let config = global.load()?;
     let input = read(&args.file)?;
-    let (messages, tasks) = messages(&input, &args)?;
-    let before = match client.filter(|_| args.wait) {
-        Some(client) => Some((client, Before::look(client, &tasks).await?)),
-        None => None,
-    };
-    let publisher = Publisher::connect(target).await?;
-    let published = publisher.publish(&messages, || ()).await;
+    let (messages, tasks) = messages(&input, args)?;
+    let report = block_on(async {
+        if !args.wait {
+            let published = publish(&config.broker, &messages).await?;
+            return Ok(Report { published, outcomes: None });
+        }
+        let client = store::connect(&config.postgres).await?;
+        let before = Before::look(&client, &tasks).await?;
+        let published = publish(&config.broker, &messages).await?;
+        let outcomes = before.wait(&client, &tasks, args.timeout).await?;
+        Ok(Report { published, outcomes: Some(outcomes) })
+    })?;
+    output::print(global.json, &report, || human(&report))?;
+    Ok(report.outcomes.as_deref().map_or(Exit::Ok, exit))
+}
+
+/// Publishes all of them; how many that is.
+async fn publish(broker: &BrokerSettings, messages: &[Outgoing]) -> Result<usize, Failure> {
+    let publisher = Publisher::connect(broker).await?;
+    let published = publisher.publish(messages, || ()).await;
     publisher.close().await;
     if let Some(error) = published.error {
         let confirmed = published.confirmed;
@@ -80,13 +83,7 @@ pub async fn run(args: Args, client: Option<&Client>, target: &Target, json: boo
             messages.len()
         )));
     }
-    let outcomes = match before {
-        Some((client, before)) => Some(before.wait(client, &tasks, args.timeout).await?),
-        None => None,
-    };
-    let report = Report { published: published.confirmed, outcomes };
-    output::print(json, &report, || human(&report))?;
-    Ok(report.outcomes.as_deref().map_or(Exit::Ok, exit))
+    Ok(published.confirmed)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {

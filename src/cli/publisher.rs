@@ -7,25 +7,19 @@ use std::time::Duration;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::uri::AMQPUri;
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind, PublisherConfirm};
 use tokio::time::timeout;
 
+use crate::broker::Connector;
 use crate::contract::Properties;
+use crate::intake::BrokerSettings;
 
 /// How many messages may be unconfirmed at a time.
 const WINDOW: usize = 512;
 
-/// Where tasks are published.
-#[derive(Clone)]
-pub struct Target {
-    /// The brokers; the first that can be reached is used.
-    pub uris: Vec<String>,
-    /// The exchange for tasks.
-    pub exchange: String,
-    /// How long a connection, and then each confirm, may take.
-    pub timeout: Duration,
-}
+/// How long the broker may take to confirm one. A quorum queue that lost its majority confirms
+/// nothing.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A message to publish.
 #[derive(Clone, Debug)]
@@ -85,7 +79,6 @@ pub struct Publisher {
     connection: Connection,
     channel: Channel,
     exchange: String,
-    timeout: Duration,
 }
 
 /// How far publishing came: messages are confirmed in the order in which they were given.
@@ -103,29 +96,28 @@ impl Publisher {
     /// # Errors
     ///
     /// If there is none, or it has no such exchange.
-    pub async fn connect(target: &Target) -> Result<Self, PublishError> {
+    pub async fn connect(broker: &BrokerSettings) -> Result<Self, PublishError> {
+        let connector = Connector::new(broker.clone(), "settled publish");
         let mut tried = Vec::new();
-        for uri in &target.uris {
-            let reason = match timeout(target.timeout, connect(uri)).await {
-                Ok(Ok(connection)) => return Self::open(connection, target).await,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {:?}", target.timeout),
-            };
-            tried.push(format!("{}: {reason}", address(uri)));
+        for _ in &broker.uris {
+            match connector.connect().await {
+                Ok(connection) => return Self::open(connection, broker).await,
+                Err(error) => tried.push(error.to_string()),
+            }
         }
         Err(PublishError::Unreachable(tried))
     }
 
-    async fn open(connection: Connection, target: &Target) -> Result<Self, PublishError> {
+    async fn open(connection: Connection, broker: &BrokerSettings) -> Result<Self, PublishError> {
         let channel = connection.create_channel().await?;
         let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-        let exchange = target.exchange.clone();
+        let exchange = broker.exchange.clone();
         channel
             .exchange_declare(exchange.as_str().into(), ExchangeKind::Topic, passive, FieldTable::default())
             .await
             .map_err(|error| PublishError::NoExchange { exchange: exchange.clone(), error })?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Self { connection, channel, exchange, timeout: target.timeout })
+        Ok(Self { connection, channel, exchange })
     }
 
     /// Publishes messages in their order and waits until each is confirmed; stops at the first
@@ -170,11 +162,11 @@ impl Publisher {
         let key = message.routing_key.as_str().into();
         let sent =
             self.channel.basic_publish(exchange, key, options, &message.body, amqp_properties(&message.properties));
-        Ok(timeout(self.timeout, sent).await.map_err(|_| PublishError::Slow(self.timeout))??)
+        Ok(timeout(CONFIRM_TIMEOUT, sent).await.map_err(|_| PublishError::Slow(CONFIRM_TIMEOUT))??)
     }
 
     async fn settle(&self, message: &Outgoing, confirm: PublisherConfirm) -> Result<(), PublishError> {
-        match timeout(self.timeout, confirm).await.map_err(|_| PublishError::Slow(self.timeout))?? {
+        match timeout(CONFIRM_TIMEOUT, confirm).await.map_err(|_| PublishError::Slow(CONFIRM_TIMEOUT))?? {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => Err(PublishError::Returned {
                 exchange: self.exchange.clone(),
@@ -187,19 +179,7 @@ impl Publisher {
 
     /// Says goodbye. What is confirmed is safe without it.
     pub async fn close(self) {
-        let _ = timeout(self.timeout, self.connection.close(200, "done".into())).await;
-    }
-}
-
-async fn connect(uri: &str) -> Result<Connection, lapin::Error> {
-    Connection::connect(uri, ConnectionProperties::default().with_connection_name("settled command line".into())).await
-}
-
-/// Host and port of a URI: what may be shown of it.
-fn address(uri: &str) -> String {
-    match uri.parse::<AMQPUri>() {
-        Ok(uri) => format!("{}:{}", uri.authority.host, uri.authority.port),
-        Err(_) => "an AMQP URI that can't be read".to_owned(),
+        let _ = timeout(CONFIRM_TIMEOUT, self.connection.close(200, "done".into())).await;
     }
 }
 
@@ -230,16 +210,5 @@ fn amqp_properties(properties: &Properties) -> BasicProperties {
     match properties.timestamp {
         Some(seconds) => amqp.with_timestamp(seconds),
         None => amqp,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_shows_no_password() {
-        assert_eq!(address("amqp://user:secret@broker.example:5673/%2f"), "broker.example:5673");
-        assert!(!address("amqp//user:secret@x").contains("secret"));
     }
 }

@@ -51,10 +51,11 @@ fn decode_fields(body: &[u8], properties: &Properties, task_id: &mut Option<Uuid
     let mut raw = RawTask::read(body)?;
     let id = uuid(raw.id.take())?;
     *task_id = Some(id);
-    if let Some(message_id) = &properties.message_id {
-        if Uuid::try_parse(message_id) != Ok(id) {
+    match &properties.message_id {
+        Some(message_id) if Uuid::try_parse(message_id) != Ok(id) => {
             return Err(Refusal::of("message_id", format!("`{message_id}`, expected the body's `id` {id}")));
         }
+        _ => {}
     }
     let task_type = task_type(raw.task_type.take())?;
     let body = match task_type {

@@ -93,7 +93,9 @@ impl<S: BatchStore> Intake<S> {
                         End::Lost(reason) => reason,
                     }
                 }
-                Err(OpenError::Topology(error @ TopologyError::Missing(_))) => return Err(IntakeError::Topology(error)),
+                Err(OpenError::Topology(error @ TopologyError::Missing(_))) => {
+                    return Err(IntakeError::Topology(error));
+                }
                 Err(error) => error.to_string(),
             };
             self.pipeline.health.set_down(Dependency::BrokerIntake, reason);

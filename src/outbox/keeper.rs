@@ -88,7 +88,8 @@ impl Keeper {
 
     async fn settle(&self, reports: &[Report]) -> Result<(), String> {
         let mut client = self.client().await?;
-        let done: Vec<i64> = reports.iter().filter(|report| report.unrouted.is_empty()).map(|report| report.id).collect();
+        let done: Vec<i64> =
+            reports.iter().filter(|report| report.unrouted.is_empty()).map(|report| report.id).collect();
         if !done.is_empty() {
             outbox::delete(&**client, &done).await.map_err(describe)?;
         }

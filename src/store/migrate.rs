@@ -66,5 +66,5 @@ pub async fn missing(client: &mut Client) -> Result<Vec<String>, MigrateError> {
     };
     let runner = embedded::migrations::runner();
     let known = runner.get_migrations().iter();
-    Ok(known.filter(|migration| !applied.contains(&(migration.version() as i32))).map(ToString::to_string).collect())
+    Ok(known.filter(|migration| !applied.contains(&migration.version())).map(ToString::to_string).collect())
 }

@@ -11,9 +11,9 @@ pub mod queries;
 mod settings;
 
 pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Proof, Submission};
+pub use connect::{ConnectError, connect, probe};
 pub use error::StoreError;
 pub(crate) use error::describe;
 pub use migrate::{MigrateError, migrate, missing};
-pub use connect::{ConnectError, connect, probe};
 pub use pool::{PoolSetUpError, pool};
-pub use settings::PostgresSettings;
+pub use settings::{PostgresSettings, PostgresUrl};

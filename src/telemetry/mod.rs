@@ -8,3 +8,6 @@ pub mod labels;
 pub mod logging;
 pub mod metrics;
 mod process;
+mod settings;
+
+pub use self::settings::{LogFormat, LogSettings};

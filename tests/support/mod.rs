@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// The servers of this test binary; they end with it.
-pub async fn servers() -> &'static PrivateServers {
+pub(crate) async fn servers() -> &'static PrivateServers {
     static SERVERS: OnceCell<PrivateServers> = OnceCell::const_new();
     SERVERS
         .get_or_init(|| async {
@@ -20,7 +20,7 @@ pub async fn servers() -> &'static PrivateServers {
 }
 
 /// Connects to a database of the servers.
-pub async fn connect(database: Option<&str>) -> Client {
+pub(crate) async fn connect(database: Option<&str>) -> Client {
     let mut config: Config = servers().await.postgres_url().parse().expect("a PostgreSQL URL");
     if let Some(database) = database {
         config.dbname(database);
@@ -31,7 +31,7 @@ pub async fn connect(database: Option<&str>) -> Client {
 }
 
 /// A new database: empty of payments, or a copy of `template`, to which nobody may be connected.
-pub async fn database(template: Option<&str>) -> String {
+pub(crate) async fn database(template: Option<&str>) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let admin = connect(None).await;

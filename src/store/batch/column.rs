@@ -16,7 +16,10 @@ pub(super) struct Column<'a, R, F> {
 }
 
 impl<'a, R, F> Column<'a, R, F> {
-    pub(super) const fn new(rows: &'a [R], get: F) -> Self {
+    pub(super) fn new<T>(rows: &'a [R], get: F) -> Self
+    where
+        F: Fn(&'a R) -> T,
+    {
         Self { rows, get }
     }
 }

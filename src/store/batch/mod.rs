@@ -22,7 +22,7 @@ use super::names::Names;
 use super::queries::payment::{StoredTask, load_tasks};
 use super::{PostgresSettings, StoreError};
 use crate::contract::{DeadLetter, DeadReason, Message, Rejection, Task};
-use crate::ledger::{self, Arrival, Known, Outcome, Pending};
+use crate::ledger::{self, Arrival, Known, Pending};
 
 /// A message with its place in the order, for the store to decide.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ pub enum Answer {
     Duplicate,
     /// Committed as a dead letter.
     DeadLettered(DeadReason),
-    /// Nothing was committed: see [`Outcome::SetAside`].
+    /// Nothing was committed: see [`ledger::Outcome::SetAside`].
     SetAside {
         /// The account on which it waits.
         waits_on: Option<crate::contract::AccountName>,
@@ -173,7 +173,7 @@ impl PostgresStore {
         if wanted.is_empty() {
             return Ok(HashMap::new());
         }
-        let stored = timed(self.trip_limit, load_tasks(&***client, &wanted)).await?.map_err(|error| match error {
+        let stored = timed(self.trip_limit, load_tasks(&**client, &wanted)).await?.map_err(|error| match error {
             super::queries::Error::Postgres(error) => StoreError::before_commit(&error),
             unreadable => StoreError::Broken(unreadable.to_string()),
         })?;
@@ -187,11 +187,7 @@ impl PostgresStore {
 }
 
 impl BatchStore for PostgresStore {
-    async fn commit(
-        &self,
-        batch: &[Submission<'_>],
-        pending: &(impl Pending + Sync),
-    ) -> Result<Committed, StoreError> {
+    async fn commit(&self, batch: &[Submission<'_>], pending: &(impl Pending + Sync)) -> Result<Committed, StoreError> {
         let client = self.pool.get().await.map_err(|error| StoreError::pool(&error))?;
         let result = self.commit_on(&client, batch, pending).await;
         if let Err(error) = &result {

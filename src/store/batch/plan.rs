@@ -162,11 +162,7 @@ impl<'a> Decided<'a> {
         }
         if let (TaskBody::OpenAccount(open), None) = (&task.body, rejection) {
             let account = self.accounts[item.ordering.0].id;
-            rows.opened.push(OpenedRow {
-                account,
-                currency: open.currency.to_string(),
-                min_balance: open.min_balance,
-            });
+            rows.opened.push(OpenedRow { account, currency: open.currency.to_string(), min_balance: open.min_balance });
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::super::StoreError;
@@ -44,11 +45,13 @@ pub(super) async fn begin_and_lock(
     let known = client.prepare_cached(KNOWN).await.map_err(failed)?;
     let clock = client.prepare_cached(CLOCK).await.map_err(failed)?;
     // Polled together, they travel together.
+    let (account_ids_param, task_ids_param): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) =
+        ([&account_ids], [&task_ids]);
     let (begun, locked, known, now) = timed(limit, async {
         futures_util::join!(
             client.batch_execute("BEGIN"),
-            client.query(&lock, &[&account_ids]),
-            client.query(&known, &[&task_ids]),
+            client.query(&lock, &account_ids_param),
+            client.query(&known, &task_ids_param),
             client.query_one(&clock, &[]),
         )
     })

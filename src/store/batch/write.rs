@@ -202,19 +202,19 @@ async fn payments(client: &ClientWrapper, statement: &Statement, rows: &[Payment
         .execute(
             statement,
             &[
-                &Column::new(rows, |row: &PaymentRow<'_>| row.id),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.debit),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.credit),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.amount),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.min_balance),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.debit_seq),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.credit_seq),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.received_at),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.task_type),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.state),
+                &Column::new(rows, |row| row.id),
+                &Column::new(rows, |row| row.debit),
+                &Column::new(rows, |row| row.credit),
+                &Column::new(rows, |row| row.amount),
+                &Column::new(rows, |row| row.min_balance),
+                &Column::new(rows, |row| row.debit_seq),
+                &Column::new(rows, |row| row.credit_seq),
+                &Column::new(rows, |row| row.received_at),
+                &Column::new(rows, |row| row.task_type),
+                &Column::new(rows, |row| row.state),
                 &Column::new(rows, |row| row.currency.as_str()),
                 &Column::new(rows, |row| row.fingerprint.as_slice()),
-                &Column::new(rows, |row: &PaymentRow<'_>| row.reason),
+                &Column::new(rows, |row| row.reason),
                 &Column::new(rows, |row| row.publisher),
                 &Column::new(rows, |row| row.reference),
                 &now,
@@ -232,11 +232,11 @@ async fn entries(client: &ClientWrapper, statement: &Statement, rows: &[EntryRow
         .execute(
             statement,
             &[
-                &Column::new(rows, |row: &EntryRow| row.account),
-                &Column::new(rows, |row: &EntryRow| row.seq),
-                &Column::new(rows, |row: &EntryRow| row.amount),
-                &Column::new(rows, |row: &EntryRow| row.balance_after),
-                &Column::new(rows, |row: &EntryRow| row.payment),
+                &Column::new(rows, |row| row.account),
+                &Column::new(rows, |row| row.seq),
+                &Column::new(rows, |row| row.amount),
+                &Column::new(rows, |row| row.balance_after),
+                &Column::new(rows, |row| row.payment),
             ],
         )
         .await
@@ -246,9 +246,9 @@ async fn opened(client: &ClientWrapper, statement: &Statement, rows: &[OpenedRow
     if rows.is_empty() {
         return Ok(0);
     }
-    let accounts = Column::new(rows, |row: &OpenedRow| row.account);
+    let accounts = Column::new(rows, |row| row.account);
     let currencies = Column::new(rows, |row| row.currency.as_str());
-    let limits = Column::new(rows, |row: &OpenedRow| row.min_balance);
+    let limits = Column::new(rows, |row| row.min_balance);
     client.execute(statement, &[&accounts, &currencies, &limits, &now]).await
 }
 
@@ -256,10 +256,10 @@ async fn balances(client: &ClientWrapper, statement: &Statement, rows: &[Balance
     if rows.is_empty() {
         return Ok(0);
     }
-    let accounts = Column::new(rows, |row: &BalanceRow| row.account);
-    let posted = Column::new(rows, |row: &BalanceRow| row.posted);
-    let versions = Column::new(rows, |row: &BalanceRow| row.version);
-    let versions_before = Column::new(rows, |row: &BalanceRow| row.version_before);
+    let accounts = Column::new(rows, |row| row.account);
+    let posted = Column::new(rows, |row| row.posted);
+    let versions = Column::new(rows, |row| row.version);
+    let versions_before = Column::new(rows, |row| row.version_before);
     client.execute(statement, &[&accounts, &posted, &versions, &versions_before]).await
 }
 
@@ -272,14 +272,14 @@ async fn dead_letters(client: &ClientWrapper, statement: &Statement, rows: &[Dea
             statement,
             &[
                 &Column::new(rows, |row| row.digest.as_slice()),
-                &Column::new(rows, |row: &DeadLetterRow<'_>| row.task_id),
-                &Column::new(rows, |row: &DeadLetterRow<'_>| row.reason),
+                &Column::new(rows, |row| row.task_id),
+                &Column::new(rows, |row| row.reason),
                 &Column::new(rows, |row| row.field.as_deref()),
                 &Column::new(rows, |row| row.detail.as_str()),
                 &Column::new(rows, |row| row.body),
                 &Column::new(rows, |row| row.properties.as_str()),
-                &Column::new(rows, |row: &DeadLetterRow<'_>| row.attempts),
-                &Column::new(rows, |row: &DeadLetterRow<'_>| row.seen),
+                &Column::new(rows, |row| row.attempts),
+                &Column::new(rows, |row| row.seen),
             ],
         )
         .await

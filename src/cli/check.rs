@@ -1,0 +1,97 @@
+//! `settled check`: is the configuration right, and are the servers there?
+
+use serde::Serialize;
+
+use super::{Exit, Failure, Global, block_on, output};
+use crate::config::{Config, ConfigError, DEFAULT_PATH, Origin, Problem};
+use crate::{intake, store};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Also connect to PostgreSQL and to every node of the broker
+    #[arg(long)]
+    connect: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    ok: bool,
+    /// The file that was read.
+    file: Option<String>,
+    /// How many values are not defaults.
+    set: usize,
+    problems: Vec<Problem>,
+    /// With `--connect`.
+    servers: Vec<Server>,
+}
+
+#[derive(Debug, Serialize)]
+struct Server {
+    server: &'static str,
+    target: String,
+    ok: bool,
+    detail: String,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
+    let config = match load(global) {
+        Ok(config) => config,
+        Err(error) if global.json => {
+            output::print(true, &Report { problems: error.problems(), ..Report::default() }, String::new)?;
+            return Ok(Exit::BadConfig);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let servers = if args.connect { block_on(probe(&config))? } else { Vec::new() };
+    let report = Report {
+        ok: servers.iter().all(|server| server.ok),
+        file: config.file().map(|path| path.display().to_string()),
+        set: config.describe().iter().filter(|value| value.origin != Origin::Default).count(),
+        problems: Vec::new(),
+        servers,
+    };
+    output::print(global.json, &report, || human(&report))?;
+    Ok(if report.ok { Exit::Ok } else { Exit::Unavailable })
+}
+
+fn load(global: &Global) -> Result<Config, ConfigError> {
+    let config = Config::load(global.config.as_deref())?;
+    config.check_files()?;
+    Ok(config)
+}
+
+/// Tries both servers at the same time.
+async fn probe(config: &Config) -> Result<Vec<Server>, Failure> {
+    let (database, broker) = tokio::join!(store::probe(&config.postgres), intake::probe(&config.broker));
+    let mut servers = vec![match database {
+        Ok(version) => server("PostgreSQL", config.postgres.target(), Ok(format!("version {version}"))),
+        Err(error) => server("PostgreSQL", config.postgres.target(), Err(error.to_string())),
+    }];
+    for (target, result) in broker? {
+        servers.push(server("RabbitMQ", target, result.map(|()| "connected".to_owned())));
+    }
+    Ok(servers)
+}
+
+fn server(server: &'static str, target: String, result: Result<String, String>) -> Server {
+    let ok = result.is_ok();
+    Server { server, target, ok, detail: result.unwrap_or_else(|error| error) }
+}
+
+fn human(report: &Report) -> String {
+    let file = match &report.file {
+        Some(file) => format!("{file} is valid"),
+        None => format!("no file given and no {DEFAULT_PATH}: the defaults are valid"),
+    };
+    let mut text = format!("configuration: {file}, {} values set\n", report.set);
+    if !report.servers.is_empty() {
+        let mut table = output::table(["SERVER", "TARGET", "STATE", "DETAIL"]);
+        for server in &report.servers {
+            let state = if server.ok { "ok" } else { "unreachable" };
+            table.add_row([server.server, server.target.as_str(), state, server.detail.as_str()]);
+        }
+        text.push_str(&table.to_string());
+    }
+    text
+}

@@ -1,0 +1,37 @@
+//! `settled migrate`: brings the schema up to date.
+
+use serde::Serialize;
+
+use super::{Exit, Failure, Global, block_on, output};
+use crate::store;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only say what is missing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    applied: Vec<String>,
+    missing: Vec<String>,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let report = block_on(async {
+        let mut client = store::connect(&config.postgres).await?;
+        let missing = store::missing(&mut client).await?;
+        if args.dry_run {
+            return Ok(Report { applied: Vec::new(), missing });
+        }
+        Ok(Report { applied: store::migrate(&mut client).await?, missing: Vec::new() })
+    })?;
+    output::print(global.json, &report, || match (&report.applied[..], &report.missing[..]) {
+        ([], []) => "the schema is up to date".to_owned(),
+        ([], missing) => format!("missing: {}", missing.join(", ")),
+        (applied, _) => format!("applied: {}", applied.join(", ")),
+    })?;
+    Ok(Exit::Ok)
+}

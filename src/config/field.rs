@@ -1,0 +1,200 @@
+//! One field: what it expects, how it takes a value of the file, how it is shown.
+
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+
+use serde_json::Value;
+use toml::de::DeValue;
+
+use super::key::Field;
+use super::{span, suggest};
+
+/// Why a value was not taken.
+pub(super) struct Refusal {
+    /// What was found. Never the text of a field that may hold a password.
+    pub(super) found: String,
+    /// What to do, where that is clear from the value.
+    pub(super) remedy: Option<String>,
+    /// Where in the file, when it is not the value as a whole but an element of it.
+    pub(super) span: Option<Range<usize>>,
+}
+
+impl Refusal {
+    pub(super) fn new(found: impl Into<String>) -> Self {
+        Self { found: found.into(), remedy: None, span: None }
+    }
+
+    fn remedy(mut self, remedy: Option<String>) -> Self {
+        self.remedy = remedy;
+        self
+    }
+}
+
+impl Field<'_> {
+    /// What the field takes, in words, after "expected".
+    pub(super) fn expected(&self) -> String {
+        match self {
+            Self::Flag(_) => "true or false".to_owned(),
+            Self::Whole(_, range) => format!("a whole number from {} to {}", range.start(), range.end()),
+            Self::Number(_, range) => format!("a number from {:?} to {:?}", range.start(), range.end()),
+            Self::Span(_, range) => {
+                let (from, to) = (span::show(*range.start()), span::show(*range.end()));
+                format!("a duration from \"{from}\" to \"{to}\"")
+            }
+            Self::Text(_, rule) => rule.expected.to_owned(),
+            Self::Path(_) => "the path of a file, in quotes".to_owned(),
+            Self::Parsed(value) => value.expected(),
+            Self::List(list) => format!("a list of {}", list.expected()),
+        }
+    }
+
+    /// The value as it is shown: passwords are hidden.
+    pub(super) fn show(&self) -> Value {
+        match self {
+            Self::Flag(value) => Value::from(**value),
+            Self::Whole(value, _) => Value::from(value.get()),
+            Self::Number(value, _) => Value::from(**value),
+            Self::Span(value, _) => Value::from(span::show(**value)),
+            Self::Text(value, _) => Value::from(value.as_str()),
+            Self::Path(value) => value.as_ref().map_or(Value::Null, |path| Value::from(path.display().to_string())),
+            Self::Parsed(value) => Value::from(value.show()),
+            Self::List(list) => Value::from(list.show()),
+        }
+    }
+
+    /// Takes a value of the file.
+    pub(super) fn set(&mut self, value: &DeValue<'_>) -> Result<(), Refusal> {
+        match (&mut *self, value) {
+            (Self::Flag(field), DeValue::Boolean(value)) => **field = *value,
+            (Self::Whole(field, range), DeValue::Integer(number)) => {
+                let digits = number.as_str();
+                let parsed = u64::from_str_radix(digits, number.radix());
+                field.put(within(parsed.ok(), range, digits)?);
+            }
+            (Self::Number(field, range), DeValue::Float(number)) => {
+                **field = within(number.as_str().parse().ok(), range, number.as_str())?;
+            }
+            (Self::Number(field, range), DeValue::Integer(number)) if number.radix() == 10 => {
+                **field = within(number.as_str().parse().ok(), range, number.as_str())?;
+            }
+            (Self::List(list), DeValue::Array(values)) => {
+                let texts: Option<Vec<&str>> = values.iter().map(|value| value.get_ref().as_str()).collect();
+                let Some(texts) = texts else { return Err(wrong_type(self, value)) };
+                replace(*list, &texts)
+                    .map_err(|(index, refusal)| Refusal { span: index.map(|index| values[index].span()), ..refusal })?;
+            }
+            (Self::Span(..) | Self::Text(..) | Self::Path(_) | Self::Parsed(_), DeValue::String(text)) => {
+                return self.set_text(text);
+            }
+            _ => return Err(wrong_type(self, value)),
+        }
+        Ok(())
+    }
+
+    /// Takes a string of the file, or the value of an environment variable (where the elements
+    /// of a list are separated by commas).
+    pub(super) fn set_text(&mut self, text: &str) -> Result<(), Refusal> {
+        match self {
+            Self::Span(field, range) => {
+                let value = span::parse(text).map_err(|why| {
+                    Refusal::new(format!("found \"{text}\" ({why})")).remedy(Some(span::REMEDY.to_owned()))
+                })?;
+                if !range.contains(&value) {
+                    let nearest = if value < *range.start() { range.start() } else { range.end() };
+                    return Err(out_of_range(&format!("\"{text}\""), &format!("\"{}\"", span::show(*nearest))));
+                }
+                **field = value;
+            }
+            Self::Text(field, rule) => {
+                (rule.check)(text).map_err(|why| Refusal::new(format!("found \"{text}\" ({why})")))?;
+                text.clone_into(field);
+            }
+            Self::Path(_) if text.is_empty() => return Err(Refusal::new("found an empty path")),
+            Self::Path(field) => **field = Some(text.into()),
+            Self::Parsed(field) => {
+                let choices = field.choices();
+                field.parse(text).map_err(|why| {
+                    // A value that may hold a password is not repeated.
+                    let found = if field.is_secret() {
+                        format!("found something else ({why})")
+                    } else {
+                        format!("found \"{text}\" ({why})")
+                    };
+                    Refusal::new(found).remedy(suggest::did_you_mean(text, choices))
+                })?;
+            }
+            Self::List(list) => {
+                let texts: Vec<&str> = text.split(',').map(str::trim).collect();
+                replace(*list, &texts).map_err(|(_, refusal)| refusal)?;
+            }
+            Self::Flag(_) | Self::Whole(..) | Self::Number(..) => {
+                return Err(wrong_type(self, &DeValue::String(text.into())));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn replace(list: &mut dyn super::key::List, texts: &[&str]) -> Result<(), (Option<usize>, Refusal)> {
+    if texts.is_empty() {
+        return Err((None, Refusal::new("found an empty list")));
+    }
+    list.replace(texts).map_err(|(index, why)| {
+        let found = match texts.len() {
+            1 => format!("found a wrong element ({why})"),
+            n => format!("found a wrong element, number {} of {n} ({why})", index + 1),
+        };
+        (Some(index), Refusal::new(found))
+    })
+}
+
+/// A number, if it was one and is in range.
+fn within<T>(number: Option<T>, range: &RangeInclusive<T>, text: &str) -> Result<T, Refusal>
+where
+    T: PartialOrd + Copy + std::fmt::Debug,
+{
+    match number {
+        Some(number) if range.contains(&number) => Ok(number),
+        Some(number) if number > *range.end() => Err(out_of_range(text, &format!("{:?}", range.end()))),
+        None if !text.starts_with('-') => Err(out_of_range(text, &format!("{:?}", range.end()))),
+        _ => Err(out_of_range(text, &format!("{:?}", range.start()))),
+    }
+}
+
+fn out_of_range(text: &(impl Display + ?Sized), nearest: &str) -> Refusal {
+    Refusal::new(format!("found {text}, which is out of range")).remedy(Some(format!("the nearest is {nearest}")))
+}
+
+/// The value is of another type than the field. Its text is repeated only where it cannot be
+/// a password: a string in the place of a number or a flag.
+fn wrong_type(field: &Field<'_>, value: &DeValue<'_>) -> Refusal {
+    let (kind, remedy) = match (field, value) {
+        (Field::Flag(_) | Field::Whole(..) | Field::Number(..), DeValue::String(text)) => {
+            (format!("the string \"{text}\""), Some(format!("write it without quotes: {text}")))
+        }
+        (Field::Span(..), DeValue::Integer(number)) => {
+            (format!("the number {number}"), Some(format!("write \"{number}s\" if seconds are meant")))
+        }
+        (Field::Whole(..), DeValue::Float(number)) => {
+            (format!("{number}, which has a fraction"), Some("write it without the point".to_owned()))
+        }
+        (Field::List(_), DeValue::String(_)) => {
+            ("one string".to_owned(), Some("put it in brackets: [\"…\"]".to_owned()))
+        }
+        (Field::List(_), DeValue::Array(_)) => ("a list with other things than strings".to_owned(), None),
+        (_, value) => (format!("a value of type {}", value.type_str()), None),
+    };
+    // A remedy may repeat the value only when it would then be taken.
+    let remedy =
+        remedy.filter(|_| !matches!((field, value), (_, DeValue::String(text)) if !taken_without_quotes(field, text)));
+    Refusal::new(format!("found {kind}")).remedy(remedy)
+}
+
+fn taken_without_quotes(field: &Field<'_>, text: &str) -> bool {
+    match field {
+        Field::Flag(_) => matches!(text, "true" | "false"),
+        Field::Whole(_, range) => text.parse().is_ok_and(|number: u64| range.contains(&number)),
+        Field::Number(_, range) => text.parse().is_ok_and(|number: f64| range.contains(&number)),
+        _ => true,
+    }
+}

@@ -1,0 +1,170 @@
+//! Compose: the defaults, the file over them, the environment over both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::field::Refusal;
+use super::key::Key;
+use super::problem::{Origin, Problem};
+use super::suggest::{closest, did_you_mean};
+use super::{Config, SectionKeys};
+
+/// Fills a configuration and collects all that is wrong on the way.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) problems: Vec<Problem>,
+    /// Where each value comes from that is not a default.
+    pub(super) origins: BTreeMap<String, Origin>,
+    /// Keys whose value was refused: what depends on them is not worth checking.
+    pub(super) refused: BTreeSet<String>,
+    /// The text was not TOML, so keys may be missing that are really there.
+    pub(super) garbled: bool,
+}
+
+/// The text of the file, to tell the line of a place in it.
+struct Source<'t> {
+    path: &'t Path,
+    text: &'t str,
+}
+
+impl Source<'_> {
+    fn origin(&self, span: &Range<usize>) -> Origin {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        Origin::File(self.path.to_owned(), before.iter().filter(|byte| **byte == b'\n').count() + 1)
+    }
+}
+
+impl Reader {
+    /// Takes the values of the file.
+    pub(super) fn file(&mut self, config: &mut Config, path: &Path, text: &str) {
+        let source = Source { path, text };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            self.syntax(&source, error);
+        }
+        if self.garbled {
+            return;
+        }
+        let mut sections = config.sections();
+        for (name, value) in table.get_ref() {
+            let origin = source.origin(&name.span());
+            match (sections.iter_mut().find(|section| section.name == name.get_ref()), value.get_ref()) {
+                (Some(section), DeValue::Table(keys)) => self.section(&source, section, keys),
+                (Some(section), _) => {
+                    let remedy = format!("write [{}] on a line of its own, and the keys below it", section.name);
+                    self.problem(origin, section.name, "found a value, expected a section".to_owned(), remedy);
+                }
+                (None, value) => self.unknown_at_top(origin, name.get_ref(), value, &sections),
+            }
+        }
+    }
+
+    /// Takes what the environment overrides. Variables that are set and empty are refused
+    /// rather than guessed at.
+    pub(super) fn environment(&mut self, config: &mut Config, lookup: &dyn Fn(&str) -> Option<OsString>) {
+        for section in &mut config.sections() {
+            for key in &mut section.keys {
+                let Some((variable, value)) = key.env.and_then(|name| Some((name, lookup(name)?))) else { continue };
+                let path = format!("{}.{}", section.name, key.name);
+                let taken = match value.to_str() {
+                    Some("") => Err(Refusal::new("it is set and empty")),
+                    Some(text) => key.field.set_text(text),
+                    None => Err(Refusal::new("it is not UTF-8")),
+                };
+                let remedy = format!("correct the variable or unset it: unset {variable}");
+                self.record(key, path, Origin::Env(variable), taken, remedy);
+            }
+        }
+    }
+
+    /// Something that is not TOML. A key that is there twice leaves the rest of the file readable;
+    /// after anything else, what the parser makes of the rest is not worth a word.
+    fn syntax(&mut self, source: &Source<'_>, error: &toml::de::Error) {
+        let span = error.span().unwrap_or(0..0);
+        let origin = source.origin(&span);
+        // The message only: the error as a whole quotes the line, which may hold a password.
+        match error.message() {
+            message if message.contains("duplicate key") => {
+                let name = source.text.get(span).unwrap_or_default();
+                let message = format!("found `{name}` a second time, expected every key and section once");
+                self.problem(origin, "", message, format!("merge the two `{name}`, or delete one"));
+            }
+            message => {
+                self.garbled = true;
+                self.problem(origin, "", format!("not TOML: {message}"), syntax_remedy(message));
+            }
+        }
+    }
+
+    fn section(&mut self, source: &Source<'_>, section: &mut SectionKeys<'_>, table: &DeTable<'_>) {
+        let names: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+        for (name, value) in table {
+            let path = format!("{}.{}", section.name, name.get_ref());
+            let Some(key) = section.keys.iter_mut().find(|key| key.name == name.get_ref()) else {
+                let remedy = did_you_mean(name.get_ref(), names.iter().copied())
+                    .unwrap_or_else(|| format!("the keys of [{}] are {}", section.name, names.join(", ")));
+                let message = format!("unknown key, expected one of [{}]", section.name);
+                self.problem(source.origin(&name.span()), &path, message, remedy);
+                continue;
+            };
+            let default = key.field.show();
+            let taken = key.field.set(value.get_ref());
+            let place = taken.as_ref().err().and_then(|refusal| refusal.span.clone());
+            let origin = source.origin(&place.unwrap_or_else(|| value.span()));
+            let remedy = match default {
+                serde_json::Value::Null => "delete the key to do without".to_owned(),
+                default => format!("delete the key to use the default, {default}"),
+            };
+            self.record(key, path, origin, taken, remedy);
+        }
+    }
+
+    /// Notes where a value came from, or why it was refused.
+    fn record(&mut self, key: &Key<'_>, path: String, origin: Origin, taken: Result<(), Refusal>, remedy: String) {
+        if let Err(refusal) = taken {
+            let message = format!("{}, expected {}", refusal.found, key.field.expected());
+            self.problem(origin.clone(), &path, message, refusal.remedy.unwrap_or(remedy));
+            self.refused.insert(path.clone());
+        }
+        self.origins.insert(path, origin);
+    }
+
+    /// A name at the top of the file that is no section: a slip, or a key outside its section.
+    fn unknown_at_top(&mut self, origin: Origin, name: &str, value: &DeValue<'_>, sections: &[SectionKeys<'_>]) {
+        let section_names = || sections.iter().map(|section| section.name);
+        if !value.is_table() {
+            let home = sections.iter().find(|section| section.keys.iter().any(|key| key.name == name));
+            let remedy = match home {
+                Some(section) => format!("write it below [{}]", section.name),
+                None => "write it below its section; `settled config --sample` shows every key".to_owned(),
+            };
+            return self.problem(origin, name, "found a key, expected a section before it".to_owned(), remedy);
+        }
+        let all = section_names().collect::<Vec<_>>().join(", ");
+        let remedy = match closest(name, section_names()) {
+            Some(section) => format!("did you mean `[{section}]`?"),
+            None => format!("the sections are {all}"),
+        };
+        self.problem(origin, name, format!("unknown section, expected one of {all}"), remedy);
+    }
+
+    pub(super) fn problem(&mut self, origin: Origin, key: &str, message: String, remedy: String) {
+        self.problems.push(Problem { origin, key: key.to_owned(), message, remedy });
+    }
+}
+
+/// What to do about a syntax error, as far as its message tells.
+fn syntax_remedy(message: &str) -> String {
+    let remedy = match message {
+        m if m.contains("must be quoted") => "write a value after the equals sign; text and durations in double quotes",
+        m if m.contains("string") => "close the double quotes on the same line: key = \"text\"",
+        m if m.contains("unclosed table") => "close the bracket: [section]",
+        m if m.contains("unclosed array") => "close the bracket: key = [\"one\", \"two\"]",
+        _ => "write: key = value; text and durations in double quotes; `settled config --sample` shows every key",
+    };
+    remedy.to_owned()
+}

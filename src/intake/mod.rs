@@ -1,0 +1,20 @@
+//! From the broker into the lanes.
+//!
+//! One supervisor owns the consuming connection. Every connection is an epoch of its own: a
+//! delivery tag is never sent in another epoch than its own, and never before the store has
+//! proved that the delivery's outcome is committed.
+
+mod ack_window;
+mod epoch;
+mod message;
+mod probe;
+mod settings;
+mod supervisor;
+mod topology;
+
+pub use ack_window::{Ack, AckWindow};
+pub use epoch::{Delivery, Epoch};
+pub use probe::probe;
+pub(crate) use settings::BROKER_NAME;
+pub use settings::{BrokerSettings, BrokerUri, MAX_PREFETCH};
+pub use supervisor::{Intake, IntakeError};

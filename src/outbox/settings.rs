@@ -1,0 +1,105 @@
+//! `[events]`: what the world is told.
+
+use std::time::Duration;
+
+use crate::config::{Choice, Field, Key, Rule, Section};
+use crate::intake::BROKER_NAME;
+
+/// How events are published.
+#[derive(Debug, Clone)]
+pub struct EventSettings {
+    /// The topic exchange for events.
+    pub exchange: String,
+    /// The CloudEvents `source` attribute.
+    pub source: String,
+    /// One message per event, or several events in a message.
+    pub format: EventFormat,
+    /// What becomes of an event that no queue takes.
+    pub unroutable: Unroutable,
+    /// The most events in a message of [`EventFormat::Batch`].
+    pub batch_events: usize,
+    /// Channels that publish at the same time, one batch each.
+    pub publishers: usize,
+    /// Batches that wait in memory for the relay; more are left to the sweep.
+    pub handover: usize,
+    /// How long a relay has its rows for itself.
+    pub lease: Duration,
+    /// How often events that no queue took are tried again.
+    pub retry_held: Duration,
+}
+
+/// How events are put into messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventFormat {
+    /// One message per event, CloudEvents attributes as headers.
+    Single,
+    /// `application/cloudevents-batch+json`, up to [`EventSettings::batch_events`] a message.
+    Batch,
+}
+
+impl Choice for EventFormat {
+    const NAMES: &'static [(&'static str, Self)] = &[("single", Self::Single), ("batch", Self::Batch)];
+}
+
+/// What becomes of an event that no queue takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unroutable {
+    /// It stays in the outbox until a queue is bound.
+    Hold,
+    /// It is counted and dropped.
+    Discard,
+}
+
+impl Choice for Unroutable {
+    const NAMES: &'static [(&'static str, Self)] = &[("hold", Self::Hold), ("discard", Self::Discard)];
+}
+
+/// A CloudEvents `source` is a URI reference; this keeps out what surely is none.
+const SOURCE: Rule = Rule {
+    expected: "a URI reference of 1 to 255 bytes without spaces, such as \"settled\" or \"https://example.com/eu\"",
+    check: |text| match text {
+        "" => Err("it is empty".to_owned()),
+        text if text.len() > 255 => Err(format!("it has {} bytes", text.len())),
+        text if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err("it has spaces or non-ASCII characters".to_owned())
+        }
+        _ => Ok(()),
+    },
+};
+
+impl Default for EventSettings {
+    fn default() -> Self {
+        Self {
+            exchange: "payments.events".to_owned(),
+            source: "settled".to_owned(),
+            format: EventFormat::Single,
+            unroutable: Unroutable::Hold,
+            batch_events: 500,
+            publishers: 4,
+            handover: 64,
+            lease: Duration::from_secs(10),
+            retry_held: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Section for EventSettings {
+    const NAME: &'static str = "events";
+    const ABOUT: &'static str = "What the world is told: an event for every outcome, at least once.";
+
+    #[rustfmt::skip]
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let range = || Duration::from_secs(1)..=Duration::from_secs(300);
+        vec![
+            Key::new("exchange", Field::Text(&mut self.exchange, &BROKER_NAME), "The topic exchange for events, with the routing key payment.settled and so on."),
+            Key::new("source", Field::Text(&mut self.source, &SOURCE), "The CloudEvents source attribute; give each installation its own."),
+            Key::new("format", Field::Parsed(&mut self.format), "\"single\": a message per event. \"batch\": application/cloudevents-batch+json, about twice the throughput."),
+            Key::new("unroutable", Field::Parsed(&mut self.unroutable), "What becomes of an event that no queue takes. \"hold\": it stays in the outbox until a queue is bound. \"discard\": it is counted and dropped."),
+            Key::new("batch_events", Field::Whole(&mut self.batch_events, 1..=5000), "The most events in a message of format \"batch\"."),
+            Key::new("publishers", Field::Whole(&mut self.publishers, 1..=64), "Channels that publish at the same time, each the events of one committed batch; all of them wait for their confirms before the next."),
+            Key::new("handover", Field::Whole(&mut self.handover, 1..=10_000), "Committed batches that wait in memory for the relay; more are read back from the table."),
+            Key::new("lease", Field::Span(&mut self.lease, range()), "How long a relay has outbox rows for itself; after a crash another one takes them this much later."),
+            Key::new("retry_held", Field::Span(&mut self.retry_held, range()), "How often events that no queue took are tried again."),
+        ]
+    }
+}
