@@ -43,3 +43,74 @@ pub(crate) async fn database(template: Option<&str>) -> String {
     }
     name
 }
+
+/// A `settled` of its own database, and the daemon on it.
+pub(crate) struct Installation {
+    config: tempfile::NamedTempFile,
+    pub(crate) database: String,
+}
+
+/// What a command ended with.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl Installation {
+    /// A database, and names on the broker, that no other test uses.
+    pub(crate) async fn new() -> Self {
+        let database = database(None).await;
+        let servers = servers().await;
+        let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
+        let text = format!(
+            "[broker]\nuris = [{:?}]\nexchange = \"{database}\"\nqueue = \"{database}.tasks\"\n\
+             dead_letter_exchange = \"{database}.dead\"\ndead_letter_queue = \"{database}.dead\"\n\
+             [postgres]\nurl = \"{server}/{database}\"\n[events]\nexchange = \"{database}.events\"\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n",
+            servers.amqp_uri()
+        );
+        let config = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(config.path(), text).expect("the configuration");
+        Self { config, database }
+    }
+
+    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_settled"));
+        command.args(arguments).arg("--config").arg(self.config.path()).kill_on_drop(true);
+        for variable in ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// The daemon. It ends when this is dropped.
+    pub(crate) fn daemon(&self) -> tokio::process::Child {
+        self.command(&["run"]).stderr(std::process::Stdio::null()).spawn().expect("the daemon starts")
+    }
+
+    /// Runs a command with this input.
+    pub(crate) async fn run(&self, arguments: &[&str], input: &str) -> Ended {
+        use tokio::io::AsyncWriteExt;
+        let piped = std::process::Stdio::piped;
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().expect("the command starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(input.as_bytes()).await.expect("the command reads");
+        drop(stdin);
+        let output = child.wait_with_output().await.expect("the command ends");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Ended {
+            code: output.status.code().expect("an exit code"),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
