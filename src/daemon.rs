@@ -4,6 +4,7 @@
 //! acknowledged; the events are published and confirmed; the servers of the operator go last.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
@@ -168,6 +169,7 @@ impl Machine {
             retry: config.retry.clone(),
             health: Arc::clone(health),
             metrics: Arc::clone(metrics),
+            failing: AtomicUsize::new(0),
             broken: CancellationToken::new(),
         };
         let relay = Relay::new(
@@ -208,8 +210,8 @@ impl Machine {
         let Self { pipeline, relay, keeper, relay_stop } = self;
         let workers: Vec<JoinHandle<()>> =
             (0..config.pipeline.workers).map(|_| tokio::spawn(Arc::clone(&pipeline).work())).collect();
-        let mut relaying = tokio::spawn(relay.run());
-        let mut keeping = tokio::spawn(keeper.run());
+        let relaying = tokio::spawn(relay.run());
+        let keeping = tokio::spawn(keeper.run());
         let drain = shutdown.drain().clone();
         let intake = Intake::new(config.broker.clone(), &config.events.exchange, Arc::clone(&pipeline), drain.clone());
 
@@ -230,15 +232,6 @@ impl Machine {
                 let _ = worker.await;
             }
             finish_events(&pipeline.handover, limit / 2).await;
-            Ok::<_, DaemonError>(())
-        };
-        let work = async {
-            tokio::select! {
-                done = work => done?,
-                // Neither ends before it is told to, unless it panics.
-                _ = &mut relaying => return Err(DaemonError::Broken),
-                _ = &mut keeping => return Err(DaemonError::Broken),
-            }
             relay_stop.cancel();
             let _ = relaying.await;
             let _ = keeping.await;

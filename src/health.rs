@@ -75,19 +75,18 @@ impl Health {
         }
     }
 
-    /// Nothing can be committed, by one who tries: intake is paused for as long as anybody says so.
-    #[must_use]
-    pub fn pause(&self, reason: impl AsRef<str>) -> Pause<'_> {
+    /// Intake stops because nothing can be committed.
+    pub fn pause(&self, reason: impl AsRef<str>) {
         let reason = reason.as_ref();
         let mut latches = self.latches.lock();
         if latches.pause(reason, Timestamp::now()) {
             self.change(&self.metrics.paused, 1.0);
             tracing::warn!(reason, "intake is paused");
         }
-        Pause { health: self }
     }
 
-    fn resume(&self) {
+    /// Intake goes on.
+    pub fn resume(&self) {
         let mut latches = self.latches.lock();
         if let Some(pause) = latches.resume() {
             self.change(&self.metrics.paused, 0.0);
@@ -154,24 +153,6 @@ impl Health {
     }
 }
 
-/// One of those for whom intake is paused; it goes on when the last of them is dropped.
-pub struct Pause<'h> {
-    health: &'h Health,
-}
-
-impl Pause<'_> {
-    /// Another reason than before.
-    pub fn because(&self, reason: impl AsRef<str>) {
-        self.health.latches.lock().paused_because(reason.as_ref());
-    }
-}
-
-impl Drop for Pause<'_> {
-    fn drop(&mut self) {
-        self.health.resume();
-    }
-}
-
 /// Whole seconds between two times.
 fn seconds(from: Timestamp, to: Timestamp) -> i64 {
     SignedDuration::from_secs(0).max(to.duration_since(from)).as_secs()
@@ -208,15 +189,12 @@ mod tests {
     #[test]
     fn pauses_and_blocks_set_their_gauges() {
         let (health, exporter) = health();
-        let pause = health.pause("read-only");
-        let second = health.pause("also read-only");
+        health.pause("read-only");
         health.block("memory alarm");
         assert!(health.is_paused());
         let text = exporter.render();
         assert!(text.contains("settled_paused 1") && text.contains("settled_broker_blocked 1"), "{text}");
-        drop(pause);
-        assert!(health.is_paused(), "somebody still can't commit");
-        drop(second);
+        health.resume();
         health.unblock();
         let text = exporter.render();
         assert!(text.contains("settled_paused 0") && text.contains("settled_broker_blocked 0"), "{text}");

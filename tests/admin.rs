@@ -79,12 +79,12 @@ async fn readyz_follows_every_dependency_the_pause_and_the_drain() {
     assert_eq!((status, &report["dependencies"][1]["reason"]), (503, &Value::from("connection refused")));
 
     served.all_up();
-    let pause = served.health.pause("PostgreSQL: no space left on device");
+    served.health.pause("PostgreSQL: no space left on device");
     let (status, report) = served.get("/readyz").await;
     assert_eq!((status, &report["status"]), (503, &Value::from("paused")));
     assert_eq!(report["paused"]["reason"], "PostgreSQL: no space left on device");
 
-    drop(pause);
+    served.health.resume();
     served.health.drain();
     let (status, report) = served.get("/readyz").await;
     assert_eq!((status, &report["status"]), (503, &Value::from("draining")));

@@ -107,8 +107,6 @@ pub(super) enum Down {
 pub(super) struct Latches {
     dependencies: Vec<DependencyState>,
     paused: Option<Condition>,
-    /// For how many.
-    pauses: usize,
     broker_blocked: Option<Condition>,
     draining: bool,
 }
@@ -125,7 +123,6 @@ impl Latches {
         Self {
             dependencies: Dependency::ALL.iter().map(starting).collect(),
             paused: None,
-            pauses: 0,
             broker_blocked: None,
             draining: false,
         }
@@ -158,23 +155,14 @@ impl Latches {
         down
     }
 
-    /// One more for whom it is paused. Whether it was not paused before.
+    /// Whether it was not paused before.
     pub(super) fn pause(&mut self, reason: &str, now: Timestamp) -> bool {
-        self.pauses += 1;
         begin(&mut self.paused, reason, now)
     }
 
-    /// Brings the reason up to date.
-    pub(super) fn paused_because(&mut self, reason: &str) {
-        if let Some(pause) = &mut self.paused {
-            reason.clone_into(&mut pause.reason);
-        }
-    }
-
-    /// One fewer. `Some(the pause)` when it was the last.
+    /// `Some(the pause)` when it was paused.
     pub(super) fn resume(&mut self) -> Option<Condition> {
-        self.pauses = self.pauses.saturating_sub(1);
-        if self.pauses == 0 { self.paused.take() } else { None }
+        self.paused.take()
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -264,7 +252,6 @@ mod tests {
         assert_eq!(latches.set_down(Dependency::BrokerIntake, "refused", at(6)), Down::News);
         assert!(latches.pause("disk full", at(7)));
         assert!(!latches.pause("disk full", at(8)));
-        assert_eq!(latches.resume(), None, "the other one still can't commit");
         assert_eq!(latches.resume().map(|pause| pause.since), Some(at(7)));
         assert_eq!(latches.resume(), None);
         assert!(latches.block("memory", at(8)));

@@ -7,31 +7,25 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{Object, Pool};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::debug;
 
 use super::{EventSettings, Handover, Report};
 use crate::health::{Dependency, Health};
-use crate::store::{StoreError, outbox};
+use crate::store::StoreError;
+use crate::store::outbox::{self, Depth};
 use crate::telemetry::metrics::Metrics;
 
 /// How often the table is looked at.
 const ROUND: Duration = Duration::from_millis(500);
 
-/// How soon it is looked at again when it had more than there was room for.
-const SOON: Duration = Duration::from_millis(20);
+/// How soon it is looked at again when there is more to do.
+const SOON: Duration = Duration::from_millis(5);
 
 /// How long PostgreSQL may take for a round.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// The most rows deleted with one statement.
 const MOST_DELETED: usize = 256;
-
-/// Whether there was more to sweep than there was room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Backlog {
-    None,
-    More,
-}
 
 /// The keeper.
 pub struct Keeper {
@@ -45,6 +39,9 @@ pub struct Keeper {
     /// Routing keys for which a held parcel has just gone out.
     open_keys: Vec<String>,
     held_probed: Instant,
+    depth: Depth,
+    measured: Option<Instant>,
+    measuring: Duration,
 }
 
 impl Keeper {
@@ -59,7 +56,20 @@ impl Keeper {
         stop: CancellationToken,
     ) -> Self {
         let held_probed = Instant::now();
-        Self { pool, settings, handover, reports, health, metrics, stop, open_keys: Vec::new(), held_probed }
+        Self {
+            pool,
+            settings,
+            handover,
+            reports,
+            health,
+            metrics,
+            stop,
+            open_keys: Vec::new(),
+            held_probed,
+            depth: Depth::default(),
+            measured: None,
+            measuring: Duration::ZERO,
+        }
     }
 
     /// Runs until stopped.
@@ -69,10 +79,10 @@ impl Keeper {
         let mut reports = Vec::new();
         loop {
             tokio::select! {
-                // A round now and then, however many reports there are: leases run out.
                 biased;
+                // However many reports there are: leases run out.
                 _ = rounds.tick() => {
-                    if self.round().await == Backlog::More {
+                    if self.round().await {
                         rounds.reset_after(SOON);
                     }
                 }
@@ -98,7 +108,7 @@ impl Keeper {
         for report in reports.drain(..) {
             self.handover.leases().release(report.id);
             if let (Some(key), true) = (report.held_key, report.unrouted.is_empty()) {
-                info!(%key, "a queue takes what was held");
+                debug!(%key, "a queue takes what was held");
                 if !self.open_keys.contains(&key) {
                     self.open_keys.push(key);
                 }
@@ -123,21 +133,22 @@ impl Keeper {
         Ok(())
     }
 
-    /// Besides its other work, this is the probe that says whether PostgreSQL answers.
-    async fn round(&mut self) -> Backlog {
+    /// Whether there is more to do at once. Besides, this is the probe that says whether
+    /// PostgreSQL answers.
+    async fn round(&mut self) -> bool {
         match within_limit(self.sweep()).await {
-            Ok(backlog) => {
+            Ok(more) => {
                 self.health.set_up(Dependency::Postgres);
-                backlog
+                more
             }
             Err(reason) => {
                 self.health.set_down(Dependency::Postgres, reason);
-                Backlog::None
+                false
             }
         }
     }
 
-    async fn sweep(&mut self) -> Result<Backlog, String> {
+    async fn sweep(&mut self) -> Result<bool, String> {
         let client = self.client().await?;
         let lease = self.settings.lease;
         if let Some(since) = Instant::now().checked_sub(lease / 3) {
@@ -146,21 +157,15 @@ impl Keeper {
                 outbox::renew(&**client, &old, lease).await.map_err(describe)?;
             }
         }
-        let depth = outbox::depth(&**client).await.map_err(describe)?;
-        let dead_letters = outbox::open_dead_letters(&**client).await.map_err(describe)?;
-        self.metrics.outbox_depth.set(depth.events as f64);
-        self.metrics.outbox_rows.set(depth.rows as f64);
-        self.metrics.outbox_held.set(depth.held as f64);
-        self.metrics.outbox_oldest_seconds.set(depth.oldest_seconds);
-        self.metrics.dead_letters_open.set(dead_letters as f64);
+        self.measure(&client).await?;
         // Only what there is room for: the rest is another round's, or another daemon's.
         let room = i64::try_from(self.handover.room() / 2).unwrap_or(i64::MAX);
         let mut parcels = Vec::new();
-        if room > 0 && depth.rows > 0 {
+        if room > 0 {
             parcels = outbox::take_abandoned(&**client, room, lease).await.map_err(describe)?;
         }
-        let abandoned = i64::try_from(parcels.len()).unwrap_or(i64::MAX);
-        if depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
+        let more = room > 0 && parcels.len() as i64 == room;
+        if self.depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
             self.held_probed = Instant::now();
             parcels.extend(outbox::take_held(&**client, lease).await.map_err(describe)?);
         }
@@ -168,12 +173,32 @@ impl Keeper {
             parcels.extend(outbox::take_held_of(&**client, &key, room.max(1), lease).await.map_err(describe)?);
         }
         drop(client);
-        let backlog = if room > 0 && abandoned == room { Backlog::More } else { Backlog::None };
         for parcel in parcels {
             // Not waiting for room: the relay may be waiting for this keeper to take its reports.
-            self.handover.give(parcel);
+            match self.handover.reserve() {
+                Some(room) => room.give(parcel),
+                None => return Ok(false), // Its lease runs out, and it is swept again.
+            }
         }
-        Ok(backlog)
+        Ok(more)
+    }
+
+    /// Looks at the table for the gauges: seldom, when looking takes long.
+    async fn measure(&mut self, client: &Object) -> Result<(), String> {
+        if self.measured.is_some_and(|at| at.elapsed() < self.measuring * 20) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.depth = outbox::depth(&***client).await.map_err(describe)?;
+        let dead_letters = outbox::open_dead_letters(&***client).await.map_err(describe)?;
+        self.measured = Some(began);
+        self.measuring = began.elapsed();
+        self.metrics.outbox_depth.set(self.depth.events as f64);
+        self.metrics.outbox_rows.set(self.depth.rows as f64);
+        self.metrics.outbox_held.set(self.depth.held as f64);
+        self.metrics.outbox_oldest_seconds.set(self.depth.oldest_seconds);
+        self.metrics.dead_letters_open.set(dead_letters as f64);
+        Ok(())
     }
 
     async fn client(&self) -> Result<Object, String> {

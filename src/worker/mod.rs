@@ -9,6 +9,7 @@ mod settings;
 mod settle;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
@@ -19,7 +20,7 @@ pub use self::buffers::Buffers;
 pub use self::settings::PipelineSettings;
 use crate::contract::{AccountName, DeadLetter, DeadReason, Message};
 use crate::disposition::Disposition;
-use crate::health::{Health, Pause};
+use crate::health::Health;
 use crate::lanes::{InFlight, LaneGuard, Lanes};
 use crate::ledger::Arrival;
 use crate::outbox::Handover;
@@ -70,6 +71,8 @@ pub struct Pipeline<S, D> {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How many workers can't commit at the moment.
+    pub failing: AtomicUsize,
     /// Cancelled when an invariant doesn't hold.
     pub broken: CancellationToken,
 }
@@ -77,7 +80,6 @@ pub struct Pipeline<S, D> {
 impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
     /// A worker's life: until the lanes are closed, or an invariant doesn't hold.
     pub async fn work(self: Arc<Self>) {
-        let _whatever_happens = BreakOnPanic(&self.broken);
         while let Some(lane) = self.lanes.next().await {
             let mut batch = self.buffers.take();
             lane.take(self.max_batch, &mut batch);
@@ -109,7 +111,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
             match self.attempt(&batch[..size], condemned.as_ref()).await {
                 Ok(committed) => {
                     condemned = None;
-                    attempts.succeeded();
+                    attempts.succeeded(self);
                     let (waits, aside) = self.settle(lane, batch.drain(..size), committed);
                     if !aside.is_empty() {
                         // What is left of a bisected batch came later: it stands behind.
@@ -132,7 +134,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
                         return Vec::new();
                     }
                     _ => {
-                        attempts.failed(&error, self).await;
+                        attempts.failed(self, &error).await;
                         pieces.push(size);
                     }
                 },
@@ -153,9 +155,13 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
             return Err(StoreError::Unavailable("the daemon is stopping".into()));
         };
         let began = Instant::now();
-        let committed = self.store.commit(&submissions, &self.in_flight).await?;
+        let room = self.handover.reserve();
+        let mut committed = self.store.commit(&submissions, &self.in_flight, room.is_some()).await?;
         observe(&self.metrics.transaction_seconds, began.elapsed());
         self.metrics.batch_size.record(jobs.len() as f64);
+        if let (Some(room), Some(parcel)) = (room, committed.parcel.take()) {
+            room.give(parcel);
+        }
         Ok(committed)
     }
 }
@@ -168,28 +174,26 @@ fn unprocessable<D>(job: &Job<D>, error: &StoreError) -> DeadLetter {
 }
 
 /// The attempts at one batch.
-struct Attempts<'h> {
+struct Attempts {
     delays: Delays,
     conflicts_left: u32,
-    /// While nothing can be committed.
-    pause: Option<Pause<'h>>,
+    failing: bool,
 }
 
-impl<'h> Attempts<'h> {
+impl Attempts {
     fn new(retry: &RetrySettings) -> Self {
-        Self { delays: Delays::new(retry), conflicts_left: retry.conflict_attempts, pause: None }
+        Self { delays: Delays::new(retry), conflicts_left: retry.conflict_attempts, failing: false }
     }
 
-    fn succeeded(&mut self) {
-        self.pause = None;
+    fn succeeded<S, D>(&mut self, pipeline: &Pipeline<S, D>) {
+        if std::mem::take(&mut self.failing) && pipeline.failing.fetch_sub(1, Ordering::SeqCst) == 1 {
+            pipeline.health.resume();
+        }
         self.delays.reset();
     }
 
     /// Tells, and waits as long as this error asks for.
-    ///
-    /// Whether PostgreSQL answers at all is the outbox keeper's to say, who probes it: here a
-    /// lock or a full disk may be what is in the way.
-    async fn failed<S: BatchStore, D: Delivery>(&mut self, error: &StoreError, pipeline: &'h Pipeline<S, D>) {
+    async fn failed<S, D>(&mut self, pipeline: &Pipeline<S, D>, error: &StoreError) {
         let (health, metrics) = (&pipeline.health, &pipeline.metrics);
         match Disposition::of_error(error) {
             Disposition::RetryNow if self.conflicts_left > 0 => {
@@ -204,28 +208,15 @@ impl<'h> Attempts<'h> {
             }
             _ => {
                 metrics.retries(RetryKind::Unavailable).increment(1);
-                let reason = format!("postgres: {error}");
-                match &self.pause {
-                    Some(pause) => pause.because(reason),
-                    None => self.pause = Some(health.pause(reason)),
+                if !std::mem::replace(&mut self.failing, true) {
+                    pipeline.failing.fetch_add(1, Ordering::SeqCst);
                 }
+                health.pause(error.to_string());
             }
         }
         let wait = self.delays.next_delay();
         tokio::time::sleep(wait).await;
         // Whoever probes a server that is away is not stuck.
         health.progress().tick();
-    }
-}
-
-/// A worker that panics takes its batch with it, which then is neither settled nor known to be
-/// lost: an invariant doesn't hold.
-struct BreakOnPanic<'a>(&'a CancellationToken);
-
-impl Drop for BreakOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.cancel();
-        }
     }
 }

@@ -2,15 +2,23 @@
 //!
 //! Nothing here writes the ledger; that is the batch path's alone.
 
+pub mod account;
+pub mod audit;
+pub mod dead_letter;
 pub mod payment;
 
+use std::time::Duration;
+
+use tokio_postgres::GenericClient;
 use uuid::Uuid;
+
+use super::error::describe;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// PostgreSQL refused, or is away.
-    #[error("{}", describe(.0))]
+    #[error("PostgreSQL: {}", describe(.0))]
     Postgres(#[from] tokio_postgres::Error),
     /// A payment's row says what no task could have said.
     #[error("payment {id}: `{column}` holds {value:?}, which the contract doesn't know")]
@@ -43,13 +51,13 @@ impl Error {
     }
 }
 
-/// tokio-postgres says only "db error"; the message is one level down.
-fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("PostgreSQL: {} (SQLSTATE {})", db.message(), db.code().code()),
-        None => match std::error::Error::source(error) {
-            Some(source) => format!("PostgreSQL: {error}: {source}"),
-            None => format!("PostgreSQL: {error}"),
-        },
-    }
+/// From now on this connection's statements end after `limit`.
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub async fn limit_statements(client: &impl GenericClient, limit: Duration) -> Result<(), Error> {
+    // 0 would be no limit; PostgreSQL counts in an `int`.
+    let milliseconds = limit.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
+    Ok(client.batch_execute(&format!("SET statement_timeout = {milliseconds}")).await?)
 }

@@ -1,0 +1,317 @@
+//! `settled dead-letters`: messages that could not become a payment.
+
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::human::{counted, or_dash, pairs, time};
+use super::output::{self, table};
+use super::publisher::{Outgoing, Publisher};
+use super::{Exit, Failure, Global, block_on};
+use crate::contract::{DeadReason, Properties, decode};
+use crate::intake::BrokerSettings;
+use crate::store;
+use crate::store::queries::dead_letter::{self, DeadLetterRow, Resolution, Selection, StoredDeadLetter};
+
+/// How many are read, published and marked at a time.
+const CHUNK: i64 = 200;
+
+/// Looks at messages that could not become a payment, and deals with them.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Lists open dead letters, the newest first.
+    List(ListArgs),
+    /// Shows a dead letter with its body and properties.
+    Show {
+        /// Its number.
+        id: i64,
+    },
+    /// Publishes dead letters again, as they were, and marks them as replayed.
+    ///
+    /// Safe to repeat: the task's id is its idempotency key. One that fails again is open
+    /// again. Given by number, also one that was discarded or replayed before.
+    Replay(ReplayArgs),
+    /// Marks dead letters as dealt with. Nothing is deleted.
+    Discard(DiscardArgs),
+}
+
+/// Which dead letters to list.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// Only those with this reason.
+    #[arg(long, value_parser = reasons())]
+    reason: Option<String>,
+    /// Also those that were replayed or discarded.
+    #[arg(long)]
+    all: bool,
+    /// At most this many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=100_000))]
+    limit: i64,
+}
+
+/// Which dead letters to replay.
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "reason", "all"]))]
+pub(super) struct ReplayArgs {
+    /// Their numbers.
+    #[arg(value_name = "ID")]
+    ids: Vec<i64>,
+    /// All open ones with this reason.
+    #[arg(long, value_parser = reasons())]
+    reason: Option<String>,
+    /// All open ones.
+    #[arg(long)]
+    all: bool,
+    /// Only says what would be done.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Which dead letters to discard.
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "reason"]))]
+pub(super) struct DiscardArgs {
+    /// Their numbers.
+    #[arg(value_name = "ID")]
+    ids: Vec<i64>,
+    /// All open ones with this reason.
+    #[arg(long, value_parser = reasons(), requires = "decided")]
+    reason: Option<String>,
+    /// Yes, all of them.
+    #[arg(long, group = "decided")]
+    yes: bool,
+    /// Only says what would be done.
+    #[arg(long, group = "decided")]
+    dry_run: bool,
+}
+
+fn reasons() -> [&'static str; DeadReason::ALL.len()] {
+    DeadReason::ALL.map(DeadReason::name)
+}
+
+/// What was done, or would be.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    dry_run: bool,
+    /// Marked as dealt with.
+    done: Vec<i64>,
+    /// Came again while they were being dealt with, and stay open.
+    came_again: usize,
+    /// Can't be replayed: only the beginning of the body was kept.
+    oversize: Vec<i64>,
+    /// Asked for by number, and not there or dealt with before.
+    missing: Vec<i64>,
+}
+
+pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    block_on(async {
+        let client = store::connect(&config.postgres).await?;
+        carry_out(command, &client, &config.broker, global.json).await
+    })
+}
+
+async fn carry_out(command: Command, client: &Client, broker: &BrokerSettings, json: bool) -> Result<Exit, Failure> {
+    let (verb, report) = match command {
+        Command::List(args) => return list(&args, client, json).await,
+        Command::Show { id } => return show(id, client, json).await,
+        Command::Replay(args) => ("replayed", replay(&args, client, broker).await?),
+        Command::Discard(args) => ("discarded", discard(&args, client).await?),
+    };
+    output::print(json, &report, || human(verb, &report))?;
+    Ok(if report.missing.is_empty() && report.oversize.is_empty() { Exit::Ok } else { Exit::Failure })
+}
+
+async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
+    let selection = Selection { ids: None, reason: args.reason.as_deref(), resolved: args.all };
+    let letters = dead_letter::list(client, selection, args.limit).await?;
+    output::print(json, &letters, || rows(&letters))?;
+    Ok(Exit::Ok)
+}
+
+async fn show(id: i64, client: &Client, json: bool) -> Result<Exit, Failure> {
+    let selection = Selection { ids: Some(&[id]), reason: None, resolved: true };
+    let Some(letter) = dead_letter::load(client, selection, 0, 1).await?.pop() else {
+        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("no dead letter {id}")));
+    };
+    let shown = Shown {
+        row: &letter.row,
+        body: std::str::from_utf8(&letter.body).ok(),
+        body_hex: std::str::from_utf8(&letter.body).is_err().then(|| hex(&letter.body)),
+        properties: &letter.properties,
+    };
+    output::print(json, &shown, || details(&shown))?;
+    Ok(Exit::Ok)
+}
+
+async fn replay(args: &ReplayArgs, client: &Client, broker: &BrokerSettings) -> Result<Report, Failure> {
+    let by_number = !args.ids.is_empty();
+    let selection =
+        Selection { ids: by_number.then_some(&args.ids[..]), reason: args.reason.as_deref(), resolved: by_number };
+    let mut report = Report { dry_run: args.dry_run, missing: sorted(&args.ids), ..Report::default() };
+    let publisher = if args.dry_run { None } else { Some(Publisher::connect(broker).await?) };
+    let mut after = 0;
+    // What comes in meanwhile, and what comes back, has to wait for the next time.
+    let last = dead_letter::list(client, selection, 1).await?.first().map_or(0, |newest| newest.id);
+    while after < last {
+        let chunk = dead_letter::load(client, selection, after, CHUNK).await?;
+        let Some(newest) = chunk.last() else { break };
+        after = newest.row.id;
+        replay_chunk(chunk, publisher.as_ref(), client, &mut report).await?;
+    }
+    if let Some(publisher) = publisher {
+        publisher.close().await;
+    }
+    Ok(report)
+}
+
+/// Publishes first and marks second: a crash between the two replays twice, never not at all.
+async fn replay_chunk(
+    chunk: Vec<StoredDeadLetter>,
+    publisher: Option<&Publisher>,
+    client: &Client,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    report.missing.retain(|id| chunk.iter().all(|letter| letter.row.id != *id));
+    let (oversize, whole): (Vec<_>, Vec<_>) =
+        chunk.into_iter().partition(|letter| letter.row.reason == DeadReason::Oversize.name());
+    report.oversize.extend(oversize.iter().map(|letter| letter.row.id));
+    let seen: Vec<(i64, i32)> = whole.iter().map(|letter| (letter.row.id, letter.row.attempts)).collect();
+    let Some(publisher) = publisher else {
+        report.done.extend(seen.iter().map(|(id, _)| id));
+        return Ok(());
+    };
+    let messages: Vec<Outgoing> = whole.into_iter().map(outgoing).collect();
+    let published = publisher.publish(&messages, || ()).await;
+    let confirmed = &seen[..published.confirmed];
+    mark(client, confirmed, Resolution::Replayed, report).await?;
+    match published.error {
+        None => Ok(()),
+        Some(error) => {
+            Err(Failure::from(error)
+                .hint(format!("{} replayed before that; the others are still open", report.done.len())))
+        }
+    }
+}
+
+async fn discard(args: &DiscardArgs, client: &Client) -> Result<Report, Failure> {
+    let ids = (!args.ids.is_empty()).then_some(&args.ids[..]);
+    let selection = Selection { ids, reason: args.reason.as_deref(), resolved: false };
+    let mut report = Report { dry_run: args.dry_run, missing: sorted(&args.ids), ..Report::default() };
+    let letters = dead_letter::list(client, selection, i64::MAX).await?;
+    report.missing.retain(|id| letters.iter().all(|letter| letter.id != *id));
+    let seen: Vec<(i64, i32)> = letters.iter().rev().map(|letter| (letter.id, letter.attempts)).collect();
+    if args.dry_run {
+        report.done.extend(seen.iter().map(|(id, _)| id));
+    } else {
+        mark(client, &seen, Resolution::Discarded, &mut report).await?;
+    }
+    Ok(report)
+}
+
+async fn mark(
+    client: &Client,
+    seen: &[(i64, i32)],
+    resolution: Resolution,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let marked = dead_letter::resolve(client, seen, resolution).await?;
+    report.came_again += seen.len() - marked.len();
+    report.done.extend(marked);
+    Ok(())
+}
+
+/// The message as it came.
+fn outgoing(letter: StoredDeadLetter) -> Outgoing {
+    let StoredDeadLetter { body, properties, .. } = letter;
+    let routing_key = properties.routing_key.as_ref().map_or_else(
+        || match decode(&body, &properties) {
+            Ok(task) => format!("task.{}", task.body.task_type().name()),
+            Err(_) => "task.replayed".to_owned(),
+        },
+        ToString::to_string,
+    );
+    Outgoing { routing_key, body, properties }
+}
+
+fn sorted(ids: &[i64]) -> Vec<i64> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// A dead letter as it is shown: the body as text where it is text.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    row: &'a DeadLetterRow,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_hex: Option<String>,
+    properties: &'a Properties,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn details(shown: &Shown<'_>) -> String {
+    let row = shown.row;
+    let mut lines = vec![
+        ("dead letter", row.id.to_string()),
+        ("reason", row.reason.clone()),
+        ("field", or_dash(row.field.as_ref())),
+        ("detail", row.detail.clone()),
+        ("task", or_dash(row.task_id)),
+        ("attempts", row.attempts.to_string()),
+        ("first_seen", time(row.first_seen)),
+        ("last_seen", time(row.last_seen)),
+        ("resolution", row.resolution.clone().unwrap_or_else(|| "open".to_owned())),
+    ];
+    lines.extend(row.resolved_at.map(|at| ("resolved_at", time(at))));
+    let properties = serde_json::to_string(shown.properties).unwrap_or_default();
+    lines.push(("properties", properties));
+    let (note, body) = match (shown.body, &shown.body_hex) {
+        (Some(text), _) => ("", text.to_owned()),
+        (None, hex) => (" (no text; in hexadecimal)", hex.clone().unwrap_or_default()),
+    };
+    format!("{}\nbody{note}:\n{body}\n", pairs(lines))
+}
+
+fn rows(letters: &[DeadLetterRow]) -> String {
+    if letters.is_empty() {
+        return "no dead letters".to_owned();
+    }
+    let mut list = table(["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"]);
+    for letter in letters {
+        list.add_row([
+            letter.id.to_string(),
+            time(letter.last_seen),
+            letter.reason.clone(),
+            letter.detail.clone(),
+            or_dash(letter.publisher.as_ref()),
+            letter.attempts.to_string(),
+            letter.resolution.clone().unwrap_or_else(|| "open".to_owned()),
+        ]);
+    }
+    list.to_string()
+}
+
+fn human(verb: &str, report: &Report) -> String {
+    let would = if report.dry_run { "would be " } else { "" };
+    let mut text = format!("{} {would}{verb}\n", counted(report.done.len(), "dead letter"));
+    if report.came_again > 0 {
+        text += &format!("{} came again meanwhile and stay open\n", report.came_again);
+    }
+    for (ids, why) in [
+        (&report.oversize, "oversize, and can't be replayed: only the beginning of the body was kept"),
+        (&report.missing, "not found, or dealt with before"),
+    ] {
+        if !ids.is_empty() {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            text += &format!("{why}: {}\n", ids.join(", "));
+        }
+    }
+    text
+}
