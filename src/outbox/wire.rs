@@ -37,8 +37,11 @@ impl Session {
 
     /// Says goodbye; a broker that doesn't answer is not waited for.
     pub(super) async fn close(self) {
+        if self.connection.status().blocked() {
+            return; // Nothing is written on it, goodbyes included.
+        }
         let goodbye = self.connection.close(200, "settled is done".into());
-        let _ = tokio::time::timeout(Duration::from_secs(2), goodbye).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
     }
 }
 

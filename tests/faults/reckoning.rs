@@ -1,0 +1,130 @@
+//! The reckoning after a run: nothing lost, nothing doubled.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use uuid::Uuid;
+
+use crate::load::Load;
+use crate::support::{World, amqp, within};
+
+/// How long the last of a run may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A durable queue that keeps the events of a run, whatever happens to whom.
+pub(crate) struct Archive {
+    queue: String,
+}
+
+impl Archive {
+    /// Keeps all events from here on.
+    pub(crate) async fn open(world: &World) -> Self {
+        let archive = Self { queue: format!("{}.archive", world.name) };
+        archive.bind(world).await;
+        archive
+    }
+
+    /// Binds it, again if the exchange was deleted.
+    pub(crate) async fn bind(&self, world: &World) {
+        let connection = amqp::connect(&world.amqp_uri).await;
+        let channel = connection.create_channel().await.expect("a channel");
+        amqp::declare_exchange(&channel, &world.events_exchange).await;
+        let (queue, exchange) = (self.queue.as_str(), world.events_exchange.as_str());
+        let durable = QueueDeclareOptions::durable();
+        channel.queue_declare(queue.into(), durable, FieldTable::default()).await.expect("the archive");
+        let options = QueueBindOptions::default();
+        let bound = channel.queue_bind(queue.into(), exchange.into(), "#".into(), options, FieldTable::default());
+        bound.await.expect("a binding");
+    }
+
+    /// The ids of all events in it, each as often as it came, until it is empty.
+    async fn ids(&self, world: &World) -> Vec<String> {
+        let connection = amqp::connect(&world.amqp_uri).await;
+        let channel = connection.create_channel().await.expect("a channel");
+        let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consumer = channel.basic_consume(self.queue.as_str().into(), "".into(), no_ack, FieldTable::default());
+        let mut consumer = consumer.await.expect("a consumer");
+        let mut ids = Vec::new();
+        while let Ok(Some(Ok(event))) = tokio::time::timeout(Duration::from_millis(500), consumer.next()).await {
+            ids.push(event.properties.message_id().as_ref().expect("an id").to_string());
+        }
+        ids
+    }
+}
+
+/// What a run came to, to be printed.
+#[derive(Debug)]
+#[allow(dead_code, reason = "read by Debug")]
+pub(crate) struct Reckoning {
+    pub(crate) payments: usize,
+    pub(crate) events: usize,
+    pub(crate) repeated_events: usize,
+}
+
+/// Waits until every published task has its outcome and every event went out.
+pub(crate) async fn settled(world: &World, load: &Load) {
+    let ids: Vec<Uuid> = load.ids.iter().copied().collect();
+    let dead = (load.conflicts + load.malformed) as i64;
+    let missing = "SELECT $2::bigint - (SELECT count(*) FROM dead_letter) AS dead,
+                          cardinality($1::uuid[]) - (SELECT count(*) FROM payment WHERE id = ANY($1)) AS payments,
+                          (SELECT count(*) FROM outbox) AS outbox";
+    let mut last = None;
+    let (began, mut looked) = (Instant::now(), Instant::now());
+    within(LIMIT, "every published task has its outcome", async || {
+        if let Some(mut rows) = world.try_rows(missing, &[&ids, &dead]).await {
+            last = rows.pop();
+        }
+        if looked.elapsed() > Duration::from_secs(10) {
+            looked = Instant::now();
+            eprintln!("after {:?} still missing: {last:?}", began.elapsed());
+        }
+        last.as_ref().is_some_and(|row| row["dead"] == 0 && row["payments"] == 0 && row["outbox"] == 0)
+    })
+    .await;
+}
+
+/// Settles the account of a run: the daemon still runs, or had the time to finish.
+pub(crate) async fn reckon(world: &World, load: &Load, archive: &Archive) -> Reckoning {
+    settled(world, load).await;
+    within(LIMIT, "the queue is empty", async || world.waiting().await == 0).await;
+
+    let ids: Vec<Uuid> = load.ids.iter().copied().collect();
+    let outcomes = "SELECT count(*) AS n, count(*) FILTER (WHERE state = 'rejected') AS rejected,
+                           (SELECT count(*) FROM dead_letter WHERE reason = 'idempotency_conflict') AS conflicts,
+                           (SELECT count(*) FROM dead_letter) AS dead
+                      FROM payment WHERE id = ANY($1)";
+    let found = world.rows(outcomes, &[&ids]).await.pop().expect("a row");
+    assert_eq!(found["n"], load.ids.len(), "one outcome for each id");
+    // Of an id that came with two amounts either may have come first.
+    assert_eq!(found["rejected"], load.rejected, "only what nobody could pay is rejected");
+    assert_eq!(found["conflicts"], load.conflicts, "one dead letter for each altered repetition");
+    assert_eq!(found["dead"], load.conflicts + load.malformed, "no dead letter but for what is no task");
+    assert_eq!(given_up(world).await, 0, "the broker gave nothing up");
+
+    let all: BTreeSet<String> = world
+        .rows("SELECT id FROM payment", &[])
+        .await
+        .iter()
+        .map(|row| format!("{}/1", row["id"].as_str().expect("an id")))
+        .collect();
+    let came = archive.ids(world).await;
+    let unique: BTreeSet<String> = came.iter().cloned().collect();
+    let lost: Vec<_> = all.difference(&unique).take(3).collect();
+    let invented: Vec<_> = unique.difference(&all).take(3).collect();
+    assert!(lost.is_empty() && invented.is_empty(), "{} events of {}: lost {lost:?}, invented {invented:?}", unique.len(), all.len());
+
+    world.audit().await;
+    Reckoning { payments: load.ids.len(), events: unique.len(), repeated_events: came.len() - unique.len() }
+}
+
+/// How many messages the broker moved to its own dead-letter queue.
+async fn given_up(world: &World) -> u32 {
+    let connection = amqp::connect(&world.amqp_uri).await;
+    let channel = connection.create_channel().await.expect("a channel");
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let queue = world.dead_letter_queue.as_str().into();
+    channel.queue_declare(queue, passive, FieldTable::default()).await.map_or(0, |queue| queue.message_count())
+}
