@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::PostgresSettings;
+use super::{PostgresSettings, hosts};
 use crate::tls::{TlsError, client_config};
 
 /// Why there is no connection. Each message is complete: none has a source to be added to it.
@@ -52,15 +52,18 @@ pub async fn connect(settings: &PostgresSettings) -> Result<Client, ConnectError
         path: settings.password_file.clone().unwrap_or_default(),
         reason,
     })?;
-    if settings.is_tls() {
+    let limit = settings.connect_timeout;
+    let connected = if settings.is_tls() {
         let tls = MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?);
-        let (client, connection) = config.connect(tls).await?;
-        tokio::spawn(connection);
-        return Ok(client);
+        hosts::connect(&config, tls, limit).await
+    } else {
+        hosts::connect(&config, NoTls, limit).await
+    };
+    match connected {
+        Ok((client, _)) => Ok(client),
+        Err(Some(error)) => Err(ConnectError::Postgres(error)),
+        Err(None) => Err(ConnectError::Timeout(limit)),
     }
-    let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 /// Connects once and asks for the server's version: `15.18`.

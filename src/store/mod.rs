@@ -3,6 +3,7 @@
 mod batch;
 mod connect;
 mod error;
+mod hosts;
 mod migrate;
 mod names;
 pub mod outbox;

@@ -5,6 +5,7 @@ use tokio_postgres::NoTls;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresSettings;
+use super::hosts::HostByHost;
 use crate::tls::{TlsError, client_config};
 
 /// Why there is no pool to be had, whatever PostgreSQL does.
@@ -40,12 +41,13 @@ pub fn pool(settings: &PostgresSettings) -> Result<Pool, PoolSetUpError> {
     let config = settings.connection().map_err(PoolSetUpError::PasswordFile)?;
     // Each host is tried for as long as it may take, the last one too.
     let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(1);
+    let limit = settings.connect_timeout;
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = if settings.is_tls() {
         let tls = MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?);
-        Manager::from_config(config, tls, recycling)
+        Manager::from_connect(config, HostByHost { tls, limit }, recycling)
     } else {
-        Manager::from_config(config, NoTls, recycling)
+        Manager::from_connect(config, HostByHost { tls: NoTls, limit }, recycling)
     };
     Ok(Pool::builder(manager)
         .max_size(settings.pool_size)

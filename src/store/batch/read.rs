@@ -42,11 +42,7 @@ pub(super) async fn begin_and_lock(
 ) -> Result<Locked, StoreError> {
     let failed = |error: tokio_postgres::Error| StoreError::before_commit(&error);
     let prepare = async {
-        futures_util::try_join!(
-            client.prepare_cached(LOCK),
-            client.prepare_cached(KNOWN),
-            client.prepare_cached(CLOCK)
-        )
+        futures_util::try_join!(client.prepare_cached(LOCK), client.prepare_cached(KNOWN), client.prepare_cached(CLOCK))
     };
     let (lock, known, clock) = timed(limit, prepare).await?.map_err(failed)?;
     // Polled together, they travel together.

@@ -1,0 +1,145 @@
+//! A list of hosts, one at a time. tokio-postgres limits the time for a socket only, so a host
+//! that accepts connections and then says nothing would keep it from the hosts behind.
+
+use std::future::Future;
+use std::time::Duration;
+
+use deadpool_postgres::Connect;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::Host;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{Client, Config, Error, Socket};
+
+/// Why no host took the connection: what the last one said, or `None` if it said nothing.
+pub(super) type NoHost = Option<Error>;
+
+/// Connects to the first host of `config` that takes the connection, each within `limit`.
+pub(super) async fn connect<T>(config: &Config, tls: T, limit: Duration) -> Result<(Client, JoinHandle<()>), NoHost>
+where
+    T: MakeTlsConnect<Socket> + Clone,
+    T::Stream: Send + 'static,
+{
+    let mut reason = None;
+    for host in each(config) {
+        match tokio::time::timeout(limit, host.connect(tls.clone())).await {
+            Ok(Ok((client, connection))) => {
+                // How it ends is told to whoever uses the client.
+                let driver = tokio::spawn(async { drop(connection.await) });
+                return Ok((client, driver));
+            }
+            Ok(Err(error)) => reason = Some(error),
+            Err(_) => {}
+        }
+    }
+    Err(reason)
+}
+
+/// The same configuration for each host by itself.
+fn each(config: &Config) -> Vec<Config> {
+    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let count = hosts.len().max(addresses.len());
+    if count < 2 {
+        return vec![config.clone()];
+    }
+    let one = |place: usize| {
+        let mut single = without_hosts(config);
+        match hosts.get(place) {
+            Some(Host::Tcp(name)) => drop(single.host(name)),
+            Some(Host::Unix(path)) => drop(single.host_path(path)),
+            None => {}
+        }
+        if let Some(address) = addresses.get(place) {
+            single.hostaddr(*address);
+        }
+        if let Some(port) = ports.get(place).or(ports.first()) {
+            single.port(*port);
+        }
+        single
+    };
+    (0..count).map(one).collect()
+}
+
+fn without_hosts(config: &Config) -> Config {
+    let mut copy = Config::new();
+    copy.ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .channel_binding(config.get_channel_binding())
+        .target_session_attrs(config.get_target_session_attrs())
+        .keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle());
+    if let Some(user) = config.get_user() {
+        copy.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        copy.password(password);
+    }
+    if let Some(database) = config.get_dbname() {
+        copy.dbname(database);
+    }
+    if let Some(options) = config.get_options() {
+        copy.options(options);
+    }
+    if let Some(name) = config.get_application_name() {
+        copy.application_name(name);
+    }
+    if let Some(limit) = config.get_connect_timeout() {
+        copy.connect_timeout(*limit);
+    }
+    if let Some(limit) = config.get_tcp_user_timeout() {
+        copy.tcp_user_timeout(*limit);
+    }
+    if let Some(interval) = config.get_keepalives_interval() {
+        copy.keepalives_interval(interval);
+    }
+    if let Some(retries) = config.get_keepalives_retries() {
+        copy.keepalives_retries(retries);
+    }
+    copy
+}
+
+/// [`connect`] for the pool.
+pub(super) struct HostByHost<T> {
+    pub(super) tls: T,
+    pub(super) limit: Duration,
+}
+
+impl<T> Connect for HostByHost<T>
+where
+    T: MakeTlsConnect<Socket> + Clone + Sync + Send + 'static,
+    T::Stream: Sync + Send + 'static,
+    T::TlsConnect: Sync + Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+    fn connect(
+        &self,
+        config: &Config,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
+        let config = config.clone();
+        Box::pin(async move {
+            match connect(&config, self.tls.clone(), self.limit).await {
+                Ok(connected) => Ok(connected),
+                Err(Some(error)) => Err(error),
+                // Nobody said anything: the pool's own limit, which is the longer one, ends this.
+                Err(None) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_host_keeps_its_port_and_everything_else() {
+        let url = "postgresql://u:p@a:1,b:2/db?application_name=x&options=-c%20jit=off&target_session_attrs=read-write\
+                   &connect_timeout=3&keepalives_idle=7&keepalives_interval=8&keepalives_retries=2&tcp_user_timeout=9";
+        let each = each(&url.parse().expect("a URL"));
+        for (place, host, port) in [(0, "a", 1), (1, "b", 2)] {
+            let expected: Config = url.replace("a:1,b:2", &format!("{host}:{port}")).parse().expect("a URL");
+            assert_eq!(each[place], expected);
+        }
+        let shared_port = super::each(&"postgresql://a,b:7/db".parse().expect("a URL"));
+        assert!(shared_port.iter().all(|config| config.get_hosts().len() == 1));
+    }
+}
