@@ -18,7 +18,9 @@ async fn rabbitmqctl(servers: &PrivateServers, arguments: &[&str]) {
     command.env_clear().args(["-n", "settled@localhost"]).args(arguments).stdin(Stdio::null());
     for variable in String::from_utf8_lossy(&environment).split('\0') {
         let wanted = ["PATH=", "HOME=", "LC_ALL=", "ERL_EPMD_", "RABBITMQ_CONF_ENV_FILE="];
-        if let (true, Some((name, value))) = (wanted.iter().any(|name| variable.starts_with(name)), variable.split_once('=')) {
+        if let (true, Some((name, value))) =
+            (wanted.iter().any(|name| variable.starts_with(name)), variable.split_once('='))
+        {
             command.env(name, value);
         }
     }

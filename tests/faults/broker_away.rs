@@ -17,7 +17,8 @@ async fn rabbitmq_is_stopped_and_killed_and_the_daemon_resumes_by_itself() {
     Load::prepare(&world).await;
     let publishing = Load::of(20_000).publish(&world, Duration::from_millis(100));
     for (outage, graceful) in [true, false].into_iter().enumerate() {
-        within(Duration::from_secs(60), "some are published", async || publishing.confirmed() > (outage + 1) * 4_000).await;
+        within(Duration::from_secs(60), "some are published", async || publishing.confirmed() > (outage + 1) * 4_000)
+            .await;
         if graceful {
             servers.stop_rabbitmq().await.expect("it stops");
         } else {
@@ -29,7 +30,10 @@ async fn rabbitmq_is_stopped_and_killed_and_the_daemon_resumes_by_itself() {
         servers.start_rabbitmq().await.expect("it starts");
         let back = Instant::now();
         daemon.ready().await;
-        println!("RabbitMQ, graceful {graceful}: ready again {} after it was; it had said: {reason}", seconds(back.elapsed()));
+        println!(
+            "RabbitMQ, graceful {graceful}: ready again {} after it was; it had said: {reason}",
+            seconds(back.elapsed())
+        );
     }
     let load = publishing.done().await;
     let reckoning = reckon(&world, &load, &archive).await;

@@ -20,8 +20,12 @@ async fn the_events_of_a_deleted_exchange_are_held_until_a_queue_is_bound_again(
     let channel = connection.create_channel().await.expect("a channel");
     let exchange = world.events_exchange.as_str().into();
     channel.exchange_delete(exchange, Default::default()).await.expect("deleted");
-    within(Duration::from_secs(30), "events are held", async || daemon.metric("settled_outbox_held", &[]).await > 0.0).await;
-    assert!(daemon.metric("settled_reconnects_total", &[("connection", "relay")]).await <= 3.0, "no storm of connections");
+    within(Duration::from_secs(30), "events are held", async || daemon.metric("settled_outbox_held", &[]).await > 0.0)
+        .await;
+    assert!(
+        daemon.metric("settled_reconnects_total", &[("connection", "relay")]).await <= 3.0,
+        "no storm of connections"
+    );
     archive.bind(&world).await;
     let load = publishing.done().await;
     let reckoning = reckon(&world, &load, &archive).await;

@@ -44,7 +44,10 @@ async fn ten_kills_during_50_000_tasks_lose_and_double_nothing() {
     let load = publishing.done().await;
     let reckoning = reckon(&world, &load, &archive).await;
     let worst = back.iter().copied().fold(0.0, f64::max);
-    println!("ten kills: {reckoning:?} in {}; first commit after a restart: worst {worst:.2} s of {back:.2?}", seconds(began.elapsed()));
+    println!(
+        "ten kills: {reckoning:?} in {}; first commit after a restart: worst {worst:.2} s of {back:.2?}",
+        seconds(began.elapsed())
+    );
     daemon.stop().await;
 }
 

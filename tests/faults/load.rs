@@ -168,8 +168,7 @@ async fn publish_from<'m>(
 }
 
 fn properties(message: &Message) -> BasicProperties {
-    let properties =
-        BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
+    let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
     match message.id {
         Some(id) => properties.with_message_id(id.to_string().into()),
         None => properties,

@@ -114,7 +114,12 @@ pub(crate) async fn reckon(world: &World, load: &Load, archive: &Archive) -> Rec
     let unique: BTreeSet<String> = came.iter().cloned().collect();
     let lost: Vec<_> = all.difference(&unique).take(3).collect();
     let invented: Vec<_> = unique.difference(&all).take(3).collect();
-    assert!(lost.is_empty() && invented.is_empty(), "{} events of {}: lost {lost:?}, invented {invented:?}", unique.len(), all.len());
+    assert!(
+        lost.is_empty() && invented.is_empty(),
+        "{} events of {}: lost {lost:?}, invented {invented:?}",
+        unique.len(),
+        all.len()
+    );
 
     world.audit().await;
     Reckoning { payments: load.ids.len(), events: unique.len(), repeated_events: came.len() - unique.len() }

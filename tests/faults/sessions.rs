@@ -55,7 +55,8 @@ async fn a_lock_held_longer_than_its_timeout_pauses_intake_and_dead_letters_noth
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;
     let other = world.sql().await;
-    let locks = ["LOCK TABLE account IN ACCESS EXCLUSIVE MODE", "SELECT 1 FROM account WHERE name = 'rich:3' FOR UPDATE"];
+    let locks =
+        ["LOCK TABLE account IN ACCESS EXCLUSIVE MODE", "SELECT 1 FROM account WHERE name = 'rich:3' FOR UPDATE"];
     let mut pauses = 0;
     for lock in locks {
         other.batch_execute(&format!("BEGIN; {lock}")).await.expect("locked");
