@@ -8,21 +8,27 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use settled::dev::{PrivateServers, ServersOptions};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// Servers of their own, and one daemon with all settings at their defaults.
 struct Settled {
     servers: PrivateServers,
     config: tempfile::NamedTempFile,
+    /// One daemon at a time: between two on the same queue there is no order, and the examples
+    /// fund and spend back to back.
+    turn: Mutex<()>,
 }
 
-/// The daemon is this test's child: killed with it, whatever happens.
-struct Daemon(std::process::Child);
+/// The only daemon; it ends with its test, whatever happens.
+struct Daemon<'a> {
+    process: std::process::Child,
+    _turn: MutexGuard<'a, ()>,
+}
 
-impl Drop for Daemon {
+impl Drop for Daemon<'_> {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -32,7 +38,8 @@ async fn settled() -> &'static Settled {
         .get_or_init(|| async {
             let binary = Path::new(env!("CARGO_BIN_EXE_settled"));
             let servers = PrivateServers::start(binary, &ServersOptions::default()).await.expect("the servers start");
-            Settled { servers, config: tempfile::NamedTempFile::new().expect("an empty configuration") }
+            let config = tempfile::NamedTempFile::new().expect("an empty configuration");
+            Settled { servers, config, turn: Mutex::default() }
         })
         .await
 }
@@ -53,10 +60,11 @@ impl Settled {
         command.args(arguments).arg("--config").arg(self.config.path()).output().expect("it runs")
     }
 
-    fn daemon(&self) -> Daemon {
+    async fn daemon(&self) -> Daemon<'_> {
+        let turn = self.turn.lock().await;
         let mut command = self.command(env!("CARGO_BIN_EXE_settled"));
         let command = command.arg("run").arg("--config").arg(self.config.path()).stderr(Stdio::null());
-        let daemon = Daemon(command.spawn().expect("the daemon starts"));
+        let daemon = Daemon { process: command.spawn().expect("the daemon starts"), _turn: turn };
         for _ in 0..200 {
             let opened = self.settled(&["account", "open", "the-first", "--currency", "EUR"]);
             // By another test before, perhaps.
@@ -146,7 +154,7 @@ async fn python_pays_and_is_told() {
     let pip = pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
     set_up(pip.arg(&requirements), "pip needs a package index");
     let settled = settled().await;
-    let _daemon = settled.daemon();
+    let _daemon = settled.daemon().await;
     let script = examples("python").join("pay.py");
     settled.try_out(&python, &script);
     // The accounts are there; the same ids are duplicates, and are answered all the same.
@@ -168,7 +176,7 @@ async fn node_pays_and_is_told() {
     let npm = npm.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]);
     set_up(npm.current_dir(&place), "npm needs a package registry");
     let settled = settled().await;
-    let _daemon = settled.daemon();
+    let _daemon = settled.daemon().await;
     let script = place.join("pay.mjs");
     settled.try_out(Path::new("node"), &script);
     settled.try_out(Path::new("node"), &script);
