@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use settled::store::queries::dead_letter;
 use support::{Installation, connect};
 
 /// Waits until the daemon has declared its exchange and takes tasks.
@@ -46,6 +47,9 @@ async fn accounts_are_opened_payments_published_and_looked_up() {
     assert_eq!(conflict.code, 1);
     assert_eq!(conflict.json()["outcomes"][0]["state"], "dead_letter");
     assert!(conflict.stdout.contains("amount"), "{conflict:?}");
+
+    let repeated = settled.run(&["publish", "--wait"], &transfer(1, 1250).to_string()).await;
+    assert_eq!(repeated.code, 0, "the stored outcome stands: {repeated:?}");
 
     let show = settled.run(&["account", "show", "alice", "--json"], "").await.json();
     assert_eq!((&show["posted"], &show["available"], &show["version"]), (&json!(1300), &json!(1300), &json!(2)));
@@ -101,6 +105,60 @@ async fn nothing_is_published_unless_every_line_is_a_task() {
     let ended = settled.run(&["publish"], &transfer(1, 1).to_string()).await;
     assert!(ended.stderr.contains("has no exchange"), "{ended:?}");
     assert_eq!(ended.code, 1);
+
+    let broker =
+        lapin::Connection::connect(support::servers().await.amqp_uri(), lapin::ConnectionProperties::default());
+    let broker = broker.await.expect("a connection");
+    let channel = broker.create_channel().await.expect("a channel");
+    let durable = lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let exchange = settled.database.as_str().into();
+    let declared = channel.exchange_declare(exchange, lapin::ExchangeKind::Topic, durable, Default::default());
+    declared.await.expect("an exchange without a queue");
+    let ended = settled.run(&["publish"], &transfer(1, 1).to_string()).await;
+    assert!(ended.stderr.contains("no queue takes `task.transfer`") && ended.stderr.contains("0 of 1"), "{ended:?}");
+    assert_eq!(ended.code, 1);
+}
+
+#[tokio::test]
+async fn what_does_not_answer_ends_with_69() {
+    let settled = Installation::new().await;
+    let mut daemon = settled.daemon();
+    open(&settled, &["alice", "--currency", "USD"]).await;
+    daemon.kill().await.expect("killed");
+    let ended = settled.run(&["account", "open", "bob", "--currency", "USD", "--timeout", "300ms"], "").await;
+    assert_eq!(ended.code, 69, "{ended:?}");
+    assert!(ended.stdout.contains("has no outcome yet"), "{ended:?}");
+    let ended = settled.run(&["publish", "--wait", "--timeout", "300ms", "--json"], &transfer(1, 1).to_string()).await;
+    assert_eq!((ended.code, &ended.json()["outcomes"][0]["state"]), (69, &json!("unknown")));
+
+    let nobody = settled.elsewhere("amqp://127.0.0.1:1/%2f", "postgresql://127.0.0.1:1/settled");
+    for verb in [&["audit"][..], &["account", "list"], &["payment", "list"], &["dead-letters", "list"]] {
+        let ended = nobody.run(verb, "").await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (69, ""), "{ended:?}");
+    }
+    let ended = nobody.run(&["publish"], &transfer(1, 1).to_string()).await;
+    assert_eq!(ended.code, 69);
+    assert!(ended.stderr.contains("127.0.0.1:1"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_comes_back_while_it_is_dealt_with_stays_open() {
+    let settled = Installation::new().await;
+    let client = connect(Some(&settled.database)).await;
+    let rows = "INSERT INTO dead_letter (digest, reason, detail, body, properties, first_seen, last_seen, attempts)
+                VALUES ('1', 'oversize', 'too long', '\\xff00', '{}', now(), now(), 1),
+                       ('2', 'malformed', 'odd', '{}', '{}', now(), now(), 3) RETURNING id";
+    let ids: Vec<i64> = client.query(rows, &[]).await.expect("rows").iter().map(|row| row.get(0)).collect();
+    let seen = [(ids[0], 1), (ids[1], 2)];
+    let marked = dead_letter::resolve(&client, &seen, dead_letter::Resolution::Replayed).await.expect("marked");
+    assert_eq!(marked, [ids[0]]);
+
+    let oversize = ids[0].to_string();
+    let shown = settled.run(&["dead-letters", "show", &oversize, "--json"], "").await.json();
+    assert_eq!((&shown["body_hex"], &shown["resolution"]), (&json!("ff00"), &json!("replayed")));
+    let replay = settled.run(&["dead-letters", "replay", &oversize, "99999", "--dry-run", "--json"], "").await;
+    assert_eq!(replay.code, 1);
+    assert_eq!((&replay.json()["oversize"], &replay.json()["missing"]), (&json!([ids[0]]), &json!([99999])));
 }
 
 #[tokio::test]
@@ -109,7 +167,6 @@ async fn dead_letters_are_listed_replayed_and_discarded() {
     let _daemon = settled.daemon();
     open(&settled, &["alice", "--currency", "USD"]).await;
     let client = connect(Some(&settled.database)).await;
-    // Refused for now: its account's name was not allowed then, say.
     let task = transfer(7, 5).to_string();
     let sent = settled.run(&["publish", "--unchecked"], "{\"id\": 5}\nno JSON\n").await;
     assert_eq!(sent.code, 0, "{sent:?}");

@@ -46,7 +46,11 @@ fn human(audit: &Audit) -> String {
 
 fn totals(totals: &Totals) -> String {
     let Totals { accounts, unopened_accounts, entries, payments, currencies, outbox, dead_letters } = totals;
-    let mut text = format!("{accounts} accounts ({unopened_accounts} more names, not opened), {entries} entries\n");
+    let mut text = format!(
+        "{}, {} that nobody opened, {entries} entries\n",
+        counted(*accounts, "account"),
+        counted(*unopened_accounts, "name")
+    );
     for payment in payments {
         let reason = payment.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         text += &format!("{:>12} {} {}{reason}\n", payment.count, payment.task_type, payment.state);

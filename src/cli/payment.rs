@@ -26,8 +26,8 @@ pub(super) enum Command {
     /// Lists payments in descending order of their ids: the newest first where publishers use
     /// UUIDs of version 7, as they should.
     ///
-    /// No filter has an index, because every payment would have to pay for it: a filter that
-    /// lets little through reads all payments, about 1 s for 5 million of them. The settled
+    /// No filter has an index, because every payment would have to pay for it: one that lets
+    /// little through reads all payments, up to a second per million of them. The settled
     /// transfers of an account are found at once by `settled account history`.
     List(ListArgs),
 }

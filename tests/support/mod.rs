@@ -70,12 +70,20 @@ impl Installation {
         let database = database(None).await;
         let servers = servers().await;
         let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
+        Self::at(database.clone(), servers.amqp_uri(), &format!("{server}/{database}"))
+    }
+
+    /// The same installation, with other servers in its configuration.
+    pub(crate) fn elsewhere(&self, amqp_uri: &str, postgres_url: &str) -> Self {
+        Self::at(self.database.clone(), amqp_uri, postgres_url)
+    }
+
+    fn at(database: String, amqp_uri: &str, postgres_url: &str) -> Self {
         let text = format!(
-            "[broker]\nuris = [{:?}]\nexchange = \"{database}\"\nqueue = \"{database}.tasks\"\n\
+            "[broker]\nuris = [{amqp_uri:?}]\nexchange = \"{database}\"\nqueue = \"{database}.tasks\"\n\
              dead_letter_exchange = \"{database}.dead\"\ndead_letter_queue = \"{database}.dead\"\n\
-             [postgres]\nurl = \"{server}/{database}\"\n[events]\nexchange = \"{database}.events\"\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n",
-            servers.amqp_uri()
+             [postgres]\nurl = {postgres_url:?}\n[events]\nexchange = \"{database}.events\"\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n"
         );
         let config = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(config.path(), text).expect("the configuration");
