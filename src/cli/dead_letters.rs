@@ -1,7 +1,7 @@
 //! `settled dead-letters`: messages that could not become a payment.
 
+use crate::store::Client;
 use serde::Serialize;
-use tokio_postgres::Client;
 
 use super::human::{counted, or_dash, pairs, time};
 use super::output::{self, table};
