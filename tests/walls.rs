@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// A source file: where it is below `src/`, and its code without comments and tests.
+/// A source file: where it is below `src/`, all of it, and its code without comments and tests.
 struct Source {
     path: String,
+    text: String,
     code: String,
 }
 
@@ -34,9 +35,10 @@ fn sources() -> Vec<Source> {
     found.sort();
     let sources: Vec<Source> = found
         .iter()
-        .map(|path| Source {
-            path: path.strip_prefix(&root).expect("below src").display().to_string(),
-            code: code_of(&std::fs::read_to_string(path).expect("readable")),
+        .map(|path| {
+            let text = std::fs::read_to_string(path).expect("readable");
+            let path = path.strip_prefix(&root).expect("below src").display().to_string();
+            Source { path, code: code_of(&text), text }
         })
         .filter(|source| !is_test(&source.path))
         .collect();
@@ -55,8 +57,8 @@ fn mentions(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(at, _)| {
         let before = code[..at].chars().next_back().is_some_and(part);
         let after = code[at + word.len()..].chars().next().is_some_and(part);
-        let (first, last) = (word.starts_with(part), word.ends_with(part));
-        !(first && before) && !(last && after)
+        let longer = word.starts_with(part) && before || word.ends_with(part) && after;
+        !longer
     })
 }
 
@@ -150,8 +152,12 @@ fn a_proof_of_commit_is_made_by_the_store_alone() {
 #[test]
 fn what_nobody_wants_to_find_is_nowhere() {
     for source in sources() {
-        for word in ["unsafe", "todo!", "unimplemented!", "dbg!", "TODO", "FIXME", "XXX"] {
+        for word in ["unsafe", "todo!", "unimplemented!", "dbg!"] {
             assert!(!mentions(&source.code, word), "{} mentions {word}", source.path);
+        }
+        // In comments and tests, too.
+        for word in ["TODO", "FIXME", "XXX"] {
+            assert!(!mentions(&source.text, word), "{} mentions {word}", source.path);
         }
     }
 }
