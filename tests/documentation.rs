@@ -156,6 +156,54 @@ fn the_readme_knows_every_command_and_no_other() {
     assert_eq!(listed.len(), known, "{listed:?}");
 }
 
+/// `pub mod` lines of `lib.rs`, and the rows of the map.
+#[test]
+fn the_map_is_the_list_of_modules_in_its_order() {
+    let library = read("src/lib.rs");
+    let modules: Vec<_> = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let architecture = read("ARCHITECTURE.md");
+    let map = architecture.split("\n## ").find(|section| section.starts_with("The map")).expect("a map");
+    let rows: Vec<_> = map.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows, modules);
+}
+
+fn rust_files(directory: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+        if entry.path().is_dir() {
+            rust_files(&entry.path(), text);
+        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
+            *text += &std::fs::read_to_string(entry.path()).expect("readable");
+        }
+    }
+}
+
+/// What ARCHITECTURE.md names with a path is there under that name.
+#[test]
+fn what_the_architecture_names_exists() {
+    let mut source = String::new();
+    rust_files(&root().join("src"), &mut source);
+    let architecture = read("ARCHITECTURE.md");
+    let mut checked = 0;
+    for named in architecture.split('`').skip(1).step_by(2) {
+        if named.contains("::") {
+            let name = named.rsplit("::").next().unwrap_or_default();
+            let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let kinds = ["fn", "struct", "enum", "trait", "mod", "const", "type"];
+            // A variant, or an item.
+            let there = kinds.iter().any(|kind| source.contains(&format!("{kind} {name}")))
+                || source.contains(&format!("    {name} {{"))
+                || source.contains(&format!("    {name},"));
+            assert!(there, "ARCHITECTURE.md names `{named}`, which isn't there");
+            checked += 1;
+        } else if named.ends_with(".rs") || named.ends_with('/') {
+            let there = [named.to_owned(), format!("src/{named}")].iter().any(|path| root().join(path).exists());
+            assert!(there, "ARCHITECTURE.md names `{named}`, which isn't there");
+            checked += 1;
+        }
+    }
+    assert!(checked > 40, "only {checked} names were found");
+}
+
 /// Files that exist, and headings that do.
 #[test]
 fn links_lead_somewhere() {
