@@ -3,4 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod events;
+mod idempotency;
+mod malformed;
+mod order;
+mod rejections;
 mod settling;
