@@ -3,9 +3,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acknowledging;
 mod events;
+mod flow;
 mod idempotency;
 mod malformed;
 mod order;
+mod poison;
 mod rejections;
 mod settling;
+mod several_daemons;
+mod starting;
