@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Event, ExchangeKind};
 use tokio::sync::{Mutex, mpsc};
@@ -18,7 +18,7 @@ use tracing::error;
 
 use super::publication::{Publication, publications};
 use super::{EventSettings, Unroutable};
-use crate::broker::Connector;
+use crate::broker::{Connector, declare_exchange};
 use crate::contract::EventKind;
 use crate::health::{Dependency, Health};
 use crate::intake::BrokerSettings;
@@ -27,6 +27,9 @@ use crate::store::Parcel;
 use crate::store::outbox::Unrouted;
 use crate::telemetry::labels::{self, UnroutableAction};
 use crate::telemetry::metrics::{Metrics, observe};
+
+/// How many messages are given to lapin at a time.
+const WRITTEN_TOGETHER: usize = 256;
 
 /// What became of a parcel, for the keeper.
 #[derive(Debug)]
@@ -130,11 +133,8 @@ impl Relay {
     async fn open(&self) -> Result<Connection, String> {
         let connection = self.connector.connect().await.map_err(|error| error.to_string())?;
         if self.declare {
-            let channel = connection.create_channel().await.map_err(|error| error.to_string())?;
-            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-            let exchange = self.settings.exchange.as_str().into();
-            let declared = channel.exchange_declare(exchange, ExchangeKind::Topic, options, FieldTable::default());
-            declared.await.map_err(|error| error.to_string())?;
+            let declared = declare_exchange(&connection, &self.settings.exchange, ExchangeKind::Topic).await;
+            declared.map_err(|error| error.to_string())?;
         }
         Ok(connection)
     }
@@ -206,8 +206,11 @@ impl Relay {
         };
         let began = Instant::now();
         let mut confirms = Vec::with_capacity(messages.len());
-        for message in &messages {
-            confirms.push(self.send(channel, message).await?);
+        // lapin answers a publish when its frames are written. Asked for many at once, its thread
+        // wakes up once for all of them and writes them together.
+        for together in messages.chunks(WRITTEN_TOGETHER) {
+            let sent = together.iter().map(|message| self.send(channel, message));
+            confirms.extend(futures_util::future::try_join_all(sent).await?);
         }
         let mut returned: HashSet<String> = HashSet::new();
         for confirm in confirms {
