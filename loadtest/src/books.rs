@@ -8,40 +8,40 @@ use uuid::Uuid;
 
 /// Everything a run is judged by.
 #[derive(Debug, Default)]
-pub struct Books {
+pub(crate) struct Books {
     /// What became of each id.
-    pub payments: HashMap<Uuid, Payment>,
+    pub(crate) payments: HashMap<Uuid, Payment>,
     /// Messages that became no payment.
-    pub dead_letters: Vec<DeadLetter>,
+    pub(crate) dead_letters: Vec<DeadLetter>,
     /// The balance of every open account.
-    pub balances: HashMap<String, i64>,
+    pub(crate) balances: HashMap<String, i64>,
     /// Events that are still to be published.
-    pub outbox_events: i64,
+    pub(crate) outbox_events: i64,
 }
 
 /// What became of a task.
 #[derive(Debug, Default)]
-pub struct Payment {
+pub(crate) struct Payment {
     /// Why it was declined; `None` if it settled.
-    pub rejection: Option<String>,
+    pub(crate) rejection: Option<String>,
     /// When its transaction was committed, in microseconds since 1970.
-    pub committed_at: i64,
+    pub(crate) committed_at: i64,
 }
 
 /// Equal messages that became no payment.
 #[derive(Debug)]
-pub struct DeadLetter {
+pub(crate) struct DeadLetter {
     /// Its stable name.
-    pub reason: String,
+    pub(crate) reason: String,
     /// The field at fault, if one is.
-    pub field: Option<String>,
+    pub(crate) field: Option<String>,
     /// How many messages.
-    pub attempts: u64,
+    pub(crate) attempts: u64,
 }
 
 impl Books {
     /// Reads all of it.
-    pub async fn read(client: &Client) -> Result<Self> {
+    pub(crate) async fn read(client: &Client) -> Result<Self> {
         Ok(Self {
             payments: payments(client).await?,
             dead_letters: dead_letters(client).await?,
@@ -52,7 +52,7 @@ impl Books {
 }
 
 /// Events that are committed and not yet confirmed by the broker.
-pub async fn outbox_events(client: &Client) -> Result<i64> {
+pub(crate) async fn outbox_events(client: &Client) -> Result<i64> {
     Ok(client.query_one("SELECT coalesce(sum(events), 0)::bigint FROM outbox", &[]).await?.get(0))
 }
 

@@ -1,81 +1,122 @@
-//! The `settled-loadtest` binary.
+//! `settled-loadtest`: the real daemon on private servers, under load, and a verdict.
+//!
+//! In the order of a run:
+#![cfg_attr(rustfmt, rustfmt::skip)]
 
-mod books;
-mod broker;
+mod args;
 mod plan;
-mod progress;
-mod publisher;
 mod rig;
-mod scenario;
+mod broker;
+mod publisher;
 mod sink;
+mod scenario;
+mod books;
+mod verdict;
+mod report;
+mod summary;
+mod progress;
 
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
 use clap::Parser;
-use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-#[derive(Debug, Parser)]
-struct Args {
-    what: String,
-    #[arg(long, default_value_t = 200_000)]
-    count: usize,
-    #[arg(long, default_value_t = 1000)]
-    accounts: usize,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[arg(long, default_value = "uniform")]
-    skew: plan::Skew,
-    #[arg(long)]
-    mix: Option<plan::Mix>,
-    #[arg(long, default_value = "classic")]
-    event_queue: sink::EventQueue,
-    #[arg(long)]
-    daemon: Option<PathBuf>,
-    #[arg(long = "set")]
-    set: Vec<rig::Setting>,
-}
+use args::{Cli, Run};
+use plan::Plan;
+use progress::Step;
+use report::Report;
+use rig::Rig;
+use scenario::Evidence;
 
+/// What the daemon uses too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How a shell names an end by SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// On the main thread, which outlives all others: the daemon ends with the thread that started it.
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let demo = args.what == "demo";
-    let mix = args.mix.unwrap_or(if demo { plan::Mix::Faulty } else { plan::Mix::Plain });
-    let plan = plan::Plan::generate(&plan::Shape {
-        count: args.count,
-        customers: args.accounts,
-        skew: args.skew,
-        mix,
-        seed: args.seed,
-    });
-    let binary = args.daemon.unwrap_or(std::env::current_exe()?.with_file_name("settled"));
-    let rig = rig::Rig::start(&binary, &args.set).await?;
-    let evidence = if demo {
-        scenario::demo(&rig, &plan, args.event_queue).await
-    } else {
-        scenario::drain(&rig, &plan, args.event_queue).await
+async fn main() -> ExitCode {
+    let Cli { run } = Cli::parse();
+    match judge(&run).await {
+        Ok(Some(report)) if report.passed => ExitCode::SUCCESS,
+        Ok(Some(_)) => ExitCode::FAILURE,
+        Ok(None) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "settled-loadtest: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Carries out a run and prints its report; `None` if it was interrupted. In every case what
+/// was started is stopped.
+async fn judge(run: &Run) -> Result<Option<Report>> {
+    let began = Instant::now();
+    let mut stop = Stop::listen()?;
+    let options = run.options();
+    let plan = Plan::generate(&run.shape());
+    let step = Step::begin();
+    let rig = Rig::start(&options.binary()?, &options.settings).await?;
+    step.done("PostgreSQL and RabbitMQ of our own");
+    let evidence = tokio::select! {
+        evidence = gather(run, &rig, &plan) => Some(evidence),
+        () = stop.asked() => None,
     };
-    if evidence.is_err() {
-        println!("{}", rig.log_tail());
+    let log = rig.log_tail();
+    let cleanup = rig.end().await;
+    let Some(evidence) = evidence else {
+        cleanup?;
+        return Ok(None);
+    };
+    let evidence = evidence.with_context(|| format!("the end of the daemon's log:\n{log}\n"))?;
+    let mut report = Report::new(run.name(), &plan, &evidence)?;
+    report.close(cleanup, began.elapsed());
+    publish(&report, options)?;
+    Ok(Some(report))
+}
+
+async fn gather(run: &Run, rig: &Rig, plan: &Plan) -> Result<Evidence> {
+    let queue = run.options().event_queue;
+    match run {
+        Run::Demo { .. } => scenario::demo(rig, plan, queue).await,
+        Run::Drain { .. } => scenario::drain(rig, plan, queue).await,
     }
-    let ended = rig.end().await;
-    let evidence = evidence?;
-    ended?;
-    let (first, last) = evidence.committed(&plan.load).unwrap_or_default();
-    let n = plan.load.iter().filter(|m| m.is_decided()).count() as f64;
-    println!("committed {:.0}/s", n / ((last - first) as f64 / 1e6));
-    println!("events    {:.0}/s", n / ((evidence.received.last_at - first) as f64 / 1e6));
-    println!("expected  {:?}", plan.expected() == evidence.counted);
-    for e in &evidence.daemons {
-        println!("daemon {} cpu {:.2} s rss {} MB", e.status, e.usage.cpu_seconds, e.usage.max_rss_bytes / 1_000_000);
+}
+
+fn publish(report: &Report, options: &args::Options) -> Result<()> {
+    let json = serde_json::to_string_pretty(report)?;
+    if let Some(path) = &options.out {
+        std::fs::write(path, format!("{json}\n")).with_context(|| format!("write {}", path.display()))?;
     }
-    println!(
-        "audit {:?} waiting {} dead {} events {}/{}",
-        evidence.audit.map(|a| a["passed"].clone()),
-        evidence.waiting,
-        evidence.given_up,
-        evidence.received.kinds.len(),
-        evidence.received.total
-    );
+    let mut stdout = io::stdout().lock();
+    if options.json {
+        writeln!(stdout, "{json}")?;
+    } else {
+        write!(stdout, "{}", summary::text(report, stdout.is_terminal()))?;
+    }
     Ok(())
+}
+
+/// The signals that ask for an end, caught from the start on.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }

@@ -14,23 +14,23 @@ const TEMPLATE: &str = "  {msg:<10} {bar:40.cyan/dim} {human_pos:>8} of {human_l
 
 /// Says that something is done, and how long it took.
 #[derive(Debug)]
-pub struct Step(Instant);
+pub(crate) struct Step(Instant);
 
 impl Step {
     /// Begins to measure.
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self(Instant::now())
     }
 
     /// Says that it is done.
-    pub fn done(self, what: &str) {
+    pub(crate) fn done(self, what: &str) {
         say(&format!("  ✓ {what} ({:.1} s)", self.0.elapsed().as_secs_f64()));
     }
 }
 
 /// One thing that takes a while and can be counted.
 #[derive(Debug)]
-pub struct Count {
+pub(crate) struct Count {
     bar: ProgressBar,
     what: &'static str,
     began: Instant,
@@ -39,7 +39,7 @@ pub struct Count {
 
 impl Count {
     /// Begins to count to `total`.
-    pub fn new(what: &'static str, total: u64) -> Self {
+    pub(crate) fn new(what: &'static str, total: u64) -> Self {
         let bar = ProgressBar::new(total);
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style.progress_chars("━╸─"));
@@ -50,12 +50,12 @@ impl Count {
     }
 
     /// So many more.
-    pub fn add(&self, count: u64) {
+    pub(crate) fn add(&self, count: u64) {
         self.at(self.bar.position() + count);
     }
 
     /// So many by now.
-    pub fn at(&self, position: u64) {
+    pub(crate) fn at(&self, position: u64) {
         self.bar.set_position(position);
         if self.bar.is_hidden() && Instant::now() >= self.line_due.get() {
             self.line_due.set(Instant::now() + LINE_EVERY);
@@ -64,7 +64,7 @@ impl Count {
     }
 
     /// All done.
-    pub fn done(self) {
+    pub(crate) fn done(self) {
         let (count, seconds) = (self.bar.position(), self.began.elapsed().as_secs_f64());
         self.bar.finish_and_clear();
         say(&format!("  ✓ {} {} ({seconds:.1} s)", grouped(count), self.what));
@@ -72,7 +72,7 @@ impl Count {
 }
 
 /// A number with its thousands apart.
-pub fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
 }
 

@@ -18,7 +18,7 @@ const PERSISTENT: u8 = 2;
 const APP_ID: &str = "settled-loadtest";
 
 /// A connection and a channel: what is published on one channel stays in order.
-pub struct Publisher {
+pub(crate) struct Publisher {
     connection: Connection,
     channel: Channel,
     unconfirmed: VecDeque<PublisherConfirm>,
@@ -26,7 +26,7 @@ pub struct Publisher {
 
 /// The ids of a plan, and when each was first published.
 #[derive(Debug)]
-pub struct Sent {
+pub(crate) struct Sent {
     ids: Vec<Option<Stamp>>,
 }
 
@@ -38,17 +38,17 @@ struct Stamp {
 
 impl Sent {
     /// Nothing of `plan` yet.
-    pub fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self { ids: vec![None; plan.ids] }
     }
 
     /// The id of a message; `None` until one with it was published.
-    pub fn id(&self, message: &Message) -> Option<Uuid> {
+    pub(crate) fn id(&self, message: &Message) -> Option<Uuid> {
         self.ids[message.id].map(|stamp| stamp.id)
     }
 
     /// When the first message with the id was published, in microseconds since 1970.
-    pub fn at(&self, message: &Message) -> Option<i64> {
+    pub(crate) fn at(&self, message: &Message) -> Option<i64> {
         self.ids[message.id].map(|stamp| stamp.at)
     }
 
@@ -60,7 +60,7 @@ impl Sent {
 
 impl Publisher {
     /// Connects.
-    pub async fn connect(uri: &str) -> Result<Self> {
+    pub(crate) async fn connect(uri: &str) -> Result<Self> {
         let connection = broker::connect(uri, "settled-loadtest publisher").await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -69,7 +69,7 @@ impl Publisher {
 
     /// Publishes `messages` of `plan` and waits until the broker has confirmed all of them,
     /// telling `confirmed` how many more it has each time.
-    pub async fn publish(
+    pub(crate) async fn publish(
         &mut self,
         plan: &Plan,
         messages: &[Message],
@@ -87,7 +87,7 @@ impl Publisher {
     }
 
     /// How many messages wait in a queue.
-    pub async fn waiting(&self, queue: &str) -> Result<u32> {
+    pub(crate) async fn waiting(&self, queue: &str) -> Result<u32> {
         broker::waiting(&self.connection, queue).await
     }
 
@@ -127,7 +127,7 @@ fn properties(message: &Message, id: Uuid) -> BasicProperties {
 }
 
 /// Microseconds since 1970, which is what PostgreSQL's timestamps are made of.
-pub fn now_micros() -> i64 {
+pub(crate) fn now_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -21,23 +21,23 @@ const STALLED: Duration = Duration::from_secs(30);
 
 /// Everything that a run is judged by.
 #[derive(Debug)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// What was published.
-    pub sent: Sent,
+    pub(crate) sent: Sent,
     /// What the daemon says came of the load.
-    pub counted: Tally,
+    pub(crate) counted: Tally,
     /// What the database says.
-    pub books: Books,
+    pub(crate) books: Books,
     /// What the subscriber got.
-    pub received: Received,
+    pub(crate) received: Received,
     /// What `settled audit` says, or why it says nothing.
-    pub audit: Result<Value>,
+    pub(crate) audit: Result<Value>,
     /// How each daemon ended, in order.
-    pub daemons: Vec<Ended>,
+    pub(crate) daemons: Vec<Ended>,
     /// Tasks in the queue when all was done.
-    pub waiting: u32,
+    pub(crate) waiting: u32,
     /// Messages that the broker gave up on.
-    pub given_up: u32,
+    pub(crate) given_up: u32,
 }
 
 /// A run that goes on.
@@ -49,7 +49,7 @@ struct Run<'a> {
 }
 
 /// Publishes the load to a daemon that takes it as it comes.
-pub async fn demo(rig: &Rig, plan: &Plan, queue: EventQueue) -> Result<Evidence> {
+pub(crate) async fn demo(rig: &Rig, plan: &Plan, queue: EventQueue) -> Result<Evidence> {
     let mut run = Run::start(rig, plan, queue).await?;
     let (daemon, mut publisher) = run.open().await?;
     let before = rig.outcomes().await?;
@@ -61,7 +61,7 @@ pub async fn demo(rig: &Rig, plan: &Plan, queue: EventQueue) -> Result<Evidence>
 }
 
 /// Publishes the load while no daemon runs, then has one catch up.
-pub async fn drain(rig: &Rig, plan: &Plan, queue: EventQueue) -> Result<Evidence> {
+pub(crate) async fn drain(rig: &Rig, plan: &Plan, queue: EventQueue) -> Result<Evidence> {
     let mut run = Run::start(rig, plan, queue).await?;
     let (daemon, mut publisher) = run.open().await?;
     let first = daemon.stop().await?;
@@ -69,7 +69,9 @@ pub async fn drain(rig: &Rig, plan: &Plan, queue: EventQueue) -> Result<Evidence
     let step = Step::begin();
     let daemon = rig.daemon().await?;
     step.done("daemon ready again");
-    run.follow(Tally::default(), &Count::new("decided", plan.load.len() as u64)).await?;
+    let count = Count::new("decided", plan.load.len() as u64);
+    run.follow(Tally::default(), &count).await?;
+    count.done();
     run.follow_events().await?;
     let counted = rig.outcomes().await?;
     let second = daemon.stop().await?;
@@ -155,7 +157,7 @@ impl<'a> Run<'a> {
 
 impl Evidence {
     /// When the first and the last of `messages` were committed, in microseconds since 1970.
-    pub fn committed(&self, messages: &[Message]) -> Option<(i64, i64)> {
+    pub(crate) fn committed(&self, messages: &[Message]) -> Option<(i64, i64)> {
         let payments = messages.iter().filter_map(|message| self.books.payments.get(&self.sent.id(message)?));
         let times = payments.map(|payment| payment.committed_at);
         times.fold(None, |span, at| span.map_or(Some((at, at)), |(first, last)| Some((at.min(first), at.max(last)))))

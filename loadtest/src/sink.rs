@@ -31,7 +31,7 @@ const BATCH: &str = "application/cloudevents-batch+json";
 
 /// How the queue of the subscriber is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum EventQueue {
+pub(crate) enum EventQueue {
     /// Durable, on one node: the cheapest that still survives the broker.
     Classic,
     /// Replicated, as the queue of the tasks is.
@@ -40,28 +40,28 @@ pub enum EventQueue {
 
 /// All events that came.
 #[derive(Debug, Default)]
-pub struct Received {
+pub(crate) struct Received {
     /// What kind of event each id had.
-    pub kinds: HashMap<EventId, EventKind>,
+    pub(crate) kinds: HashMap<EventId, EventKind>,
     /// Deliveries, the repeated ones included.
-    pub total: u64,
+    pub(crate) total: u64,
     /// When the last new one came, in microseconds since 1970.
-    pub last_at: i64,
+    pub(crate) last_at: i64,
     /// What should not have come.
-    pub wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
 }
 
 /// `<task id>/<version>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct EventId {
+pub(crate) struct EventId {
     /// Of the task.
-    pub task: Uuid,
+    pub(crate) task: Uuid,
     /// Of the payment.
-    pub version: u32,
+    pub(crate) version: u32,
 }
 
 /// The subscriber. It consumes until it is dropped.
-pub struct Sink {
+pub(crate) struct Sink {
     received: Arc<Mutex<Received>>,
     unique: watch::Receiver<u64>,
     consuming: JoinHandle<Result<()>>,
@@ -72,7 +72,7 @@ pub struct Sink {
 impl Sink {
     /// Declares the queue, binds it to every event, and begins to consume. To be called before
     /// the first task is published, or the daemon has to hold events back.
-    pub async fn start(uri: &str, queue: EventQueue) -> Result<Self> {
+    pub(crate) async fn start(uri: &str, queue: EventQueue) -> Result<Self> {
         let connection = broker::connect(uri, "settled-loadtest subscriber").await?;
         let channel = connection.create_channel().await?;
         let consumer = subscribe(&channel, queue).await?;
@@ -83,19 +83,19 @@ impl Sink {
     }
 
     /// Waits until that many different events have come.
-    pub async fn wait_for(&self, unique: u64) -> Result<()> {
+    pub(crate) async fn wait_for(&self, unique: u64) -> Result<()> {
         let mut seen = self.unique.clone();
         let enough = seen.wait_for(|seen| *seen >= unique).await;
         enough.map(drop).context("the subscriber has lost its connection")
     }
 
     /// How many different events have come.
-    pub fn unique(&self) -> u64 {
+    pub(crate) fn unique(&self) -> u64 {
         *self.unique.borrow()
     }
 
     /// Ends the subscription; answers all that came.
-    pub fn finish(self) -> Received {
+    pub(crate) fn finish(self) -> Received {
         self.consuming.abort();
         std::mem::take(&mut *self.received.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -7,7 +7,7 @@ use super::{Ask, Message, Plan};
 
 /// The fields of a task.
 #[derive(Debug, Serialize)]
-pub struct Body<'a> {
+pub(crate) struct Body<'a> {
     pub(super) id: Uuid,
     #[serde(rename = "type")]
     task_type: &'static str,
@@ -29,7 +29,7 @@ pub struct Body<'a> {
 
 impl<'a> Body<'a> {
     /// What `message` says once its id is known.
-    pub fn new(plan: &'a Plan, message: &Message, id: Uuid) -> Self {
+    pub(crate) fn new(plan: &'a Plan, message: &Message, id: Uuid) -> Self {
         let name = |account: usize| Some(plan.accounts[account].name.as_str());
         match message.ask {
             Ask::Open(account) => Self {
@@ -59,7 +59,7 @@ impl<'a> Body<'a> {
     }
 
     /// The name of the task's type, for the routing key.
-    pub const fn task_type(&self) -> &'static str {
+    pub(crate) const fn task_type(&self) -> &'static str {
         self.task_type
     }
 
@@ -67,7 +67,7 @@ impl<'a> Body<'a> {
     ///
     /// # Errors
     /// None that could occur: plain values are written to memory.
-    pub fn bytes(&self, message: &Message) -> serde_json::Result<Vec<u8>> {
+    pub(crate) fn bytes(&self, message: &Message) -> serde_json::Result<Vec<u8>> {
         let good = serde_json::to_vec(self)?;
         Ok(match message.broken {
             Some(broken) => broken.apply(good, self),

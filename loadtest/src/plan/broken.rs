@@ -6,7 +6,7 @@ use super::Body;
 
 /// A way in which a message is no task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
+pub(crate) enum Broken {
     /// Not JSON at all.
     NotJson,
     /// The last byte is missing.
@@ -37,7 +37,7 @@ pub enum Broken {
 
 impl Broken {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::NotJson,
         Self::CutOff,
         Self::Array,
@@ -54,12 +54,12 @@ impl Broken {
     ];
 
     /// The reason of the dead letter.
-    pub const fn reason(self) -> DeadReason {
+    pub(crate) const fn reason(self) -> DeadReason {
         if matches!(self, Self::Oversize) { DeadReason::Oversize } else { DeadReason::Malformed }
     }
 
     /// The field that the dead letter names, if one is at fault.
-    pub const fn field(self) -> Option<&'static str> {
+    pub(crate) const fn field(self) -> Option<&'static str> {
         match self {
             Self::NotJson | Self::CutOff | Self::Array | Self::Oversize => None,
             Self::AmountMissing | Self::AmountRepeated | Self::AmountFloat => Some("amount"),

@@ -41,7 +41,7 @@ const FAULTY: [(Part, usize); 6] = [
 
 impl Plan {
     /// The plan of that shape.
-    pub fn generate(shape: &Shape) -> Self {
+    pub(crate) fn generate(shape: &Shape) -> Self {
         let mut generator = Generator::new(shape);
         let mut load = Vec::with_capacity(shape.count);
         for part in parts(shape, &mut generator.rng) {

@@ -13,28 +13,28 @@ mod tests;
 
 use settled::telemetry::labels::Outcome;
 
-pub use body::Body;
-pub use broken::Broken;
-pub use tally::Tally;
+pub(crate) use body::Body;
+pub(crate) use broken::Broken;
+pub(crate) use tally::Tally;
 
 /// What the load is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// How many messages.
-    pub count: usize,
+    pub(crate) count: usize,
     /// How many accounts pay; a tenth of that is paid.
-    pub customers: usize,
+    pub(crate) customers: usize,
     /// Which accounts take part.
-    pub skew: Skew,
+    pub(crate) skew: Skew,
     /// What else there is beside good payments.
-    pub mix: Mix,
+    pub(crate) mix: Mix,
     /// Of the random numbers.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// Which accounts take part in payments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Skew {
+pub(crate) enum Skew {
     /// All alike.
     Uniform,
     /// Every payment goes from the same account to the same account.
@@ -43,7 +43,7 @@ pub enum Skew {
 
 /// What else there is beside good payments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mix {
+pub(crate) enum Mix {
     /// Nothing.
     Plain,
     /// Duplicates, altered duplicates, malformed messages and payments to be declined.
@@ -52,48 +52,48 @@ pub enum Mix {
 
 /// Everything that is published, in order.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Every account that a message names.
-    pub accounts: Vec<Account>,
+    pub(crate) accounts: Vec<Account>,
     /// Opens the accounts and funds them; all of it succeeds.
-    pub opening: Vec<Message>,
+    pub(crate) opening: Vec<Message>,
     /// The load.
-    pub load: Vec<Message>,
+    pub(crate) load: Vec<Message>,
     /// How many ids there are; a repetition has the id of another message.
-    pub ids: usize,
+    pub(crate) ids: usize,
 }
 
 /// An account, before anything happens to it.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub(crate) struct Account {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its only currency; `None` for an account that nobody opens.
-    pub currency: Option<&'static str>,
+    pub(crate) currency: Option<&'static str>,
     /// Whether it may be overdrawn without limit.
-    pub unlimited: bool,
+    pub(crate) unlimited: bool,
     /// Its balance when all is done.
-    pub final_balance: i64,
+    pub(crate) final_balance: i64,
 }
 
 /// A message, and what has to come of it.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub(crate) struct Message {
     /// Which of the plan's ids it has.
-    pub id: usize,
+    pub(crate) id: usize,
     /// What it asks for.
-    pub ask: Ask,
+    pub(crate) ask: Ask,
     /// What is wrong with it.
-    pub broken: Option<Broken>,
+    pub(crate) broken: Option<Broken>,
     /// What has to come of it.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// The field that its dead letter has to name, if it becomes one.
-    pub field: Option<&'static str>,
+    pub(crate) field: Option<&'static str>,
 }
 
 /// What a message asks for. Accounts are places in [`Plan::accounts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub(crate) enum Ask {
     /// To open an account.
     Open(usize),
     /// To move money.
@@ -111,19 +111,19 @@ pub enum Ask {
 
 impl Plan {
     /// What has to come of the load.
-    pub fn expected(&self) -> Tally {
+    pub(crate) fn expected(&self) -> Tally {
         self.load.iter().map(|message| message.outcome).collect()
     }
 
     /// All messages, in order.
-    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+    pub(crate) fn messages(&self) -> impl Iterator<Item = &Message> {
         self.opening.iter().chain(&self.load)
     }
 }
 
 impl Message {
     /// Whether it has a payment of its own in the ledger, and an event.
-    pub fn is_decided(&self) -> bool {
+    pub(crate) fn is_decided(&self) -> bool {
         matches!(self.outcome, Outcome::Settled | Outcome::Rejected(_))
     }
 }

@@ -6,31 +6,31 @@ use settled::telemetry::labels::Outcome;
 
 /// A number for each outcome, reasons told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tally([u64; Outcome::COUNT]);
+pub(crate) struct Tally([u64; Outcome::COUNT]);
 
 impl Tally {
     /// Adds `count` messages of one outcome.
-    pub fn add(&mut self, outcome: Outcome, count: u64) {
+    pub(crate) fn add(&mut self, outcome: Outcome, count: u64) {
         self.0[outcome.index()] += count;
     }
 
     /// How many came to this.
-    pub fn get(&self, outcome: Outcome) -> u64 {
+    pub(crate) fn get(&self, outcome: Outcome) -> u64 {
         self.0[outcome.index()]
     }
 
     /// How many there are.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// Every outcome that occurs, with its number.
-    pub fn entries(&self) -> impl Iterator<Item = (Outcome, u64)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Outcome, u64)> {
         Outcome::all().map(|outcome| (outcome, self.get(outcome))).filter(|(_, count)| *count > 0)
     }
 
     /// How many came to an outcome of that name, whatever the reason.
-    pub fn named(&self, name: &str) -> u64 {
+    pub(crate) fn named(&self, name: &str) -> u64 {
         self.entries().filter(|(outcome, _)| outcome.name() == name).map(|(_, count)| count).sum()
     }
 }

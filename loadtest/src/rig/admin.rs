@@ -13,13 +13,13 @@ use crate::plan::Tally;
 const OUTCOMES: &str = "settled_outcomes_total";
 
 /// Whether `/readyz` answers 200, and its body.
-pub async fn ready(admin: SocketAddr) -> Result<(bool, String)> {
+pub(crate) async fn ready(admin: SocketAddr) -> Result<(bool, String)> {
     let (status, body) = get(admin, "/readyz").await?;
     Ok((status == 200, body))
 }
 
 /// What the deliveries of this process came to, from its start on.
-pub async fn outcomes(admin: SocketAddr) -> Result<Tally> {
+pub(crate) async fn outcomes(admin: SocketAddr) -> Result<Tally> {
     let (status, body) = get(admin, "/metrics").await?;
     ensure!(status == 200, "/metrics answered {status}");
     Ok(tally(&body))

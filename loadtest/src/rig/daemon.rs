@@ -26,33 +26,33 @@ const OVERRIDES: [&str; 4] = ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTL
 
 /// A running daemon. Dropped, it is killed.
 #[derive(Debug)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     pid: Pid,
 }
 
 /// What a daemon used until it was asked to stop.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// User and system time of all threads.
-    pub cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// The most memory it ever had.
-    pub max_rss_bytes: u64,
+    pub(crate) max_rss_bytes: u64,
 }
 
 /// A daemon that has ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// How.
-    pub status: ExitStatus,
+    pub(crate) status: ExitStatus,
     /// What it had used.
-    pub usage: Usage,
+    pub(crate) usage: Usage,
 }
 
 impl Daemon {
     /// Starts it and waits until it is ready. To be called on the main thread: the kernel kills
     /// the daemon when the thread that started it ends.
-    pub async fn start(binary: &Path, config: &Path, log: &Path, admin: SocketAddr) -> Result<Self> {
+    pub(crate) async fn start(binary: &Path, config: &Path, log: &Path, admin: SocketAddr) -> Result<Self> {
         let log_file = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(binary).arg("run").arg("--config").arg(config);
@@ -76,7 +76,7 @@ impl Daemon {
     }
 
     /// Asks it to stop, with SIGTERM, and waits for its end.
-    pub async fn stop(mut self) -> Result<Ended> {
+    pub(crate) async fn stop(mut self) -> Result<Ended> {
         let usage = usage(self.pid).context("read what the daemon used: it has ended by itself")?;
         kill_process(self.pid, Signal::TERM).context("the daemon has ended by itself")?;
         let ended = timeout(STOP_LIMIT, self.child.wait()).await;
@@ -118,7 +118,7 @@ fn usage(pid: Pid) -> Result<Usage> {
 }
 
 /// The end of a log.
-pub fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n")

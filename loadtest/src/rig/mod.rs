@@ -1,7 +1,7 @@
 //! What a run needs: private servers, the daemon and its configuration. All of it goes in the
 //! end, in whatever way the run ends.
 
-pub mod admin;
+pub(crate) mod admin;
 mod daemon;
 mod settings;
 
@@ -16,14 +16,14 @@ use settled::dev::{PrivateServers, ServersOptions};
 use tokio::process::Command;
 use tokio_postgres::{Client, NoTls};
 
-pub use daemon::{Daemon, Ended};
-pub use settings::Setting;
+pub(crate) use daemon::{Daemon, Ended, Usage};
+pub(crate) use settings::Setting;
 
 use crate::plan::Tally;
 
 /// The servers, and how the daemon is run on them.
 #[derive(Debug)]
-pub struct Rig {
+pub(crate) struct Rig {
     servers: PrivateServers,
     binary: PathBuf,
     config: PathBuf,
@@ -33,7 +33,7 @@ pub struct Rig {
 
 impl Rig {
     /// Starts the servers and writes the daemon's configuration beside their data.
-    pub async fn start(binary: &Path, settings: &[Setting]) -> Result<Self> {
+    pub(crate) async fn start(binary: &Path, settings: &[Setting]) -> Result<Self> {
         let servers = PrivateServers::start(binary, &ServersOptions::default()).await?;
         let admin = free_port()?;
         let config = servers.dir().join("settled.toml");
@@ -45,30 +45,30 @@ impl Rig {
     }
 
     /// Starts the daemon and waits until it is ready. To be called on the main thread.
-    pub async fn daemon(&self) -> Result<Daemon> {
+    pub(crate) async fn daemon(&self) -> Result<Daemon> {
         Daemon::start(&self.binary, &self.config, &self.log, self.admin).await
     }
 
     /// What came of the deliveries of the daemon that runs.
-    pub async fn outcomes(&self) -> Result<Tally> {
+    pub(crate) async fn outcomes(&self) -> Result<Tally> {
         let outcomes = admin::outcomes(self.admin).await;
         outcomes.with_context(|| format!("the daemon does not answer:\n{}", self.log_tail()))
     }
 
     /// The broker.
-    pub fn amqp_uri(&self) -> &str {
+    pub(crate) fn amqp_uri(&self) -> &str {
         self.servers.amqp_uri()
     }
 
     /// A session of its own in the database.
-    pub async fn database(&self) -> Result<Client> {
+    pub(crate) async fn database(&self) -> Result<Client> {
         let (client, connection) = tokio_postgres::connect(self.servers.postgres_url(), NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
     }
 
     /// The verdict of `settled audit`, as it prints it for machines.
-    pub async fn audit(&self) -> Result<Value> {
+    pub(crate) async fn audit(&self) -> Result<Value> {
         let mut command = Command::new(&self.binary);
         command.args(["audit", "--json", "--config"]).arg(&self.config).kill_on_drop(true);
         let output = command.output().await?;
@@ -83,12 +83,12 @@ impl Rig {
     }
 
     /// The end of the daemon's log.
-    pub fn log_tail(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         daemon::tail(&self.log)
     }
 
     /// Stops the servers and removes all their files, the daemon's included.
-    pub async fn end(self) -> Result<()> {
+    pub(crate) async fn end(self) -> Result<()> {
         let dir = self.servers.dir().to_owned();
         self.servers.shutdown().await?;
         ensure!(!dir.exists(), "{} is left behind", dir.display());

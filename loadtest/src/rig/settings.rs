@@ -9,7 +9,7 @@ use settled::dev::PrivateServers;
 
 /// A setting from the command line, for the daemon's configuration: `pipeline.lanes=1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
+pub(crate) struct Setting {
     section: String,
     key: String,
     /// As TOML.
@@ -39,7 +39,7 @@ fn toml(value: &str) -> String {
 
 /// The text of the configuration file. What is not in it is at the daemon's own defaults: those
 /// are what is to be measured.
-pub fn text(servers: &PrivateServers, admin: SocketAddr, settings: &[Setting]) -> String {
+pub(crate) fn text(servers: &PrivateServers, admin: SocketAddr, settings: &[Setting]) -> String {
     let mut sections: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
     let mut set = |section, key, value| drop(sections.entry(section).or_default().insert(key, value));
     set("broker", "uris", format!("[{:?}]", servers.amqp_uri()));
