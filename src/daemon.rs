@@ -4,6 +4,7 @@
 //! acknowledged; the events are published and confirmed; the servers of the operator go last.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
@@ -168,6 +169,7 @@ impl Machine {
             retry: config.retry.clone(),
             health: Arc::clone(health),
             metrics: Arc::clone(metrics),
+            failing: AtomicUsize::new(0),
             broken: CancellationToken::new(),
         };
         let relay = Relay::new(

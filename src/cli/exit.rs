@@ -12,7 +12,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::publisher::PublishError;
 use crate::config::ConfigError;
+use crate::store::{ConnectError, MigrateError, queries};
 
 /// How a command ends, as the shell sees it. 69 and 78 are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +82,26 @@ impl Failure {
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
-        let exit = if error.is::<ConfigError>() { Exit::BadConfig } else { Exit::Failure };
-        Self::new(exit, error)
+        let migrate = error.downcast_ref().is_some_and(queries::Error::is_schema_missing);
+        let failure = Self::new(exit(&error), error);
+        if migrate { failure.hint("`settled migrate` makes the tables") } else { failure }
+    }
+}
+
+fn exit(error: &anyhow::Error) -> Exit {
+    let unavailable = match error.downcast_ref() {
+        Some(ConnectError::Postgres(_) | ConnectError::Timeout(_)) => true,
+        Some(ConnectError::PasswordFile { .. } | ConnectError::Tls(_)) => return Exit::BadConfig,
+        None => {
+            error.downcast_ref().is_some_and(queries::Error::is_unavailable)
+                || error.downcast_ref().is_some_and(MigrateError::is_unavailable)
+                || error.downcast_ref().is_some_and(PublishError::is_unavailable)
+        }
+    };
+    match unavailable {
+        true => Exit::Unavailable,
+        false if error.is::<ConfigError>() => Exit::BadConfig,
+        false => Exit::Failure,
     }
 }
 

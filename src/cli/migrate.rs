@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Exit, Failure, Global, block_on, output};
-use crate::store::{self, ConnectError};
+use crate::store;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -21,10 +21,7 @@ struct Report {
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let config = global.load()?;
     let report = block_on(async {
-        let mut client = store::connect(&config.postgres).await.map_err(|error| match error {
-            ConnectError::Postgres(_) | ConnectError::Timeout(_) => Failure::unavailable(error),
-            other => other.into(),
-        })?;
+        let mut client = store::connect(&config.postgres).await?;
         let missing = store::missing(&mut client).await?;
         if args.dry_run {
             return Ok(Report { applied: Vec::new(), missing });

@@ -1,12 +1,20 @@
 //! The command line: one file a verb.
 
+mod account;
+mod audit;
 mod check;
 mod completions;
 mod config;
+mod dead_letters;
 mod dev;
 pub mod exit;
+mod human;
 mod migrate;
+mod outcome;
 pub mod output;
+mod payment;
+mod publish;
+pub mod publisher;
 mod run;
 
 use std::path::PathBuf;
@@ -62,6 +70,19 @@ enum Verb {
     Dev(dev::Args),
     /// Bring the database's schema up to date
     Migrate(migrate::Args),
+    /// Publish tasks from a file, with confirms
+    Publish(publish::Args),
+    /// Look accounts up, and open them
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Look payments up
+    #[command(subcommand)]
+    Payment(payment::Command),
+    /// Look at messages that could not become a payment, and deal with them
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Check every invariant of the ledger
+    Audit(audit::Args),
     /// Check the configuration, and whether the servers can be reached
     Check(check::Args),
     /// Print the effective configuration and where each value comes from
@@ -85,6 +106,11 @@ impl Cli {
             Verb::Dev(args) => dev::run(&global, &args),
             Verb::Migrate(args) => migrate::run(&global, &args),
             Verb::DevServers(args) => dev::servers(args),
+            Verb::Publish(args) => publish::run(&global, &args),
+            Verb::Account(command) => account::run(&global, command),
+            Verb::Payment(command) => payment::run(&global, command),
+            Verb::DeadLetters(command) => dead_letters::run(&global, command),
+            Verb::Audit(args) => audit::run(&global, args),
             Verb::Check(args) => check::run(&global, &args),
             Verb::Config(args) => config::run(&global, &args),
             Verb::Completions(args) => completions::run(&args),

@@ -16,6 +16,11 @@ pub(super) fn run(global: &Global, _: &Args) -> Result<Exit, Failure> {
     let config = global.load()?;
     config.check_files()?;
     log(&config.log)?;
+    std::panic::set_hook(Box::new(|panic| {
+        // A panic is a broken invariant. A worker less would be a lane that stands still.
+        tracing::error!(%panic, "stopping: what is not acknowledged will be delivered again");
+        std::process::exit(Exit::Failure as i32);
+    }));
     let shutdown = Shutdown::new();
     shutdown.follow_signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

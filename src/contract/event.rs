@@ -124,11 +124,16 @@ impl Event<'_> {
             datacontenttype: "application/json",
             traceparent: self.properties.traceparent.as_deref(),
             tracestate: self.properties.tracestate.as_deref(),
-            data: self.data(),
+            data: self.payment(),
         }
     }
 
-    fn data(&self) -> Data<'_> {
+    /// The event's `data`: the payment as it is told to the world, wherever it is shown.
+    pub fn data(&self) -> impl Serialize + use<'_> {
+        self.payment()
+    }
+
+    fn payment(&self) -> Data<'_> {
         let (account, debit_account, credit_account, amount, min_balance, reference, metadata) = match &self.task.body {
             TaskBody::OpenAccount(open) => {
                 (Some(open.account.as_str()), None, None, None, Some(open.min_balance), None, None)

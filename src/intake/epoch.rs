@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lapin::Channel;
 use lapin::options::BasicAckOptions;
@@ -15,6 +16,9 @@ use crate::store::Proof;
 use crate::telemetry::labels::AckKind;
 use crate::telemetry::metrics::Metrics;
 use crate::worker;
+
+/// How long an acknowledgement waits for those of the same batch.
+const COALESCE: Duration = Duration::from_millis(1);
 
 /// One epoch.
 #[derive(Debug)]
@@ -68,6 +72,8 @@ impl Epoch {
         let mut acks = Vec::new();
         while !self.over.load(Ordering::SeqCst) {
             self.settled.notified().await;
+            // A batch is settled delivery by delivery: one ack for all of it.
+            tokio::time::sleep(COALESCE).await;
             self.window.lock().flush(&mut acks);
             if send(&channel, &metrics, &mut acks).await.is_err() {
                 return; // Whoever consumes hears of it too.

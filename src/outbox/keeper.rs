@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{Object, Pool};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::{EventSettings, Handover, Report};
 use crate::health::{Dependency, Health};
-use crate::store::{StoreError, outbox};
+use crate::store::StoreError;
+use crate::store::outbox::{self, Depth};
 use crate::telemetry::metrics::Metrics;
 
 /// How often the table is looked at.
@@ -32,6 +33,9 @@ pub struct Keeper {
     /// Routing keys for which a held parcel has just gone out.
     open_keys: Vec<String>,
     held_probed: Instant,
+    depth: Depth,
+    measured: Option<Instant>,
+    measuring: Duration,
 }
 
 impl Keeper {
@@ -46,7 +50,20 @@ impl Keeper {
         stop: CancellationToken,
     ) -> Self {
         let held_probed = Instant::now();
-        Self { pool, settings, handover, reports, health, metrics, stop, open_keys: Vec::new(), held_probed }
+        Self {
+            pool,
+            settings,
+            handover,
+            reports,
+            health,
+            metrics,
+            stop,
+            open_keys: Vec::new(),
+            held_probed,
+            depth: Depth::default(),
+            measured: None,
+            measuring: Duration::ZERO,
+        }
     }
 
     /// Runs until stopped.
@@ -63,7 +80,11 @@ impl Keeper {
                     }
                     self.work_off(&mut reports).await;
                 }
-                _ = rounds.tick() => self.round().await,
+                _ = rounds.tick() => {
+                    if self.round().await {
+                        rounds.reset_immediately();
+                    }
+                }
             }
         }
     }
@@ -80,8 +101,10 @@ impl Keeper {
         for report in reports.drain(..) {
             self.handover.leases().release(report.id);
             if let (Some(key), true) = (report.held_key, report.unrouted.is_empty()) {
-                info!(%key, "a queue takes what was held");
-                self.open_keys.push(key);
+                debug!(%key, "a queue takes what was held");
+                if !self.open_keys.contains(&key) {
+                    self.open_keys.push(key);
+                }
             }
         }
     }
@@ -103,14 +126,21 @@ impl Keeper {
         Ok(())
     }
 
-    async fn round(&mut self) {
+    /// Whether there is more to do at once.
+    async fn round(&mut self) -> bool {
         match self.sweep().await {
-            Ok(()) => self.health.set_up(Dependency::Postgres),
-            Err(reason) => self.health.set_down(Dependency::Postgres, reason),
+            Ok(more) => {
+                self.health.set_up(Dependency::Postgres);
+                more
+            }
+            Err(reason) => {
+                self.health.set_down(Dependency::Postgres, reason);
+                false
+            }
         }
     }
 
-    async fn sweep(&mut self) -> Result<(), String> {
+    async fn sweep(&mut self) -> Result<bool, String> {
         let client = self.client().await?;
         let lease = self.settings.lease;
         if let Some(since) = Instant::now().checked_sub(lease / 3) {
@@ -119,20 +149,15 @@ impl Keeper {
                 outbox::renew(&**client, &old, lease).await.map_err(describe)?;
             }
         }
-        let depth = outbox::depth(&**client).await.map_err(describe)?;
-        let dead_letters = outbox::open_dead_letters(&**client).await.map_err(describe)?;
-        self.metrics.outbox_depth.set(depth.events as f64);
-        self.metrics.outbox_rows.set(depth.rows as f64);
-        self.metrics.outbox_held.set(depth.held as f64);
-        self.metrics.outbox_oldest_seconds.set(depth.oldest_seconds);
-        self.metrics.dead_letters_open.set(dead_letters as f64);
+        self.measure(&client).await?;
         // Only what there is room for: the rest is another round's, or another daemon's.
         let room = i64::try_from(self.handover.room() / 2).unwrap_or(i64::MAX);
         let mut parcels = Vec::new();
-        if room > 0 && depth.rows > 0 {
+        if room > 0 {
             parcels = outbox::take_abandoned(&**client, room, lease).await.map_err(describe)?;
         }
-        if depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
+        let more = room > 0 && parcels.len() as i64 == room;
+        if self.depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
             self.held_probed = Instant::now();
             parcels.extend(outbox::take_held(&**client, lease).await.map_err(describe)?);
         }
@@ -142,8 +167,29 @@ impl Keeper {
         drop(client);
         for parcel in parcels {
             // Not waiting for room: the relay may be waiting for this keeper to take its reports.
-            self.handover.give(parcel);
+            match self.handover.reserve() {
+                Some(room) => room.give(parcel),
+                None => return Ok(false), // Its lease runs out, and it is swept again.
+            }
         }
+        Ok(more)
+    }
+
+    /// Looks at the table for the gauges: seldom, when looking takes long.
+    async fn measure(&mut self, client: &Object) -> Result<(), String> {
+        if self.measured.is_some_and(|at| at.elapsed() < self.measuring * 20) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.depth = outbox::depth(&***client).await.map_err(describe)?;
+        let dead_letters = outbox::open_dead_letters(&***client).await.map_err(describe)?;
+        self.measured = Some(began);
+        self.measuring = began.elapsed();
+        self.metrics.outbox_depth.set(self.depth.events as f64);
+        self.metrics.outbox_rows.set(self.depth.rows as f64);
+        self.metrics.outbox_held.set(self.depth.held as f64);
+        self.metrics.outbox_oldest_seconds.set(self.depth.oldest_seconds);
+        self.metrics.dead_letters_open.set(dead_letters as f64);
         Ok(())
     }
 

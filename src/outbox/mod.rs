@@ -37,14 +37,10 @@ impl Handover {
         (Self { parcels, leases: Leases::default() }, receiver)
     }
 
-    /// Leaves a parcel. Without room it stays in the table, until its lease runs out and it is
-    /// swept.
-    pub fn give(&self, parcel: Parcel) {
-        let id = parcel.id;
-        self.leases.hold(id);
-        if self.parcels.try_send(parcel).is_err() {
-            self.leases.release(id);
-        }
+    /// Makes sure of room for a parcel before its batch is committed: with room the row's lease
+    /// is this relay's, without it the row is anybody's at once, and is swept.
+    pub fn reserve(&self) -> Option<Room<'_>> {
+        self.parcels.try_reserve().ok().map(|permit| Room { permit, leases: &self.leases })
     }
 
     /// How many parcels may still be left without waiting.
@@ -55,6 +51,21 @@ impl Handover {
     /// The rows that this process is publishing.
     pub const fn leases(&self) -> &Leases {
         &self.leases
+    }
+}
+
+/// Room for one parcel.
+#[derive(Debug)]
+pub struct Room<'a> {
+    permit: mpsc::Permit<'a, Parcel>,
+    leases: &'a Leases,
+}
+
+impl Room<'_> {
+    /// Leaves a parcel whose lease is this relay's.
+    pub fn give(self, parcel: Parcel) {
+        self.leases.hold(parcel.id);
+        self.permit.send(parcel);
     }
 }
 

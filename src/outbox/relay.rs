@@ -24,6 +24,7 @@ use crate::health::{Dependency, Health};
 use crate::intake::BrokerSettings;
 use crate::retry::{Delays, RetrySettings};
 use crate::store::Parcel;
+use crate::store::outbox::Unrouted;
 use crate::telemetry::labels::{self, UnroutableAction};
 use crate::telemetry::metrics::{Metrics, observe};
 
@@ -36,7 +37,16 @@ pub struct Report {
     pub held_key: Option<String>,
     /// What no queue took and is to be kept: routing key, lines, how many events. When empty,
     /// the row is done.
-    pub unrouted: Vec<(String, Vec<u8>, i32)>,
+    pub unrouted: Vec<Unrouted>,
+}
+
+/// Why a session ends.
+#[derive(Debug, thiserror::Error)]
+enum RelayError {
+    #[error("{0}")]
+    Broker(#[from] lapin::Error),
+    #[error("the broker refused to take an event")]
+    NotTaken,
 }
 
 /// The relay.
@@ -130,7 +140,7 @@ impl Relay {
     }
 
     /// `Ok` when stopped; the first channel's error ends all.
-    async fn publish_all(&self, connection: &Connection) -> lapin::Result<()> {
+    async fn publish_all(&self, connection: &Connection) -> Result<(), RelayError> {
         let channels = (0..self.settings.publishers).map(|_| self.publish_on(connection));
         let publishing = futures_util::future::try_join_all(channels);
         tokio::select! {
@@ -152,7 +162,7 @@ impl Relay {
         std::future::pending().await
     }
 
-    async fn publish_on(&self, connection: &Connection) -> lapin::Result<()> {
+    async fn publish_on(&self, connection: &Connection) -> Result<(), RelayError> {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         loop {
@@ -178,19 +188,20 @@ impl Relay {
         }
     }
 
-    async fn report(&self, parcel: Parcel, unrouted: Vec<(String, Vec<u8>, i32)>) {
+    async fn report(&self, parcel: Parcel, unrouted: Vec<Unrouted>) {
         let report = Report { id: parcel.id, held_key: parcel.held_key, unrouted };
         // The keeper outlives the relay.
         let _ = self.reports.send(report).await;
     }
 
     /// Publishes a parcel and waits for all confirms; answers what is to be held.
-    async fn publish(&self, channel: &Channel, parcel: &Parcel) -> lapin::Result<Vec<(String, Vec<u8>, i32)>> {
+    async fn publish(&self, channel: &Channel, parcel: &Parcel) -> Result<Vec<Unrouted>, RelayError> {
         let messages = match publications(parcel.id, &parcel.body, self.settings.format, self.settings.batch_events) {
             Ok(messages) => messages,
             Err(error) => {
                 error!(row = parcel.id, %error, "an outbox row can't be read: held for a person to look at");
-                return Ok(vec![("unreadable".into(), parcel.body.clone(), parcel.events.cast_signed().max(1))]);
+                let (lines, events) = (parcel.body.clone(), parcel.events.cast_signed().max(1));
+                return Ok(vec![Unrouted { key: "unreadable".into(), lines, events }]);
             }
         };
         let began = Instant::now();
@@ -205,9 +216,7 @@ impl Relay {
                 Confirmation::Ack(Some(message)) => {
                     returned.extend(message.properties.message_id().as_ref().map(ToString::to_string));
                 }
-                Confirmation::Nack(_) | Confirmation::NotRequested => {
-                    return Err(lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Error).into());
-                }
+                Confirmation::Nack(_) | Confirmation::NotRequested => return Err(RelayError::NotTaken),
             }
         }
         observe(&self.metrics.event_confirm_seconds, began.elapsed());
@@ -224,8 +233,8 @@ impl Relay {
     }
 
     /// Counts, and answers what is to be held, by routing key.
-    fn sort_out(&self, messages: &[Publication], returned: &HashSet<String>) -> Vec<(String, Vec<u8>, i32)> {
-        let mut held: Vec<(String, Vec<u8>, i32)> = Vec::new();
+    fn sort_out(&self, messages: &[Publication], returned: &HashSet<String>) -> Vec<Unrouted> {
+        let mut held: Vec<Unrouted> = Vec::new();
         for message in messages {
             // A reply has its event's id, on another exchange.
             let unrouted = returned.contains(&returned_id(message));
@@ -242,12 +251,15 @@ impl Relay {
             }
             self.metrics.events_unroutable(UnroutableAction::Held).increment(message.events.into());
             let events = message.events.cast_signed();
-            match held.iter_mut().find(|(key, ..)| *key == message.routing_key) {
-                Some((_, lines, count)) => {
-                    lines.extend_from_slice(&message.lines);
-                    *count += events;
+            match held.iter_mut().find(|unrouted| unrouted.key == message.routing_key) {
+                Some(unrouted) => {
+                    unrouted.lines.extend_from_slice(&message.lines);
+                    unrouted.events += events;
                 }
-                None => held.push((message.routing_key.clone(), message.lines.clone(), events)),
+                None => {
+                    let (key, lines) = (message.routing_key.clone(), message.lines.clone());
+                    held.push(Unrouted { key, lines, events });
+                }
             }
         }
         held

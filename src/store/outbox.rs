@@ -9,6 +9,17 @@ use super::Parcel;
 
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
 
+/// Events that no queue took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unrouted {
+    /// Their routing key.
+    pub key: String,
+    /// One a line.
+    pub lines: Vec<u8>,
+    /// How many.
+    pub events: i32,
+}
+
 /// Deletes what was published.
 ///
 /// # Errors
@@ -69,7 +80,8 @@ pub async fn take_held(client: &impl GenericClient, lease: Duration) -> Result<V
 pub async fn take_held_of(client: &impl GenericClient, key: &str, most: i64, lease: Duration) -> Result<Vec<Parcel>> {
     const TAKE: &str = "
         UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => $3)
-         WHERE id IN (SELECT id FROM outbox WHERE held_key = $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+         WHERE id IN (SELECT id FROM outbox WHERE held_key = $1 AND leased_until < clock_timestamp()
+                       ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
         RETURNING id, body, events, held_key";
     Ok(client.query(TAKE, &[&key, &most, &lease.as_secs_f64()]).await?.iter().map(parcel).collect())
 }
@@ -80,19 +92,14 @@ pub async fn take_held_of(client: &impl GenericClient, key: &str, most: i64, lea
 /// # Errors
 ///
 /// PostgreSQL's.
-pub async fn hold(
-    client: &mut impl GenericClient,
-    id: i64,
-    unrouted: &[(String, Vec<u8>, i32)],
-    retry: Duration,
-) -> Result<()> {
+pub async fn hold(client: &mut impl GenericClient, id: i64, unrouted: &[Unrouted], retry: Duration) -> Result<()> {
     const INSERT: &str = "
         INSERT INTO outbox (held_key, body, events, leased_until)
         VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))";
     let transaction = client.transaction().await?;
     transaction.execute("DELETE FROM outbox WHERE id = $1", &[&id]).await?;
-    for (key, body, events) in unrouted {
-        transaction.execute(INSERT, &[key, body, events, &retry.as_secs_f64()]).await?;
+    for Unrouted { key, lines, events } in unrouted {
+        transaction.execute(INSERT, &[key, lines, events, &retry.as_secs_f64()]).await?;
     }
     transaction.commit().await
 }

@@ -55,7 +55,8 @@ pub fn init(style: Style, level: &str) -> Result<(), LoggingError> {
 /// What is logged: `info`, or a list such as `info,settled::intake=debug,lapin=info`.
 ///
 /// A level alone is the daemon's own (`info` if there is none), while libraries keep to `warn`, or
-/// to less if the daemon does. To hear a library, name it.
+/// to less if the daemon does. lapin is silent: it would log whole messages, and what it has to
+/// say comes back as errors that the daemon tells. To hear a library, name it.
 pub fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
     let refuse = |detail: String| LoggingError::Level { level: level.to_owned(), detail };
     let mut own = LevelFilter::INFO;
@@ -69,7 +70,7 @@ pub fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
             own = directive.parse().map_err(|_| refuse(format!("`{directive}` is not a level")))?;
         }
     }
-    let directives = format!("{},settled={own}{named}", own.min(LevelFilter::WARN));
+    let directives = format!("{},lapin=off,settled={own}{named}", own.min(LevelFilter::WARN));
     EnvFilter::builder().with_regex(false).parse(directives).map_err(|error| refuse(error.to_string()))
 }
 
@@ -137,11 +138,13 @@ mod tests {
     fn libraries_are_quiet_unless_asked() {
         let speak = || {
             tracing::info!(target: "lapin::channel", "library info");
-            tracing::warn!(target: "lapin::channel", "library warning");
+            tracing::warn!(target: "lapin::channel", "a whole message");
+            tracing::warn!(target: "tokio_postgres", "library warning");
             tracing::debug!(target: "settled::intake", "own debug");
         };
         let text = logged(Style::Json, "debug", speak);
         assert!(!text.contains("library info") && text.contains("library warning") && text.contains("own debug"));
+        assert!(!text.contains("a whole message"), "{text}");
         let text = logged(Style::Json, "error", speak);
         assert_eq!(text, "");
         let text = logged(Style::Json, "lapin=info", speak);

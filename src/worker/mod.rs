@@ -9,6 +9,7 @@ mod settings;
 mod settle;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
@@ -19,7 +20,7 @@ pub use self::buffers::Buffers;
 pub use self::settings::PipelineSettings;
 use crate::contract::{AccountName, DeadLetter, DeadReason, Message};
 use crate::disposition::Disposition;
-use crate::health::{Dependency, Health};
+use crate::health::Health;
 use crate::lanes::{InFlight, LaneGuard, Lanes};
 use crate::ledger::Arrival;
 use crate::outbox::Handover;
@@ -70,6 +71,8 @@ pub struct Pipeline<S, D> {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How many workers can't commit at the moment.
+    pub failing: AtomicUsize,
     /// Cancelled when an invariant doesn't hold.
     pub broken: CancellationToken,
 }
@@ -108,7 +111,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
             match self.attempt(&batch[..size], condemned.as_ref()).await {
                 Ok(committed) => {
                     condemned = None;
-                    attempts.succeeded(&self.health);
+                    attempts.succeeded(self);
                     let (waits, aside) = self.settle(lane, batch.drain(..size), committed);
                     if !aside.is_empty() {
                         // What is left of a bisected batch came later: it stands behind.
@@ -131,7 +134,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
                         return Vec::new();
                     }
                     _ => {
-                        attempts.failed(&error, self).await;
+                        attempts.failed(self, &error).await;
                         pieces.push(size);
                     }
                 },
@@ -152,9 +155,13 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
             return Err(StoreError::Unavailable("the daemon is stopping".into()));
         };
         let began = Instant::now();
-        let committed = self.store.commit(&submissions, &self.in_flight).await?;
+        let room = self.handover.reserve();
+        let mut committed = self.store.commit(&submissions, &self.in_flight, room.is_some()).await?;
         observe(&self.metrics.transaction_seconds, began.elapsed());
         self.metrics.batch_size.record(jobs.len() as f64);
+        if let (Some(room), Some(parcel)) = (room, committed.parcel.take()) {
+            room.give(parcel);
+        }
         Ok(committed)
     }
 }
@@ -178,16 +185,15 @@ impl Attempts {
         Self { delays: Delays::new(retry), conflicts_left: retry.conflict_attempts, failing: false }
     }
 
-    fn succeeded(&mut self, health: &Health) {
-        if std::mem::take(&mut self.failing) {
-            health.set_up(Dependency::Postgres);
-            health.resume();
+    fn succeeded<S, D>(&mut self, pipeline: &Pipeline<S, D>) {
+        if std::mem::take(&mut self.failing) && pipeline.failing.fetch_sub(1, Ordering::SeqCst) == 1 {
+            pipeline.health.resume();
         }
         self.delays.reset();
     }
 
     /// Tells, and waits as long as this error asks for.
-    async fn failed<S: BatchStore, D: Delivery>(&mut self, error: &StoreError, pipeline: &Pipeline<S, D>) {
+    async fn failed<S, D>(&mut self, pipeline: &Pipeline<S, D>, error: &StoreError) {
         let (health, metrics) = (&pipeline.health, &pipeline.metrics);
         match Disposition::of_error(error) {
             Disposition::RetryNow if self.conflicts_left > 0 => {
@@ -202,8 +208,9 @@ impl Attempts {
             }
             _ => {
                 metrics.retries(RetryKind::Unavailable).increment(1);
-                self.failing = true;
-                health.set_down(Dependency::Postgres, error.to_string());
+                if !std::mem::replace(&mut self.failing, true) {
+                    pipeline.failing.fetch_add(1, Ordering::SeqCst);
+                }
                 health.pause(error.to_string());
             }
         }

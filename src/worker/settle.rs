@@ -25,10 +25,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
         jobs: impl Iterator<Item = Job<D>>,
         committed: Committed,
     ) -> (Waits, Vec<Job<D>>) {
-        let Committed { proof, answers, parcel } = committed;
-        if let Some(parcel) = parcel {
-            self.handover.give(parcel);
-        }
+        let Committed { proof, answers, .. } = committed;
         let (now, instant) = (Timestamp::now(), Instant::now());
         let (mut waits, mut aside, mut done) = (Vec::new(), Vec::new(), Vec::with_capacity(answers.len()));
         for (job, answer) in jobs.zip(answers) {

@@ -91,11 +91,13 @@ pub struct Committed {
 /// The seam.
 pub trait BatchStore: Send + Sync + 'static {
     /// Decides and commits a batch in order of arrival. On an error nothing of it is known to
-    /// be committed, and it may be submitted again as it is.
+    /// be committed, and it may be submitted again as it is. With `leased`, the events are for
+    /// this process to publish; without, for whoever sweeps first.
     fn commit(
         &self,
         batch: &[Submission<'_>],
         pending: &(impl Pending + Sync),
+        leased: bool,
     ) -> impl Future<Output = Result<Committed, StoreError>> + Send;
 }
 
@@ -127,6 +129,7 @@ impl PostgresStore {
         client: &ClientWrapper,
         batch: &[Submission<'_>],
         pending: &(impl Pending + Sync),
+        leased: bool,
     ) -> Result<Committed, StoreError> {
         let plan = Plan::of(batch);
         let ids = timed(self.trip_limit, self.names.ids(client, &plan.names)).await??;
@@ -143,7 +146,8 @@ impl PostgresStore {
             client.batch_execute("ROLLBACK").await.map_err(|error| StoreError::before_commit(&error))?;
             return Ok(Committed { proof: Proof(()), answers, parcel: None });
         }
-        let outbox_id = write::write_and_commit(client, &rows, now, self.lease, self.trip_limit).await?;
+        let lease = if leased { self.lease } else { Duration::ZERO };
+        let outbox_id = write::write_and_commit(client, &rows, now, lease, self.trip_limit).await?;
         let parcel = outbox_id.map(|id| Parcel {
             id,
             body: std::mem::take(&mut rows.events),
@@ -187,9 +191,14 @@ impl PostgresStore {
 }
 
 impl BatchStore for PostgresStore {
-    async fn commit(&self, batch: &[Submission<'_>], pending: &(impl Pending + Sync)) -> Result<Committed, StoreError> {
+    async fn commit(
+        &self,
+        batch: &[Submission<'_>],
+        pending: &(impl Pending + Sync),
+        leased: bool,
+    ) -> Result<Committed, StoreError> {
         let client = self.pool.get().await.map_err(|error| StoreError::pool(&error))?;
-        let result = self.commit_on(&client, batch, pending).await;
+        let result = self.commit_on(&client, batch, pending, leased).await;
         if let Err(error) = &result {
             let clean = error.spares_the_connection()
                 && timed(self.trip_limit, client.batch_execute("ROLLBACK")).await.is_ok_and(|ended| ended.is_ok());

@@ -2,16 +2,24 @@
 //!
 //! Nothing here writes the ledger; that is the batch path's alone.
 
+pub mod account;
+pub mod audit;
+pub mod dead_letter;
 pub mod payment;
 
+use std::time::Duration;
+
+use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-/// Why a question has no answer.
+use super::error::describe;
+
+/// Why a question has no answer. The message is complete: there is no source to be added to it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// PostgreSQL refused, or is away.
-    #[error("{}", describe(.0))]
-    Postgres(#[from] tokio_postgres::Error),
+    #[error("PostgreSQL: {}", describe(.0))]
+    Postgres(tokio_postgres::Error),
     /// A payment's row says what no task could have said.
     #[error("payment {id}: `{column}` holds {value:?}, which the contract doesn't know")]
     Unreadable {
@@ -22,6 +30,12 @@ pub enum Error {
         /// What it says.
         value: String,
     },
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
 }
 
 impl Error {
@@ -37,19 +51,24 @@ impl Error {
         }
     }
 
+    /// Whether the database has not the tables that are asked for.
+    pub fn is_schema_missing(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE))
+    }
+
     /// Whether the statement took longer than it may.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Postgres(error) if error.code() == Some(&tokio_postgres::error::SqlState::QUERY_CANCELED))
     }
 }
 
-/// tokio-postgres says only "db error"; the message is one level down.
-fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("PostgreSQL: {} (SQLSTATE {})", db.message(), db.code().code()),
-        None => match std::error::Error::source(error) {
-            Some(source) => format!("PostgreSQL: {error}: {source}"),
-            None => format!("PostgreSQL: {error}"),
-        },
-    }
+/// From now on this connection's statements end after `limit`.
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub async fn limit_statements(client: &impl GenericClient, limit: Duration) -> Result<(), Error> {
+    // 0 would be no limit; PostgreSQL counts in an `int`.
+    let milliseconds = limit.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
+    Ok(client.batch_execute(&format!("SET statement_timeout = {milliseconds}")).await?)
 }

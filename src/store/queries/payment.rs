@@ -64,6 +64,107 @@ impl StoredTask {
     }
 }
 
+/// A payment, in short. The names are those of its event.
+#[derive(Clone, Debug, Serialize)]
+pub struct PaymentRow {
+    /// The task's id.
+    pub id: Uuid,
+    /// The task's type.
+    #[serde(rename = "type")]
+    pub task_type: String,
+    /// `settled` or `rejected`.
+    pub state: String,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The account that an `open_account` is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Pays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debit_account: Option<String>,
+    /// Is paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credit_account: Option<String>,
+    /// In minor units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<i64>,
+    /// Of the amount, or of the account.
+    pub currency: String,
+    /// The publisher's reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Who published it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<String>,
+    /// When it was decided.
+    pub settled_at: Timestamp,
+}
+
+/// Which payments to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PaymentFilter<'a> {
+    /// Only those in this state.
+    pub state: Option<&'a str>,
+    /// Only those that name this account.
+    pub account: Option<&'a str>,
+    /// Only those with this reference.
+    pub reference: Option<&'a str>,
+    /// Only those decided at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only those with a smaller id.
+    pub before: Option<Uuid>,
+    /// At most this many.
+    pub limit: i64,
+}
+
+// No filter has an index: each would cost every payment more than this costs now and then.
+const LIST: &str = "
+    SELECT id, type::text, state::text, reason, debit_account, credit_account, amount, currency, reference, publisher,
+           settled_at
+      FROM payment_named
+     WHERE ($1::text IS NULL OR state = $1::text::payment_state)
+       AND ($2::text IS NULL OR debit_id = (SELECT id FROM account WHERE name = $2)
+                             OR credit_id = (SELECT id FROM account WHERE name = $2))
+       AND ($3::text IS NULL OR reference = $3)
+       AND ($4::timestamptz IS NULL OR settled_at >= $4)
+       AND ($5::uuid IS NULL OR id < $5)
+     ORDER BY id DESC
+     LIMIT $6";
+
+/// The payments that the filter lets through, in descending order of their ids: the newest
+/// first where the ids are of version 7. Without a filter it follows the key, with one it may
+/// read all payments.
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub async fn list(client: &impl GenericClient, filter: &PaymentFilter<'_>) -> Result<Vec<PaymentRow>, Error> {
+    let PaymentFilter { state, account, reference, since, before, limit } = filter;
+    let rows = client.query(LIST, &[state, account, reference, since, before, limit]).await?;
+    Ok(rows.iter().map(payment_row).collect())
+}
+
+fn payment_row(row: &Row) -> PaymentRow {
+    let transfer = row.get::<_, &str>(1) == TaskType::Transfer.name();
+    let first_account: String = row.get(4);
+    let (account, debit_account) = if transfer { (None, Some(first_account)) } else { (Some(first_account), None) };
+    PaymentRow {
+        id: row.get(0),
+        task_type: row.get(1),
+        state: row.get(2),
+        reason: row.get(3),
+        account,
+        debit_account,
+        credit_account: row.get(5),
+        amount: row.get(6),
+        currency: row.get(7),
+        reference: row.get(8),
+        publisher: row.get(9),
+        settled_at: row.get(10),
+    }
+}
+
 const LOAD: &str = "
     SELECT p.id, p.type::text, p.reason, p.debit_account, p.credit_account, p.amount, p.currency, p.min_balance,
            p.reference, p.metadata::text, p.publisher, p.version, p.received_at, p.settled_at,

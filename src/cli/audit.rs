@@ -1,0 +1,85 @@
+//! `settled audit`: does the ledger keep its promises?
+
+use super::human::counted;
+use super::output;
+use super::{Exit, Failure, Global, block_on};
+use crate::contract::Currency;
+use crate::store;
+use crate::store::queries::audit::{self, Audit, CurrencyTotals, Totals};
+
+/// Checks every invariant of the ledger over every row.
+///
+/// Reads one snapshot and locks nothing: a running daemon is not held up. Ends with 1 if an
+/// invariant is broken. Takes a few seconds per million payments.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(global: &Global, Args {}: Args) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let audit = block_on(async { Ok(audit::audit(&mut store::connect(&config.postgres).await?).await?) })?;
+    output::print(global.json, &audit, || human(&audit))?;
+    Ok(if audit.passed { Exit::Ok } else { Exit::Failure })
+}
+
+fn human(audit: &Audit) -> String {
+    let mut text = String::new();
+    for check in &audit.checks {
+        let mark = if check.violations == 0 { '✓' } else { '✗' };
+        text += &format!("{mark} {:<22}{}\n", check.name, check.holds);
+        for example in &check.examples {
+            text += &format!("    {example}\n");
+        }
+        let shown = i64::try_from(check.examples.len()).unwrap_or_default();
+        if check.violations > shown {
+            text += &format!("    … and {} more\n", check.violations - shown);
+        }
+    }
+    text.push('\n');
+    text += &totals(&audit.totals);
+    let failed = audit.checks.iter().filter(|check| check.violations > 0).count();
+    text += &match failed {
+        0 => "\naudit: passed\n".to_owned(),
+        failed => format!("\naudit: FAILED, {}\n", counted(failed, "check")),
+    };
+    text
+}
+
+fn totals(totals: &Totals) -> String {
+    let Totals { accounts, unopened_accounts, entries, payments, currencies, outbox, dead_letters } = totals;
+    let mut text = format!(
+        "{}, {} that nobody opened, {entries} entries\n",
+        counted(*accounts, "account"),
+        counted(*unopened_accounts, "name")
+    );
+    for payment in payments {
+        let reason = payment.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        text += &format!("{:>12} {} {}{reason}\n", payment.count, payment.task_type, payment.state);
+    }
+    for currency in currencies {
+        text += &balances(currency);
+    }
+    text += &format!(
+        "outbox: {}, {} ({} held)\n",
+        counted(outbox.rows, "row"),
+        counted(outbox.events, "event"),
+        outbox.held_events
+    );
+    let open: Vec<String> =
+        dead_letters.iter().map(|letters| format!("{} {}", letters.count, letters.reason)).collect();
+    text + &format!("open dead letters: {}\n", if open.is_empty() { "none".to_owned() } else { open.join(", ") })
+}
+
+fn balances(totals: &CurrencyTotals) -> String {
+    // What doesn't fit is no sum of real money; it is shown in minor units.
+    let format = |minor: i128| match (Currency::parse(&totals.currency), i64::try_from(minor)) {
+        (Some(currency), Ok(minor)) => currency.format(minor),
+        _ => minor.to_string(),
+    };
+    format!(
+        "{}: {}, balances {} and {}\n",
+        totals.currency,
+        counted(totals.accounts, "account"),
+        format(totals.credit),
+        format(totals.debit)
+    )
+}

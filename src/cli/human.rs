@@ -1,0 +1,99 @@
+//! How values are read from the command line and written for people.
+
+use comfy_table::{CellAlignment, Table};
+use jiff::{Span, Timestamp, Zoned};
+
+use crate::contract::{AccountName, Currency};
+
+/// An amount with its currency's decimal point; in minor units if there is no such currency.
+pub(super) fn amount(currency: Option<&str>, minor: i64) -> String {
+    currency.and_then(Currency::parse).map_or_else(|| minor.to_string(), |currency| currency.format(minor))
+}
+
+/// A time, to the millisecond.
+pub(super) fn time(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// A value that may be missing.
+pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// Names and values, one pair a line.
+pub(super) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    pairs.into_iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect()
+}
+
+/// Numbers are compared from the right.
+pub(super) fn align_right(table: &mut Table, columns: &[usize]) {
+    for &column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// The number, with the noun in the form that goes with it.
+pub(super) fn counted(count: impl TryInto<i64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(i64::MAX);
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Reads an account's name.
+pub(super) fn account_name(text: &str) -> Result<AccountName, String> {
+    AccountName::parse(text).ok_or_else(|| format!("expected {}", AccountName::EXPECTED))
+}
+
+/// Reads a currency that ISO 4217 lists.
+pub(super) fn currency(text: &str) -> Result<Currency, String> {
+    Currency::parse(text).filter(|currency| currency.is_known()).ok_or_else(|| "expected an ISO 4217 code".to_owned())
+}
+
+/// Reads a time, or how long ago it was.
+pub(super) fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let ago: Span = text
+        .parse()
+        .map_err(|_| "expected a time such as 2025-01-31T12:00:00Z, or how long ago: 90s, 15m, 2h, 1d".to_owned())?;
+    Zoned::now().checked_sub(ago.abs()).map(|then| then.timestamp()).map_err(|error| error.to_string())
+}
+
+/// Reads how long to wait: `30s`, `2m`; a plain number is seconds.
+pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let expected = || "expected how long to wait: 500ms, 30s, 2m".to_owned();
+    if let Ok(seconds) = text.parse() {
+        return Ok(std::time::Duration::from_secs(seconds));
+    }
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
+    duration.try_into().map_err(|_| expected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_time_or_how_long_ago_it_was() {
+        assert_eq!(since("1970-01-01T00:00:00Z"), Ok(Timestamp::UNIX_EPOCH));
+        let day = since("1d").expect("a duration");
+        assert!(day < Timestamp::now() - jiff::SignedDuration::from_hours(22), "{day}");
+        assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_wait_is_a_duration_or_seconds() {
+        assert_eq!(duration("2m"), Ok(std::time::Duration::from_secs(120)));
+        assert_eq!(duration("5"), Ok(std::time::Duration::from_secs(5)));
+        assert!(duration("-5s").is_err());
+        assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(counted(1, "check"), "1 check");
+        assert_eq!(counted(2_usize, "check"), "2 checks");
+    }
+}

@@ -1,0 +1,219 @@
+//! `settled publish`: tasks from a file to the broker, with confirms.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::human::{counted, duration};
+use super::outcome::{Before, Outcome};
+use super::publisher::{Outgoing, Publisher};
+use super::{Exit, Failure, Global, block_on};
+use super::{output, payment};
+use crate::contract::{Properties, Task, decode};
+use crate::intake::BrokerSettings;
+use crate::store;
+
+/// The publisher that tasks of the command line name.
+pub(super) const PUBLISHER: &str = "settled-cli";
+
+/// Publishes tasks and waits until the broker has confirmed them.
+///
+/// The input is one JSON task, or one per line. All of them are checked before the first is
+/// published: if one is no task, none is published and the line and the field are named.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The file; standard input if it is `-` or left out.
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// Publishes lines that are no tasks too, to see what the daemon makes of them.
+    #[arg(long, conflicts_with = "wait")]
+    unchecked: bool,
+    /// Waits until every task has an outcome. Ends with 1 unless all settled, with 69 if some
+    /// have no outcome in time.
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait for the outcomes.
+    #[arg(long, default_value = "60s", value_parser = duration, requires = "wait")]
+    timeout: Duration,
+    /// Who publishes, as payments will show it.
+    #[arg(long, default_value = PUBLISHER)]
+    publisher: String,
+}
+
+/// What was done.
+#[derive(Serialize)]
+struct Report {
+    published: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcomes: Option<Vec<Outcome>>,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let input = read(&args.file)?;
+    let (messages, tasks) = messages(&input, args)?;
+    let report = block_on(async {
+        if !args.wait {
+            let published = publish(&config.broker, &messages).await?;
+            return Ok(Report { published, outcomes: None });
+        }
+        let client = store::connect(&config.postgres).await?;
+        let before = Before::look(&client, &tasks).await?;
+        let published = publish(&config.broker, &messages).await?;
+        let outcomes = before.wait(&client, &tasks, args.timeout).await?;
+        Ok(Report { published, outcomes: Some(outcomes) })
+    })?;
+    output::print(global.json, &report, || human(&report))?;
+    Ok(report.outcomes.as_deref().map_or(Exit::Ok, exit))
+}
+
+/// Publishes all of them; how many that is.
+async fn publish(broker: &BrokerSettings, messages: &[Outgoing]) -> Result<usize, Failure> {
+    let publisher = Publisher::connect(broker).await?;
+    let published = publisher.publish(messages, || ()).await;
+    publisher.close().await;
+    if let Some(error) = published.error {
+        let confirmed = published.confirmed;
+        return Err(Failure::from(error).hint(format!(
+            "{confirmed} of {} confirmed; to publish all of them again is safe, the ids are the same",
+            messages.len()
+        )));
+    }
+    Ok(published.confirmed)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    if file.as_os_str() != "-" {
+        return Ok(std::fs::read(file).with_context(|| file.display().to_string())?);
+    }
+    let mut input = Vec::new();
+    std::io::stdin().read_to_end(&mut input).context("standard input")?;
+    Ok(input)
+}
+
+/// The messages, and the tasks in them: all of them, unless they are unchecked.
+fn messages(input: &[u8], args: &Args) -> Result<(Vec<Outgoing>, Vec<Task>), Failure> {
+    let documents = documents(input);
+    if documents.is_empty() {
+        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("the input holds no task")));
+    }
+    let (mut messages, mut tasks, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    for (line, body) in documents {
+        match decode(body, &Properties::default()) {
+            Ok(task) => {
+                messages.push(Outgoing::task(&task, body.to_vec(), &args.publisher));
+                tasks.push(task);
+            }
+            Err(_) if args.unchecked => messages.push(Outgoing::unchecked(body.to_vec(), &args.publisher)),
+            Err(letter) => wrong.push(format!("line {line}: {}", letter.detail)),
+        }
+    }
+    if wrong.is_empty() {
+        return Ok((messages, tasks));
+    }
+    let more = wrong.len().saturating_sub(10);
+    wrong.truncate(10);
+    if more > 0 {
+        wrong.push(format!("… and {more} more"));
+    }
+    Err(Failure::new(Exit::Failure, anyhow::anyhow!("nothing published:\n  {}", wrong.join("\n  ")))
+        .hint("--unchecked publishes them as they are"))
+}
+
+/// The documents of an input, each with the number of its first line: one that spans lines, or
+/// one per line.
+fn documents(input: &[u8]) -> Vec<(usize, &[u8])> {
+    let single: Result<&serde_json::value::RawValue, _> = serde_json::from_slice(input);
+    if single.is_ok() {
+        let leading = input.iter().take_while(|byte| byte.is_ascii_whitespace());
+        let line = 1 + leading.filter(|byte| **byte == b'\n').count();
+        return vec![(line, input.trim_ascii())];
+    }
+    (1..)
+        .zip(input.split(|byte| *byte == b'\n'))
+        .map(|(line, body)| (line, body.trim_ascii()))
+        .filter(|(_, body)| !body.is_empty())
+        .collect()
+}
+
+impl Outgoing {
+    /// The message of a task.
+    pub(super) fn task(task: &Task, body: Vec<u8>, publisher: &str) -> Self {
+        let mut message = Self::unchecked(body, publisher);
+        message.routing_key = format!("task.{}", task.body.task_type().name());
+        message.properties.message_id = Some(task.id.to_string().into());
+        message
+    }
+
+    /// A message that is no task. Its routing key is one that the queue takes.
+    fn unchecked(body: Vec<u8>, publisher: &str) -> Self {
+        let properties = Properties {
+            content_type: Some("application/json".into()),
+            publisher: Some(publisher.into()),
+            timestamp: u64::try_from(Timestamp::now().as_second()).ok(),
+            ..Properties::default()
+        };
+        Self { routing_key: "task.unchecked".to_owned(), body, properties }
+    }
+}
+
+fn exit(outcomes: &[Outcome]) -> Exit {
+    let settled = |outcome: &Outcome| matches!(outcome, Outcome::Payment(stored) if stored.rejection.is_none());
+    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unknown { .. })) {
+        Exit::Unavailable
+    } else if outcomes.iter().all(settled) {
+        Exit::Ok
+    } else {
+        Exit::Failure
+    }
+}
+
+fn human(report: &Report) -> String {
+    let mut text = format!("{} published and confirmed\n", counted(report.published, "task"));
+    let outcomes = report.outcomes.as_deref().unwrap_or_default();
+    if let [outcome] = outcomes {
+        return text + &describe(outcome) + "\n";
+    }
+    let mut counts = std::collections::BTreeMap::new();
+    for outcome in outcomes {
+        *counts.entry(kind(outcome)).or_insert(0_usize) += 1;
+    }
+    for (kind, count) in counts {
+        text += &format!("{count:>10} {kind}\n");
+    }
+    text
+}
+
+fn kind(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Payment(stored) => payment::state(stored),
+        Outcome::DeadLetter { .. } => "dead letters".to_owned(),
+        Outcome::Unknown { .. } => "without an outcome yet".to_owned(),
+    }
+}
+
+fn describe(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Payment(stored) => format!("{} {}", stored.task.id, payment::state(stored)),
+        Outcome::DeadLetter { id, detail } => format!("{id} is a dead letter: {detail}"),
+        Outcome::Unknown { id } => format!("{id} has no outcome yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_is_one_document_or_one_per_line() {
+        let lines = |input: &'static str| documents(input.as_bytes()).iter().map(|(line, _)| *line).collect::<Vec<_>>();
+        assert_eq!(lines("\n{\n \"a\": 1\n}\n"), [2]);
+        assert_eq!(lines("{}\n\n{}\r\n"), [1, 3]);
+        assert_eq!(lines("{}\nno\n"), [1, 2]);
+        assert_eq!(lines(" \n"), [0; 0]);
+    }
+}

@@ -1,0 +1,124 @@
+//! What the tests on real servers share: one pair of servers per test binary, a database per test.
+#![allow(dead_code, reason = "no test binary uses all of it")]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use settled::dev::{PrivateServers, ServersOptions};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, Config, NoTls};
+
+/// The servers of this test binary; they end with it.
+pub(crate) async fn servers() -> &'static PrivateServers {
+    static SERVERS: OnceCell<PrivateServers> = OnceCell::const_new();
+    SERVERS
+        .get_or_init(|| async {
+            let binary = Path::new(env!("CARGO_BIN_EXE_settled"));
+            PrivateServers::start(binary, &ServersOptions::default()).await.expect("the servers start")
+        })
+        .await
+}
+
+/// Connects to a database of the servers.
+pub(crate) async fn connect(database: Option<&str>) -> Client {
+    let mut config: Config = servers().await.postgres_url().parse().expect("a PostgreSQL URL");
+    if let Some(database) = database {
+        config.dbname(database);
+    }
+    let (client, connection) = config.connect(NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+/// A new database: empty of payments, or a copy of `template`, to which nobody may be connected.
+pub(crate) async fn database(template: Option<&str>) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let admin = connect(None).await;
+    let create = format!("CREATE DATABASE {name} TEMPLATE {}", template.unwrap_or("template1"));
+    admin.batch_execute(&create).await.expect("a database");
+    if template.is_none() {
+        let mut client = connect(Some(&name)).await;
+        settled::store::migrate(&mut client).await.expect("migrated");
+    }
+    name
+}
+
+/// A `settled` of its own database, and the daemon on it.
+pub(crate) struct Installation {
+    config: tempfile::NamedTempFile,
+    pub(crate) database: String,
+}
+
+/// What a command ended with.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl Installation {
+    /// A database, and names on the broker, that no other test uses.
+    pub(crate) async fn new() -> Self {
+        let database = database(None).await;
+        let servers = servers().await;
+        let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
+        Self::at(database.clone(), servers.amqp_uri(), &format!("{server}/{database}"))
+    }
+
+    /// The same installation, with other servers in its configuration.
+    pub(crate) fn elsewhere(&self, amqp_uri: &str, postgres_url: &str) -> Self {
+        Self::at(self.database.clone(), amqp_uri, postgres_url)
+    }
+
+    fn at(database: String, amqp_uri: &str, postgres_url: &str) -> Self {
+        let text = format!(
+            "[broker]\nuris = [{amqp_uri:?}]\nexchange = \"{database}\"\nqueue = \"{database}.tasks\"\n\
+             dead_letter_exchange = \"{database}.dead\"\ndead_letter_queue = \"{database}.dead\"\n\
+             [postgres]\nurl = {postgres_url:?}\n[events]\nexchange = \"{database}.events\"\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n"
+        );
+        let config = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(config.path(), text).expect("the configuration");
+        Self { config, database }
+    }
+
+    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_settled"));
+        command.args(arguments).arg("--config").arg(self.config.path()).kill_on_drop(true);
+        for variable in ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// The daemon. It ends when this is dropped.
+    pub(crate) fn daemon(&self) -> tokio::process::Child {
+        self.command(&["run"]).stderr(std::process::Stdio::null()).spawn().expect("the daemon starts")
+    }
+
+    /// Runs a command with this input.
+    pub(crate) async fn run(&self, arguments: &[&str], input: &str) -> Ended {
+        use tokio::io::AsyncWriteExt;
+        let piped = std::process::Stdio::piped;
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().expect("the command starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(input.as_bytes()).await.expect("the command reads");
+        drop(stdin);
+        let output = child.wait_with_output().await.expect("the command ends");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Ended {
+            code: output.status.code().expect("an exit code"),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
