@@ -22,9 +22,11 @@ pub(crate) struct Check {
     pub(crate) found: Option<String>,
 }
 
+/// What was found instead, if a check does not hold.
 type Finding = Result<(), String>;
+type Verify = fn(&Plan, &Evidence) -> Finding;
 
-const CHECKS: [(&str, fn(&Plan, &Evidence) -> Finding); 9] = [
+const CHECKS: [(&str, Verify); 9] = [
     ("settled + rejected + duplicates + dead letters = published", one_outcome_each),
     ("every payment came to what was planned for it, and there is no other", planned_outcomes),
     ("every dead letter has its reason and names its field", planned_dead_letters),
