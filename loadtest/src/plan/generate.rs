@@ -1,5 +1,8 @@
 //! From a shape and a seed to a plan.
 
+use std::array::IntoIter;
+use std::iter::Cycle;
+
 use fastrand::Rng;
 use settled::contract::{DeadReason, Rejection};
 use settled::telemetry::labels::Outcome;
@@ -70,6 +73,8 @@ struct Generator {
     rng: Rng,
     accounts: Vec<Account>,
     ids: usize,
+    /// In turn, so that a load of any size has as many kinds as it can.
+    broken: Cycle<IntoIter<Broken, { Broken::ALL.len() }>>,
     /// Where the money comes from.
     world: usize,
     customers: Vec<usize>,
@@ -102,7 +107,8 @@ impl Generator {
             Skew::Uniform => (customers.len(), merchants.len()),
             Skew::Hot => (1, 1),
         };
-        Self { rng: Rng::with_seed(shape.seed), accounts, ids: 0, world, customers, merchants, poor, nobody, active }
+        let (rng, broken) = (Rng::with_seed(shape.seed), Broken::ALL.into_iter().cycle());
+        Self { rng, accounts, ids: 0, broken, world, customers, merchants, poor, nobody, active }
     }
 
     fn message(&mut self, part: Part, earlier: &[Message]) -> Message {
@@ -116,7 +122,7 @@ impl Generator {
             Part::Duplicate => Message { outcome: Outcome::Duplicate, ..self.decided(earlier) },
             Part::Altered => self.altered(earlier),
             Part::Broken => {
-                let broken = Broken::ALL[self.rng.usize(..Broken::ALL.len())];
+                let broken = self.broken.next().unwrap_or(Broken::NotJson);
                 let dead = self.first(good, Outcome::DeadLettered(broken.reason()));
                 Message { broken: Some(broken), field: broken.field(), ..dead }
             }
