@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -86,9 +87,14 @@ impl<S: BatchStore> Intake<S> {
                     if std::mem::replace(&mut connected_before, true) {
                         self.pipeline.metrics.reconnects(labels::Connection::Intake).increment(1);
                     }
-                    delays.reset();
                     self.pipeline.health.set_up(Dependency::BrokerIntake);
-                    match self.consume(session).await {
+                    let began = Instant::now();
+                    let end = self.consume(session).await;
+                    if began.elapsed() >= self.pipeline.retry.max {
+                        // One that ends at once, again and again, is no reason to hurry.
+                        delays.reset();
+                    }
+                    match end {
                         End::Drained => return Ok(()),
                         End::Lost(reason) => reason,
                     }
@@ -129,9 +135,10 @@ impl<S: BatchStore> Intake<S> {
 
     async fn consume(&self, session: Session) -> End {
         let Session { connection, channel, mut consumer } = session;
-        let epoch = Epoch::begin(usize::from(self.settings.prefetch) / 4);
+        // Behind a slow lane the others go on until a quarter of the prefetch is left for them.
+        let epoch = Epoch::begin(usize::from(self.settings.prefetch) / 4 * 3);
         let metrics = Arc::clone(&self.pipeline.metrics);
-        let acknowledging = tokio::spawn(Arc::clone(&epoch).acknowledge(channel.clone(), metrics));
+        let mut acknowledging = tokio::spawn(Arc::clone(&epoch).acknowledge(channel.clone(), metrics));
         info!(queue = %self.settings.queue, prefetch = self.settings.prefetch, "taking tasks");
         let end = loop {
             let next = tokio::select! {
@@ -147,7 +154,7 @@ impl<S: BatchStore> Intake<S> {
             }
         };
         if matches!(end, End::Drained) {
-            self.finish(&epoch, &channel).await;
+            self.finish(&epoch, &channel, &mut acknowledging).await;
         }
         epoch.end();
         acknowledging.abort();
@@ -173,13 +180,16 @@ impl<S: BatchStore> Intake<S> {
     }
 
     /// No more is taken; what was taken is waited for and acknowledged.
-    async fn finish(&self, epoch: &Arc<Epoch>, channel: &Channel) {
+    async fn finish(&self, epoch: &Arc<Epoch>, channel: &Channel, acknowledging: &mut JoinHandle<()>) {
         // Without an answer to the cancel, deliveries may still come: they go back with the close.
         let cancel = channel.basic_cancel(CONSUMER.into(), BasicCancelOptions::default());
         let _ = tokio::time::timeout(Duration::from_secs(1), cancel).await;
         while self.pipeline.in_flight.count() > 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+        // What it has in hand must be on its way before the rest is.
+        epoch.end();
+        let _ = acknowledging.await;
         if let Err(error) = epoch.acknowledge_rest(channel, &self.pipeline.metrics).await {
             warn!(%error, "the last acknowledgements were not sent: these tasks will come again, and be known");
         }

@@ -1,22 +1,51 @@
 //! What the tests on real servers share: one pair of servers per test binary, a database per test.
-#![allow(dead_code, reason = "no test binary uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test binary uses all of it")]
+
+pub(crate) mod amqp;
+mod daemon;
+pub(crate) mod task;
+mod world;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use settled::dev::{PrivateServers, ServersOptions};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
+pub(crate) use amqp::{Events, Publisher, Received};
+pub(crate) use daemon::Daemon;
+pub(crate) use task::{Task, open, transfer};
+pub(crate) use world::World;
+
+/// What a step may take before a test gives up on it: generous, for a machine that compiles.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
 /// The servers of this test binary; they end with it.
 pub(crate) async fn servers() -> &'static PrivateServers {
     static SERVERS: OnceCell<PrivateServers> = OnceCell::const_new();
-    SERVERS
-        .get_or_init(|| async {
-            let binary = Path::new(env!("CARGO_BIN_EXE_settled"));
-            PrivateServers::start(binary, &ServersOptions::default()).await.expect("the servers start")
-        })
-        .await
+    SERVERS.get_or_init(own_servers).await
+}
+
+/// Servers for a test that breaks them. They end with the value.
+pub(crate) async fn own_servers() -> PrivateServers {
+    let binary = Path::new(env!("CARGO_BIN_EXE_settled"));
+    PrivateServers::start(binary, &ServersOptions::default()).await.expect("the servers start")
+}
+
+/// Waits until `holds`; fails with `what` if that takes longer than [`SOON`].
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(SOON, what, holds).await;
+}
+
+/// Waits until `holds`; fails with `what` if that takes longer than `limit`.
+pub(crate) async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + limit;
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Connects to a database of the servers.

@@ -1,0 +1,16 @@
+//! What a user of the daemon can rely on, each test on the real binary and real servers.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod acknowledging;
+mod events;
+mod flow;
+mod idempotency;
+mod malformed;
+mod order;
+mod poison;
+mod rejections;
+mod settling;
+mod several_daemons;
+mod starting;

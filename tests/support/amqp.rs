@@ -1,0 +1,234 @@
+//! A publisher and listeners, as upstream systems have them.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
+use parking_lot::Mutex;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Task, World, eventually};
+
+/// Connects to the broker at this address.
+pub(crate) async fn connect(uri: &str) -> Connection {
+    Connection::connect(uri, ConnectionProperties::default()).await.expect("a connection to the broker")
+}
+
+/// Declares a durable topic exchange.
+pub(crate) async fn declare_exchange(channel: &Channel, name: &str) {
+    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let declared = channel.exchange_declare(name.into(), ExchangeKind::Topic, durable, FieldTable::default());
+    declared.await.expect("an exchange");
+}
+
+/// Arguments of a queue or a binding, or headers: texts and numbers.
+pub(crate) fn table(entries: &[(&str, Value)]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in entries {
+        let value = match value {
+            Value::Number(number) => AMQPValue::LongLongInt(number.as_i64().expect("an integer")),
+            Value::String(text) => AMQPValue::LongString(text.as_str().into()),
+            other => panic!("{other}"),
+        };
+        table.insert((*name).into(), value);
+    }
+    table
+}
+
+/// Publishes tasks with confirms.
+pub(crate) struct Publisher {
+    _connection: Connection,
+    pub(crate) channel: Channel,
+    exchange: String,
+}
+
+impl Publisher {
+    /// Declares what the daemon declares, so that tasks can be published before it runs.
+    pub(crate) async fn connect(world: &World) -> Self {
+        let publisher = Self::only(world).await;
+        let channel = &publisher.channel;
+        declare_exchange(channel, &world.exchange).await;
+        let arguments = table(&[
+            ("x-queue-type", "quorum".into()),
+            ("x-delivery-limit", 20.into()),
+            ("x-dead-letter-exchange", world.dead_letter_exchange.as_str().into()),
+        ]);
+        let durable = QueueDeclareOptions::durable();
+        channel.queue_declare(world.queue.as_str().into(), durable, arguments).await.expect("the task queue");
+        let bound = channel.queue_bind(
+            world.queue.as_str().into(),
+            world.exchange.as_str().into(),
+            "task.#".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        bound.await.expect("a binding");
+        publisher
+    }
+
+    /// Declares nothing.
+    pub(crate) async fn only(world: &World) -> Self {
+        let connection = connect(&world.amqp_uri).await;
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        Self { _connection: connection, channel, exchange: world.exchange.clone() }
+    }
+
+    /// The properties that a good publisher gives a task.
+    pub(crate) fn properties(task: &Task) -> BasicProperties {
+        BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_delivery_mode(2)
+            .with_message_id(task.id.to_string().into())
+            .with_app_id("behaviour".into())
+    }
+
+    /// Publishes a task and waits until the broker has it.
+    pub(crate) async fn publish(&self, task: &Task) {
+        self.publish_with(task, Self::properties(task)).await;
+    }
+
+    /// The same, with properties of one's own.
+    pub(crate) async fn publish_with(&self, task: &Task, properties: BasicProperties) {
+        self.raw(&task.routing_key(), task.body().as_bytes(), properties).await;
+    }
+
+    /// Publishes any bytes.
+    pub(crate) async fn raw(&self, routing_key: &str, body: &[u8], properties: BasicProperties) {
+        let confirm = self.send(routing_key, body, properties).await;
+        assert_eq!(confirm.await.expect("a confirm"), Confirmation::Ack(None), "no queue takes {routing_key}");
+    }
+
+    /// Publishes tasks in their order, back to back, and then waits for all confirms.
+    pub(crate) async fn publish_all<'t>(&self, tasks: impl IntoIterator<Item = &'t Task>) {
+        let mut confirms = Vec::new();
+        for task in tasks {
+            confirms.push(self.send(&task.routing_key(), task.body().as_bytes(), Self::properties(task)).await);
+        }
+        for confirm in confirms {
+            assert_eq!(confirm.await.expect("a confirm"), Confirmation::Ack(None));
+        }
+    }
+
+    async fn send(&self, routing_key: &str, body: &[u8], properties: BasicProperties) -> lapin::PublisherConfirm {
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let exchange = self.exchange.as_str().into();
+        self.channel.basic_publish(exchange, routing_key.into(), options, body, properties).await.expect("published")
+    }
+}
+
+/// A message that came.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) exchange: String,
+    pub(crate) routing_key: String,
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: Value,
+}
+
+impl Received {
+    /// A header, if it is a text.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        match self.properties.headers().as_ref()?.inner().get(name)? {
+            AMQPValue::LongString(text) => Some(text.to_string()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn message_id(&self) -> &str {
+        self.properties.message_id().as_ref().map_or("", |id| id.as_str())
+    }
+
+    pub(crate) fn correlation_id(&self) -> &str {
+        self.properties.correlation_id().as_ref().map_or("", |id| id.as_str())
+    }
+}
+
+/// A queue of one's own, and what came to it.
+pub(crate) struct Events {
+    _connection: Connection,
+    pub(crate) queue: String,
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Events {
+    /// All events of the world from here on.
+    pub(crate) async fn listen(world: &World) -> Self {
+        Self::bound(world, "#").await
+    }
+
+    /// The events with this binding key.
+    pub(crate) async fn bound(world: &World, key: &str) -> Self {
+        Self::on(world, Some(key)).await
+    }
+
+    /// A queue for replies: nothing is bound to it.
+    pub(crate) async fn replies(world: &World) -> Self {
+        Self::on(world, None).await
+    }
+
+    async fn on(world: &World, key: Option<&str>) -> Self {
+        let connection = connect(&world.amqp_uri).await;
+        let channel = connection.create_channel().await.expect("a channel");
+        let queue = format!("{}.listener.{}", world.name, Uuid::now_v7().simple());
+        let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        channel.queue_declare(queue.as_str().into(), exclusive, FieldTable::default()).await.expect("a queue");
+        if let Some(key) = key {
+            declare_exchange(&channel, &world.events_exchange).await;
+            let exchange = world.events_exchange.as_str().into();
+            let options = QueueBindOptions::default();
+            let bound = channel.queue_bind(queue.as_str().into(), exchange, key.into(), options, FieldTable::default());
+            bound.await.expect("a binding");
+        }
+        let no_ack = BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let consumer = channel.basic_consume(queue.as_str().into(), "".into(), no_ack, FieldTable::default());
+        let mut consumer = consumer.await.expect("a consumer");
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let inbox = Arc::clone(&received);
+        tokio::spawn(async move {
+            while let Some(Ok(delivery)) = consumer.next().await {
+                inbox.lock().push(Received {
+                    exchange: delivery.exchange.to_string(),
+                    routing_key: delivery.routing_key.to_string(),
+                    properties: delivery.properties,
+                    body: serde_json::from_slice(&delivery.data).expect("an event is JSON"),
+                });
+            }
+        });
+        Self { _connection: connection, queue, received }
+    }
+
+    /// What has come so far.
+    pub(crate) fn all(&self) -> Vec<Received> {
+        self.received.lock().clone()
+    }
+
+    /// Waits until this many have come.
+    pub(crate) async fn count(&self, count: usize) -> Vec<Received> {
+        eventually(&format!("{count} events"), async || self.received.lock().len() >= count).await;
+        self.all()
+    }
+
+    /// Waits for the event of this task.
+    pub(crate) async fn of(&self, task: &Task) -> Received {
+        let id = task.id.to_string();
+        self.find(&format!("an event of {}", task.json), |event| event.correlation_id() == id).await
+    }
+
+    /// Waits for an event.
+    pub(crate) async fn find(&self, what: &str, is_it: impl Fn(&Received) -> bool) -> Received {
+        let mut found = None;
+        eventually(what, async || {
+            found = self.received.lock().iter().find(|event| is_it(event)).cloned();
+            found.is_some()
+        })
+        .await;
+        found.expect("it came")
+    }
+}

@@ -1,0 +1,237 @@
+//! A world of its own for each test: a database, and names on the broker, that no other uses.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+use settled::dev::PrivateServers;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, NoTls};
+use uuid::Uuid;
+
+use super::{Daemon, Ended, Events, Publisher, Task, daemon, eventually, servers, transfer};
+
+/// A database and names of its own on some servers, and a configuration that says so.
+pub(crate) struct World {
+    pub(crate) name: String,
+    pub(crate) amqp_uri: String,
+    pub(crate) postgres_url: String,
+    pub(crate) exchange: String,
+    pub(crate) queue: String,
+    pub(crate) dead_letter_exchange: String,
+    pub(crate) dead_letter_queue: String,
+    pub(crate) events_exchange: String,
+    dir: TempDir,
+    daemons: AtomicU32,
+    client: Mutex<Option<Client>>,
+}
+
+impl World {
+    /// A world on the shared servers; `overrides` are lines such as `pipeline.lanes = 1`.
+    pub(crate) async fn new(overrides: &[&str]) -> Self {
+        Self::on(servers().await, overrides).await
+    }
+
+    /// A world on these servers.
+    pub(crate) async fn on(servers: &PrivateServers, overrides: &[&str]) -> Self {
+        let name = format!("w_{}", Uuid::now_v7().simple());
+        let admin = client(servers.postgres_url()).await;
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+        let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
+        let world = Self {
+            amqp_uri: servers.amqp_uri().to_owned(),
+            postgres_url: format!("{server}/{name}"),
+            exchange: format!("{name}.payments"),
+            queue: format!("{name}.tasks"),
+            dead_letter_exchange: format!("{name}.dead"),
+            dead_letter_queue: format!("{name}.tasks.dead"),
+            events_exchange: format!("{name}.events"),
+            dir: tempfile::tempdir().expect("a directory"),
+            daemons: AtomicU32::new(0),
+            client: Mutex::new(None),
+            name,
+        };
+        world.configure(overrides);
+        world
+    }
+
+    /// Writes the configuration, for the daemons to come.
+    pub(crate) fn configure(&self, overrides: &[&str]) {
+        let text = format!(
+            "broker = {{ uris = [{:?}], exchange = {:?}, queue = {:?}, dead_letter_exchange = {:?}, \
+             dead_letter_queue = {:?} }}\npostgres = {{ url = {:?} }}\nevents = {{ exchange = {:?} }}\n\
+             admin = {{ listen = \"127.0.0.1:0\" }}\n",
+            self.amqp_uri,
+            self.exchange,
+            self.queue,
+            self.dead_letter_exchange,
+            self.dead_letter_queue,
+            self.postgres_url,
+            self.events_exchange,
+        );
+        let mut config: toml::Table = toml::from_str(&text).expect("TOML");
+        for line in overrides {
+            let section: toml::Table = toml::from_str(line).expect("TOML");
+            for (section, keys) in section {
+                let place = config.entry(section).or_insert_with(|| toml::Table::new().into());
+                place.as_table_mut().expect("a section").extend(keys.as_table().expect("a section").clone());
+            }
+        }
+        std::fs::write(self.config(), config.to_string()).expect("the configuration");
+    }
+
+    /// Where the configuration is.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("settled.toml")
+    }
+
+    /// A daemon that takes tasks.
+    pub(crate) async fn daemon(&self) -> Daemon {
+        let mut daemon = self.starting_daemon();
+        daemon.ready().await;
+        daemon
+    }
+
+    /// A daemon that has just been started.
+    pub(crate) fn starting_daemon(&self) -> Daemon {
+        let number = self.daemons.fetch_add(1, Ordering::Relaxed);
+        Daemon::spawn(&self.config(), self.dir.path().join(format!("daemon-{number}.log")))
+    }
+
+    /// A publisher of tasks.
+    pub(crate) async fn publisher(&self) -> Publisher {
+        Publisher::connect(self).await
+    }
+
+    /// A listener for all events from here on.
+    pub(crate) async fn events(&self) -> Events {
+        Events::listen(self).await
+    }
+
+    /// A session of one's own in the world's database.
+    pub(crate) async fn sql(&self) -> Client {
+        client(&self.postgres_url).await
+    }
+
+    /// The rows of a query, as JSON. `None` while PostgreSQL doesn't answer, or has no schema yet.
+    pub(crate) async fn try_rows(&self, query: &str, params: &[&(dyn ToSql + Sync)]) -> Option<Vec<Value>> {
+        let mut client = self.client.lock().await;
+        if client.as_ref().is_none_or(Client::is_closed) {
+            *client = try_client(&self.postgres_url).await;
+        }
+        let query = format!("SELECT to_jsonb(t) FROM ({query}) t");
+        let rows = client.as_ref()?.query(&query, params).await.ok()?;
+        Some(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// The rows of a query, as JSON.
+    pub(crate) async fn rows(&self, query: &str, params: &[&(dyn ToSql + Sync)]) -> Vec<Value> {
+        self.try_rows(query, params).await.unwrap_or_else(|| panic!("PostgreSQL doesn't answer {query}"))
+    }
+
+    /// Waits until a query has a row.
+    pub(crate) async fn row(&self, what: &str, query: &str, params: &[&(dyn ToSql + Sync)]) -> Value {
+        let mut found = None;
+        eventually(what, async || {
+            found = self.try_rows(query, params).await.and_then(|mut rows| rows.pop());
+            found.is_some()
+        })
+        .await;
+        found.expect("a row")
+    }
+
+    /// Waits for the payment of this task: its row, with names instead of account ids.
+    pub(crate) async fn outcome(&self, task: &Task) -> Value {
+        self.row(&format!("an outcome of {}", task.json), "SELECT * FROM payment_named WHERE id = $1", &[&task.id])
+            .await
+    }
+
+    /// Waits until all these tasks have had an outcome of this state, and fails if one has another.
+    pub(crate) async fn all_are(&self, state: &str, tasks: &[Task]) {
+        let ids: Vec<Uuid> = tasks.iter().map(|task| task.id).collect();
+        let count = "SELECT count(*) AS n, count(*) FILTER (WHERE state::text <> $2) AS other
+                       FROM payment WHERE id = ANY($1)";
+        eventually(&format!("{} tasks are {state}", tasks.len()), async || {
+            let Some(rows) = self.try_rows(count, &[&ids, &state]).await else { return false };
+            assert_eq!(rows[0]["other"], 0, "not {state}");
+            rows[0]["n"] == tasks.len()
+        })
+        .await;
+    }
+
+    /// Waits for the dead letter of this body.
+    pub(crate) async fn dead_letter(&self, body: &[u8]) -> Value {
+        let what = format!("a dead letter of {}", String::from_utf8_lossy(&body[..body.len().min(200)]));
+        self.row(&what, "SELECT * FROM dead_letter WHERE body = $1", &[&body]).await
+    }
+
+    /// An account by its name: its row.
+    pub(crate) async fn account(&self, name: &str) -> Value {
+        let mut rows = self.rows("SELECT * FROM account WHERE name = $1", &[&name]).await;
+        rows.pop().unwrap_or_else(|| panic!("nobody mentioned {name}"))
+    }
+
+    /// Holds up a daemon that has one lane until `publish` has brought `count` messages into it:
+    /// they become one batch.
+    pub(crate) async fn in_one_batch(&self, daemon: &mut Daemon, count: u32, publish: impl AsyncFnOnce(&Publisher)) {
+        let gate = format!("gate:{}", Uuid::now_v7().simple());
+        let client = self.sql().await;
+        let lock = format!(
+            "INSERT INTO account (name) VALUES ('{gate}'); BEGIN; SELECT FROM account WHERE name = '{gate}' FOR UPDATE"
+        );
+        client.batch_execute(&lock).await.expect("the gate is shut");
+        let publisher = self.publisher().await;
+        publisher.publish(&transfer(&gate, "gate", 1)).await;
+        eventually("the lane's worker stands at the gate", async || {
+            let taken = daemon.metric("settled_tasks_in_flight", &[]).await == 1.0;
+            taken && daemon.metric("settled_lane_depth", &[]).await == 0.0
+        })
+        .await;
+        publish(&publisher).await;
+        eventually(&format!("{count} messages stand behind it"), async || {
+            daemon.metric("settled_lane_depth", &[]).await == f64::from(count)
+        })
+        .await;
+        client.batch_execute("COMMIT").await.expect("the gate is open");
+    }
+
+    /// How many messages wait in the task queue, those with a daemon not counted.
+    pub(crate) async fn waiting(&self) -> u32 {
+        let connection = super::amqp::connect(&self.amqp_uri).await;
+        let channel = connection.create_channel().await.expect("a channel");
+        let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
+        let queue = channel.queue_declare(self.queue.as_str().into(), passive, Default::default()).await;
+        queue.expect("the task queue").message_count()
+    }
+
+    /// Runs a verb of the command line.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
+        let mut command = tokio::process::Command::from(daemon::command());
+        command.args(arguments).arg("--config").arg(self.config());
+        let output = command.stdin(std::process::Stdio::null()).output().await.expect("the command ends");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Runs `settled audit`, which must find nothing; answers its report.
+    pub(crate) async fn audit(&self) -> Value {
+        let audit = self.run(&["audit", "--json"]).await;
+        assert_eq!(audit.code, 0, "{audit:?}");
+        let report = audit.json();
+        assert_eq!(report["passed"], true, "{report}");
+        report
+    }
+}
+
+async fn try_client(url: &str) -> Option<Client> {
+    let config: Config = url.parse().expect("a PostgreSQL URL");
+    let (client, connection) = config.connect(NoTls).await.ok()?;
+    tokio::spawn(connection);
+    Some(client)
+}
+
+async fn client(url: &str) -> Client {
+    try_client(url).await.expect("a connection to PostgreSQL")
+}
