@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# The private servers of the demo and of the tests: Debian packages, used without their services.
-SERVERS := postgresql rabbitmq-server
+# The private servers of the demo and of the tests, used without their services, and what the
+# Python client is tested with: Debian packages.
+SERVERS := postgresql rabbitmq-server python3-venv
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
