@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lapin::{Connection, ConnectionProperties};
+use lapin::options::ExchangeDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use tracing::warn;
 
 use crate::intake::BrokerSettings;
 
@@ -66,5 +69,37 @@ impl Connector {
             Ok(Err(error)) => Err(ConnectError::Broker { target, error }),
             Err(_) => Err(ConnectError::Timeout { target, limit }),
         }
+    }
+}
+
+/// Declares a durable exchange. One that exists with other arguments is used as it is.
+///
+/// # Errors
+///
+/// The broker's, and the connection's.
+pub async fn declare_exchange(connection: &Connection, exchange: &str, kind: ExchangeKind) -> lapin::Result<()> {
+    // Of its own: the broker closes it if the arguments differ.
+    let channel = connection.create_channel().await?;
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let declared = channel.exchange_declare(exchange.into(), kind, options, FieldTable::default()).await;
+    use_as_it_is("exchange", exchange, declared)
+}
+
+/// Somebody declared it otherwise. It works; they should know what they go without.
+pub(crate) fn use_as_it_is(what: &str, name: &str, declared: lapin::Result<()>) -> lapin::Result<()> {
+    match declared {
+        Err(difference) if reply_code(&difference) == Some(406) => {
+            warn!(name, %difference, "the {what} exists with other arguments than the daemon's: used as it is");
+            Ok(())
+        }
+        declared => declared,
+    }
+}
+
+/// What the broker answered: 404 is not there, 406 is there and differs.
+pub(crate) fn reply_code(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
     }
 }

@@ -11,7 +11,7 @@ pub mod systemd;
 
 use std::io;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +22,10 @@ pub const EXIT_AT_ONCE: i32 = 1;
 
 /// What the process gets to end by itself after a second signal, before it is ended.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
+
+/// Signals closer together than this are one request: whoever stops a process and its group, or
+/// presses Ctrl-C on a supervisor and what it runs, sends two.
+const ONE_REQUEST: Duration = Duration::from_millis(100);
 
 /// The two ways to stop. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -69,8 +73,13 @@ impl Shutdown {
         };
         let shutdown = self.clone();
         let follow = async move {
+            let mut asked: Option<Instant> = None;
             while !shutdown.now.is_cancelled() {
-                shutdown.request(signals.next().await);
+                let source = signals.next().await;
+                if asked.is_none_or(|at| at.elapsed() > ONE_REQUEST) {
+                    shutdown.request(source);
+                    asked = Some(Instant::now());
+                }
             }
             tokio::time::sleep(LAST_MOMENT).await;
             std::process::exit(EXIT_AT_ONCE);

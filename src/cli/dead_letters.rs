@@ -1,16 +1,17 @@
 //! `settled dead-letters`: messages that could not become a payment.
 
-use serde::Serialize;
-use tokio_postgres::Client;
+mod view;
 
-use super::human::{counted, or_dash, pairs, time};
-use super::output::{self, table};
+use crate::store::Client;
+
+use self::view::{Report, Shown};
+use super::output;
 use super::publisher::{Outgoing, Publisher};
 use super::{Exit, Failure, Global, block_on};
-use crate::contract::{DeadReason, Properties, decode};
+use crate::contract::{DeadReason, decode};
 use crate::intake::BrokerSettings;
 use crate::store;
-use crate::store::queries::dead_letter::{self, DeadLetterRow, Resolution, Selection, StoredDeadLetter};
+use crate::store::queries::dead_letter::{self, Resolution, Selection, StoredDeadLetter};
 
 /// How many are read, published and marked at a time.
 const CHUNK: i64 = 200;
@@ -88,20 +89,6 @@ fn reasons() -> [&'static str; DeadReason::ALL.len()] {
     DeadReason::ALL.map(DeadReason::name)
 }
 
-/// What was done, or would be.
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    dry_run: bool,
-    /// Marked as dealt with.
-    done: Vec<i64>,
-    /// Came again while they were being dealt with, and stay open.
-    came_again: usize,
-    /// Can't be replayed: only the beginning of the body was kept.
-    oversize: Vec<i64>,
-    /// Asked for by number, and not there or dealt with before.
-    missing: Vec<i64>,
-}
-
 pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     let config = global.load()?;
     block_on(async {
@@ -117,14 +104,14 @@ async fn carry_out(command: Command, client: &Client, broker: &BrokerSettings, j
         Command::Replay(args) => ("replayed", replay(&args, client, broker).await?),
         Command::Discard(args) => ("discarded", discard(&args, client).await?),
     };
-    output::print(json, &report, || human(verb, &report))?;
+    output::print(json, &report, || report.human(verb))?;
     Ok(if report.missing.is_empty() && report.oversize.is_empty() { Exit::Ok } else { Exit::Failure })
 }
 
 async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
     let selection = Selection { ids: None, reason: args.reason.as_deref(), resolved: args.all };
     let letters = dead_letter::list(client, selection, args.limit).await?;
-    output::print(json, &letters, || rows(&letters))?;
+    output::print(json, &letters, || view::rows(&letters))?;
     Ok(Exit::Ok)
 }
 
@@ -133,13 +120,8 @@ async fn show(id: i64, client: &Client, json: bool) -> Result<Exit, Failure> {
     let Some(letter) = dead_letter::load(client, selection, 0, 1).await?.pop() else {
         return Err(Failure::new(Exit::Failure, anyhow::anyhow!("no dead letter {id}")));
     };
-    let shown = Shown {
-        row: &letter.row,
-        body: std::str::from_utf8(&letter.body).ok(),
-        body_hex: std::str::from_utf8(&letter.body).is_err().then(|| hex(&letter.body)),
-        properties: &letter.properties,
-    };
-    output::print(json, &shown, || details(&shown))?;
+    let shown = Shown::of(&letter);
+    output::print(json, &shown, || shown.human())?;
     Ok(Exit::Ok)
 }
 
@@ -238,80 +220,4 @@ fn sorted(ids: &[i64]) -> Vec<i64> {
     ids.sort_unstable();
     ids.dedup();
     ids
-}
-
-/// A dead letter as it is shown: the body as text where it is text.
-#[derive(Serialize)]
-struct Shown<'a> {
-    #[serde(flatten)]
-    row: &'a DeadLetterRow,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_hex: Option<String>,
-    properties: &'a Properties,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn details(shown: &Shown<'_>) -> String {
-    let row = shown.row;
-    let mut lines = vec![
-        ("dead letter", row.id.to_string()),
-        ("reason", row.reason.clone()),
-        ("field", or_dash(row.field.as_ref())),
-        ("detail", row.detail.clone()),
-        ("task", or_dash(row.task_id)),
-        ("attempts", row.attempts.to_string()),
-        ("first_seen", time(row.first_seen)),
-        ("last_seen", time(row.last_seen)),
-        ("resolution", row.resolution.clone().unwrap_or_else(|| "open".to_owned())),
-    ];
-    lines.extend(row.resolved_at.map(|at| ("resolved_at", time(at))));
-    let properties = serde_json::to_string(shown.properties).unwrap_or_default();
-    lines.push(("properties", properties));
-    let (note, body) = match (shown.body, &shown.body_hex) {
-        (Some(text), _) => ("", text.to_owned()),
-        (None, hex) => (" (no text; in hexadecimal)", hex.clone().unwrap_or_default()),
-    };
-    format!("{}\nbody{note}:\n{body}\n", pairs(lines))
-}
-
-fn rows(letters: &[DeadLetterRow]) -> String {
-    if letters.is_empty() {
-        return "no dead letters".to_owned();
-    }
-    let mut list = table(["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"]);
-    for letter in letters {
-        list.add_row([
-            letter.id.to_string(),
-            time(letter.last_seen),
-            letter.reason.clone(),
-            letter.detail.clone(),
-            or_dash(letter.publisher.as_ref()),
-            letter.attempts.to_string(),
-            letter.resolution.clone().unwrap_or_else(|| "open".to_owned()),
-        ]);
-    }
-    list.to_string()
-}
-
-fn human(verb: &str, report: &Report) -> String {
-    let would = if report.dry_run { "would be " } else { "" };
-    let mut text = format!("{} {would}{verb}\n", counted(report.done.len(), "dead letter"));
-    if report.came_again > 0 {
-        text += &format!("{} came again meanwhile and stay open\n", report.came_again);
-    }
-    for (ids, why) in [
-        (&report.oversize, "oversize, and can't be replayed: only the beginning of the body was kept"),
-        (&report.missing, "not found, or dealt with before"),
-    ] {
-        if !ids.is_empty() {
-            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            text += &format!("{why}: {}\n", ids.join(", "));
-        }
-    }
-    text
 }

@@ -38,7 +38,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
 fn use_servers(config: &mut Config, servers: &PrivateServers) -> Result<(), Failure> {
     config.broker.uris = vec![servers.amqp_uri().parse().map_err(|error: String| anyhow::anyhow!(error))?];
     config.postgres.use_url(servers.postgres_url()).map_err(|error| anyhow::anyhow!(error))?;
-    if std::net::TcpListener::bind(config.admin.listen).is_err() {
+    // Nor can anybody be told of a port that is only chosen later.
+    if config.admin.listen.port() == 0 || std::net::TcpListener::bind(config.admin.listen).is_err() {
         config.admin.listen = free_port()?;
     }
     Ok(())

@@ -82,7 +82,9 @@ impl Failure {
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
-        Self::new(exit(&error), error)
+        let migrate = error.downcast_ref().is_some_and(queries::Error::is_schema_missing);
+        let failure = Self::new(exit(&error), error);
+        if migrate { failure.hint("`settled migrate` makes the tables") } else { failure }
     }
 }
 

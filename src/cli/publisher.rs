@@ -32,7 +32,8 @@ pub struct Outgoing {
     pub properties: Properties,
 }
 
-/// Why a message is not known to be with the broker.
+/// Why a message is not known to be with the broker. The message is complete: there is no source
+/// to be added to it.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// No broker of the list could be reached.
@@ -40,7 +41,7 @@ pub enum PublishError {
     Unreachable(Vec<String>),
     /// The connection broke, or the broker closed it.
     #[error("the broker's connection was lost: {0}")]
-    Lost(#[from] lapin::Error),
+    Lost(lapin::Error),
     /// There is no such exchange.
     #[error("the broker has no exchange `{exchange}`: {error}")]
     NoExchange {
@@ -65,6 +66,12 @@ pub enum PublishError {
     /// The queue could not store the message.
     #[error("the broker refused the message (basic.nack)")]
     Refused,
+}
+
+impl From<lapin::Error> for PublishError {
+    fn from(error: lapin::Error) -> Self {
+        Self::Lost(error)
+    }
 }
 
 impl PublishError {

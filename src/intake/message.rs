@@ -26,7 +26,8 @@ fn properties(amqp: &BasicProperties) -> Properties {
         content_type: short(amqp.content_type()),
         message_id: short(amqp.message_id()),
         publisher: short(amqp.app_id()),
-        reply_to: short(amqp.reply_to()),
+        // Under another name somebody else would be answered.
+        reply_to: short(&amqp.reply_to().clone().filter(|queue| !queue.as_str().contains('\0'))),
         correlation_id: short(amqp.correlation_id()),
         traceparent: header("traceparent"),
         tracestate: header("tracestate"),

@@ -135,7 +135,8 @@ impl<S: BatchStore> Intake<S> {
 
     async fn consume(&self, session: Session) -> End {
         let Session { connection, channel, mut consumer } = session;
-        let epoch = Epoch::begin(usize::from(self.settings.prefetch) / 4);
+        // Behind a slow lane the others go on until a quarter of the prefetch is left for them.
+        let epoch = Epoch::begin(usize::from(self.settings.prefetch) / 4 * 3);
         let metrics = Arc::clone(&self.pipeline.metrics);
         let mut acknowledging = tokio::spawn(Arc::clone(&epoch).acknowledge(channel.clone(), metrics));
         info!(queue = %self.settings.queue, prefetch = self.settings.prefetch, "taking tasks");

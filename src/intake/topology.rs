@@ -1,12 +1,12 @@
 //! The exchanges and queues that the daemon needs. What exists is used as it is; what is
 //! missing is declared, or named, as the settings say.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
-use tracing::warn;
+use lapin::{Channel, Connection, ExchangeKind};
 
 use super::BrokerSettings;
+use crate::broker::{declare_exchange, reply_code, use_as_it_is};
 
 /// Why there is nothing to consume from.
 #[derive(Debug, thiserror::Error)]
@@ -30,30 +30,20 @@ pub(super) async fn ensure(
     events_exchange: &str,
 ) -> Result<(), TopologyError> {
     let queue = &settings.queue;
-    let exists = match passive(&connection.create_channel().await?, queue).await {
-        Ok(()) => true,
-        Err(error) if is_not_found(&error) => false,
-        Err(error) => return Err(error.into()),
-    };
     if !settings.declare {
-        return if exists { Ok(()) } else { Err(TopologyError::Missing(queue.clone())) };
+        return match passive(&connection.create_channel().await?, queue).await {
+            Err(error) if reply_code(&error) == Some(404) => Err(TopologyError::Missing(queue.clone())),
+            exists => Ok(exists?),
+        };
     }
+    declare_exchange(connection, &settings.exchange, ExchangeKind::Topic).await?;
+    declare_exchange(connection, events_exchange, ExchangeKind::Topic).await?;
+    declare_exchange(connection, &settings.dead_letter_exchange, ExchangeKind::Fanout).await?;
+    declare_queue(connection, &settings.dead_letter_queue, quorum()).await?;
+    declare_queue(connection, queue, task_queue_arguments(settings)).await?;
     let channel = connection.create_channel().await?;
-    exchange(&channel, &settings.exchange, ExchangeKind::Topic).await?;
-    exchange(&channel, events_exchange, ExchangeKind::Topic).await?;
-    exchange(&channel, &settings.dead_letter_exchange, ExchangeKind::Fanout).await?;
-    declare(&channel, &settings.dead_letter_queue, quorum()).await?;
-    bind(&channel, &settings.dead_letter_queue, &settings.dead_letter_exchange, "").await?;
-    match declare(&channel, queue, task_queue_arguments(settings)).await {
-        Ok(()) => {}
-        // Somebody declared it otherwise. It works; they should know what they go without.
-        Err(error) if exists && is_precondition(&error) => {
-            warn!(%queue, difference = %error, "the queue exists with other arguments than the daemon's: used as it is");
-            let channel = connection.create_channel().await?;
-            return Ok(bind(&channel, queue, &settings.exchange, "task.#").await?);
-        }
-        Err(error) => return Err(error.into()),
-    }
+    // A fanout takes any key; an exchange that was declared as a topic needs this one.
+    bind(&channel, &settings.dead_letter_queue, &settings.dead_letter_exchange, "#").await?;
     Ok(bind(&channel, queue, &settings.exchange, "task.#").await?)
 }
 
@@ -78,13 +68,11 @@ async fn passive(channel: &Channel, queue: &str) -> lapin::Result<()> {
     channel.queue_declare(name(queue), options, FieldTable::default()).await.map(drop)
 }
 
-async fn declare(channel: &Channel, queue: &str, arguments: FieldTable) -> lapin::Result<()> {
-    channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments).await.map(drop)
-}
-
-async fn exchange(channel: &Channel, exchange: &str, kind: ExchangeKind) -> lapin::Result<()> {
-    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    channel.exchange_declare(name(exchange), kind, options, FieldTable::default()).await
+/// On a channel of its own: the broker closes it if the arguments differ.
+async fn declare_queue(connection: &Connection, queue: &str, arguments: FieldTable) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    let declared = channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments).await;
+    use_as_it_is("queue", queue, declared.map(drop))
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
@@ -95,19 +83,4 @@ async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapi
 /// The settings admit no longer names.
 fn name(text: &str) -> ShortString {
     text.into()
-}
-
-fn is_not_found(error: &lapin::Error) -> bool {
-    reply_code(error) == Some(404)
-}
-
-fn is_precondition(error: &lapin::Error) -> bool {
-    reply_code(error) == Some(406)
-}
-
-fn reply_code(error: &lapin::Error) -> Option<u16> {
-    match error.kind() {
-        ErrorKind::ProtocolError(error) => Some(error.get_id()),
-        _ => None,
-    }
 }

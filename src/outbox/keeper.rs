@@ -159,7 +159,7 @@ impl Keeper {
         }
         self.measure(&client).await?;
         // Only what there is room for: the rest is another round's, or another daemon's.
-        let room = i64::try_from(self.handover.room() / 2).unwrap_or(i64::MAX);
+        let room = i64::try_from(self.handover.room().div_ceil(2)).unwrap_or(i64::MAX);
         let mut parcels = Vec::new();
         if room > 0 {
             parcels = outbox::take_abandoned(&**client, room, lease).await.map_err(describe)?;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ExchangeKind, PublisherConfirm};
 
 use super::publication::Publication;
+use crate::broker::declare_exchange;
 
 /// A connection with a channel for each publisher.
 pub(super) struct Session {
@@ -22,9 +23,7 @@ impl Session {
         publishers: usize,
     ) -> lapin::Result<Self> {
         if let Some(exchange) = declared {
-            let channel = connection.create_channel().await?;
-            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-            channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+            declare_exchange(&connection, exchange, ExchangeKind::Topic).await?;
         }
         let mut channels = Vec::with_capacity(publishers);
         for _ in 0..publishers {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tracing::field::display;
 use tracing::{debug, warn};
 
 use super::{Delivery, Job, Pipeline};
@@ -77,8 +78,9 @@ fn log<D>(job: &Job<D>, task: Option<&Task>, outcome: Outcome) {
     match (outcome, task) {
         (Outcome::DeadLettered(_), _) => {
             let detail = job.message.content.as_ref().err().map(|letter| letter.detail.as_str());
-            let (id, publisher) = (task.map(|task| task.id), job.message.properties.publisher.as_deref());
-            warn!(?id, reason, detail, publisher, traceparent, "dead letter");
+            let id = job.message.content.as_ref().map_or_else(|letter| letter.task_id, |task| Some(task.id));
+            let (id, publisher) = (id.map(display), job.message.properties.publisher.as_deref());
+            warn!(id, reason, detail, publisher, traceparent, "dead letter");
         }
         (_, Some(task)) => debug!(id = %task.id, outcome = name, reason, traceparent, "payment"),
         (_, None) => {}

@@ -3,4 +3,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acknowledging;
+mod events;
+mod flow;
+mod idempotency;
+mod malformed;
+mod order;
+mod poison;
+mod rejections;
 mod settling;
+mod several_daemons;
+mod standing_by;
+mod starting;

@@ -51,10 +51,9 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Declares what the daemon declares, so that tasks can be published before it runs.
     pub(crate) async fn connect(world: &World) -> Self {
-        let connection = connect(&world.amqp_uri).await;
-        let channel = connection.create_channel().await.expect("a channel");
-        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
-        declare_exchange(&channel, &world.exchange).await;
+        let publisher = Self::only(world).await;
+        let channel = &publisher.channel;
+        declare_exchange(channel, &world.exchange).await;
         let arguments = table(&[
             ("x-queue-type", "quorum".into()),
             ("x-delivery-limit", 20.into()),
@@ -70,6 +69,14 @@ impl Publisher {
             FieldTable::default(),
         );
         bound.await.expect("a binding");
+        publisher
+    }
+
+    /// Declares nothing.
+    pub(crate) async fn only(world: &World) -> Self {
+        let connection = connect(&world.amqp_uri).await;
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
         Self { _connection: connection, channel, exchange: world.exchange.clone() }
     }
 

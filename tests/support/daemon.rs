@@ -143,6 +143,17 @@ impl Daemon {
         });
         series.map(|(_, value)| value.parse::<f64>().expect("a number")).sum()
     }
+
+    /// Waits until a metric has counted to `count`; it counts right after the commit.
+    pub(crate) async fn counts(&mut self, name: &str, labels: &[(&str, &str)], count: usize) {
+        let mut seen = 0.0;
+        eventually(&format!("{name} of {labels:?} is {count}"), async || {
+            seen = self.metric(name, labels).await;
+            seen >= count as f64
+        })
+        .await;
+        assert_eq!(seen, count as f64, "{name} of {labels:?}");
+    }
 }
 
 impl Drop for Daemon {

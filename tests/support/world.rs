@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
-use super::{Daemon, Ended, Events, Publisher, Task, daemon, eventually, servers};
+use super::{Daemon, Ended, Events, Publisher, Task, daemon, eventually, servers, transfer};
 
 /// A database and names of its own on some servers, and a configuration that says so.
 pub(crate) struct World {
@@ -171,6 +171,30 @@ impl World {
     pub(crate) async fn account(&self, name: &str) -> Value {
         let mut rows = self.rows("SELECT * FROM account WHERE name = $1", &[&name]).await;
         rows.pop().unwrap_or_else(|| panic!("nobody mentioned {name}"))
+    }
+
+    /// Holds up a daemon that has one lane until `publish` has brought `count` messages into it:
+    /// they become one batch.
+    pub(crate) async fn in_one_batch(&self, daemon: &mut Daemon, count: u32, publish: impl AsyncFnOnce(&Publisher)) {
+        let gate = format!("gate:{}", Uuid::now_v7().simple());
+        let client = self.sql().await;
+        let lock = format!(
+            "INSERT INTO account (name) VALUES ('{gate}'); BEGIN; SELECT FROM account WHERE name = '{gate}' FOR UPDATE"
+        );
+        client.batch_execute(&lock).await.expect("the gate is shut");
+        let publisher = self.publisher().await;
+        publisher.publish(&transfer(&gate, "gate", 1)).await;
+        eventually("the lane's worker stands at the gate", async || {
+            let taken = daemon.metric("settled_tasks_in_flight", &[]).await == 1.0;
+            taken && daemon.metric("settled_lane_depth", &[]).await == 0.0
+        })
+        .await;
+        publish(&publisher).await;
+        eventually(&format!("{count} messages stand behind it"), async || {
+            daemon.metric("settled_lane_depth", &[]).await == f64::from(count)
+        })
+        .await;
+        client.batch_execute("COMMIT").await.expect("the gate is open");
     }
 
     /// How many messages wait in the task queue, those with a daemon not counted.

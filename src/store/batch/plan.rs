@@ -211,9 +211,11 @@ impl<'a> Decided<'a> {
                 _ => None,
             };
             let balances = self.balances_after(first);
-            let properties = &message.properties;
-            let event = Event { task, properties, rejection, settled_at: now, balances: &balances, source };
-            publish(&event, false, properties, rows);
+            let publisher = self.batch[self.plan.tasks[first].0].message.properties.publisher.clone();
+            let properties = Properties { publisher, ..message.properties.clone() };
+            let event =
+                Event { task, properties: &properties, rejection, settled_at: now, balances: &balances, source };
+            publish(&event, false, &properties, rows);
         }
     }
 

@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 use super::error::describe;
 
-/// Why a question has no answer.
+/// Why a question has no answer. The message is complete: there is no source to be added to it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// PostgreSQL refused, or is away.
     #[error("PostgreSQL: {}", describe(.0))]
-    Postgres(#[from] tokio_postgres::Error),
+    Postgres(tokio_postgres::Error),
     /// A payment's row says what no task could have said.
     #[error("payment {id}: `{column}` holds {value:?}, which the contract doesn't know")]
     Unreadable {
@@ -30,6 +30,12 @@ pub enum Error {
         /// What it says.
         value: String,
     },
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
 }
 
 impl Error {
@@ -43,6 +49,11 @@ impl Error {
             },
             Self::Unreadable { .. } => false,
         }
+    }
+
+    /// Whether the database has not the tables that are asked for.
+    pub fn is_schema_missing(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE))
     }
 
     /// Whether the statement took longer than it may.

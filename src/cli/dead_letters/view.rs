@@ -1,0 +1,109 @@
+//! Dead letters, and what was done with them, for people and machines.
+
+use serde::Serialize;
+
+use crate::cli::human::{counted, or_dash, pairs, time};
+use crate::cli::output::table;
+use crate::contract::Properties;
+use crate::store::queries::dead_letter::{DeadLetterRow, StoredDeadLetter};
+
+/// What was done, or would be.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Report {
+    pub(super) dry_run: bool,
+    /// Marked as dealt with.
+    pub(super) done: Vec<i64>,
+    /// Came again while they were being dealt with, and stay open.
+    pub(super) came_again: usize,
+    /// Can't be replayed: only the beginning of the body was kept.
+    pub(super) oversize: Vec<i64>,
+    /// Asked for by number, and not there or dealt with before.
+    pub(super) missing: Vec<i64>,
+}
+
+impl Report {
+    pub(super) fn human(&self, verb: &str) -> String {
+        let would = if self.dry_run { "would be " } else { "" };
+        let mut text = format!("{} {would}{verb}\n", counted(self.done.len(), "dead letter"));
+        if self.came_again > 0 {
+            text += &format!("{} came again meanwhile and stay open\n", self.came_again);
+        }
+        for (ids, why) in [
+            (&self.oversize, "oversize, and can't be replayed: only the beginning of the body was kept"),
+            (&self.missing, "not found, or dealt with before"),
+        ] {
+            if !ids.is_empty() {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                text += &format!("{why}: {}\n", ids.join(", "));
+            }
+        }
+        text
+    }
+}
+
+/// A dead letter as it is shown: the body as text where it is text.
+#[derive(Serialize)]
+pub(super) struct Shown<'a> {
+    #[serde(flatten)]
+    row: &'a DeadLetterRow,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_hex: Option<String>,
+    properties: &'a Properties,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn of(letter: &'a StoredDeadLetter) -> Self {
+        let StoredDeadLetter { row, body, properties } = letter;
+        let text = std::str::from_utf8(body).ok();
+        Self { row, body: text, body_hex: text.is_none().then(|| hex(body)), properties }
+    }
+
+    pub(super) fn human(&self) -> String {
+        let row = self.row;
+        let mut lines = vec![
+            ("dead letter", row.id.to_string()),
+            ("reason", row.reason.clone()),
+            ("field", or_dash(row.field.as_ref())),
+            ("detail", row.detail.clone()),
+            ("task", or_dash(row.task_id)),
+            ("attempts", row.attempts.to_string()),
+            ("first_seen", time(row.first_seen)),
+            ("last_seen", time(row.last_seen)),
+            ("resolution", row.resolution.clone().unwrap_or_else(|| "open".to_owned())),
+        ];
+        lines.extend(row.resolved_at.map(|at| ("resolved_at", time(at))));
+        let properties = serde_json::to_string(self.properties).unwrap_or_default();
+        lines.push(("properties", properties));
+        let (note, body) = match (self.body, &self.body_hex) {
+            (Some(text), _) => ("", text.to_owned()),
+            (None, hex) => (" (no text; in hexadecimal)", hex.clone().unwrap_or_default()),
+        };
+        format!("{}\nbody{note}:\n{body}\n", pairs(lines))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A line for each.
+pub(super) fn rows(letters: &[DeadLetterRow]) -> String {
+    if letters.is_empty() {
+        return "no dead letters".to_owned();
+    }
+    let mut list = table(["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"]);
+    for letter in letters {
+        list.add_row([
+            letter.id.to_string(),
+            time(letter.last_seen),
+            letter.reason.clone(),
+            letter.detail.clone(),
+            or_dash(letter.publisher.as_ref()),
+            letter.attempts.to_string(),
+            letter.resolution.clone().unwrap_or_else(|| "open".to_owned()),
+        ]);
+    }
+    list.to_string()
+}

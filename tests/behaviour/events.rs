@@ -1,0 +1,185 @@
+//! What the world is told: CloudEvents on an exchange, replies to who asks.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::amqp::table;
+use crate::support::{Events, Publisher, Task, World, eventually, open, transfer};
+
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn accounts() -> [Task; 2] {
+    [open("world", "USD", None), open("alice", "USD", Some(0))]
+}
+
+#[tokio::test]
+async fn an_event_is_a_persistent_cloud_event_that_carries_the_trace_on() {
+    let world = World::new(&["events.source = \"https://example.com/eu\""]).await;
+    let events = world.events().await;
+    let _daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    publisher.publish_all(&accounts()).await;
+    let pay = transfer("world", "alice", 5);
+    let headers = table(&[("traceparent", TRACE.into()), ("tracestate", "vendor=1".into())]);
+    publisher.publish_with(&pay, Publisher::properties(&pay).with_headers(headers)).await;
+
+    let event = events.of(&pay).await;
+    let id = format!("{}/1", pay.id);
+    assert_eq!((event.message_id(), event.correlation_id()), (id.as_str(), pay.id.to_string().as_str()));
+    assert_eq!(event.properties.delivery_mode(), &Some(2), "persistent");
+    assert_eq!(event.properties.content_type().as_ref().map(|kind| kind.as_str()), Some("application/json"));
+    assert_eq!(
+        (event.exchange.as_str(), event.routing_key.as_str()),
+        (world.events_exchange.as_str(), "payment.settled")
+    );
+    let payment = world.outcome(&pay).await;
+    let attributes = [
+        ("specversion", "1.0"),
+        ("id", &id),
+        ("source", "https://example.com/eu"),
+        ("type", "payment.settled"),
+        ("subject", &pay.id.to_string()),
+    ];
+    for (name, value) in attributes {
+        assert_eq!(event.header(&format!("cloudEvents:{name}")).as_deref(), Some(value), "{name}");
+    }
+    let time: jiff::Timestamp = event.header("cloudEvents:time").expect("a time").parse().expect("RFC 3339");
+    let stored: jiff::Timestamp = payment["settled_at"].as_str().expect("a time").parse().expect("a time");
+    assert_eq!(time, stored);
+    assert_eq!(
+        (event.header("traceparent").as_deref(), event.header("tracestate").as_deref()),
+        (Some(TRACE), Some("vendor=1"))
+    );
+    assert_eq!((&event.body["version"], &event.body["publisher"]), (&json!(1), &json!("behaviour")));
+    let untraced = events.of(&transferred(&world, &publisher).await).await;
+    assert_eq!(untraced.header("traceparent"), None);
+    world.audit().await;
+}
+
+async fn transferred(world: &World, publisher: &Publisher) -> Task {
+    let pay = transfer("world", "alice", 1);
+    publisher.publish(&pay).await;
+    world.outcome(&pay).await;
+    pay
+}
+
+#[tokio::test]
+async fn the_batch_format_puts_the_events_of_a_type_into_one_message() {
+    let world = World::new(&[
+        "events.format = \"batch\"",
+        "events.batch_events = 50",
+        "pipeline.lanes = 1",
+        "pipeline.workers = 1",
+    ])
+    .await;
+    let (events, replies) = (world.events().await, Events::replies(&world).await);
+    let mut daemon = world.daemon().await;
+    let tasks: Vec<Task> = accounts()
+        .into_iter()
+        .chain((0..120).map(|_| transfer("world", "alice", 1)))
+        .chain([transfer("alice", "world", 500)])
+        .collect();
+    let asked = transfer("world", "alice", 1);
+    world
+        .in_one_batch(&mut daemon, 124, async |publisher| {
+            publisher.publish_all(&tasks).await;
+            let properties = Publisher::properties(&asked).with_reply_to(replies.queue.as_str().into());
+            publisher.publish_with(&asked, properties).await;
+        })
+        .await;
+    let told = |events: &Events| -> Vec<Value> {
+        events.all().iter().flat_map(|message| message.body.as_array().expect("an array").clone()).collect()
+    };
+    // One more for the task that stood at the gate.
+    eventually("all events", async || told(&events).len() >= tasks.len() + 2).await;
+    for message in events.all() {
+        let batch = message.body.as_array().expect("an array");
+        assert!((1..=50).contains(&batch.len()));
+        assert_eq!(
+            message.properties.content_type().as_ref().map(|kind| kind.as_str()),
+            Some("application/cloudevents-batch+json")
+        );
+        assert!(
+            batch.iter().all(|event| event["type"] == message.routing_key.as_str() && event["specversion"] == "1.0")
+        );
+    }
+    assert!(events.all().len() <= 7, "{} messages", events.all().len());
+    let subjects: BTreeSet<String> = told(&events).iter().map(|event| event["subject"].to_string()).collect();
+    assert!(tasks.iter().chain([&asked]).all(|task| subjects.contains(&json!(task.id).to_string())));
+    // A reply is for one asker: it stays single.
+    assert_eq!(replies.count(1).await[0].body["id"], json!(asked.id));
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn an_event_that_no_queue_takes_is_held_until_one_is_bound() {
+    let world = World::new(&["events.retry_held = \"1s\""]).await;
+    let mut daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    let mut tasks = accounts().to_vec();
+    tasks.extend((0..20).map(|_| transfer("world", "alice", 1)));
+    tasks.push(transfer("alice", "world", 1_000));
+    publisher.publish_all(&tasks).await;
+    daemon.counts("settled_outbox_held", &[], tasks.len()).await;
+    assert_eq!(daemon.readiness().await.0, 200, "payments go on");
+
+    let rejected = Events::bound(&world, "payment.rejected").await;
+    rejected.of(&tasks[tasks.len() - 1]).await;
+    daemon.stop().await;
+    let mut daemon = world.daemon().await;
+    let settled = Events::bound(&world, "payment.settled").await;
+    let opened = Events::bound(&world, "account.*").await;
+    for task in &tasks[2..tasks.len() - 1] {
+        settled.of(task).await;
+    }
+    opened.of(&tasks[0]).await;
+    opened.of(&tasks[1]).await;
+    eventually("the outbox is empty", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
+    assert_eq!(world.audit().await["totals"]["outbox"]["rows"], 0);
+}
+
+#[tokio::test]
+async fn an_event_that_no_queue_takes_is_discarded_where_that_is_asked_for() {
+    let world = World::new(&["events.unroutable = \"discard\""]).await;
+    let mut daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    publisher.publish_all(&accounts()).await;
+    daemon.counts("settled_events_unroutable_total", &[("action", "discarded")], 2).await;
+    let events = world.events().await;
+    events.of(&transferred(&world, &publisher).await).await;
+    assert_eq!(events.all().len(), 1, "what was discarded is gone");
+    daemon.stop().await;
+    assert_eq!(world.audit().await["totals"]["outbox"]["rows"], 0);
+}
+
+#[tokio::test]
+async fn a_reply_goes_to_who_asked_and_a_reply_queue_that_is_gone_harms_nobody() {
+    let world = World::new(&[]).await;
+    let (events, replies) = (world.events().await, Events::replies(&world).await);
+    let mut daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    publisher.publish_all(&accounts()).await;
+    let (nobody, asked, declined) =
+        (transfer("world", "alice", 1), transfer("world", "alice", 2), transfer("alice", "world", 99));
+    let ask = |task: &Task, queue: &str| {
+        Publisher::properties(task).with_reply_to(queue.into()).with_correlation_id(format!("mine {queue}").into())
+    };
+    publisher.publish_with(&nobody, ask(&nobody, "no.such.queue")).await;
+    for task in [&asked, &declined] {
+        publisher.publish_with(task, ask(task, &replies.queue)).await;
+    }
+    let got = replies.count(2).await;
+    for (reply, task) in got.iter().zip([&asked, &declined]) {
+        assert_eq!(reply.correlation_id(), format!("mine {}", replies.queue));
+        let event = events.of(task).await;
+        assert_eq!(reply.body, event.body);
+        assert_eq!(reply.header("cloudEvents:id"), event.header("cloudEvents:id"));
+        assert_eq!(reply.properties.kind(), event.properties.kind());
+    }
+    assert_eq!((&got[1].body["reason"], &got[1].body["state"]), (&json!("insufficient_funds"), &json!("rejected")));
+    events.of(&nobody).await;
+    daemon.counts("settled_events_unroutable_total", &[("action", "discarded")], 1).await;
+    eventually("nothing is kept for nobody", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
+    world.audit().await;
+}

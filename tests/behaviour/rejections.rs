@@ -1,0 +1,103 @@
+//! Every decline is an outcome: a row, an event with the reason and its ISO code, a count.
+
+use serde_json::json;
+use settled::contract::{MAX_AMOUNT, Rejection};
+
+use crate::support::{Task, World, open, transfer};
+
+#[tokio::test]
+async fn every_kind_of_rejection_is_stored_published_and_counted_and_moves_nothing() {
+    let world = World::new(&[]).await;
+    let events = world.events().await;
+    let mut daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    let opened: Vec<Task> = ["world", "alice", "euro", "frozen", "closed"]
+        .into_iter()
+        .map(|name| open(name, if name == "euro" { "EUR" } else { "USD" }, (name == "alice").then_some(0)))
+        .collect();
+    publisher.publish_all(&opened).await;
+    world.all_are("settled", &opened).await;
+    let freeze = "UPDATE account SET status = name::account_status WHERE name IN ('frozen', 'closed')";
+    world.sql().await.batch_execute(freeze).await.expect("frozen and closed");
+
+    let cases = [
+        (transfer("alice", "world", 1), "insufficient_funds"),
+        (transfer("nobody", "world", 1), "account_not_found"),
+        (transfer("world", "nobody", 1), "account_not_found"),
+        (open("alice", "USD", Some(0)), "account_exists"),
+        (open("frozen", "EUR", None), "account_exists"),
+        (open("closed", "USD", None), "account_closed"),
+        (transfer("closed", "world", 1), "account_closed"),
+        (transfer("world", "closed", 1), "account_closed"),
+        (transfer("frozen", "world", 1), "account_frozen"),
+        (transfer("world", "euro", 1), "currency_mismatch"),
+        (transfer("euro", "world", 1), "currency_mismatch"),
+        (transfer("world", "alice", 1).with("currency", "QQQ"), "unknown_currency"),
+        (open("new", "QQQ", None), "unknown_currency"),
+        (transfer("world", "alice", 0), "amount_out_of_range"),
+        (transfer("world", "alice", -5), "amount_out_of_range"),
+        (transfer("world", "alice", i64::MIN), "amount_out_of_range"),
+        (transfer("world", "alice", MAX_AMOUNT + 1), "amount_out_of_range"),
+        (open("new", "USD", Some(1)), "amount_out_of_range"),
+        (transfer("world", "world", 1), "same_account"),
+    ];
+    publisher.publish_all(cases.iter().map(|(task, _)| task)).await;
+    for (task, reason) in &cases {
+        let payment = world.outcome(task).await;
+        assert_eq!((&payment["state"], &payment["reason"]), (&json!("rejected"), &json!(reason)), "{}", task.json);
+        let event = events.of(task).await;
+        let kind = if task.json["type"] == "transfer" { "payment.rejected" } else { "account.rejected" };
+        assert_eq!(event.routing_key, kind, "{}", task.json);
+        let code = Rejection::from_name(reason).map(Rejection::iso_code);
+        assert_eq!((&event.body["reason"], &event.body["reason_code"]), (&json!(reason), &json!(code)));
+        assert_eq!((&event.body["state"], &event.body["balances"]), (&json!("rejected"), &json!([])));
+        for field in ["id", "amount", "account", "debit_account", "min_balance", "currency"] {
+            assert_eq!(event.body.get(field), task.json.get(field), "{field}");
+        }
+        let count = cases.iter().filter(|(_, other)| other == reason).count();
+        let labels = [("outcome", "rejected"), ("reason", *reason)];
+        daemon.counts("settled_outcomes_total", &labels, count).await;
+    }
+    let moved = world.rows("SELECT * FROM account WHERE posted <> 0 OR version <> 0", &[]).await;
+    assert!(moved.is_empty(), "{moved:?}");
+    assert_eq!(world.account("new").await["status"], "unopened");
+
+    let gift = transfer("world", "frozen", 7);
+    publisher.publish(&gift).await;
+    assert_eq!(world.outcome(&gift).await["state"], "settled", "a frozen account takes credits");
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn a_balance_that_would_pass_the_limit_is_rejected() {
+    let world = World::new(&[]).await;
+    let _daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    let mut tasks = vec![open("world", "USD", None), open("rich", "USD", None)];
+    tasks.extend((0..1000).map(|_| transfer("world", "rich", MAX_AMOUNT)));
+    let too_much = transfer("world", "rich", 1);
+    publisher.publish_all(tasks.iter().chain([&too_much])).await;
+    assert_eq!(world.outcome(&too_much).await["reason"], "limit_exceeded");
+    world.all_are("settled", &tasks).await;
+    assert_eq!(world.account("rich").await["posted"], 1_000_000_000_000_000_000_i64);
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn a_rejection_is_pinned_to_the_id_and_the_same_payment_needs_a_new_one() {
+    let world = World::new(&[]).await;
+    let mut daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    let spend = transfer("alice", "world", 10);
+    let tasks = [open("world", "USD", None), open("alice", "USD", Some(0)), spend.clone()];
+    publisher.publish_all(&tasks).await;
+    assert_eq!(world.outcome(&spend).await["reason"], "insufficient_funds");
+
+    let again = Task { id: uuid::Uuid::now_v7(), ..spend.clone() };
+    let again = again.clone().with("id", again.id.to_string());
+    publisher.publish_all(&[transfer("world", "alice", 10), spend.clone(), again.clone()]).await;
+    assert_eq!(world.outcome(&again).await["state"], "settled");
+    assert_eq!(world.outcome(&spend).await["state"], "rejected");
+    daemon.counts("settled_outcomes_total", &[("outcome", "duplicate")], 1).await;
+    world.audit().await;
+}
