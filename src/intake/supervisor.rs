@@ -94,9 +94,14 @@ impl<S: BatchStore> Intake<S> {
                     if std::mem::replace(&mut connected_before, true) {
                         self.pipeline.metrics.reconnects(labels::Connection::Intake).increment(1);
                     }
-                    delays.reset();
                     self.pipeline.health.set_up(Dependency::BrokerIntake);
-                    match self.consume(session, &mut suspects).await {
+                    let began = Instant::now();
+                    let end = self.consume(session, &mut suspects).await;
+                    if began.elapsed() >= self.pipeline.retry.max {
+                        // One that ends at once, again and again, is no reason to hurry.
+                        delays.reset();
+                    }
+                    match end {
                         End::Drained => return Ok(()),
                         End::Passed => continue,
                         End::Lost(reason) => reason,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{Object, Pool};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{EventSettings, Handover, Report};
 use crate::health::{Dependency, Health};
@@ -17,6 +17,12 @@ use crate::telemetry::metrics::Metrics;
 
 /// How often the table is looked at.
 const ROUND: Duration = Duration::from_millis(500);
+
+/// How soon it is looked at again when there is more to do.
+const SOON: Duration = Duration::from_millis(5);
+
+/// How long PostgreSQL may take for a round.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// The most rows deleted with one statement.
 const MOST_DELETED: usize = 256;
@@ -74,16 +80,17 @@ impl Keeper {
         loop {
             tokio::select! {
                 biased;
+                // However many reports there are: leases run out.
+                _ = rounds.tick() => {
+                    if self.round().await {
+                        rounds.reset_after(SOON);
+                    }
+                }
                 count = self.reports.recv_many(&mut reports, MOST_DELETED) => {
                     if count == 0 {
                         return; // The relay is gone, and so is its last report.
                     }
                     self.work_off(&mut reports).await;
-                }
-                _ = rounds.tick() => {
-                    if self.round().await {
-                        rounds.reset_immediately();
-                    }
                 }
             }
         }
@@ -91,8 +98,8 @@ impl Keeper {
 
     /// Deletes or holds; again until it is done, or the daemon stops.
     async fn work_off(&mut self, reports: &mut Vec<Report>) {
-        while let Err(error) = self.settle(reports).await {
-            warn!(%error, "the outbox can't be brought up to date");
+        while let Err(reason) = within_limit(self.settle(reports)).await {
+            self.health.set_down(Dependency::Postgres, reason);
             if self.stop.is_cancelled() {
                 return; // Published again after the restart.
             }
@@ -126,9 +133,10 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether there is more to do at once.
+    /// Whether there is more to do at once. Besides, this is the probe that says whether
+    /// PostgreSQL answers.
     async fn round(&mut self) -> bool {
-        match self.sweep().await {
+        match within_limit(self.sweep()).await {
             Ok(more) => {
                 self.health.set_up(Dependency::Postgres);
                 more
@@ -196,6 +204,12 @@ impl Keeper {
     async fn client(&self) -> Result<Object, String> {
         self.pool.get().await.map_err(|error| StoreError::pool(&error).to_string())
     }
+}
+
+/// The server's own limits come first; this one is for a server that doesn't answer.
+async fn within_limit<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = |_| Err(format!("no answer within {} s", ANSWER_LIMIT.as_secs()));
+    tokio::time::timeout(ANSWER_LIMIT, work).await.unwrap_or_else(late)
 }
 
 fn describe(error: tokio_postgres::Error) -> String {

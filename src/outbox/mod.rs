@@ -9,6 +9,7 @@ mod keeper;
 mod publication;
 mod relay;
 mod settings;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;

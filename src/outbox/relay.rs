@@ -5,20 +5,20 @@
 //! which of its events no queue took. Several channels keep the connection busy meanwhile.
 
 use std::collections::HashSet;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, Event, ExchangeKind};
+use lapin::{Channel, Confirmation, Connection, Event};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::publication::{Publication, publications};
+use super::wire::{self, Session};
 use super::{EventSettings, Unroutable};
-use crate::broker::{Connector, declare_exchange};
+use crate::broker::Connector;
 use crate::contract::EventKind;
 use crate::health::{Dependency, Health};
 use crate::intake::BrokerSettings;
@@ -56,11 +56,13 @@ enum RelayError {
 pub struct Relay {
     connector: Connector,
     declare: bool,
+    /// For the answers that a new session waits for.
+    set_up_limit: Duration,
     settings: EventSettings,
     retry: RetrySettings,
     parcels: Mutex<mpsc::Receiver<Parcel>>,
-    /// Parcels that a lost connection interrupted: published again, first.
-    interrupted: Mutex<Vec<Parcel>>,
+    /// Parcels whose publishing was interrupted, as by a lost connection: published again, first.
+    interrupted: parking_lot::Mutex<Vec<Parcel>>,
     reports: mpsc::Sender<Report>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -82,11 +84,12 @@ impl Relay {
     ) -> Self {
         Self {
             declare: broker.declare,
+            set_up_limit: broker.connect_timeout * 2,
             connector: Connector::new(broker, "settled relay"),
             settings,
             retry,
             parcels: Mutex::new(parcels),
-            interrupted: Mutex::default(),
+            interrupted: parking_lot::Mutex::default(),
             reports,
             health,
             metrics,
@@ -99,23 +102,24 @@ impl Relay {
         let mut delays = Delays::new(&self.retry);
         let mut connected_before = false;
         while !self.stop.is_cancelled() {
-            let session = tokio::select! {
-                session = self.open() => session,
+            let opened = tokio::select! {
+                opened = self.open() => opened,
                 () = self.stop.cancelled() => return,
             };
-            let reason = match session {
-                Ok(connection) => {
+            let reason = match opened {
+                Ok(session) => {
                     if std::mem::replace(&mut connected_before, true) {
                         self.metrics.reconnects(labels::Connection::Relay).increment(1);
                     }
-                    delays.reset();
                     self.health.set_up(Dependency::BrokerRelay);
-                    match self.publish_all(&connection).await {
-                        Ok(()) => {
-                            let goodbye = connection.close(200, "settled is done".into());
-                            let _ = tokio::time::timeout(std::time::Duration::from_secs(2), goodbye).await;
-                            return;
-                        }
+                    let began = Instant::now();
+                    let ended = self.publish_all(&session).await;
+                    if began.elapsed() >= self.retry.max {
+                        // One that ends at once, again and again, is no reason to hurry.
+                        delays.reset();
+                    }
+                    match ended {
+                        Ok(()) => return session.close().await,
                         Err(error) => error.to_string(),
                     }
                 }
@@ -130,22 +134,26 @@ impl Relay {
         }
     }
 
-    async fn open(&self) -> Result<Connection, String> {
+    async fn open(&self) -> Result<Session, String> {
         let connection = self.connector.connect().await.map_err(|error| error.to_string())?;
-        if self.declare {
-            let declared = declare_exchange(&connection, &self.settings.exchange, ExchangeKind::Topic).await;
-            declared.map_err(|error| error.to_string())?;
+        // A broker that is starting accepts connections before it answers on channels.
+        let declared = self.declare.then_some(self.settings.exchange.as_str());
+        let set_up = Session::set_up(connection, declared, self.settings.publishers);
+        match tokio::time::timeout(self.set_up_limit, set_up).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {:?}", self.set_up_limit)),
         }
-        Ok(connection)
     }
 
-    /// `Ok` when stopped; the first channel's error ends all.
-    async fn publish_all(&self, connection: &Connection) -> Result<(), RelayError> {
-        let channels = (0..self.settings.publishers).map(|_| self.publish_on(connection));
-        let publishing = futures_util::future::try_join_all(channels);
+    /// `Ok` when stopped, whatever is still unconfirmed then; the first channel's error ends all.
+    /// What the channels were publishing goes back to [`Relay::interrupted`].
+    async fn publish_all(&self, session: &Session) -> Result<(), RelayError> {
+        let publishing = futures_util::future::try_join_all(session.channels.iter().map(|c| self.publish_on(c)));
         tokio::select! {
             done = publishing => done.map(drop),
-            () = self.watch_blocking(connection) => Ok(()),
+            () = self.watch_blocking(&session.connection) => Ok(()),
+            () = self.stop.cancelled() => Ok(()),
         }
     }
 
@@ -162,36 +170,25 @@ impl Relay {
         std::future::pending().await
     }
 
-    async fn publish_on(&self, connection: &Connection) -> Result<(), RelayError> {
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        loop {
-            let Some(parcel) = self.next().await else { return Ok(()) };
-            match self.publish(&channel, &parcel).await {
-                Ok(unrouted) => self.report(parcel, unrouted).await,
-                Err(error) => {
-                    self.interrupted.lock().await.push(parcel);
-                    return Err(error);
-                }
+    async fn publish_on(&self, channel: &Channel) -> Result<(), RelayError> {
+        while let Some(parcel) = self.next().await {
+            let unrouted = self.publish(channel, &parcel).await?;
+            // The keeper outlives the relay.
+            if let Ok(place) = self.reports.reserve().await {
+                let parcel = parcel.done();
+                place.send(Report { id: parcel.id, held_key: parcel.held_key, unrouted });
             }
         }
+        Ok(())
     }
 
-    async fn next(&self) -> Option<Parcel> {
-        if let Some(parcel) = self.interrupted.lock().await.pop() {
-            return Some(parcel);
-        }
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => None,
-            parcel = async { self.parcels.lock().await.recv().await } => parcel,
-        }
-    }
-
-    async fn report(&self, parcel: Parcel, unrouted: Vec<Unrouted>) {
-        let report = Report { id: parcel.id, held_key: parcel.held_key, unrouted };
-        // The keeper outlives the relay.
-        let _ = self.reports.send(report).await;
+    async fn next(&self) -> Option<Taken<'_>> {
+        let interrupted = self.interrupted.lock().pop();
+        let parcel = match interrupted {
+            Some(parcel) => parcel,
+            None => self.parcels.lock().await.recv().await?,
+        };
+        Some(Taken { parcel: Some(parcel), relay: self })
     }
 
     /// Publishes a parcel and waits for all confirms; answers what is to be held.
@@ -209,7 +206,7 @@ impl Relay {
         // lapin answers a publish when its frames are written. Asked for many at once, its thread
         // wakes up once for all of them and writes them together.
         for together in messages.chunks(WRITTEN_TOGETHER) {
-            let sent = together.iter().map(|message| self.send(channel, message));
+            let sent = together.iter().map(|message| wire::send(channel, &self.settings.exchange, message));
             confirms.extend(futures_util::future::try_join_all(sent).await?);
         }
         let mut returned: HashSet<String> = HashSet::new();
@@ -226,21 +223,12 @@ impl Relay {
         Ok(self.sort_out(&messages, &returned))
     }
 
-    async fn send(&self, channel: &Channel, message: &Publication) -> lapin::Result<lapin::PublisherConfirm> {
-        let (exchange, key) = match &message.reply_to {
-            Some(queue) => ("", queue.as_str()),
-            None => (self.settings.exchange.as_str(), message.routing_key.as_str()),
-        };
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        channel.basic_publish(exchange.into(), key.into(), options, &message.body, properties(message)).await
-    }
-
     /// Counts, and answers what is to be held, by routing key.
     fn sort_out(&self, messages: &[Publication], returned: &HashSet<String>) -> Vec<Unrouted> {
         let mut held: Vec<Unrouted> = Vec::new();
         for message in messages {
             // A reply has its event's id, on another exchange.
-            let unrouted = returned.contains(&returned_id(message));
+            let unrouted = returned.contains(&wire::message_id(message));
             if !unrouted {
                 if let Some(kind) = EventKind::from_name(&message.routing_key) {
                     self.metrics.events_published(kind).increment(message.events.into());
@@ -269,34 +257,29 @@ impl Relay {
     }
 }
 
-/// The `message_id` on the wire: a reply's tells it from the event.
-fn returned_id(message: &Publication) -> String {
-    match &message.reply_to {
-        Some(_) => format!("{}/reply", message.message_id),
-        None => message.message_id.clone(),
+/// A parcel that is being published. Whatever interrupts that, it isn't forgotten: its row is
+/// leased to this process, and nobody else would publish it.
+struct Taken<'a> {
+    parcel: Option<Parcel>,
+    relay: &'a Relay,
+}
+
+impl Taken<'_> {
+    fn done(mut self) -> Parcel {
+        self.parcel.take().expect("only `done` and `drop` take it, and both once")
     }
 }
 
-fn properties(message: &Publication) -> BasicProperties {
-    const PERSISTENT: u8 = 2;
-    let mut headers = FieldTable::default();
-    let text = |value: &str| AMQPValue::LongString(value.into());
-    for (name, value) in &message.attributes {
-        headers.insert((*name).into(), text(value));
+impl Deref for Taken<'_> {
+    type Target = Parcel;
+
+    fn deref(&self) -> &Parcel {
+        self.parcel.as_ref().expect("only `done` and `drop` take it, and both once")
     }
-    for (name, value) in [("traceparent", &message.traceparent), ("tracestate", &message.tracestate)] {
-        if let Some(value) = value {
-            headers.insert(name.into(), text(value));
-        }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.relay.interrupted.lock().extend(self.parcel.take());
     }
-    let mut properties = BasicProperties::default()
-        .with_content_type(message.content_type.into())
-        .with_delivery_mode(PERSISTENT)
-        .with_message_id(returned_id(message).into())
-        .with_type(message.routing_key.as_str().into())
-        .with_headers(headers);
-    if let Some(id) = message.correlation_id.as_deref().and_then(|id| ShortString::try_new(id).ok()) {
-        properties = properties.with_correlation_id(id);
-    }
-    properties
 }

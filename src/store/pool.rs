@@ -38,6 +38,8 @@ const SESSION: &str = "
 /// Files that can't be read.
 pub fn pool(settings: &PostgresSettings) -> Result<Pool, PoolSetUpError> {
     let config = settings.connection().map_err(PoolSetUpError::PasswordFile)?;
+    // Each host is tried for as long as it may take, the last one too.
+    let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(1);
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = if settings.is_tls() {
         let tls = MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?);
@@ -48,7 +50,7 @@ pub fn pool(settings: &PostgresSettings) -> Result<Pool, PoolSetUpError> {
     Ok(Pool::builder(manager)
         .max_size(settings.pool_size)
         .wait_timeout(Some(settings.wait_timeout))
-        .create_timeout(Some(settings.connect_timeout * 2))
+        .create_timeout(Some(settings.connect_timeout * (hosts + 1)))
         .recycle_timeout(Some(settings.recycle_timeout))
         .runtime(Runtime::Tokio1)
         .post_create(Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {

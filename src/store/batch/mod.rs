@@ -143,7 +143,8 @@ impl PostgresStore {
         let decided = plan::Decided { batch, plan: &plan, items: &items, outcomes, accounts, before, stored };
         let (answers, mut rows) = decided.rows(now, &self.source);
         if rows.is_empty() {
-            client.batch_execute("ROLLBACK").await.map_err(|error| StoreError::before_commit(&error))?;
+            let rolled_back = timed(self.trip_limit, client.batch_execute("ROLLBACK")).await?;
+            rolled_back.map_err(|error| StoreError::before_commit(&error))?;
             return Ok(Committed { proof: Proof(()), answers, parcel: None });
         }
         let lease = if leased { self.lease } else { Duration::ZERO };

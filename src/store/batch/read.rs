@@ -41,9 +41,10 @@ pub(super) async fn begin_and_lock(
     limit: Duration,
 ) -> Result<Locked, StoreError> {
     let failed = |error: tokio_postgres::Error| StoreError::before_commit(&error);
-    let lock = client.prepare_cached(LOCK).await.map_err(failed)?;
-    let known = client.prepare_cached(KNOWN).await.map_err(failed)?;
-    let clock = client.prepare_cached(CLOCK).await.map_err(failed)?;
+    let prepare = async {
+        futures_util::try_join!(client.prepare_cached(LOCK), client.prepare_cached(KNOWN), client.prepare_cached(CLOCK))
+    };
+    let (lock, known, clock) = timed(limit, prepare).await?.map_err(failed)?;
     // Polled together, they travel together.
     let (account_ids_param, task_ids_param): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) =
         ([&account_ids], [&task_ids]);

@@ -162,7 +162,8 @@ pub(super) async fn write_and_commit(
     lease: Duration,
     limit: Duration,
 ) -> Result<Option<i64>, StoreError> {
-    let statements = Statements::prepare(client).await.map_err(|error| StoreError::before_commit(&error))?;
+    let prepared = timed(limit, Statements::prepare(client)).await?;
+    let statements = prepared.map_err(|error| StoreError::before_commit(&error))?;
     let trip = async {
         // The order of this list is the order on the wire.
         futures_util::join!(
