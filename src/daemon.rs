@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +21,7 @@ use crate::lifecycle::Shutdown;
 use crate::lifecycle::systemd::{Patience, ServiceManager};
 use crate::outbox::{Handover, Keeper, Relay};
 use crate::retry::Delays;
-use crate::store::{self, ConnectError, MigrateError, PoolSetUpError, PostgresStore};
+use crate::store::{self, ConnectError, MigrateError, Pool, PoolSetUpError, PostgresStore};
 use crate::telemetry::exporter::Exporter;
 use crate::telemetry::metrics::Metrics;
 use crate::worker::{Buffers, Pipeline};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use crate::store::Client;
 use uuid::Uuid;
 
 use super::human::{account_name, align_right, amount, currency, duration, or_dash, pairs, time};

@@ -2,7 +2,7 @@
 
 mod view;
 
-use tokio_postgres::Client;
+use crate::store::Client;
 
 use self::view::{Report, Shown};
 use super::output;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::store::Client;
 use serde::{Serialize, Serializer};
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::payment::Shown;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::store::Client;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::human::{self, account_name, align_right, duration, or_dash, pairs, since, time};

@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 use self::fields::{RawTask, Refusal};
 pub use self::metadata::canonical_metadata;
+#[cfg(test)]
+pub(super) use self::metadata::{MAX_KEY_CHARS, MAX_KEYS, MAX_VALUE_CHARS};
 use super::{
     AccountName, Currency, DeadLetter, DeadReason, OpenAccount, Properties, Task, TaskBody, TaskType, Transfer,
 };
@@ -17,7 +19,7 @@ use super::{
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The longest `reference`, in characters.
-const MAX_REFERENCE_CHARS: usize = 140;
+pub(super) const MAX_REFERENCE_CHARS: usize = 140;
 
 /// Decodes a task.
 ///

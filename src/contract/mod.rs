@@ -10,6 +10,8 @@ mod fingerprint;
 mod message;
 mod money;
 mod rejection;
+#[cfg(test)]
+mod schema;
 mod task;
 
 pub use account_name::AccountName;

@@ -5,6 +5,7 @@ use serde::Serialize;
 /// A decline. Committed, published and pinned to the task's id like any other outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Rejection {
     /// The debit would take the account below its `min_balance`.
     InsufficientFunds,

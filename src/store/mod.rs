@@ -10,6 +10,9 @@ mod pool;
 pub mod queries;
 mod settings;
 
+pub use deadpool_postgres::Pool;
+pub use tokio_postgres::Client;
+
 pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Proof, Submission};
 pub use connect::{ConnectError, connect, probe};
 pub use error::StoreError;

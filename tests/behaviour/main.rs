@@ -13,4 +13,5 @@ mod poison;
 mod rejections;
 mod settling;
 mod several_daemons;
+mod standing_by;
 mod starting;

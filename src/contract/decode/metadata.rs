@@ -10,11 +10,11 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use super::fields::Text;
 
 /// The most keys.
-const MAX_KEYS: usize = 50;
+pub(in crate::contract) const MAX_KEYS: usize = 50;
 /// The longest key, in characters.
-const MAX_KEY_CHARS: usize = 64;
+pub(in crate::contract) const MAX_KEY_CHARS: usize = 64;
 /// The longest value, in characters.
-const MAX_VALUE_CHARS: usize = 500;
+pub(in crate::contract) const MAX_VALUE_CHARS: usize = 500;
 
 /// The canonical form (sorted keys, no white space) of an object of strings; `None` when
 /// `json` isn't one. PostgreSQL's `jsonb` sorts in its own way.

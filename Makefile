@@ -1,0 +1,48 @@
+# Shortcuts for people and for CI. Everything here can be typed by hand.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The private servers of the demo and of the tests: Debian packages, used without their services.
+SERVERS := postgresql rabbitmq-server
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
+
+.PHONY: help demo test bench lint deny servers
+
+help: ## Show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: servers ## Run the daemon for real: 50,000 payments on private servers, and a verdict
+	cargo build --release --workspace
+	./target/release/settled-loadtest demo
+
+test: servers ## Run every test; those that need servers start their own
+	cargo test --quiet --bench payment
+	cargo test --workspace
+
+bench: ## Measure the code that every payment passes
+	cargo bench --bench payment
+
+lint: ## Check formatting, lints, documentation and dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	$(MAKE) --no-print-directory deny
+
+# The fourth check, advisories, needs the advisory database from the network: see the workflow.
+# An unoptimised cargo-deny takes a moment longer here, and minutes less to build.
+deny:
+	@cargo deny --version >/dev/null 2>&1 || \
+	    CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug cargo-deny
+	cargo deny --log-level error check bans licenses sources
+
+servers: ## Install PostgreSQL and RabbitMQ where they are missing
+	@missing="$$(for package in $(SERVERS); do \
+	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
+	done)"; \
+	if [ -n "$$missing" ]; then \
+	    echo "installing:" $$missing; \
+	    $(APT) update && $(APT) install -y --no-install-recommends $$missing >/dev/null; \
+	fi

@@ -1,0 +1,77 @@
+//! A message's body. Written as any publisher would write it, not with the daemon's own types.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Ask, Message, Plan};
+
+/// The fields of a task.
+#[derive(Debug, Serialize)]
+pub(crate) struct Body<'a> {
+    pub(super) id: Uuid,
+    #[serde(rename = "type")]
+    task_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    debit_account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credit_account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) amount: Option<i64>,
+    currency: &'static str,
+    // `null` is a value of its own: no lower limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_balance: Option<Option<i64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+}
+
+impl<'a> Body<'a> {
+    /// What `message` says once its id is known.
+    pub(crate) fn new(plan: &'a Plan, message: &Message, id: Uuid) -> Self {
+        let name = |account: usize| Some(plan.accounts[account].name.as_str());
+        match message.ask {
+            Ask::Open(account) => Self {
+                id,
+                task_type: "open_account",
+                account: name(account),
+                debit_account: None,
+                credit_account: None,
+                amount: None,
+                currency: plan.accounts[account].currency.unwrap_or_default(),
+                min_balance: plan.accounts[account].unlimited.then_some(None),
+                reference: None,
+            },
+            Ask::Transfer { debit, credit, amount, currency } => Self {
+                id,
+                task_type: "transfer",
+                account: None,
+                debit_account: name(debit),
+                credit_account: name(credit),
+                amount: Some(amount),
+                currency,
+                min_balance: None,
+                // The same for a repetition of the message: it belongs to the id.
+                reference: Some(format!("order-{}", message.id)),
+            },
+        }
+    }
+
+    /// The name of the task's type, for the routing key.
+    pub(crate) const fn task_type(&self) -> &'static str {
+        self.task_type
+    }
+
+    /// The bytes, broken where the message has to be.
+    ///
+    /// # Errors
+    /// None that could occur: plain values are written to memory.
+    pub(crate) fn bytes(&self, message: &Message) -> serde_json::Result<Vec<u8>> {
+        let good = serde_json::to_vec(self)?;
+        Ok(match message.broken {
+            Some(broken) => broken.apply(good, self),
+            None => good,
+        })
+    }
+}

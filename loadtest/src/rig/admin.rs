@@ -1,0 +1,80 @@
+//! What the daemon says of itself over HTTP: whether it is ready, and what came of its tasks.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use settled::telemetry::labels::Outcome;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::plan::Tally;
+
+/// The counter of outcomes, by its documented name: as any monitoring would know it.
+const OUTCOMES: &str = "settled_outcomes_total";
+
+/// Whether `/readyz` answers 200, and its body.
+pub(crate) async fn ready(admin: SocketAddr) -> Result<(bool, String)> {
+    let (status, body) = get(admin, "/readyz").await?;
+    Ok((status == 200, body))
+}
+
+/// What the deliveries of this process came to, from its start on.
+pub(crate) async fn outcomes(admin: SocketAddr) -> Result<Tally> {
+    let (status, body) = get(admin, "/metrics").await?;
+    ensure!(status == 200, "/metrics answered {status}");
+    Ok(tally(&body))
+}
+
+/// One request on one connection. HTTP/1.0, so that the answer ends with the connection.
+async fn get(admin: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(admin).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let (_, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    Ok((status.context("no HTTP status")?, body.to_owned()))
+}
+
+fn tally(metrics: &str) -> Tally {
+    let mut tally = Tally::default();
+    for line in metrics.lines().filter(|line| line.starts_with(OUTCOMES)) {
+        let outcome = label(line, "outcome").zip(label(line, "reason")).and_then(|(name, reason)| {
+            Outcome::all().find(|outcome| outcome.name() == name && outcome.reason() == reason)
+        });
+        let count = line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok());
+        if let (Some(outcome), Some(count)) = (outcome, count) {
+            tally.add(outcome, count as u64);
+        }
+    }
+    tally
+}
+
+fn label<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(&format!("{name}=\""))?;
+    rest.split_once('"').map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use settled::contract::{DeadReason, Rejection};
+
+    use super::*;
+
+    #[test]
+    fn outcomes_of_all_types_are_added_up() {
+        let metrics = format!(
+            "# HELP {OUTCOMES} text\n\
+             {OUTCOMES}{{type=\"transfer\",outcome=\"settled\",reason=\"none\"}} 7\n\
+             {OUTCOMES}{{type=\"open_account\",outcome=\"settled\",reason=\"none\"}} 3\n\
+             {OUTCOMES}{{type=\"transfer\",outcome=\"rejected\",reason=\"insufficient_funds\"}} 2\n\
+             {OUTCOMES}{{type=\"unknown\",outcome=\"dead_lettered\",reason=\"malformed\"}} 1\n\
+             other{{outcome=\"settled\",reason=\"none\"}} 5\n"
+        );
+        let tally = tally(&metrics);
+        assert_eq!(tally.get(Outcome::Settled), 10);
+        assert_eq!(tally.get(Outcome::Rejected(Rejection::InsufficientFunds)), 2);
+        assert_eq!(tally.get(Outcome::DeadLettered(DeadReason::Malformed)), 1);
+        assert_eq!(tally.total(), 13);
+    }
+}

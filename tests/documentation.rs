@@ -1,0 +1,225 @@
+//! What the documents say is what the code does. What can be generated is: run this test with
+//! `SETTLED_UPDATE_DOCS=1` to bring README.md up to date.
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use serde_json::Value;
+use settled::contract::{DeadReason, EventKind, MAX_BODY_BYTES, Properties, Rejection, decode};
+use settled::telemetry::metrics::{ALL, Kind};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn json(path: &str) -> Value {
+    serde_json::from_str(&read(path)).expect("JSON")
+}
+
+/// What a generated block of README.md holds.
+fn generated(name: &str) -> String {
+    match name {
+        "rejections" => rejections(),
+        "metrics" => metrics(),
+        "python" => format!("```python\n{}```\n", read("examples/clients/python/pay.py")),
+        "node" => format!("```javascript\n{}```\n", read("examples/clients/node/pay.mjs")),
+        other => panic!("no block is called {other:?}"),
+    }
+}
+
+/// The meanings are those of the schema, and so of the type.
+fn rejections() -> String {
+    let schema = json("schemas/event.schema.json");
+    let described = schema["$defs"]["Rejection"]["oneOf"].as_array().expect("a list");
+    let mut table = "| reason | code | |\n|---|---|---|\n".to_owned();
+    for rejection in Rejection::ALL {
+        let meaning = described.iter().find(|each| each["const"] == rejection.name()).expect("described");
+        let meaning = meaning["description"].as_str().expect("text");
+        table += &format!("| `{}` | {} | {meaning} |\n", rejection.name(), rejection.iso_code());
+    }
+    table
+}
+
+fn metrics() -> String {
+    let mut table = "| metric | kind | |\n|---|---|---|\n".to_owned();
+    for metric in ALL {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        table += &format!("| `{}` | {kind} | {} |\n", metric.name, metric.help);
+    }
+    table
+}
+
+#[test]
+fn the_generated_parts_of_the_readme_are_current() {
+    let readme = read("README.md");
+    let mut current = String::new();
+    let mut rest = readme.as_str();
+    let mut blocks = 0;
+    while let Some((before, after)) = rest.split_once("<!-- generated: ") {
+        let (name, after) = after.split_once(" -->\n").expect("a name");
+        let (_, after) = after.split_once("<!-- end -->").expect("an end");
+        current += &format!("{before}<!-- generated: {name} -->\n{}<!-- end -->", generated(name));
+        rest = after;
+        blocks += 1;
+    }
+    current += rest;
+    assert_eq!(blocks, 4);
+    if std::env::var_os("SETTLED_UPDATE_DOCS").is_some() {
+        std::fs::write(root().join("README.md"), &current).expect("written");
+    } else {
+        assert!(readme == current, "README.md is not current: run this test with SETTLED_UPDATE_DOCS=1");
+    }
+}
+
+/// The blocks of a language, without its fences.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    text.split(fence.as_str()).skip(1).filter_map(|block| block.split("```").next()).collect()
+}
+
+#[test]
+fn the_examples_in_the_readme_are_of_the_contract() {
+    let readme = read("README.md");
+    let schema = |name: &str| jsonschema::draft202012::new(&json(name)).expect("a schema");
+    let (task, event) = (schema("schemas/task.schema.json"), schema("schemas/event.schema.json"));
+    let (mut tasks, mut events) = (0, 0);
+    for block in blocks(&readme, "json") {
+        let document: Value = serde_json::from_str(block).expect("JSON");
+        if document.get("state").is_some() {
+            assert!(event.is_valid(&document), "{block}");
+            events += 1;
+        } else {
+            assert!(task.is_valid(&document), "{block}");
+            decode(block.as_bytes(), &Properties::default()).expect("a task");
+            tasks += 1;
+        }
+    }
+    assert_eq!((tasks, events), (2, 2));
+    let published = readme.lines().filter(|line| line.starts_with("{\"id\"") && line.ends_with('}'));
+    for line in published {
+        decode(line.as_bytes(), &Properties::default()).expect("a task");
+    }
+    assert!(readme.contains("64 KiB") && MAX_BODY_BYTES == 64 * 1024);
+}
+
+#[test]
+fn the_example_of_a_configuration_is_one() {
+    for block in blocks(&read("README.md"), "toml") {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), block).expect("written");
+        settled::config::Config::load_with(Some(file.path()), &|_| None).expect("a configuration");
+    }
+}
+
+#[test]
+fn the_readme_knows_every_name_that_users_meet() {
+    let readme = read("README.md");
+    let mut names: Vec<String> = Vec::new();
+    names.extend(DeadReason::ALL.map(|reason| reason.name().to_owned()));
+    names.extend(EventKind::ALL.map(|kind| kind.name().to_owned()));
+    names.extend(["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"].map(str::to_owned));
+    let alerts = read("systemd/alerts.yml");
+    names.extend(alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned));
+    assert!(names.len() > 20, "{names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| !readme.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "README.md doesn't know {missing:?}");
+}
+
+#[test]
+fn the_readme_knows_every_command_and_no_other() {
+    let readme = read("README.md");
+    let listed: Vec<(&str, Vec<&str>)> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `settled ")?.split('`').next())
+        .map(|command| command.split_once(' ').unwrap_or((command, "")))
+        .map(|(verb, rest)| {
+            (verb, rest.split("\\|").filter(|word| word.chars().all(|c| c.is_ascii_lowercase())).collect())
+        })
+        .collect();
+    let cli = settled::cli::Cli::command();
+    let mut known = 0;
+    for verb in cli.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+        let (_, below) = listed.iter().find(|(name, _)| *name == verb.get_name()).unwrap_or_else(|| panic!("{verb}"));
+        let real: Vec<_> = verb.get_subcommands().map(|each| each.get_name()).filter(|name| *name != "help").collect();
+        let below: Vec<_> = below.iter().copied().filter(|word| !word.is_empty()).collect();
+        assert_eq!(below, real, "below `settled {verb}`");
+        known += 1;
+    }
+    assert_eq!(listed.len(), known, "{listed:?}");
+}
+
+/// `pub mod` lines of `lib.rs`, and the rows of the map.
+#[test]
+fn the_map_is_the_list_of_modules_in_its_order() {
+    let library = read("src/lib.rs");
+    let modules: Vec<_> = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let architecture = read("ARCHITECTURE.md");
+    let map = architecture.split("\n## ").find(|section| section.starts_with("The map")).expect("a map");
+    let rows: Vec<_> = map.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows, modules);
+}
+
+fn rust_files(directory: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+        if entry.path().is_dir() {
+            rust_files(&entry.path(), text);
+        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
+            *text += &std::fs::read_to_string(entry.path()).expect("readable");
+        }
+    }
+}
+
+/// What ARCHITECTURE.md names with a path is there under that name.
+#[test]
+fn what_the_architecture_names_exists() {
+    let mut source = String::new();
+    rust_files(&root().join("src"), &mut source);
+    let architecture = read("ARCHITECTURE.md");
+    let mut checked = 0;
+    for named in architecture.split('`').skip(1).step_by(2) {
+        if named.contains("::") {
+            let name = named.rsplit("::").next().unwrap_or_default();
+            let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let kinds = ["fn", "struct", "enum", "trait", "mod", "const", "type"];
+            // A variant, or an item.
+            let there = kinds.iter().any(|kind| source.contains(&format!("{kind} {name}")))
+                || source.contains(&format!("    {name} {{"))
+                || source.contains(&format!("    {name},"));
+            assert!(there, "ARCHITECTURE.md names `{named}`, which isn't there");
+            checked += 1;
+        } else if named.ends_with(".rs") || named.ends_with('/') {
+            let there = [named.to_owned(), format!("src/{named}")].iter().any(|path| root().join(path).exists());
+            assert!(there, "ARCHITECTURE.md names `{named}`, which isn't there");
+            checked += 1;
+        }
+    }
+    assert!(checked > 40, "only {checked} names were found");
+}
+
+/// Files that exist, and headings that do.
+#[test]
+fn links_lead_somewhere() {
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+        let text = read(document);
+        let anchor = |heading: &str| -> String {
+            let kept = heading.trim_start_matches('#').trim().to_lowercase();
+            kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+        };
+        let anchors: Vec<String> = text.lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+        for link in text.split("](").skip(1).filter_map(|link| link.split(')').next()) {
+            match link.strip_prefix('#') {
+                Some(heading) => assert!(anchors.iter().any(|each| each == heading), "{document}: {link}"),
+                None if link.starts_with("https://") => {}
+                None => assert!(root().join(link).exists(), "{document}: {link}"),
+            }
+        }
+    }
+}

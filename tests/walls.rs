@@ -1,0 +1,180 @@
+//! The walls of the house, as ARCHITECTURE.md draws them: what may import what, and what is
+//! nowhere. A file that has to be excepted is named here with its reason.
+
+use std::path::{Path, PathBuf};
+
+/// A source file: where it is below `src/`, all of it, and its code without comments and tests.
+struct Source {
+    path: String,
+    text: String,
+    code: String,
+}
+
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The code of a file up to its tests, which stand last, without comments.
+fn code_of(text: &str) -> String {
+    let without_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines = without_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    files(&root, &mut found);
+    found.sort();
+    let sources: Vec<Source> = found
+        .iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(path).expect("readable");
+            let path = path.strip_prefix(&root).expect("below src").display().to_string();
+            Source { path, code: code_of(&text), text }
+        })
+        .filter(|source| !is_test(&source.path))
+        .collect();
+    assert!(sources.len() > 60, "only {} files were found", sources.len());
+    sources
+}
+
+/// A module that exists for tests only.
+fn is_test(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.starts_with("contract/schema")
+}
+
+/// Whether `word` stands in `code` as a word, or as a part of one if it has other characters.
+fn mentions(code: &str, word: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].chars().next_back().is_some_and(part);
+        let after = code[at + word.len()..].chars().next().is_some_and(part);
+        let longer = word.starts_with(part) && before || word.ends_with(part) && after;
+        !longer
+    })
+}
+
+/// Words that only the files below `allowed` may use; `allowed` has no place that doesn't.
+#[track_caller]
+fn only_in(words: &[&str], allowed: &[&str]) {
+    let users: Vec<String> = sources()
+        .into_iter()
+        .filter(|source| words.iter().any(|word| mentions(&source.code, word)))
+        .map(|source| source.path)
+        .collect();
+    let is_in = |path: &str, place: &str| path == place || place.ends_with('/') && path.starts_with(place);
+    let trespassers: Vec<_> = users.iter().filter(|path| !allowed.iter().any(|place| is_in(path, place))).collect();
+    assert!(trespassers.is_empty(), "{words:?} in {trespassers:?}, which is for {allowed:?} only");
+    let idle: Vec<_> = allowed.iter().filter(|place| !users.iter().any(|path| is_in(path, place))).collect();
+    assert!(idle.is_empty(), "{words:?} are no longer in {idle:?}: take them off the list");
+}
+
+#[test]
+fn the_pure_parts_know_no_runtime_no_broker_no_database_and_no_clock() {
+    let impure = [
+        "tokio",
+        "lapin",
+        "tokio_postgres",
+        "deadpool_postgres",
+        "crate::store",
+        "crate::broker",
+        "SystemTime",
+        "Timestamp::now",
+        "Instant::now",
+    ];
+    for source in sources() {
+        let pure = ["ledger/", "contract/", "retry/"].iter().any(|place| source.path.starts_with(place));
+        let found = impure.iter().find(|word| pure && mentions(&source.code, word));
+        assert!(found.is_none(), "{} mentions {found:?}", source.path);
+    }
+}
+
+#[test]
+fn only_the_store_speaks_to_postgresql() {
+    only_in(
+        &["tokio_postgres", "deadpool_postgres"],
+        &[
+            "store/",
+            // The keys of the TLS mode, for a check across sections.
+            "config/checks.rs",
+            // Takes connections from the pool for the store's outbox functions.
+            "outbox/keeper.rs",
+            // Waits until the private server answers.
+            "dev/",
+        ],
+    );
+    let statements = ["SELECT ", "INSERT INTO", "UPDATE account", "UPDATE payment", "UPDATE outbox", "DELETE FROM"];
+    only_in(&statements, &["store/"]);
+}
+
+#[test]
+fn only_the_edges_speak_to_the_broker() {
+    only_in(&["lapin::", "use lapin"], &["intake/", "outbox/", "broker.rs", "cli/publisher.rs"]);
+}
+
+#[test]
+fn the_environment_is_read_in_one_place() {
+    // What systemd hands over is read by the `sd_notify` crate, for lifecycle/systemd.rs.
+    only_in(&["sd_notify::"], &["lifecycle/systemd.rs"]);
+    only_in(
+        &["env::var", "env::var_os", "env::vars", "env::vars_os"],
+        &[
+            "config/mod.rs",
+            // Where the servers' programs are: PATH.
+            "dev/programs.rs",
+        ],
+    );
+}
+
+#[test]
+fn signals_are_handled_in_one_place() {
+    only_in(&["tokio::signal", "signal::unix"], &["lifecycle.rs", "dev/guardian.rs"]);
+}
+
+#[test]
+fn one_module_knows_the_backoff_crate() {
+    only_in(&["backoff::"], &["retry/"]);
+}
+
+#[test]
+fn a_proof_of_commit_is_made_by_the_store_alone() {
+    only_in(&["Proof(())"], &["store/batch/mod.rs"]);
+}
+
+#[test]
+fn what_nobody_wants_to_find_is_nowhere() {
+    for source in sources() {
+        for word in ["unsafe", "todo!", "unimplemented!", "dbg!"] {
+            assert!(!mentions(&source.code, word), "{} mentions {word}", source.path);
+        }
+        // In comments and tests, too.
+        for word in ["TODO", "FIXME", "XXX"] {
+            assert!(!mentions(&source.text, word), "{} mentions {word}", source.path);
+        }
+    }
+}
+
+#[test]
+fn files_are_short() {
+    const MOST: usize = 300;
+    /// Longer, and why.
+    const EXCEPTED: &[(&str, &str)] = &[];
+    for source in sources() {
+        let lines = source.code.lines().filter(|line| !line.trim().is_empty()).count();
+        let excepted = EXCEPTED.iter().any(|(path, _)| *path == source.path);
+        assert!(
+            lines <= MOST || excepted,
+            "{} has {lines} lines of code, at most {MOST} are read with ease",
+            source.path
+        );
+        assert!(lines > MOST || !excepted, "{} is short enough: take it off the list", source.path);
+    }
+}
