@@ -108,6 +108,8 @@ impl<S: BatchStore> Intake<S> {
                         End::Unreadable(reason) => {
                             warn!("a message breaks the connection: taking tasks one by one until it is passed");
                             suspects = usize::from(self.settings.prefetch);
+                            // The broker gives it up after so many deliveries: the sooner the better.
+                            delays.reset();
                             reason
                         }
                     }
