@@ -208,9 +208,9 @@ impl Machine {
     async fn run(self, config: &Config, shutdown: &Shutdown, health: &Arc<Health>) -> Result<(), DaemonError> {
         let Self { pipeline, relay, keeper, relay_stop } = self;
         let workers: Vec<JoinHandle<()>> =
-            (0..config.pipeline.workers).map(|_| tokio::spawn(Arc::clone(&pipeline).work())).collect();
-        let relaying = tokio::spawn(relay.run());
-        let keeping = tokio::spawn(keeper.run());
+            (0..config.pipeline.workers).map(|_| vital(Arc::clone(&pipeline).work(), &pipeline.broken)).collect();
+        let relaying = vital(relay.run(), &pipeline.broken);
+        let keeping = vital(keeper.run(), &pipeline.broken);
         let drain = shutdown.drain().clone();
         let intake = Intake::new(config.broker.clone(), &config.events.exchange, Arc::clone(&pipeline), drain.clone());
 
@@ -245,6 +245,16 @@ impl Machine {
     }
 }
 
+/// Spawns what the daemon can't be without: a panic in it stops the daemon, which would go on
+/// and never notice otherwise.
+fn vital(work: impl Future<Output = ()> + Send + 'static, broken: &CancellationToken) -> JoinHandle<()> {
+    let alarm = broken.clone().drop_guard();
+    tokio::spawn(async move {
+        work.await;
+        alarm.disarm();
+    })
+}
+
 /// Waits until all that was handed over is published, confirmed and deleted; what isn't in
 /// time is in the table, for the next daemon.
 async fn finish_events(handover: &Handover, limit: Duration) {
@@ -255,5 +265,19 @@ async fn finish_events(handover: &Handover, limit: Duration) {
     };
     if tokio::time::timeout(limit, published).await.is_err() {
         warn!("not all events were confirmed in time: they stay in the outbox, and are published after the next start");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_vital_work_stops_the_daemon_and_its_end_does_not() {
+        let broken = CancellationToken::new();
+        assert!(vital(async {}, &broken).await.is_ok());
+        assert!(!broken.is_cancelled());
+        assert!(vital(async { panic!("a bug") }, &broken).await.is_err());
+        assert!(broken.is_cancelled());
     }
 }

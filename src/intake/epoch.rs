@@ -55,7 +55,7 @@ impl Epoch {
         Delivery { epoch: Arc::clone(self), tag }
     }
 
-    /// Nothing more is acknowledged.
+    /// Nothing more is acknowledged by itself.
     pub fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
         self.settled.notify_one();

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer};
+use lapin::{Channel, Connection, Consumer, ErrorKind};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -40,6 +40,11 @@ enum End {
     Drained,
     /// Connection or channel are gone.
     Lost(String),
+    /// Something came that is not AMQP as lapin reads it: a property that isn't UTF-8, say. It
+    /// takes the connection along, and will with each delivery.
+    Unreadable(String),
+    /// What could break the connection has been passed.
+    Passed,
 }
 
 /// Takes tasks from the queue into the lanes.
@@ -77,9 +82,11 @@ impl<S: BatchStore> Intake<S> {
     pub async fn run(self) -> Result<(), IntakeError> {
         let mut delays = Delays::new(&self.pipeline.retry);
         let mut connected_before = false;
+        // How many deliveries are still to be taken one by one.
+        let mut suspects = 0;
         while !self.drain.is_cancelled() {
             let opened = tokio::select! {
-                opened = self.open() => opened,
+                opened = self.open(self.prefetch(suspects)) => opened,
                 () = self.drain.cancelled() => return Ok(()),
             };
             let reason = match opened {
@@ -89,14 +96,20 @@ impl<S: BatchStore> Intake<S> {
                     }
                     self.pipeline.health.set_up(Dependency::BrokerIntake);
                     let began = Instant::now();
-                    let end = self.consume(session).await;
+                    let end = self.consume(session, &mut suspects).await;
                     if began.elapsed() >= self.pipeline.retry.max {
                         // One that ends at once, again and again, is no reason to hurry.
                         delays.reset();
                     }
                     match end {
                         End::Drained => return Ok(()),
+                        End::Passed => continue,
                         End::Lost(reason) => reason,
+                        End::Unreadable(reason) => {
+                            warn!("a message breaks the connection: taking tasks one by one until it is passed");
+                            suspects = usize::from(self.settings.prefetch);
+                            reason
+                        }
                     }
                 }
                 Err(OpenError::Topology(error @ TopologyError::Missing(_))) => {
@@ -113,14 +126,21 @@ impl<S: BatchStore> Intake<S> {
         Ok(())
     }
 
-    async fn open(&self) -> Result<Session, OpenError> {
+    /// Whatever is out when the connection breaks counts as delivered once more, and the broker
+    /// gives up what was delivered too often. What broke the last one is among the prefetch that
+    /// was out: until that many have passed nothing else is out beside it.
+    const fn prefetch(&self, suspects: usize) -> u16 {
+        if suspects > 0 { 1 } else { self.settings.prefetch }
+    }
+
+    async fn open(&self, prefetch: u16) -> Result<Session, OpenError> {
         let connection = self.connector.connect().await?;
         // A broker that is starting accepts connections before it answers on channels.
         let limit = self.settings.connect_timeout * 2;
         let set_up = async {
             topology::ensure(&connection, &self.settings, &self.events_exchange).await?;
             let channel = connection.create_channel().await?;
-            channel.basic_qos(self.settings.prefetch, BasicQosOptions::default()).await?;
+            channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
             let queue = self.settings.queue.as_str().into();
             let options = BasicConsumeOptions::default();
             let consumer = channel.basic_consume(queue, CONSUMER.into(), options, FieldTable::default()).await?;
@@ -133,13 +153,14 @@ impl<S: BatchStore> Intake<S> {
         }
     }
 
-    async fn consume(&self, session: Session) -> End {
+    async fn consume(&self, session: Session, suspects: &mut usize) -> End {
         let Session { connection, channel, mut consumer } = session;
+        let prefetch = self.prefetch(*suspects);
         // Behind a slow lane the others go on until a quarter of the prefetch is left for them.
-        let epoch = Epoch::begin(usize::from(self.settings.prefetch) / 4 * 3);
+        let epoch = Epoch::begin(usize::from(prefetch) / 4 * 3);
         let metrics = Arc::clone(&self.pipeline.metrics);
         let mut acknowledging = tokio::spawn(Arc::clone(&epoch).acknowledge(channel.clone(), metrics));
-        info!(queue = %self.settings.queue, prefetch = self.settings.prefetch, "taking tasks");
+        info!(queue = %self.settings.queue, prefetch, "taking tasks");
         let end = loop {
             let next = tokio::select! {
                 biased;
@@ -148,12 +169,23 @@ impl<S: BatchStore> Intake<S> {
             };
             match next {
                 // A full lane empties while draining too, so this is never cut short.
-                Some(Ok(delivery)) => self.take(&epoch, delivery).await,
+                Some(Ok(delivery)) => {
+                    self.take(&epoch, delivery).await;
+                    if *suspects > 0 {
+                        *suspects -= 1;
+                        if *suspects == 0 {
+                            break End::Passed;
+                        }
+                    }
+                }
+                Some(Err(error)) if matches!(error.kind(), ErrorKind::ParsingError(_)) => {
+                    break End::Unreadable(error.to_string());
+                }
                 Some(Err(error)) => break End::Lost(error.to_string()),
                 None => break End::Lost("the broker cancelled the consumer: the queue was deleted or moved".into()),
             }
         };
-        if matches!(end, End::Drained) {
+        if matches!(end, End::Drained | End::Passed) {
             self.finish(&epoch, &channel, &mut acknowledging).await;
         }
         epoch.end();
@@ -187,9 +219,9 @@ impl<S: BatchStore> Intake<S> {
         while self.pipeline.in_flight.count() > 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        // What it has in hand must be on its way before the rest is.
+        // What it has taken out of the window it also sends.
         epoch.end();
-        let _ = acknowledging.await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), acknowledging).await;
         if let Err(error) = epoch.acknowledge_rest(channel, &self.pipeline.metrics).await {
             warn!(%error, "the last acknowledgements were not sent: these tasks will come again, and be known");
         }

@@ -183,3 +183,17 @@ async fn a_reply_goes_to_who_asked_and_a_reply_queue_that_is_gone_harms_nobody()
     eventually("nothing is kept for nobody", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
     world.audit().await;
 }
+
+#[tokio::test]
+async fn who_asks_by_direct_reply_to_is_answered_without_a_queue() {
+    let world = World::new(&["events.unroutable = \"discard\""]).await;
+    let _daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    publisher.publish_all(&accounts()).await;
+    // RabbitMQ wants consumer and publisher on one channel.
+    let replies = Events::direct(&publisher.channel).await;
+    let pay = transfer("world", "alice", 3);
+    publisher.publish_with(&pay, Publisher::properties(&pay).with_reply_to("amq.rabbitmq.reply-to".into())).await;
+    assert_eq!(replies.count(1).await[0].body["id"], json!(pay.id));
+    world.audit().await;
+}

@@ -152,7 +152,7 @@ impl Received {
 
 /// A queue of one's own, and what came to it.
 pub(crate) struct Events {
-    _connection: Connection,
+    _connection: Option<Connection>,
     pub(crate) queue: String,
     received: Arc<Mutex<Vec<Received>>>,
 }
@@ -186,22 +186,13 @@ impl Events {
             let bound = channel.queue_bind(queue.as_str().into(), exchange, key.into(), options, FieldTable::default());
             bound.await.expect("a binding");
         }
-        let no_ack = BasicConsumeOptions { no_ack: true, ..Default::default() };
-        let consumer = channel.basic_consume(queue.as_str().into(), "".into(), no_ack, FieldTable::default());
-        let mut consumer = consumer.await.expect("a consumer");
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let inbox = Arc::clone(&received);
-        tokio::spawn(async move {
-            while let Some(Ok(delivery)) = consumer.next().await {
-                inbox.lock().push(Received {
-                    exchange: delivery.exchange.to_string(),
-                    routing_key: delivery.routing_key.to_string(),
-                    properties: delivery.properties,
-                    body: serde_json::from_slice(&delivery.data).expect("an event is JSON"),
-                });
-            }
-        });
-        Self { _connection: connection, queue, received }
+        Self { received: collect(&channel, &queue).await, _connection: Some(connection), queue }
+    }
+
+    /// The replies to what is published on this channel with the reply_to `amq.rabbitmq.reply-to`.
+    pub(crate) async fn direct(channel: &Channel) -> Self {
+        let queue = "amq.rabbitmq.reply-to".to_owned();
+        Self { received: collect(channel, &queue).await, _connection: None, queue }
     }
 
     /// What has come so far.
@@ -231,4 +222,24 @@ impl Events {
         .await;
         found.expect("it came")
     }
+}
+
+/// Consumes from a queue, and keeps what comes.
+async fn collect(channel: &Channel, queue: &str) -> Arc<Mutex<Vec<Received>>> {
+    let no_ack = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let consumer = channel.basic_consume(queue.into(), "".into(), no_ack, FieldTable::default());
+    let mut consumer = consumer.await.expect("a consumer");
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let inbox = Arc::clone(&received);
+    tokio::spawn(async move {
+        while let Some(Ok(delivery)) = consumer.next().await {
+            inbox.lock().push(Received {
+                exchange: delivery.exchange.to_string(),
+                routing_key: delivery.routing_key.to_string(),
+                properties: delivery.properties,
+                body: serde_json::from_slice(&delivery.data).expect("an event is JSON"),
+            });
+        }
+    });
+    received
 }

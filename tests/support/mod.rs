@@ -3,6 +3,7 @@
 
 pub(crate) mod amqp;
 mod daemon;
+pub(crate) mod raw;
 pub(crate) mod task;
 mod world;
 

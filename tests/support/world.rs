@@ -199,11 +199,15 @@ impl World {
 
     /// How many messages wait in the task queue, those with a daemon not counted.
     pub(crate) async fn waiting(&self) -> u32 {
+        self.messages(&self.queue).await
+    }
+
+    /// How many messages wait in a queue.
+    pub(crate) async fn messages(&self, queue: &str) -> u32 {
         let connection = super::amqp::connect(&self.amqp_uri).await;
         let channel = connection.create_channel().await.expect("a channel");
         let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
-        let queue = channel.queue_declare(self.queue.as_str().into(), passive, Default::default()).await;
-        queue.expect("the task queue").message_count()
+        channel.queue_declare(queue.into(), passive, Default::default()).await.expect("a queue").message_count()
     }
 
     /// Runs a verb of the command line.
