@@ -74,7 +74,7 @@ async fn judge(run: &Run) -> Result<Option<Report>> {
         return Ok(None);
     };
     let evidence = evidence.with_context(|| format!("the end of the daemon's log:\n{log}\n"))?;
-    let mut report = Report::new(run.name(), &plan, &evidence)?;
+    let mut report = Report::new(run, &plan, &evidence)?;
     report.close(cleanup, began.elapsed());
     publish(&report, options)?;
     Ok(Some(report))

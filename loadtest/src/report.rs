@@ -7,6 +7,7 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::args::Run;
 use crate::plan::{Plan, Tally};
 use crate::rig::Usage;
 use crate::scenario::Evidence;
@@ -35,7 +36,8 @@ pub(crate) struct Report {
     pub(crate) events: Events,
     /// How fast.
     pub(crate) speed: Speed,
-    /// From just before a message is published to its commit, in milliseconds.
+    /// From just before a message is published to its commit, in milliseconds. Not of a backlog,
+    /// where it would measure for how long nobody was there.
     pub(crate) publish_to_commit_ms: Option<Latency>,
     /// What the daemon that processed the load used.
     pub(crate) daemon: Option<Usage>,
@@ -88,11 +90,11 @@ impl Report {
     ///
     /// # Errors
     /// None that could occur: the histogram takes every value.
-    pub(crate) fn new(run: &'static str, plan: &Plan, evidence: &Evidence) -> Result<Self> {
+    pub(crate) fn new(run: &Run, plan: &Plan, evidence: &Evidence) -> Result<Self> {
         let tally = verdict::found(plan, evidence);
         let (audit, received) = (evidence.audit.as_ref().ok(), &evidence.received);
         Ok(Self {
-            run,
+            run: run.name(),
             passed: false,
             seconds: 0.0,
             published: plan.load.len() as u64,
@@ -102,7 +104,10 @@ impl Report {
             dead_letters: by_reason(&tally, "dead_lettered"),
             events: Events { received: received.total, unique: received.kinds.len() as u64 },
             speed: speed(plan, evidence),
-            publish_to_commit_ms: latency(plan, evidence)?,
+            publish_to_commit_ms: match run {
+                Run::Demo { .. } => latency(plan, evidence)?,
+                Run::Drain { .. } => None,
+            },
             daemon: evidence.daemons.last().map(|daemon| daemon.usage),
             audit: Audit {
                 passed: audit.is_some_and(|audit| audit["passed"] == true),

@@ -21,9 +21,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How much of its log is quoted when it does not do what it should.
 const QUOTED_LINES: usize = 20;
 
-/// What the environment could change behind the back of the configuration.
-const OVERRIDES: [&str; 4] = ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN", "NOTIFY_SOCKET"];
-
 /// A running daemon. Dropped, it is killed.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -56,10 +53,7 @@ impl Daemon {
         let log_file = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(binary).arg("run").arg("--config").arg(config);
-        for variable in OVERRIDES {
-            command.env_remove(variable);
-        }
-        let mut child = command
+        let mut child = super::without_overrides(&mut command)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log_file)
