@@ -97,8 +97,9 @@ pub async fn hold(client: &mut impl GenericClient, id: i64, unrouted: &[Unrouted
         INSERT INTO outbox (held_key, body, events, leased_until)
         VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))";
     let transaction = client.transaction().await?;
-    transaction.execute("DELETE FROM outbox WHERE id = $1", &[&id]).await?;
-    for Unrouted { key, lines, events } in unrouted {
+    let mine = transaction.execute("DELETE FROM outbox WHERE id = $1", &[&id]).await?;
+    // A row that is gone was published, or is held, by whoever took it when its lease ran out.
+    for Unrouted { key, lines, events } in unrouted.iter().filter(|_| mine > 0) {
         transaction.execute(INSERT, &[key, lines, events, &retry.as_secs_f64()]).await?;
     }
     transaction.commit().await
