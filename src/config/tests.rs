@@ -95,7 +95,7 @@ fn the_environment_overrides_the_file_and_the_file_the_defaults() {
     assert_eq!(of("broker.uris"), (r#"["amqp://u:***@a","amqps://b"]"#.into(), "env SETTLED_AMQP_URI".into()));
     assert_eq!(of("broker.queue"), (r#""mine""#.into(), "settled.toml:3".into()));
     assert_eq!(of("postgres.url"), (r#""postgresql://file/db""#.into(), "settled.toml:6".into()));
-    assert_eq!(of("pipeline.lanes"), ("4".into(), "default".into()));
+    assert_eq!(of("pipeline.lanes"), ("1".into(), "default".into()));
     assert_eq!(of("postgres.password_file"), ("null".into(), "default".into()));
     assert!(!format!("{config:?}").contains("geheim"));
 }

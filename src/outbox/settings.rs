@@ -75,7 +75,7 @@ impl Default for EventSettings {
             format: EventFormat::Single,
             unroutable: Unroutable::Hold,
             batch_events: 500,
-            publishers: 4,
+            publishers: 2,
             handover: 32,
             lease: Duration::from_secs(10),
             retry_held: Duration::from_secs(5),

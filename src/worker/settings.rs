@@ -26,10 +26,10 @@ pub struct PipelineSettings {
 impl Default for PipelineSettings {
     fn default() -> Self {
         Self {
-            lanes: 4,
-            lane_capacity: 1000,
-            workers: 4,
-            max_batch: 500,
+            lanes: 1,
+            lane_capacity: 2000,
+            workers: 1,
+            max_batch: 1000,
             max_transactions: 4,
             account_cache: 100_000,
             drain_timeout: Duration::from_secs(10),
@@ -44,7 +44,7 @@ impl Section for PipelineSettings {
     #[rustfmt::skip]
     fn keys(&mut self) -> Vec<Key<'_>> {
         vec![
-            Key::new("lanes", Field::Whole(&mut self.lanes, 1..=256), "Queues inside the process, chosen by debit account. With 1 everything is applied strictly in the order of arrival."),
+            Key::new("lanes", Field::Whole(&mut self.lanes, 1..=256), "Queues inside the process, chosen by debit account. With 1 everything is applied strictly in the order of arrival; more pay off where cores are idle and payments share few accounts."),
             Key::new("lane_capacity", Field::Whole(&mut self.lane_capacity, 1..=100_000), "Tasks a lane holds before intake waits; at least max_batch."),
             Key::new("workers", Field::Whole(&mut self.workers, 1..=256), "Workers that apply batches, one at a time on each lane; at most lanes."),
             Key::new("max_batch", Field::Whole(&mut self.max_batch, 1..=2000), "The most tasks in one transaction. A batch is whatever is waiting: nothing waits for a batch to fill."),

@@ -57,12 +57,14 @@ impl World {
         world
     }
 
-    /// Writes the configuration, for the daemons to come.
+    /// Writes the configuration, for the daemons to come. Four lanes unless told otherwise: what
+    /// holds with them holds with the default, one.
     pub(crate) fn configure(&self, overrides: &[&str]) {
         let text = format!(
             "broker = {{ uris = [{:?}], exchange = {:?}, queue = {:?}, dead_letter_exchange = {:?}, \
              dead_letter_queue = {:?} }}\npostgres = {{ url = {:?} }}\nevents = {{ exchange = {:?} }}\n\
-             admin = {{ listen = \"127.0.0.1:0\" }}\n",
+             admin = {{ listen = \"127.0.0.1:0\" }}\n\
+             pipeline = {{ lanes = 4, workers = 4, max_batch = 500 }}\n",
             self.amqp_uri,
             self.exchange,
             self.queue,
