@@ -85,6 +85,7 @@ impl<S: BatchStore> Intake<S> {
         // How many deliveries are still to be taken one by one.
         let mut suspects = 0;
         while !self.drain.is_cancelled() {
+            self.wait_while_paused().await;
             let opened = tokio::select! {
                 opened = self.open(self.prefetch(suspects)) => opened,
                 () = self.drain.cancelled() => return Ok(()),
@@ -133,6 +134,14 @@ impl<S: BatchStore> Intake<S> {
     /// was out: until that many have passed nothing else is out beside it.
     const fn prefetch(&self, suspects: usize) -> u16 {
         if suspects > 0 { 1 } else { self.settings.prefetch }
+    }
+
+    /// What nothing can be committed of is not taken again: each delivery counts, and the broker
+    /// gives up what was delivered too often, though the fault is the database's.
+    async fn wait_while_paused(&self) {
+        while self.pipeline.health.is_paused() && !self.drain.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn open(&self, prefetch: u16) -> Result<Session, OpenError> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use lapin::{Channel, Confirmation, Connection, Event};
+use lapin::{Channel, Connection, Event};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -48,8 +48,17 @@ pub struct Report {
 enum RelayError {
     #[error("{0}")]
     Broker(#[from] lapin::Error),
-    #[error("the broker refused to take an event")]
-    NotTaken,
+    #[error("the broker sends no confirms")]
+    NoConfirms,
+}
+
+/// The messages of a parcel that are not in a queue, by their id on the wire.
+#[derive(Default)]
+struct NotTaken {
+    /// There is no queue for them.
+    returned: HashSet<String>,
+    /// A queue didn't take them: it is full and says so (`reject-publish`), or failed.
+    refused: HashSet<String>,
 }
 
 /// The relay.
@@ -209,34 +218,39 @@ impl Relay {
             let sent = together.iter().map(|message| wire::send(channel, &self.settings.exchange, message));
             confirms.extend(futures_util::future::try_join_all(sent).await?);
         }
-        let mut returned: HashSet<String> = HashSet::new();
-        for confirm in confirms {
-            match confirm.await? {
-                Confirmation::Ack(None) => {}
-                Confirmation::Ack(Some(message)) => {
-                    returned.extend(message.properties.message_id().as_ref().map(ToString::to_string));
-                }
-                Confirmation::Nack(_) | Confirmation::NotRequested => return Err(RelayError::NotTaken),
+        let mut not_taken = NotTaken::default();
+        for (message, confirm) in messages.iter().zip(confirms) {
+            let confirmation = confirm.await?;
+            if confirmation.is_nack() {
+                not_taken.refused.insert(wire::message_id(message));
+            } else if !confirmation.is_ack() {
+                return Err(RelayError::NoConfirms);
             }
+            // Of this message or of another one: it says itself of which.
+            let returned = confirmation.take_message();
+            not_taken
+                .returned
+                .extend(returned.and_then(|m| m.properties.message_id().as_ref().map(ToString::to_string)));
         }
         observe(&self.metrics.event_confirm_seconds, began.elapsed());
-        Ok(self.sort_out(&messages, &returned))
+        Ok(self.sort_out(&messages, &not_taken))
     }
 
     /// Counts, and answers what is to be held, by routing key.
-    fn sort_out(&self, messages: &[Publication], returned: &HashSet<String>) -> Vec<Unrouted> {
+    fn sort_out(&self, messages: &[Publication], not_taken: &NotTaken) -> Vec<Unrouted> {
         let mut held: Vec<Unrouted> = Vec::new();
         for message in messages {
-            // A reply has its event's id, on another exchange.
-            let unrouted = returned.contains(&wire::message_id(message));
-            if !unrouted {
+            let id = wire::message_id(message);
+            let refused = not_taken.refused.contains(&id);
+            if !refused && !not_taken.returned.contains(&id) {
                 if let Some(kind) = EventKind::from_name(&message.routing_key) {
                     self.metrics.events_published(kind).increment(message.events.into());
                 }
                 continue;
             }
-            // Nobody waits at a reply queue that is gone.
-            if self.settings.unroutable == Unroutable::Discard || message.reply_to.is_some() {
+            // A full queue empties; nobody waits at a reply queue that is gone.
+            let discard = self.settings.unroutable == Unroutable::Discard || message.reply_to.is_some();
+            if discard && !refused {
                 self.metrics.events_unroutable(UnroutableAction::Discarded).increment(message.events.into());
                 continue;
             }

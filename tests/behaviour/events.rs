@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
 use crate::support::amqp::table;
@@ -109,6 +111,34 @@ async fn the_batch_format_puts_the_events_of_a_type_into_one_message() {
     assert!(tasks.iter().chain([&asked]).all(|task| subjects.contains(&json!(task.id).to_string())));
     // A reply is for one asker: it stays single.
     assert_eq!(replies.count(1).await[0].body["id"], json!(asked.id));
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn an_event_that_a_full_queue_refuses_is_held_and_the_relay_goes_on() {
+    let world = World::new(&["events.retry_held = \"1s\""]).await;
+    let mut daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    let full = format!("{}.full", world.queue);
+    let arguments = table(&[("x-max-length", 0.into()), ("x-overflow", "reject-publish".into())]);
+    let channel = &publisher.channel;
+    channel.queue_declare(full.as_str().into(), QueueDeclareOptions::default(), arguments).await.expect("a queue");
+    let (exchange, none) = (world.events_exchange.as_str().into(), FieldTable::default());
+    let bound = channel.queue_bind(full.as_str().into(), exchange, "#".into(), QueueBindOptions::default(), none);
+    bound.await.expect("a binding");
+
+    let tasks = accounts();
+    publisher.publish_all(&tasks).await;
+    world.all_are("settled", &tasks).await;
+    daemon.counts("settled_outbox_held", &[], tasks.len()).await;
+    assert!(daemon.metric("settled_reconnects_total", &[("connection", "relay")]).await < 1.0, "{}", daemon.log());
+
+    channel.queue_delete(full.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
+    let events = world.events().await;
+    for task in &tasks {
+        events.of(task).await;
+    }
+    eventually("the outbox is empty", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
     world.audit().await;
 }
 
