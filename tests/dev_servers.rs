@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -108,6 +109,24 @@ async fn each_server_comes_back_at_its_place_with_its_data() -> Result {
     assert!(rabbitmq(&servers).await.is_err());
     servers.start_rabbitmq().await?;
 
+    both_answer(&servers).await?;
+    Ok(servers.shutdown().await?)
+}
+
+#[tokio::test]
+async fn a_broker_whose_port_was_taken_while_it_was_stopped_waits_for_it() -> Result {
+    let servers = start(&ServersOptions::default()).await?;
+    servers.stop_rabbitmq().await?;
+    let authority = servers.amqp_uri().rsplit('@').next().and_then(|rest| rest.split('/').next());
+    let squatter = TcpListener::bind(authority.expect("an address"))?;
+    let log = servers.dir().join("rabbitmq/rabbitmq.log");
+    let refused = || fs::read_to_string(&log).is_ok_and(|text| text.contains("eaddrinuse"));
+    let leave = async {
+        eventually("the broker finds its port taken", refused).await;
+        drop(squatter);
+    };
+    let (started, ()) = tokio::join!(servers.start_rabbitmq(), leave);
+    started?;
     both_answer(&servers).await?;
     Ok(servers.shutdown().await?)
 }

@@ -18,6 +18,12 @@ use super::server::Server;
 /// How long an orderly stop may take; it takes about 1 s.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// How often a start is tried again while the broker's port is taken.
+const PORT_ATTEMPTS: usize = 8;
+
+/// The pause between two such attempts.
+const PORT_PAUSE: Duration = Duration::from_secs(2);
+
 /// What an AMQP 0-9-1 client says first.
 const AMQP_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
@@ -70,10 +76,27 @@ impl RabbitMq {
             self.epmd.ready(async || connect(ports.epmd).await).await?;
         }
         if !self.server.is_running() {
-            self.server.launch(self.broker())?;
-            self.server.ready(async || speaks_amqp(ports.amqp).await).await?;
+            self.start_broker().await?;
         }
         Ok(())
+    }
+
+    /// While the broker is stopped its port is anybody's. Whoever has taken it is waited for, and
+    /// shown: clients know the broker by this port, so there is no other.
+    async fn start_broker(&mut self) -> Result<(), DevError> {
+        let port = self.ports.amqp;
+        for _ in 0..PORT_ATTEMPTS {
+            self.server.launch(self.broker())?;
+            match self.server.ready(async || speaks_amqp(port).await).await {
+                Err(_) if self.server.logged().contains("eaddrinuse") => {
+                    eprintln!("port {port} is taken:\n{}", sockets_at(port).join("\n"));
+                    tokio::time::sleep(PORT_PAUSE).await;
+                }
+                started => return started,
+            }
+        }
+        self.server.launch(self.broker())?;
+        self.server.ready(async || speaks_amqp(port).await).await
     }
 
     /// Stops the broker in order. Does nothing if it does not run.
@@ -130,6 +153,13 @@ impl RabbitMq {
 
 async fn connect(port: u16) -> Option<TcpStream> {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()
+}
+
+/// The kernel's lines about sockets at a local port.
+fn sockets_at(port: u16) -> Vec<String> {
+    let local = format!(":{port:04X} ");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    table.lines().filter(|line| line.contains(&local)).map(str::to_owned).collect()
 }
 
 /// Whether the broker greets a client: an open port alone may belong to a broker that still boots.
