@@ -34,6 +34,9 @@ const BATCH: &str = "application/cloudevents-batch+json";
 pub(crate) enum EventQueue {
     /// Durable, on one node: the cheapest that still survives the broker.
     Classic,
+    /// The same with the newer storage (`x-queue-version` 2)
+    #[value(name = "classic-v2")]
+    ClassicV2,
     /// Replicated, as the queue of the tasks is.
     Quorum,
 }
@@ -105,11 +108,14 @@ async fn subscribe(channel: &Channel, queue: EventQueue) -> Result<Consumer> {
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     channel.exchange_declare(EVENTS_EXCHANGE.into(), ExchangeKind::Topic, durable, FieldTable::default()).await?;
     let kind = match queue {
-        EventQueue::Classic => "classic",
+        EventQueue::Classic | EventQueue::ClassicV2 => "classic",
         EventQueue::Quorum => "quorum",
     };
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+    if queue == EventQueue::ClassicV2 {
+        arguments.insert("x-queue-version".into(), AMQPValue::LongLongInt(2));
+    }
     channel.queue_declare(QUEUE.into(), QueueDeclareOptions::durable(), arguments).await?;
     let (options, none) = (QueueBindOptions::default(), FieldTable::default());
     channel.queue_bind(QUEUE.into(), EVENTS_EXCHANGE.into(), "#".into(), options, none).await?;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{EventSettings, Handover, Report};
+use super::{EventSettings, Handover, Report, Room};
 use crate::health::{Dependency, Health};
 use crate::store::StoreError;
 use crate::store::outbox::{self, Depth};
@@ -42,6 +42,8 @@ pub struct Keeper {
     depth: Depth,
     measured: Option<Instant>,
     measuring: Duration,
+    /// Whether the last sweep left rows behind for want of room.
+    backlog: bool,
 }
 
 impl Keeper {
@@ -69,6 +71,7 @@ impl Keeper {
             depth: Depth::default(),
             measured: None,
             measuring: Duration::ZERO,
+            backlog: false,
         }
     }
 
@@ -91,6 +94,9 @@ impl Keeper {
                         return; // The relay is gone, and so is its last report.
                     }
                     self.work_off(&mut reports).await;
+                    if self.backlog && self.handover.room() >= self.settings.handover.div_ceil(2) {
+                        rounds.reset_after(SOON);
+                    }
                 }
             }
         }
@@ -158,13 +164,17 @@ impl Keeper {
             }
         }
         self.measure(&client).await?;
-        // Only what there is room for: the rest is another round's, or another daemon's.
-        let room = i64::try_from(self.handover.room().div_ceil(2)).unwrap_or(i64::MAX);
+        // Room first, then leases: a row that is leased without room would wait for its lease to
+        // run out. What there is no room for is another round's, or another daemon's.
+        let handover = self.handover.clone();
+        let wanted = handover.room().div_ceil(2);
+        let mut rooms: Vec<Room<'_>> = std::iter::from_fn(|| handover.reserve()).take(wanted).collect();
+        let room = i64::try_from(rooms.len()).unwrap_or(i64::MAX);
         let mut parcels = Vec::new();
         if room > 0 {
             parcels = outbox::take_abandoned(&**client, room, lease).await.map_err(describe)?;
         }
-        let more = room > 0 && parcels.len() as i64 == room;
+        self.backlog = parcels.len() == rooms.len();
         if self.depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
             self.held_probed = Instant::now();
             parcels.extend(outbox::take_held(&**client, lease).await.map_err(describe)?);
@@ -175,12 +185,12 @@ impl Keeper {
         drop(client);
         for parcel in parcels {
             // Not waiting for room: the relay may be waiting for this keeper to take its reports.
-            match self.handover.reserve() {
+            match rooms.pop().or_else(|| handover.reserve()) {
                 Some(room) => room.give(parcel),
                 None => return Ok(false), // Its lease runs out, and it is swept again.
             }
         }
-        Ok(more)
+        Ok(self.backlog && room > 0)
     }
 
     /// Looks at the table for the gauges: seldom, when looking takes long.
