@@ -145,7 +145,7 @@ impl Outgoing {
     pub(super) fn task(task: &Task, body: Vec<u8>, publisher: &str) -> Self {
         let mut message = Self::unchecked(body, publisher);
         message.routing_key = format!("task.{}", task.body.task_type().name());
-        message.properties.message_id = Some(task.id.to_string().into());
+        message.properties.message_id = Some(task.id.into());
         message
     }
 

@@ -204,7 +204,6 @@ fn amqp_properties(properties: &Properties) -> BasicProperties {
     }
     let setters = [
         (&properties.content_type, BasicProperties::with_content_type as fn(BasicProperties, _) -> BasicProperties),
-        (&properties.message_id, BasicProperties::with_message_id),
         (&properties.publisher, BasicProperties::with_app_id),
         (&properties.reply_to, BasicProperties::with_reply_to),
         (&properties.correlation_id, BasicProperties::with_correlation_id),
@@ -213,6 +212,9 @@ fn amqp_properties(properties: &Properties) -> BasicProperties {
         if let Some(value) = value {
             amqp = set(amqp, value.as_str().into());
         }
+    }
+    if let Some(message_id) = &properties.message_id {
+        amqp = message_id.with_text(|text| amqp.with_message_id(text.into()));
     }
     match properties.timestamp {
         Some(seconds) => amqp.with_timestamp(seconds),

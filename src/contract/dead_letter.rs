@@ -61,11 +61,16 @@ impl DeadLetter {
     /// reason.
     pub fn digest(&self, body: &[u8], properties: &Properties) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
-        let message_id = properties.message_id.as_deref().unwrap_or_default();
-        for part in [self.reason.name().as_bytes(), message_id.as_bytes(), body] {
+        let mut update = |part: &[u8]| {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
+        };
+        update(self.reason.name().as_bytes());
+        match &properties.message_id {
+            Some(message_id) => message_id.with_text(|text| update(text.as_bytes())),
+            None => update(b""),
         }
+        update(body);
         let mut hash = [0; 32];
         hash.copy_from_slice(context.finish().as_ref());
         hash

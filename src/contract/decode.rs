@@ -54,7 +54,7 @@ fn decode_fields(body: &[u8], properties: &Properties, task_id: &mut Option<Uuid
     let id = uuid(raw.id.take())?;
     *task_id = Some(id);
     match &properties.message_id {
-        Some(message_id) if Uuid::try_parse(message_id) != Ok(id) => {
+        Some(message_id) if !message_id.is(id) => {
             return Err(Refusal::of("message_id", format!("`{message_id}`, expected the body's `id` {id}")));
         }
         _ => {}

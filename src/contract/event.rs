@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Properties, Rejection, Task, TaskBody};
+use super::{Currency, Properties, Rejection, Task, TaskBody};
 
 /// The types of events; the name is the routing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,7 +159,7 @@ impl Event<'_> {
             debit_account,
             credit_account,
             amount,
-            currency: self.task.body.currency().to_string(),
+            currency: self.task.body.currency(),
             min_balance,
             reference,
             // It was canonical JSON when the task was decoded.
@@ -224,7 +224,7 @@ struct Data<'a> {
     credit_account: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<i64>,
-    currency: String,
+    currency: Currency,
     // `null` is a value of its own: no lower limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     min_balance: Option<Option<i64>>,

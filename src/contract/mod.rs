@@ -8,6 +8,7 @@ mod decode;
 mod event;
 mod fingerprint;
 mod message;
+mod message_id;
 mod money;
 mod rejection;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use decode::{MAX_BODY_BYTES, canonical_metadata, decode};
 pub use event::{BalanceAfter, Event, EventKind, Reply};
 pub use fingerprint::Fingerprint;
 pub use message::Message;
+pub use message_id::MessageId;
 pub use money::{Currency, MAX_AMOUNT, MAX_BALANCE};
 pub use rejection::Rejection;
 pub use task::{OpenAccount, Properties, Task, TaskBody, TaskType, Transfer};

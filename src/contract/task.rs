@@ -4,7 +4,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AccountName, Currency, Fingerprint};
+use super::{AccountName, Currency, Fingerprint, MessageId};
 
 /// A task that was decoded and found well-formed. Whether it can be applied is for the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ pub struct Properties {
     pub content_type: Option<CompactString>,
     /// Must equal the body's `id` when present.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message_id: Option<CompactString>,
+    pub message_id: Option<MessageId>,
     /// Who published (`app_id`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publisher: Option<CompactString>,

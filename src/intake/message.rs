@@ -1,12 +1,14 @@
 //! From a delivery to a [`Message`]: lapin's types end here.
 
+use std::borrow::Cow;
+
 use compact_str::CompactString;
 use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, ShortString};
 
-use crate::contract::{Message, Properties};
+use crate::contract::{Message, MessageId, Properties};
 
 /// Reads a delivery that came at `received_at`.
 pub(super) fn read(delivery: Delivery, received_at: Timestamp) -> Message {
@@ -24,10 +26,10 @@ fn properties(amqp: &BasicProperties) -> Properties {
     };
     Properties {
         content_type: short(amqp.content_type()),
-        message_id: short(amqp.message_id()),
+        message_id: amqp.message_id().as_ref().map(|id| MessageId::from(&*clean(id.as_str()))),
         publisher: short(amqp.app_id()),
         // Under another name somebody else would be answered.
-        reply_to: short(&amqp.reply_to().clone().filter(|queue| !queue.as_str().contains('\0'))),
+        reply_to: amqp.reply_to().as_ref().map(ShortString::as_str).filter(|queue| !queue.contains('\0')).map(text),
         correlation_id: short(amqp.correlation_id()),
         traceparent: header("traceparent"),
         tracestate: header("tracestate"),
@@ -37,6 +39,10 @@ fn properties(amqp: &BasicProperties) -> Properties {
 }
 
 /// PostgreSQL can't store a NUL. A property isn't worth a dead letter.
-fn text(value: &str) -> CompactString {
+fn clean(value: &str) -> Cow<'_, str> {
     if value.contains('\0') { value.replace('\0', "\u{fffd}").into() } else { value.into() }
+}
+
+fn text(value: &str) -> CompactString {
+    clean(value).into()
 }

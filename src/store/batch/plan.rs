@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use smallvec::{SmallVec, smallvec};
 use uuid::Uuid;
 
 use super::super::queries::payment::StoredTask;
@@ -144,7 +145,7 @@ impl<'a> Decided<'a> {
             received_at: message.received_at,
             task_type: task.body.task_type().name(),
             state: if rejection.is_some() { "rejected" } else { "settled" },
-            currency: task.body.currency().to_string(),
+            currency: task.body.currency(),
             fingerprint: *task.fingerprint.as_bytes(),
             reason: rejection.map(Rejection::name),
             publisher: message.properties.publisher.as_deref(),
@@ -162,12 +163,12 @@ impl<'a> Decided<'a> {
         }
         if let (TaskBody::OpenAccount(open), None) = (&task.body, rejection) {
             let account = self.accounts[item.ordering.0].id;
-            rows.opened.push(OpenedRow { account, currency: open.currency.to_string(), min_balance: open.min_balance });
+            rows.opened.push(OpenedRow { account, currency: open.currency, min_balance: open.min_balance });
         }
     }
 
     /// The balances that an item's event tells.
-    fn balances_after(&self, ix: usize) -> Vec<BalanceAfter<'a>> {
+    fn balances_after(&self, ix: usize) -> SmallVec<[BalanceAfter<'a>; 2]> {
         let held = |account: AccountIx| self.accounts[account.0].held;
         let after = |posting: &Posting, account: &'a AccountName| BalanceAfter {
             account: account.as_str(),
@@ -178,12 +179,12 @@ impl<'a> Decided<'a> {
         let body = &self.items[ix].task.body;
         match &self.outcomes[ix] {
             Outcome::Settled { debit, credit } => {
-                vec![after(debit, body.ordering_account()), after(credit, body.credited_account())]
+                smallvec![after(debit, body.ordering_account()), after(credit, body.credited_account())]
             }
             Outcome::Opened => {
-                vec![BalanceAfter { account: body.ordering_account().as_str(), posted: 0, held: 0, version: 0 }]
+                smallvec![BalanceAfter { account: body.ordering_account().as_str(), posted: 0, held: 0, version: 0 }]
             }
-            _ => Vec::new(),
+            _ => SmallVec::new(),
         }
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::super::StoreError;
 use super::column::Column;
 use super::timed;
+use crate::contract::Currency;
 
 /// Another instance that committed the same id first shows as a violation of the key.
 const PAYMENTS: &str = "
@@ -69,7 +70,7 @@ pub(super) struct PaymentRow<'a> {
     pub(super) received_at: Timestamp,
     pub(super) task_type: &'static str,
     pub(super) state: &'static str,
-    pub(super) currency: String,
+    pub(super) currency: Currency,
     pub(super) fingerprint: [u8; 16],
     pub(super) reason: Option<&'static str>,
     pub(super) publisher: Option<&'a str>,
@@ -87,7 +88,7 @@ pub(super) struct EntryRow {
 
 pub(super) struct OpenedRow {
     pub(super) account: i64,
-    pub(super) currency: String,
+    pub(super) currency: Currency,
     pub(super) min_balance: Option<i64>,
 }
 
