@@ -6,29 +6,29 @@ use std::borrow::Cow;
 
 use super::EventFormat;
 
-/// One message to publish.
+/// One message to publish, borrowed from its row as far as that goes: there are many of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publication {
+pub struct Publication<'a> {
     /// The queue of whoever asked for a reply; `None` is the events exchange.
-    pub reply_to: Option<String>,
+    pub reply_to: Option<Cow<'a, str>>,
     /// The routing key on the events exchange.
-    pub routing_key: String,
+    pub routing_key: Cow<'a, str>,
     /// The id that stays the same however often it is published.
-    pub message_id: String,
+    pub message_id: Cow<'a, str>,
     /// The task's id, or what the asker knows it by.
-    pub correlation_id: Option<String>,
+    pub correlation_id: Option<Cow<'a, str>>,
     /// What the body is.
     pub content_type: &'static str,
     /// CloudEvents attributes, for the headers of a single event.
-    pub attributes: Vec<(&'static str, String)>,
+    pub attributes: Option<[(&'static str, Cow<'a, str>); 6]>,
     /// W3C trace context.
-    pub traceparent: Option<String>,
+    pub traceparent: Option<Cow<'a, str>>,
     /// W3C trace context.
-    pub tracestate: Option<String>,
+    pub tracestate: Option<Cow<'a, str>>,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Cow<'a, [u8]>,
     /// The outbox lines it stands for, to be kept if no queue takes it.
-    pub lines: Vec<u8>,
+    pub lines: Cow<'a, [u8]>,
     /// How many events it stands for.
     pub events: u32,
 }
@@ -73,8 +73,9 @@ pub fn publications(
     body: &[u8],
     format: EventFormat,
     batch_events: usize,
-) -> Result<Vec<Publication>, serde_json::Error> {
-    let lines = || body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+) -> Result<Vec<Publication<'_>>, serde_json::Error> {
+    // Each with its end, as it is kept if it is held.
+    let lines = || body.split_inclusive(|byte| *byte == b'\n').filter(|line| *line != b"\n");
     match format {
         EventFormat::Single => lines().map(single).collect(),
         EventFormat::Batch => batches(row, lines(), batch_events),
@@ -86,40 +87,42 @@ fn is_reply(line: &[u8]) -> bool {
     line.starts_with(b"{\"reply_to\"")
 }
 
-fn single(line: &[u8]) -> Result<Publication, serde_json::Error> {
+fn single(line: &[u8]) -> Result<Publication<'_>, serde_json::Error> {
     if is_reply(line) {
         let Line { reply_to, correlation_id, event } = serde_json::from_slice(line)?;
         let event = event.ok_or_else(|| serde::de::Error::missing_field("event"))?;
-        let correlation_id = correlation_id.map(Cow::into_owned);
-        return Ok(binary(event, reply_to.map(Cow::into_owned), correlation_id, line));
+        return Ok(binary(event, reply_to, correlation_id, line));
     }
     let event: Event<'_> = serde_json::from_slice(line)?;
-    let task_id = Some(event.subject.clone().into_owned());
+    let task_id = Some(event.subject.clone());
     Ok(binary(event, None, task_id, line))
 }
 
 /// CloudEvents binary mode: the attributes are headers, the body is the data.
-fn binary(event: Event<'_>, reply_to: Option<String>, correlation_id: Option<String>, line: &[u8]) -> Publication {
-    let mut lines = line.to_vec();
-    lines.push(b'\n');
+fn binary<'a>(
+    event: Event<'a>,
+    reply_to: Option<Cow<'a, str>>,
+    correlation_id: Option<Cow<'a, str>>,
+    line: &'a [u8],
+) -> Publication<'a> {
     Publication {
         reply_to,
-        routing_key: event.kind.clone().into_owned(),
-        message_id: event.id.clone().into_owned(),
+        routing_key: event.kind.clone(),
+        message_id: event.id.clone(),
         correlation_id,
         content_type: "application/json",
-        attributes: vec![
-            ("cloudEvents:specversion", "1.0".to_owned()),
-            ("cloudEvents:id", event.id.into_owned()),
-            ("cloudEvents:source", event.source.into_owned()),
-            ("cloudEvents:type", event.kind.into_owned()),
-            ("cloudEvents:subject", event.subject.into_owned()),
-            ("cloudEvents:time", event.time.into_owned()),
-        ],
-        traceparent: event.traceparent.map(Cow::into_owned),
-        tracestate: event.tracestate.map(Cow::into_owned),
-        body: event.data.get().as_bytes().to_vec(),
-        lines,
+        attributes: Some([
+            ("cloudEvents:specversion", "1.0".into()),
+            ("cloudEvents:id", event.id),
+            ("cloudEvents:source", event.source),
+            ("cloudEvents:type", event.kind),
+            ("cloudEvents:subject", event.subject),
+            ("cloudEvents:time", event.time),
+        ]),
+        traceparent: event.traceparent,
+        tracestate: event.tracestate,
+        body: event.data.get().as_bytes().into(),
+        lines: line.into(),
         events: 1,
     }
 }
@@ -130,13 +133,13 @@ fn batches<'a>(
     row: i64,
     lines: impl Iterator<Item = &'a [u8]>,
     most: usize,
-) -> Result<Vec<Publication>, serde_json::Error> {
+) -> Result<Vec<Publication<'a>>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Kind<'a> {
         #[serde(borrow, rename = "type")]
         kind: Cow<'a, str>,
     }
-    let mut out: Vec<Publication> = Vec::new();
+    let mut out: Vec<Publication<'a>> = Vec::new();
     for line in lines {
         if is_reply(line) {
             out.push(single(line)?);
@@ -147,35 +150,35 @@ fn batches<'a>(
         let place = match open {
             Some(place) if (out[place].events as usize) < most => place,
             _ => {
-                out.push(empty_batch(row, out.len(), kind.into_owned()));
+                out.push(empty_batch(row, out.len(), kind));
                 out.len() - 1
             }
         };
         let batch = &mut out[place];
-        batch.body.push(if batch.events == 0 { b'[' } else { b',' });
-        batch.body.extend_from_slice(line);
-        batch.lines.extend_from_slice(line);
-        batch.lines.push(b'\n');
+        let body = batch.body.to_mut();
+        body.push(if batch.events == 0 { b'[' } else { b',' });
+        body.extend_from_slice(line.trim_ascii_end());
+        batch.lines.to_mut().extend_from_slice(line);
         batch.events += 1;
     }
     for batch in out.iter_mut().filter(|publication| publication.reply_to.is_none()) {
-        batch.body.push(b']');
+        batch.body.to_mut().push(b']');
     }
     Ok(out)
 }
 
-fn empty_batch(row: i64, number: usize, kind: String) -> Publication {
+fn empty_batch(row: i64, number: usize, kind: Cow<'_, str>) -> Publication<'_> {
     Publication {
         reply_to: None,
         routing_key: kind,
-        message_id: format!("outbox/{row}/{number}"),
+        message_id: format!("outbox/{row}/{number}").into(),
         correlation_id: None,
         content_type: "application/cloudevents-batch+json",
-        attributes: Vec::new(),
+        attributes: None,
         traceparent: None,
         tracestate: None,
-        body: Vec::new(),
-        lines: Vec::new(),
+        body: Cow::default(),
+        lines: Cow::default(),
         events: 0,
     }
 }
@@ -192,11 +195,11 @@ mod tests {
         let body = format!("{EVENT}\n{reply}\n");
         let out = publications(1, body.as_bytes(), EventFormat::Single, 10).expect("readable");
         assert_eq!(out.len(), 2);
-        assert_eq!(out[0].body, br#"{"a":"\n"}"#);
+        assert_eq!(*out[0].body, *br#"{"a":"\n"}"#);
         assert_eq!(out[0].routing_key, "payment.settled");
         assert_eq!(out[0].correlation_id.as_deref(), Some("i"));
         assert_eq!(out[0].traceparent.as_deref(), Some("tp"));
-        assert_eq!(out[0].lines, format!("{EVENT}\n").as_bytes());
+        assert_eq!(*out[0].lines, *format!("{EVENT}\n").as_bytes());
         assert_eq!((out[1].reply_to.as_deref(), out[1].correlation_id.as_deref()), (Some("q"), Some("c")));
     }
 
@@ -205,7 +208,7 @@ mod tests {
         let rejected = EVENT.replace("settled", "rejected");
         let body = format!("{EVENT}\n{rejected}\n{EVENT}\n{EVENT}\n");
         let out = publications(7, body.as_bytes(), EventFormat::Batch, 2).expect("readable");
-        let shape: Vec<(&str, u32)> = out.iter().map(|batch| (batch.routing_key.as_str(), batch.events)).collect();
+        let shape: Vec<(&str, u32)> = out.iter().map(|batch| (&*batch.routing_key, batch.events)).collect();
         assert_eq!(shape, [("payment.settled", 2), ("payment.rejected", 1), ("payment.settled", 1)]);
         for batch in &out {
             let array: Vec<serde_json::Value> = serde_json::from_slice(&batch.body).expect("an array");

@@ -28,7 +28,8 @@ use crate::store::outbox::Unrouted;
 use crate::telemetry::labels::{self, UnroutableAction};
 use crate::telemetry::metrics::{Metrics, observe};
 
-/// How many messages are given to lapin at a time.
+/// How many messages are given to lapin at a time: it answers a publish when its frames are written,
+/// so its thread wakes up once for all of them and writes them together.
 const WRITTEN_TOGETHER: usize = 256;
 
 /// What became of a parcel, for the keeper.
@@ -212,17 +213,14 @@ impl Relay {
         };
         let began = Instant::now();
         let mut confirms = Vec::with_capacity(messages.len());
-        // lapin answers a publish when its frames are written. Asked for many at once, its thread
-        // wakes up once for all of them and writes them together.
         for together in messages.chunks(WRITTEN_TOGETHER) {
-            let sent = together.iter().map(|message| wire::send(channel, &self.settings.exchange, message));
-            confirms.extend(futures_util::future::try_join_all(sent).await?);
+            wire::send_all(channel, &self.settings.exchange, together, &mut confirms).await?;
         }
         let mut not_taken = NotTaken::default();
         for (message, confirm) in messages.iter().zip(confirms) {
             let confirmation = confirm.await?;
             if confirmation.is_nack() {
-                not_taken.refused.insert(wire::message_id(message));
+                not_taken.refused.insert(wire::message_id(message).into_owned());
             } else if !confirmation.is_ack() {
                 return Err(RelayError::NoConfirms);
             }
@@ -237,12 +235,12 @@ impl Relay {
     }
 
     /// Counts, and answers what is to be held, by routing key.
-    fn sort_out(&self, messages: &[Publication], not_taken: &NotTaken) -> Vec<Unrouted> {
+    fn sort_out(&self, messages: &[Publication<'_>], not_taken: &NotTaken) -> Vec<Unrouted> {
         let mut held: Vec<Unrouted> = Vec::new();
         for message in messages {
             let id = wire::message_id(message);
-            let refused = not_taken.refused.contains(&id);
-            if !refused && !not_taken.returned.contains(&id) {
+            let refused = not_taken.refused.contains(&*id);
+            if !refused && !not_taken.returned.contains(&*id) {
                 if let Some(kind) = EventKind::from_name(&message.routing_key) {
                     self.metrics.events_published(kind).increment(message.events.into());
                 }
@@ -262,7 +260,7 @@ impl Relay {
                     unrouted.events += events;
                 }
                 None => {
-                    let (key, lines) = (message.routing_key.clone(), message.lines.clone());
+                    let (key, lines) = (message.routing_key.to_string(), message.lines.to_vec());
                     held.push(Unrouted { key, lines, events });
                 }
             }

@@ -1,7 +1,10 @@
 //! What the relay says to the broker: a session's set-up, and a publication as a message.
 
+use std::borrow::Cow;
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::future::{maybe_done, poll_immediate};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ExchangeKind, PublisherConfirm};
@@ -44,29 +47,49 @@ impl Session {
     }
 }
 
+/// Publishes `messages` in order: all of them are handed to lapin before the first is waited for.
+pub(super) async fn send_all(
+    channel: &Channel,
+    exchange: &str,
+    messages: &[Publication<'_>],
+    confirms: &mut Vec<PublisherConfirm>,
+) -> lapin::Result<()> {
+    let mut sent: Vec<_> =
+        messages.iter().map(|message| maybe_done(Box::pin(send(channel, exchange, message)))).collect();
+    for sending in &mut sent {
+        // Polled once it is in lapin's queue; whether it is done shows below.
+        let _ = poll_immediate(&mut *sending).await;
+    }
+    for mut sending in sent {
+        (&mut sending).await;
+        confirms.extend(Pin::new(&mut sending).take_output().transpose()?);
+    }
+    Ok(())
+}
+
 /// Publishes one message: an event to `exchange`, a reply to its queue.
-pub(super) async fn send(channel: &Channel, exchange: &str, message: &Publication) -> lapin::Result<PublisherConfirm> {
+async fn send(channel: &Channel, exchange: &str, message: &Publication<'_>) -> lapin::Result<PublisherConfirm> {
     let (exchange, key) = match &message.reply_to {
-        Some(queue) => ("", queue.as_str()),
-        None => (exchange, message.routing_key.as_str()),
+        Some(queue) => ("", &**queue),
+        None => (exchange, &*message.routing_key),
     };
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     channel.basic_publish(exchange.into(), key.into(), options, &message.body, properties(message)).await
 }
 
 /// The `message_id` on the wire: a reply's tells it from the event.
-pub(super) fn message_id(message: &Publication) -> String {
+pub(super) fn message_id<'a>(message: &'a Publication<'_>) -> Cow<'a, str> {
     match &message.reply_to {
-        Some(_) => format!("{}/reply", message.message_id),
-        None => message.message_id.clone(),
+        Some(_) => format!("{}/reply", message.message_id).into(),
+        None => (&*message.message_id).into(),
     }
 }
 
-fn properties(message: &Publication) -> BasicProperties {
+fn properties(message: &Publication<'_>) -> BasicProperties {
     const PERSISTENT: u8 = 2;
     let mut headers = FieldTable::default();
     let text = |value: &str| AMQPValue::LongString(value.into());
-    for (name, value) in &message.attributes {
+    for (name, value) in message.attributes.iter().flatten() {
         headers.insert((*name).into(), text(value));
     }
     for (name, value) in [("traceparent", &message.traceparent), ("tracestate", &message.tracestate)] {
@@ -77,8 +100,8 @@ fn properties(message: &Publication) -> BasicProperties {
     let mut properties = BasicProperties::default()
         .with_content_type(message.content_type.into())
         .with_delivery_mode(PERSISTENT)
-        .with_message_id(message_id(message).into())
-        .with_type(message.routing_key.as_str().into())
+        .with_message_id((&*message_id(message)).into())
+        .with_type((&*message.routing_key).into())
         .with_headers(headers);
     if let Some(id) = message.correlation_id.as_deref().and_then(|id| ShortString::try_new(id).ok()) {
         properties = properties.with_correlation_id(id);
