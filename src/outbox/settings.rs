@@ -76,7 +76,7 @@ impl Default for EventSettings {
             unroutable: Unroutable::Hold,
             batch_events: 500,
             publishers: 2,
-            handover: 32,
+            handover: 4,
             lease: Duration::from_secs(10),
             retry_held: Duration::from_secs(5),
         }
