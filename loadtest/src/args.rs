@@ -13,12 +13,36 @@ use crate::sink::EventQueue;
 #[derive(Debug, Parser)]
 #[command(name = "settled-loadtest", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// Which run.
+    /// What to do.
     #[command(subcommand)]
-    pub(crate) run: Run,
+    pub(crate) command: Command,
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 passed, 1 failed, 2 usage, 130 interrupted.";
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Run(Run),
+    /// The consumer that runs in the daemon's place when it is measured against the baseline
+    #[command(hide = true)]
+    BaselineConsumer {
+        #[command(subcommand)]
+        verb: ConsumerVerb,
+    },
+}
+
+/// As the daemon is started, so is what runs in its place.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsumerVerb {
+    /// Consume until SIGTERM
+    Run {
+        /// The daemon's configuration, of which only what it needs is read
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
 
 /// The runs there are.
 #[derive(Debug, Subcommand)]

@@ -15,6 +15,7 @@ mod verdict;
 mod report;
 mod summary;
 mod progress;
+mod reference;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use args::{Cli, Run};
+use args::{Cli, Command, ConsumerVerb, Run};
 use plan::Plan;
 use progress::Step;
 use report::Report;
@@ -41,11 +42,24 @@ const INTERRUPTED: u8 = 130;
 /// On the main thread, which outlives all others: the daemon ends with the thread that started it.
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli { run } = Cli::parse();
+    let run = match Cli::parse().command {
+        Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
+            return told(reference::baseline::run(&config).await);
+        }
+        Command::Run(run) => run,
+    };
     match judge(&run).await {
         Ok(Some(report)) if report.passed => ExitCode::SUCCESS,
         Ok(Some(_)) => ExitCode::FAILURE,
         Ok(None) => ExitCode::from(INTERRUPTED),
+        Err(error) => told(Err(error)),
+    }
+}
+
+/// The exit code, and the reason of a failure.
+fn told(done: Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "settled-loadtest: error: {error:#}");
             ExitCode::FAILURE
