@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use settled::contract::{AccountName, Currency, Fingerprint, Properties, Task, TaskBody, Transfer, decode};
-use settled::ledger::{Account, AccountIx, AccountStatus, Arrival, Item, Outcome, Pending, apply};
+use settled::ledger::{Account, AccountIx, AccountStatus, Arrival, Item, NonePending, Outcome, apply};
 use uuid::Uuid;
 
 /// The daemon's default `pipeline.max_batch`.
@@ -52,26 +52,17 @@ fn ledger(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ledger");
     group.throughput(Throughput::Elements(BATCH as u64));
     for (name, known, expected) in [("settle", &fresh, true), ("duplicates", &known, false)] {
-        let outcomes = apply(&items, &mut accounts.clone(), known, &Nothing);
+        let outcomes = apply(&items, &mut accounts.clone(), known, &NonePending);
         assert_eq!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Settled { .. })), expected);
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
                 || accounts.clone(),
-                |accounts| apply(black_box(&items), accounts, known, &Nothing),
+                |accounts| apply(black_box(&items), accounts, known, &NonePending),
                 BatchSize::SmallInput,
             );
         });
     }
     group.finish();
-}
-
-/// No task is on its way in another lane.
-struct Nothing;
-
-impl Pending for Nothing {
-    fn earlier(&self, _: &AccountName, _: Arrival) -> Vec<Arrival> {
-        Vec::new()
-    }
 }
 
 fn usd() -> Currency {

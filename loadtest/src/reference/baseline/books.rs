@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use settled::contract::{AccountName, DeadLetter, DeadReason, Message, Task, TaskBody};
-use settled::ledger::{self, Account, AccountIx, Arrival, Item, Pending};
+use settled::ledger::{self, Account, AccountIx, Arrival, Item, NonePending};
 use settled::store::{Client, PostgresSettings, connect, queries};
 use settled::telemetry::labels::Outcome;
 use tokio_postgres::Transaction;
@@ -95,7 +95,7 @@ async fn known(transaction: &Transaction<'_>, statements: &Statements, task: &Ta
     Ok(Known::Differing(task.differs_from(&first.task).unwrap_or("id")))
 }
 
-/// The daemon's own decision, of one task.
+/// The daemon's own decision, of one task: no earlier one is waited for, as none is known.
 async fn decide_and_write(
     transaction: &Transaction<'_>,
     statements: &Statements,
@@ -107,7 +107,7 @@ async fn decide_and_write(
     let place =
         |id: i64| accounts.iter().position(|account| account.id == id).map(AccountIx).context("no such account");
     let item = Item { task, arrival: Arrival(0), ordering: place(debit)?, credited: place(credit)? };
-    let decided = ledger::apply(&[item], accounts, &HashMap::<Uuid, ledger::Known>::new(), &OnItsOwn).pop();
+    let decided = ledger::apply(&[item], accounts, &HashMap::<Uuid, ledger::Known>::new(), &NonePending).pop();
     let (rejection, postings) = match decided.context("one task, one outcome")? {
         ledger::Outcome::Opened => (None, None),
         ledger::Outcome::Settled { debit, credit } => (None, Some([debit, credit])),
@@ -158,14 +158,5 @@ impl AccountIds {
 
     fn remembered(&self) -> MutexGuard<'_, HashMap<AccountName, i64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// No earlier task is waited for: this consumer knows of none.
-struct OnItsOwn;
-
-impl Pending for OnItsOwn {
-    fn earlier(&self, _: &AccountName, _: Arrival) -> Vec<Arrival> {
-        Vec::new()
     }
 }
