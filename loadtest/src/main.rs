@@ -46,6 +46,11 @@ async fn main() -> ExitCode {
         Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
             return told(reference::baseline::run(&config).await);
         }
+        Command::Floor { options, daemon } => {
+            let m = reference::floor::measure(&options, &args::binary(daemon.as_deref()).unwrap()).await;
+            println!("{m:?}");
+            return ExitCode::SUCCESS;
+        }
         Command::Run(run) => run,
     };
     match judge(&run).await {

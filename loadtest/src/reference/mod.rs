@@ -2,3 +2,4 @@
 //! below by what the database alone takes.
 
 pub(crate) mod baseline;
+pub(crate) mod floor;
