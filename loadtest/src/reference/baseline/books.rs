@@ -40,6 +40,7 @@ impl Books {
     /// Connects and prepares.
     pub(super) async fn open(settings: &PostgresSettings, ids: Arc<AccountIds>) -> Result<Self> {
         let client = connect(settings).await?;
+        client.batch_execute(sql::SESSION).await?;
         let statements = Statements::prepare(&client).await?;
         Ok(Self { client, statements, ids })
     }

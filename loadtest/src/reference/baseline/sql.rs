@@ -11,6 +11,9 @@ use uuid::Uuid;
 
 type Done = Result<(), tokio_postgres::Error>;
 
+/// As the daemon's sessions begin: plans are made once, and good for tables that grow.
+pub(super) const SESSION: &str = "SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+
 const ID: &str = "SELECT id FROM account WHERE name = $1";
 
 const INTERN: &str = "INSERT INTO account (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
