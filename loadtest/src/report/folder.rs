@@ -168,3 +168,109 @@ fn csv_lines(samples: &[Sample], header: bool) -> Result<Vec<u8>> {
 fn series_from_csv(csv: &[u8]) -> Result<Vec<Sample>> {
     Ok(csv::Reader::from_reader(csv).deserialize().collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    const HEADER: &str = "at_s,published,confirmed,settled,rejected,dead_lettered,events,queue_depth,outbox_events,\
+        confirm_p50_ms,confirm_p99_ms,commit_p50_ms,commit_p99_ms,event_p50_ms,event_p99_ms,daemon_cpu_cores,\
+        daemon_rss_bytes,postgres_cpu_cores,postgres_rss_bytes,rabbitmq_cpu_cores,rabbitmq_rss_bytes,\
+        generator_cpu_cores";
+
+    fn written(results: &Results) -> tempfile::TempDir {
+        let parent = tempfile::tempdir().expect("a directory");
+        results.write(&parent.path().join("new/results")).expect("written");
+        parent
+    }
+
+    fn message(result: Result<impl Sized>) -> String {
+        result.err().map(|error| format!("{error:#}")).expect("an error")
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        for results in [fixture::good_run(), fixture::drain(), fixture::nothing(), fixture::failed_run()] {
+            let parent = written(&results);
+            let read = Results::read(&parent.path().join("new/results")).expect("read");
+            assert_eq!(read.summary, results.summary);
+            assert_eq!(read.series, results.series);
+            for ((name, read), (_, written)) in read.histograms.by_file().iter().zip(results.histograms.by_file()) {
+                assert_eq!(*read, written, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_series_names_its_columns_and_units_even_without_a_sample() {
+        let csv = |series: &[Sample]| String::from_utf8(series_to_csv(series).expect("CSV")).expect("text");
+        assert_eq!(csv(&[]), format!("{HEADER}\n"));
+        let one = csv(&fixture::drain().series[..1]);
+        assert_eq!(one.lines().next(), Some(HEADER));
+        assert_eq!(
+            one.lines().nth(1).map(|line| line.contains(",,,,,,")),
+            Some(true),
+            "what was not measured is empty"
+        );
+    }
+
+    #[test]
+    fn earlier_results_are_replaced() {
+        let parent = written(&fixture::good_run());
+        let dir = parent.path().join("new/results");
+        fixture::drain().write(&dir).expect("written");
+        assert_eq!(Results::read(&dir).expect("read").summary.verb, "drain");
+        let files = fs::read_dir(&dir).expect("a directory").count();
+        assert_eq!(files, FILES.len() - 1, "all but the unfinished summary");
+    }
+
+    #[test]
+    fn a_folder_with_files_of_others_is_refused() {
+        for (name, content) in [("notes.txt", "mine"), (SUMMARY, "{\"total\": 1}"), (SUMMARY, "not JSON")] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join(name);
+            fs::write(&path, content).expect("written");
+            let message = message(fixture::nothing().write(dir.path()));
+            assert!(message.contains(&dir.path().display().to_string()) && message.contains(name), "{message}");
+            assert_eq!(fs::read_to_string(&path).expect("still there"), content);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_a_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        assert!(message(ensure_usable(file.path())).contains(&file.path().display().to_string()));
+    }
+
+    #[test]
+    fn another_version_of_the_format_is_not_guessed_at() {
+        let parent = written(&fixture::nothing());
+        let dir = parent.path().join("new/results");
+        fs::write(dir.join(SUMMARY), "{\"schema_version\": 2, \"new\": true}").expect("written");
+        let message = message(Results::read(&dir));
+        assert!(message.contains(SUMMARY) && message.contains("schema_version is 2, expected 1"), "{message}");
+    }
+
+    #[test]
+    fn every_file_is_needed_and_missed_by_name() {
+        for name in FILES.into_iter().filter(|name| *name != REPORT && *name != UNFINISHED) {
+            let parent = written(&fixture::nothing());
+            let dir = parent.path().join("new/results");
+            fs::remove_file(dir.join(name)).expect("it was there");
+            let message = message(Results::read(&dir));
+            assert!(message.contains(&dir.join(name).display().to_string()), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_file_is_named() {
+        for name in [SUMMARY, SERIES, CONFIRM] {
+            let parent = written(&fixture::good_run());
+            let dir = parent.path().join("new/results");
+            fs::write(dir.join(name), "a,b\n1,2\n").expect("written");
+            let message = message(Results::read(&dir));
+            assert!(message.contains(&dir.join(name).display().to_string()), "{message}");
+        }
+    }
+}

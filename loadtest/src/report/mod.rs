@@ -10,8 +10,12 @@ mod fixture;
 mod folder;
 mod hlog;
 mod html;
+pub(crate) mod live;
 pub(crate) mod model;
 mod numbers;
+#[cfg(test)]
+mod schema;
+pub(crate) mod text;
 mod thin;
 
 pub(crate) use figures::Report;

@@ -33,6 +33,9 @@ pub(super) struct Chart {
 pub(super) struct Line {
     /// What it shows.
     pub(super) name: &'static str,
+    /// Which of the page's styles it has, from 0 to 3: the same in all charts for what belongs
+    /// together.
+    pub(super) style: usize,
     /// Its most important figures, for the legend.
     pub(super) figures: String,
     /// Its height at every place of the chart, or that there is none.

@@ -133,7 +133,7 @@ fn percentile(nines: f64) -> String {
     if nines >= GREATEST {
         return "max".to_owned();
     }
-    let decimals = (nines - 1.9).ceil().max(0.0) as usize;
+    let decimals = (nines - 1.99).floor().max(0.0) as usize;
     format!("{:.decimals$}", 100.0 * quantile(nines))
 }
 

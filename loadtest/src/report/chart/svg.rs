@@ -26,9 +26,9 @@ pub(super) fn figure(chart: &Chart) -> Markup {
             figcaption {
                 h3 { (chart.title) }
                 ul.legend {
-                    @for (index, line) in chart.lines.iter().enumerate() {
+                    @for line in &chart.lines {
                         li {
-                            svg.swatch viewBox="0 0 28 10" aria-hidden="true" { line.line class=(series(index)) x1="1" y1="5" x2="27" y2="5" {} }
+                            svg.swatch viewBox="0 0 28 10" aria-hidden="true" { line class=(format!("line s{}", line.style)) x1="1" y1="5" x2="27" y2="5" {} }
                             span.name { (line.name) } " " span.figures { (line.figures) }
                         }
                     }
@@ -36,15 +36,11 @@ pub(super) fn figure(chart: &Chart) -> Markup {
             }
             svg.plot viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(chart.title) {
                 (axes(chart))
-                @for (index, line) in chart.lines.iter().enumerate() { (curve(chart, index, line)) }
+                @for line in &chart.lines { (curve(chart, line)) }
                 line.cursor x1="0" x2="0" y1=(TOP) y2=(HEIGHT - BOTTOM) {}
             }
         }
     }
-}
-
-fn series(index: usize) -> String {
-    format!("line s{index}")
 }
 
 fn across(chart: &Chart, value: f64) -> f64 {
@@ -63,24 +59,24 @@ fn short(number: f64) -> String {
 fn axes(chart: &Chart) -> Markup {
     let bottom = HEIGHT - BOTTOM;
     html! {
-        text.unit x="4" y="14" { (chart.unit) }
+        text x="4" y="14" { (chart.unit) }
         @for mark in chart.y.marks() {
             @let y = down(chart, mark);
             line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(short(y)) y2=(short(y)) {}
-            text.mark.end x=(LEFT - 8.0) y=(short(y + BASELINE)) { (chart.y.label(mark)) }
+            text.end x=(LEFT - 8.0) y=(short(y + BASELINE)) { (chart.y.label(mark)) }
         }
         line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(bottom) y2=(bottom) {}
         @for mark in chart.x.marks() {
             @let x = across(chart, mark);
             line.tick x1=(short(x)) x2=(short(x)) y1=(bottom) y2=(bottom + 5.0) {}
-            text.mark.middle x=(short(x)) y=(bottom + 18.0) { (chart.x.label(mark)) }
+            text.middle x=(short(x)) y=(bottom + 18.0) { (chart.x.label(mark)) }
         }
-        text.unit.end x=(WIDTH - RIGHT) y=(HEIGHT - 8.0) { (chart.across) }
+        text.end x=(WIDTH - RIGHT) y=(HEIGHT - 8.0) { (chart.across) }
     }
 }
 
 /// A line, interrupted where there is nothing.
-fn curve(chart: &Chart, index: usize, line: &Line) -> Markup {
+fn curve(chart: &Chart, line: &Line) -> Markup {
     let points: Vec<Option<(f64, f64)>> = chart
         .places
         .iter()
@@ -92,8 +88,8 @@ fn curve(chart: &Chart, index: usize, line: &Line) -> Markup {
         .collect();
     let path = path(&points);
     html! {
-        @if !path.is_empty() { path class=(series(index)) d=(path) {} }
-        @for (x, y) in dots(&points) { circle class=(format!("dot s{index}")) cx=(short(x)) cy=(short(y)) r="2.5" {} }
+        @if !path.is_empty() { path class=(format!("line s{}", line.style)) d=(path) {} }
+        @for (x, y) in dots(&points) { circle class=(format!("dot s{}", line.style)) cx=(short(x)) cy=(short(y)) r="2.5" {} }
     }
 }
 

@@ -58,13 +58,13 @@ fn rates(series: &[Sample]) -> Option<Chart> {
         ("committed", |sample| sample.settled + sample.rejected + sample.dead_lettered),
         ("events", |sample| sample.events),
     ];
-    let lines = counters.map(|(name, counter)| {
+    let lines = counters.into_iter().enumerate().map(|(style, (name, counter))| {
         let heights = per_second(series, counter);
         let figures =
             format!("highest {}", heights.iter().flatten().copied().reduce(f64::max).map_or("–".to_owned(), rate));
-        Line { name, figures, heights }
+        Line { name, style, figures, heights }
     });
-    over_time("Rate", "per second", series, lines.into(), linear)
+    over_time("Rate", "per second", series, lines.collect(), linear)
 }
 
 /// How fast a counter grew from sample to sample; it was 0 when the load began.
@@ -86,17 +86,18 @@ fn latencies(series: &[Sample]) -> Option<Chart> {
         ("event p99", |sample| sample.event_p99_ms),
         ("confirm p99", |sample| sample.confirm_p99_ms),
     ];
-    let lines = times.into_iter().filter_map(|(name, of)| {
+    let lines = times.into_iter().enumerate().filter_map(|(style, (name, of))| {
         let heights: Vec<Option<f64>> = series.iter().map(of).collect();
         let worst = heights.iter().flatten().copied().reduce(f64::max)?;
-        Some(Line { name, figures: format!("worst second {}", millis(worst)), heights })
+        Some(Line { name, style, figures: format!("worst second {}", millis(worst)), heights })
     });
     over_time("Latency of each second", "milliseconds", series, lines.collect(), fitting)
 }
 
 fn distribution(results: &Results) -> Option<Chart> {
     let histograms = &results.histograms;
-    let measured = [("confirm", &histograms.confirm), ("commit", &histograms.commit), ("event", &histograms.event)];
+    let measured =
+        [("commit", 1, &histograms.commit), ("event", 2, &histograms.event), ("confirm", 3, &histograms.confirm)];
     let places: Vec<f64> = (0..)
         .map(|step| f64::from(step) * NINES_STEP)
         .take_while(|nines| *nines < NINES + NINES_STEP / 2.0)
@@ -104,9 +105,10 @@ fn distribution(results: &Results) -> Option<Chart> {
         .collect();
     let lines: Vec<Line> = measured
         .into_iter()
-        .filter(|(_, histogram)| !histogram.is_empty())
-        .map(|(name, histogram)| Line {
+        .filter(|(_, _, histogram)| !histogram.is_empty())
+        .map(|(name, style, histogram)| Line {
             name,
+            style,
             figures: figures(histogram),
             heights: places.iter().map(|nines| Some(at(histogram, *nines))).collect(),
         })
@@ -137,12 +139,12 @@ fn figures(micros: &Histogram<u64>) -> String {
 fn depths(series: &[Sample]) -> Option<Chart> {
     let depths: [(&str, fn(&Sample) -> u64); 2] =
         [("tasks in the queue", |sample| sample.queue_depth), ("events in the outbox", |sample| sample.outbox_events)];
-    let lines = depths.map(|(name, of)| {
+    let lines = depths.into_iter().enumerate().map(|(style, (name, of))| {
         let highest = series.iter().map(of).max().unwrap_or_default();
         let heights = series.iter().map(|sample| Some(of(sample) as f64)).collect();
-        Line { name, figures: format!("highest {}", count(highest)), heights }
+        Line { name, style, figures: format!("highest {}", count(highest)), heights }
     });
-    over_time("What waits", "messages", series, lines.into(), linear)
+    over_time("What waits", "messages", series, lines.collect(), linear)
 }
 
 fn processors(series: &[Sample]) -> Option<Chart> {
@@ -152,15 +154,16 @@ fn processors(series: &[Sample]) -> Option<Chart> {
         ("RabbitMQ", |sample| sample.rabbitmq_cpu_cores),
         ("load generator", |sample| sample.generator_cpu_cores),
     ];
-    let lines = cores.map(|(name, of)| {
+    let lines = cores.into_iter().enumerate().map(|(style, (name, of))| {
         let mean = series.iter().map(of).sum::<f64>() / series.len() as f64;
         Line {
             name,
+            style,
             figures: format!("mean {}", decimal(mean, 2)),
             heights: series.iter().map(|sample| Some(of(sample))).collect(),
         }
     });
-    over_time("Processors", "cores busy", series, lines.into(), linear)
+    over_time("Processors", "cores busy", series, lines.collect(), linear)
 }
 
 fn memory(series: &[Sample]) -> Option<Chart> {
@@ -169,14 +172,15 @@ fn memory(series: &[Sample]) -> Option<Chart> {
         ("PostgreSQL", |sample| sample.postgres_rss_bytes),
         ("RabbitMQ", |sample| sample.rabbitmq_rss_bytes),
     ];
-    let lines = sizes.map(|(name, of)| {
+    let lines = sizes.into_iter().enumerate().map(|(style, (name, of))| {
         let megabytes = |sample: &Sample| of(sample) as f64 / MEGABYTE;
         let highest = series.iter().map(megabytes).fold(0.0, f64::max);
         Line {
             name,
+            style,
             figures: format!("highest {} MB", decimal(highest, 0)),
             heights: series.iter().map(|sample| Some(megabytes(sample))).collect(),
         }
     });
-    over_time("Resident memory", "MB", series, lines.into(), linear)
+    over_time("Resident memory", "MB", series, lines.collect(), linear)
 }

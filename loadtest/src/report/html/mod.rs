@@ -103,17 +103,14 @@ fn tiles(summary: &Summary) -> Markup {
         let quantiles = quantiles.as_ref()?;
         Some(tile(name, millis(quantiles.p99), format!("p50 {}, max {}", millis(quantiles.p50), millis(quantiles.max))))
     }));
-    tiles.push(Tile {
-        bad: summary.lost > 0,
-        ..tile("lost", count(summary.lost), "confirmed, without an outcome".to_owned())
-    });
+    tiles.push(Tile { bad: summary.lost > 0, ..tile("lost", count(summary.lost), "confirmed, no outcome".to_owned()) });
     tiles.push(Tile {
         bad: summary.doubled > 0,
         ..tile("doubled", count(summary.doubled), "applied more than once".to_owned())
     });
     if let Some(micros) = summary.cpu_micros_per_payment(&summary.daemon) {
-        let memory = format!("{} of memory at most", bytes(summary.daemon.max_rss_bytes));
-        tiles.push(tile("CPU of the daemon", format!("{micros:.0} µs per payment"), memory));
+        let memory = format!("memory up to {}", bytes(summary.daemon.max_rss_bytes));
+        tiles.push(tile("daemon CPU per payment", format!("{micros:.0} µs"), memory));
     }
     html! {
         div.tiles {

@@ -10,23 +10,15 @@ use crate::report::numbers::{bytes, count, decimal, millis, share};
 /// Whether everything was as it had to be, term by term.
 pub(super) fn judgement(summary: &Summary) -> Markup {
     html! {
-        section {
-            h2 { "Objective" }
-            @if summary.slo.is_empty() {
-                p.none { "No objective was set." }
-            } @else {
-                ul.checks {
-                    @for term in &summary.slo {
-                        li.held[term.held].broken[!term.held] {
-                            (mark(term.held)) code { (term.term) } " measured " strong { (decimal(term.measured, 2)) }
-                        }
+        section.wide {
+            h2 { "Objective and checks" }
+            ul.checks {
+                @for term in &summary.slo {
+                    li.held[term.held].broken[!term.held] {
+                        (mark(term.held)) code { (term.term) } " measured "
+                        strong { (decimal(term.measured, 2)) (unit(&term.term)) }
                     }
                 }
-            }
-        }
-        section {
-            h2 { "Checks" }
-            ul.checks {
                 @for check in &summary.checks {
                     li.held[check.found.is_none()].broken[check.found.is_some()] {
                         (mark(check.found.is_none())) (check.holds)
@@ -34,11 +26,17 @@ pub(super) fn judgement(summary: &Summary) -> Markup {
                     }
                 }
                 li.held[summary.audit.passed].broken[!summary.audit.passed] {
-                    (mark(summary.audit.passed)) "audit of the ledger: " (summary.audit.checks) " invariants over every row"
+                    (mark(summary.audit.passed)) "audit of the ledger: " (summary.audit.checks) " checks over every row"
                 }
             }
         }
     }
+}
+
+/// What stands behind the number of a term.
+fn unit(term: &str) -> String {
+    let unit = term.trim_end().rsplit(|c: char| c.is_ascii_digit()).next().unwrap_or_default().trim();
+    if unit.chars().next().is_some_and(char::is_alphabetic) { format!(" {unit}") } else { unit.to_owned() }
 }
 
 /// In words, for those who do not see the colour, and for paper.
