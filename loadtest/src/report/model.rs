@@ -336,6 +336,19 @@ pub(crate) struct Histograms {
     pub(crate) schedule_lag: Histogram<u64>,
 }
 
+impl Summary {
+    /// Payments that were decided: posted or declined.
+    pub(crate) fn payments(&self) -> u64 {
+        self.settled + self.rejected.values().sum::<u64>()
+    }
+
+    /// Processor time per decided payment, in microseconds; `None` if there was no payment.
+    pub(crate) fn cpu_micros_per_payment(&self, used: &ProcessUse) -> Option<f64> {
+        let payments = self.payments();
+        (payments > 0).then(|| 1e6 * used.cpu_seconds / payments as f64)
+    }
+}
+
 impl Histograms {
     /// Nothing measured yet.
     pub(crate) fn new() -> Self {
