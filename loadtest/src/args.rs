@@ -27,13 +27,7 @@ pub(crate) enum Command {
     #[command(flatten)]
     Run(Run),
     /// Measure what PostgreSQL alone takes for the daemon's batches: no daemon can be faster
-    Floor {
-        #[command(flatten)]
-        options: floor::Options,
-        /// The settled to run [default: the one beside this program]
-        #[arg(long, value_name = "PATH")]
-        daemon: Option<PathBuf>,
-    },
+    Floor(floor::Options),
     /// The consumer that runs in the daemon's place when it is measured against the baseline
     #[command(hide = true)]
     BaselineConsumer {

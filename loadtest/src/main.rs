@@ -6,6 +6,7 @@
 mod args;
 mod plan;
 mod rig;
+mod machine;
 mod broker;
 mod publisher;
 mod sink;
@@ -46,17 +47,39 @@ async fn main() -> ExitCode {
         Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
             return told(reference::baseline::run(&config).await);
         }
-        Command::Floor { options, daemon } => {
-            let m = reference::floor::measure(&options, &args::binary(daemon.as_deref()).unwrap()).await;
-            println!("{m:?}");
-            return ExitCode::SUCCESS;
-        }
+        Command::Floor(options) => return floor(&options).await,
         Command::Run(run) => run,
     };
     match judge(&run).await {
         Ok(Some(report)) if report.passed => ExitCode::SUCCESS,
         Ok(Some(_)) => ExitCode::FAILURE,
         Ok(None) => ExitCode::from(INTERRUPTED),
+        Err(error) => told(Err(error)),
+    }
+}
+
+/// Measures the floor and says what came of it.
+async fn floor(options: &reference::floor::Options) -> ExitCode {
+    let measured = async {
+        if let Some(dir) = &options.out {
+            report::folder::ensure_usable(dir)?;
+        }
+        let results = reference::floor::measure(options).await?;
+        if let Some(dir) = &options.out {
+            results.write(dir)?;
+        }
+        let summary = &results.summary;
+        let mut stdout = io::stdout().lock();
+        if options.json {
+            writeln!(stdout, "{}", serde_json::to_string_pretty(summary)?)?;
+        } else {
+            write!(stdout, "{}", report::text::text(summary, stdout.is_terminal()))?;
+        }
+        Ok(summary.passed)
+    };
+    match measured.await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => told(Err(error)),
     }
 }

@@ -7,7 +7,7 @@ mod chart;
 mod figures;
 #[cfg(test)]
 mod fixture;
-mod folder;
+pub(crate) mod folder;
 mod hlog;
 mod html;
 pub(crate) mod live;

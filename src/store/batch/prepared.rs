@@ -65,6 +65,11 @@ impl<'a> Prepared<'a> {
         }
     }
 
+    /// How many payments it has.
+    pub const fn payments(&self) -> usize {
+        self.task_ids.len()
+    }
+
     /// Commits it: locks, looks for the ids, writes. What is read is not looked at, but the
     /// balances are written only onto the versions that they were decided on.
     ///
