@@ -11,11 +11,11 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use settled::broker::Connector;
 use settled::config::Config;
-use settled::contract::{Message, TaskBody};
+use settled::contract::Message;
 use settled::intake;
 use settled::lifecycle::Shutdown;
 use settled::telemetry::metrics::Metrics;
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::books::{AccountIds, Books};
@@ -32,8 +32,6 @@ pub(super) struct Consumer {
     deliveries: lapin::Consumer,
     give_back: mpsc::Sender<Books>,
     idle: mpsc::Receiver<Books>,
-    /// Shared by payments; an opening has it alone.
-    order: Arc<RwLock<()>>,
     metrics: Arc<Metrics>,
 }
 
@@ -53,7 +51,7 @@ impl Consumer {
         channel.basic_qos(most.min(config.broker.prefetch), BasicQosOptions::default()).await?;
         let (queue, options) = (config.broker.queue.as_str().into(), BasicConsumeOptions::default());
         let deliveries = channel.basic_consume(queue, CONSUMER.into(), options, FieldTable::default()).await?;
-        Ok(Self { connection, channel, deliveries, give_back, idle, order: Arc::default(), metrics })
+        Ok(Self { connection, channel, deliveries, give_back, idle, metrics })
     }
 
     /// Consumes until a drain is asked for, and then finishes what it has begun.
@@ -67,7 +65,7 @@ impl Consumer {
                 next = self.deliveries.next() => {
                     let delivery = next.context("the broker cancelled the consumer")??;
                     let books = self.idle.recv().await.context("no connections")?;
-                    self.begin(delivery, books, &mut begun).await;
+                    self.begin(delivery, books, &mut begun);
                 }
             }
         }
@@ -78,24 +76,18 @@ impl Consumer {
         Ok(self.connection.close(200, "the baseline is done".into()).await?)
     }
 
-    /// Commits and acknowledges a delivery in the background.
-    ///
-    /// An opening waits for what was begun, and what comes later waits for it: payments of one
-    /// account run beside each other here, and would be declined if they overtook its opening.
-    async fn begin(&self, delivery: lapin::message::Delivery, mut books: Books, begun: &mut JoinSet<Result<()>>) {
-        let tag = delivery.delivery_tag;
-        let message = intake::read(delivery, Timestamp::now());
-        let opens = matches!(&message.content, Ok(task) if matches!(task.body, TaskBody::OpenAccount(_)));
-        let order = Arc::clone(&self.order);
-        let (shared, alone) =
-            if opens { (None, Some(order.write_owned().await)) } else { (Some(order.read_owned().await), None) };
+    /// Commits and acknowledges a delivery in the background. Payments of one account may overtake
+    /// each other, as they usually may in such a consumer: its accounts are to be opened, and to
+    /// have their money, before.
+    fn begin(&self, delivery: lapin::message::Delivery, mut books: Books, begun: &mut JoinSet<Result<()>>) {
         let (channel, metrics, give_back) = (self.channel.clone(), Arc::clone(&self.metrics), self.give_back.clone());
         begun.spawn(async move {
+            let tag = delivery.delivery_tag;
+            let message = intake::read(delivery, Timestamp::now());
             let settled = settle(&mut books, &message, &metrics).await;
             // Whatever came of it: a consumer without connections would wait for ever.
             give_back.send(books).await?;
             settled?;
-            drop((shared, alone));
             Ok(channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?)
         });
     }
