@@ -20,11 +20,11 @@ demo: servers ## Run the daemon for real: 50,000 payments on private servers, an
 	./target/release/settled-loadtest demo
 
 test: servers ## Run every test; those that need servers start their own
-	cargo test --quiet --bench payment
+	cargo test --quiet --benches
 	cargo test --workspace
 
-bench: ## Measure the code that every payment passes
-	cargo bench --bench payment
+bench: servers ## Measure what a payment passes, piece by piece; some minutes
+	cargo bench
 
 lint: ## Check formatting, lints, documentation and dependencies
 	cargo fmt --all --check

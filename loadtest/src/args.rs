@@ -1,11 +1,12 @@
 //! The command line.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::plan::{Mix, Shape, Skew};
+use crate::reference::floor;
 use crate::rig::Setting;
 use crate::sink::EventQueue;
 
@@ -13,12 +14,38 @@ use crate::sink::EventQueue;
 #[derive(Debug, Parser)]
 #[command(name = "settled-loadtest", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// Which run.
+    /// What to do.
     #[command(subcommand)]
-    pub(crate) run: Run,
+    pub(crate) command: Command,
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 passed, 1 failed, 2 usage, 130 interrupted.";
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Run(Run),
+    /// Measure what PostgreSQL alone takes for the daemon's batches: no daemon can be faster
+    Floor(floor::Options),
+    /// The consumer that runs in the daemon's place when it is measured against the baseline
+    #[command(hide = true)]
+    BaselineConsumer {
+        #[command(subcommand)]
+        verb: ConsumerVerb,
+    },
+}
+
+/// As the daemon is started, so is what runs in its place.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsumerVerb {
+    /// Consume until SIGTERM
+    Run {
+        /// The daemon's configuration, of which only what it needs is read
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
 
 /// The runs there are.
 #[derive(Debug, Subcommand)]
@@ -102,14 +129,19 @@ impl Run {
 impl Options {
     /// The `settled` to run.
     pub(crate) fn binary(&self) -> io::Result<PathBuf> {
-        match &self.daemon {
-            Some(path) => std::path::absolute(path),
-            None => Ok(std::env::current_exe()?.with_file_name("settled")),
-        }
+        binary(self.daemon.as_deref())
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+/// The `settled` to run: `path`, or else the one beside this program.
+pub(crate) fn binary(path: Option<&Path>) -> io::Result<PathBuf> {
+    match path {
+        Some(path) => std::path::absolute(path),
+        None => Ok(std::env::current_exe()?.with_file_name("settled")),
+    }
+}
+
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("expected at least 1".to_owned()),
         Ok(count) => Ok(count),

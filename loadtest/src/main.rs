@@ -6,6 +6,7 @@
 mod args;
 mod plan;
 mod rig;
+mod machine;
 mod broker;
 mod publisher;
 mod sink;
@@ -15,6 +16,7 @@ mod verdict;
 mod report;
 mod summary;
 mod progress;
+mod reference;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -24,7 +26,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use args::{Cli, Run};
+use args::{Cli, Command, ConsumerVerb, Run};
 use plan::Plan;
 use progress::Step;
 use report::Report;
@@ -41,11 +43,51 @@ const INTERRUPTED: u8 = 130;
 /// On the main thread, which outlives all others: the daemon ends with the thread that started it.
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli { run } = Cli::parse();
+    let run = match Cli::parse().command {
+        Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
+            return told(reference::baseline::run(&config).await);
+        }
+        Command::Floor(options) => return floor(&options).await,
+        Command::Run(run) => run,
+    };
     match judge(&run).await {
         Ok(Some(report)) if report.passed => ExitCode::SUCCESS,
         Ok(Some(_)) => ExitCode::FAILURE,
         Ok(None) => ExitCode::from(INTERRUPTED),
+        Err(error) => told(Err(error)),
+    }
+}
+
+/// Measures the floor and says what came of it.
+async fn floor(options: &reference::floor::Options) -> ExitCode {
+    let measured = async {
+        if let Some(dir) = &options.out {
+            report::folder::ensure_usable(dir)?;
+        }
+        let results = reference::floor::measure(options).await?;
+        if let Some(dir) = &options.out {
+            results.write(dir)?;
+        }
+        let summary = &results.summary;
+        let mut stdout = io::stdout().lock();
+        if options.json {
+            writeln!(stdout, "{}", serde_json::to_string_pretty(summary)?)?;
+        } else {
+            write!(stdout, "{}", report::text::text(summary, stdout.is_terminal()))?;
+        }
+        Ok(summary.passed)
+    };
+    match measured.await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => told(Err(error)),
+    }
+}
+
+/// The exit code, and the reason of a failure.
+fn told(done: Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "settled-loadtest: error: {error:#}");
             ExitCode::FAILURE

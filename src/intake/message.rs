@@ -11,7 +11,7 @@ use lapin::types::{AMQPValue, ShortString};
 use crate::contract::{Message, MessageId, Properties};
 
 /// Reads a delivery that came at `received_at`.
-pub(super) fn read(delivery: Delivery, received_at: Timestamp) -> Message {
+pub fn read(delivery: Delivery, received_at: Timestamp) -> Message {
     let mut properties = properties(&delivery.properties);
     properties.routing_key = Some(text(delivery.routing_key.as_str()));
     Message::read(delivery.data, properties, received_at)

@@ -14,7 +14,9 @@ mod topology;
 
 pub use ack_window::{Ack, AckWindow};
 pub use epoch::{Delivery, Epoch};
+pub use message::read;
 pub use probe::probe;
 pub(crate) use settings::BROKER_NAME;
 pub use settings::{BrokerSettings, BrokerUri, MAX_PREFETCH};
 pub use supervisor::{Intake, IntakeError};
+pub use topology::{TopologyError, ensure as ensure_topology};

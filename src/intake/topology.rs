@@ -24,7 +24,7 @@ pub enum TopologyError {
 /// # Errors
 ///
 /// A missing queue that is not to be declared, and the broker's own.
-pub(super) async fn ensure(
+pub async fn ensure(
     connection: &Connection,
     settings: &BrokerSettings,
     events_exchange: &str,

@@ -91,6 +91,16 @@ pub trait Pending {
     fn earlier(&self, account: &AccountName, before: Arrival) -> Vec<Arrival>;
 }
 
+/// No task is on its way beside the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct NonePending;
+
+impl Pending for NonePending {
+    fn earlier(&self, _: &AccountName, _: Arrival) -> Vec<Arrival> {
+        Vec::new()
+    }
+}
+
 /// Evaluates `items` (in order of arrival) and changes `accounts` accordingly.
 pub fn apply(
     items: &[Item<'_>],

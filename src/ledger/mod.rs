@@ -10,7 +10,7 @@ mod apply;
 mod tests;
 
 pub use account::{Account, AccountIx, AccountStatus};
-pub use apply::{Item, Known, Outcome, Pending, Posting, apply};
+pub use apply::{Item, Known, NonePending, Outcome, Pending, Posting, apply};
 
 /// The position of a task in the order in which this daemon took them from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

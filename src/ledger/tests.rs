@@ -6,14 +6,6 @@ use uuid::Uuid;
 use super::*;
 use crate::contract::{AccountName, Currency, OpenAccount, Rejection, Task, TaskBody, Transfer};
 
-struct Nothing;
-
-impl Pending for Nothing {
-    fn earlier(&self, _: &AccountName, _: Arrival) -> Vec<Arrival> {
-        Vec::new()
-    }
-}
-
 /// One pending credit to each account, that arrived as number 0.
 struct OneEarlier;
 
@@ -88,7 +80,7 @@ fn settled(outcome: &Outcome) -> bool {
 fn two_debits_of_sixty_from_a_hundred_give_one_settled_and_one_rejected() {
     let mut accounts = opened(2);
     let tasks = [transfer(1, 0, 1, 100), transfer(2, 1, 0, 60), transfer(3, 1, 0, 60)];
-    let outcomes = apply_from(0, &tasks, &mut accounts, &Nothing);
+    let outcomes = apply_from(0, &tasks, &mut accounts, &NonePending);
     assert!(settled(&outcomes[0]) && settled(&outcomes[1]));
     assert_eq!(outcomes[2], Outcome::Rejected(Rejection::InsufficientFunds));
     assert_eq!(accounts[1].posted, 40);
@@ -98,7 +90,7 @@ fn two_debits_of_sixty_from_a_hundred_give_one_settled_and_one_rejected() {
 fn open_fund_and_spend_in_one_batch_all_succeed() {
     let mut accounts = vec![Account::unopened(0), Account::unopened(1)];
     let tasks = [open(1, 0, None), open(2, 1, Some(0)), transfer(3, 0, 1, 5), transfer(4, 1, 0, 5)];
-    let outcomes = apply_from(0, &tasks, &mut accounts, &Nothing);
+    let outcomes = apply_from(0, &tasks, &mut accounts, &NonePending);
     assert_eq!(outcomes[..2], [Outcome::Opened, Outcome::Opened]);
     assert!(settled(&outcomes[2]) && settled(&outcomes[3]));
 }
@@ -108,7 +100,7 @@ fn a_repeated_id_is_a_duplicate_or_a_conflict_that_names_the_field() {
     let mut accounts = opened(3);
     let tasks =
         [transfer(1, 0, 1, 5), transfer(1, 0, 1, 5), transfer(1, 0, 1, 6), transfer(1, 0, 2, 5), open(1, 2, None)];
-    let outcomes = apply_from(0, &tasks, &mut accounts, &Nothing);
+    let outcomes = apply_from(0, &tasks, &mut accounts, &NonePending);
     assert!(settled(&outcomes[0]));
     let rest = [
         Outcome::Duplicate,
@@ -165,7 +157,7 @@ fn the_ladder_of_rejections_has_one_precedence() {
         AccountClosed,
         AmountOutOfRange,
     ];
-    let outcomes = apply_from(0, &tasks, &mut accounts, &Nothing);
+    let outcomes = apply_from(0, &tasks, &mut accounts, &NonePending);
     assert_eq!(outcomes, expected.map(Outcome::Rejected));
 }
 
@@ -173,7 +165,7 @@ fn the_ladder_of_rejections_has_one_precedence() {
 fn a_balance_stays_within_its_bounds() {
     let mut accounts = opened(2);
     accounts[1].posted = crate::contract::MAX_BALANCE - 1;
-    let outcomes = apply_from(0, &[transfer(1, 0, 1, 1), transfer(2, 0, 1, 1)], &mut accounts, &Nothing);
+    let outcomes = apply_from(0, &[transfer(1, 0, 1, 1), transfer(2, 0, 1, 1)], &mut accounts, &NonePending);
     assert!(settled(&outcomes[0]));
     assert_eq!(outcomes[1], Outcome::Rejected(Rejection::LimitExceeded));
 }
@@ -223,7 +215,7 @@ proptest! {
     #[test]
     fn money_is_conserved_and_no_balance_falls_below_its_limit(tasks in proptest::collection::vec(any_task(), 0..80)) {
         let mut accounts = start();
-        let outcomes = apply_from(0, &tasks, &mut accounts, &Nothing);
+        let outcomes = apply_from(0, &tasks, &mut accounts, &NonePending);
         prop_assert_eq!(accounts.iter().map(|account| account.posted).sum::<i64>(), 0);
         for account in &accounts {
             prop_assert!(account.min_balance.is_none_or(|limit| account.posted - account.held >= limit));
@@ -235,10 +227,10 @@ proptest! {
     #[test]
     fn a_batch_gives_what_one_by_one_gives(tasks in proptest::collection::vec(any_task(), 0..80), cut in 0usize..80) {
         let (mut whole, mut pieces) = (start(), start());
-        let at_once = apply_from(0, &tasks, &mut whole, &Nothing);
+        let at_once = apply_from(0, &tasks, &mut whole, &NonePending);
         // What the first piece decided is what the second finds in the database.
         let (first, second) = tasks.split_at(cut.min(tasks.len()));
-        let mut in_pieces = apply_from(0, first, &mut pieces, &Nothing);
+        let mut in_pieces = apply_from(0, first, &mut pieces, &NonePending);
         let mut known = HashMap::new();
         for task in first {
             known.entry(task.id).or_insert(Known { fingerprint: task.fingerprint, task: Some(task.clone()) });
@@ -249,7 +241,7 @@ proptest! {
             ordering: ix(task.body.ordering_account()),
             credited: ix(task.body.credited_account()),
         }).collect();
-        in_pieces.extend(apply(&items, &mut pieces, &known, &Nothing));
+        in_pieces.extend(apply(&items, &mut pieces, &known, &NonePending));
         prop_assert_eq!(at_once, in_pieces);
         prop_assert_eq!(whole, pieces);
     }
@@ -257,7 +249,7 @@ proptest! {
     #[test]
     fn a_replay_changes_nothing(tasks in proptest::collection::vec(any_task(), 0..60)) {
         let mut accounts = start();
-        apply_from(0, &tasks, &mut accounts, &Nothing);
+        apply_from(0, &tasks, &mut accounts, &NonePending);
         let after = accounts.clone();
         let mut known = HashMap::new();
         for task in &tasks {
@@ -269,7 +261,7 @@ proptest! {
             ordering: ix(task.body.ordering_account()),
             credited: ix(task.body.credited_account()),
         }).collect();
-        let outcomes = apply(&items, &mut accounts, &known, &Nothing);
+        let outcomes = apply(&items, &mut accounts, &known, &NonePending);
         prop_assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Duplicate | Outcome::Conflict(_))));
         prop_assert_eq!(accounts, after);
     }

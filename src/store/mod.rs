@@ -14,7 +14,7 @@ mod settings;
 pub use deadpool_postgres::Pool;
 pub use tokio_postgres::Client;
 
-pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Proof, Submission};
+pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Prepared, Proof, Submission};
 pub use connect::{ConnectError, connect, probe};
 pub use error::StoreError;
 pub(crate) use error::describe;

@@ -13,7 +13,7 @@ fn decoded(plan: &Plan, message: &Message) -> Result<TaskBody, DeadLetter> {
     let id = Uuid::from_u128(message.id as u128 + 1);
     let properties = Properties {
         content_type: (message.broken == Some(Broken::OtherContentType)).then(|| "text/plain".into()),
-        message_id: (message.broken == Some(Broken::OtherMessageId)).then(|| Uuid::nil().to_string().into()),
+        message_id: (message.broken == Some(Broken::OtherMessageId)).then(|| Uuid::nil().into()),
         ..Properties::default()
     };
     let body = Body::new(plan, message, id).bytes(message).expect("plain values");

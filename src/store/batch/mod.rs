@@ -6,6 +6,7 @@
 
 mod column;
 mod plan;
+mod prepared;
 mod read;
 mod write;
 
@@ -17,6 +18,7 @@ use deadpool_postgres::{ClientWrapper, Object, Pool};
 use uuid::Uuid;
 
 use self::plan::Plan;
+pub use self::prepared::Prepared;
 use self::read::Locked;
 use super::names::Names;
 use super::queries::payment::{StoredTask, load_tasks};

@@ -12,19 +12,28 @@ use super::{Answer, Submission};
 use crate::contract::{
     AccountName, BalanceAfter, DeadLetter, DeadReason, Event, Message, Properties, Rejection, Reply, Task, TaskBody,
 };
-use crate::ledger::{Account, AccountIx, Item, Outcome, Posting};
+use crate::ledger::{Account, AccountIx, Arrival, Item, Outcome, Posting};
 
 /// The accounts of a batch, each once.
 pub(super) struct Plan<'a> {
     pub(super) names: Vec<&'a AccountName>,
-    /// Per submission that has a task: its position, the task, and the places of its ordering
-    /// and credited account in `names`.
-    tasks: Vec<(usize, &'a Task, usize, usize)>,
-    batch: &'a [Submission<'a>],
+    tasks: Vec<Planned<'a>>,
+}
+
+/// A submission that has a task.
+struct Planned<'a> {
+    /// Its position in the batch.
+    position: usize,
+    arrival: Arrival,
+    task: &'a Task,
+    /// The place of its ordering account in the plan's `names`.
+    ordering: usize,
+    /// The place of its credited account in the plan's `names`.
+    credited: usize,
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn of(batch: &'a [Submission<'a>]) -> Self {
+    pub(super) fn of(batch: &[Submission<'a>]) -> Self {
         let mut places: HashMap<&AccountName, usize> = HashMap::with_capacity(batch.len() * 2);
         let mut names: Vec<&AccountName> = Vec::with_capacity(batch.len() * 2);
         let mut place = |name: &'a AccountName| {
@@ -37,11 +46,12 @@ impl<'a> Plan<'a> {
             .iter()
             .enumerate()
             .filter_map(|(position, submission)| {
-                let task = submission.content.ok()?;
-                Some((position, task, place(task.body.ordering_account()), place(task.body.credited_account())))
+                let (arrival, task) = (submission.arrival, submission.content.ok()?);
+                let ordering = place(task.body.ordering_account());
+                Some(Planned { position, arrival, task, ordering, credited: place(task.body.credited_account()) })
             })
             .collect();
-        Self { names, tasks, batch }
+        Self { names, tasks }
     }
 
     /// The account ids, sorted, and the ledger's items; `ids` belong to `names`.
@@ -52,21 +62,21 @@ impl<'a> Plan<'a> {
         for (rank, place) in order.iter().enumerate() {
             ranks[*place] = AccountIx(rank);
         }
-        let items = self.tasks.iter().map(|(position, task, ordering, credited)| Item {
-            task,
-            arrival: self.batch[*position].arrival,
-            ordering: ranks[*ordering],
-            credited: ranks[*credited],
+        let items = self.tasks.iter().map(|planned| Item {
+            task: planned.task,
+            arrival: planned.arrival,
+            ordering: ranks[planned.ordering],
+            credited: ranks[planned.credited],
         });
         (order.iter().map(|place| ids[*place]).collect(), items.collect())
     }
 }
 
 /// A batch that the ledger has decided.
-pub(super) struct Decided<'a> {
-    pub(super) batch: &'a [Submission<'a>],
-    pub(super) plan: &'a Plan<'a>,
-    pub(super) items: &'a [Item<'a>],
+pub(super) struct Decided<'b, 'a> {
+    pub(super) batch: &'b [Submission<'a>],
+    pub(super) plan: &'b Plan<'a>,
+    pub(super) items: &'b [Item<'a>],
     /// One per item.
     pub(super) outcomes: Vec<Outcome>,
     pub(super) accounts: Vec<Account>,
@@ -75,7 +85,7 @@ pub(super) struct Decided<'a> {
     pub(super) stored: HashMap<Uuid, StoredTask>,
 }
 
-impl<'a> Decided<'a> {
+impl<'a> Decided<'_, 'a> {
     /// An answer per submission, and the rows that make it true.
     pub(super) fn rows(&self, now: Timestamp, source: &str) -> (Vec<Answer>, Rows<'a>) {
         let mut rows = Rows::default();
@@ -85,7 +95,7 @@ impl<'a> Decided<'a> {
         let mut answers = Vec::with_capacity(self.batch.len());
         let mut tasks = self.plan.tasks.iter().enumerate().peekable();
         for (position, submission) in self.batch.iter().enumerate() {
-            let item = tasks.next_if(|(_, (of, ..))| *of == position).map(|(ix, _)| ix);
+            let item = tasks.next_if(|(_, planned)| planned.position == position).map(|(ix, _)| ix);
             answers.push(match (item, submission.content) {
                 (Some(ix), _) => self.task(ix, submission.message, now, source, &mut rows),
                 (None, Err(letter)) => bury(submission.message, letter.clone(), &mut rows),
@@ -212,7 +222,7 @@ impl<'a> Decided<'a> {
                 _ => None,
             };
             let balances = self.balances_after(first);
-            let publisher = self.batch[self.plan.tasks[first].0].message.properties.publisher.clone();
+            let publisher = self.batch[self.plan.tasks[first].position].message.properties.publisher.clone();
             let properties = Properties { publisher, ..message.properties.clone() };
             let event =
                 Event { task, properties: &properties, rejection, settled_at: now, balances: &balances, source };

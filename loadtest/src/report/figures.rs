@@ -1,4 +1,4 @@
-//! The figures of a run and its verdict, for machines; `summary.rs` is for people.
+//! The figures of a run and its verdict, from its evidence.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,0 +1,121 @@
+//! What crosses the wire, in and out: decoding a task and its fingerprint; encoding an event, and
+//! the messages that the lines of an outbox row become.
+
+mod support;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use jiff::Timestamp;
+use settled::contract::{BalanceAfter, Event, Fingerprint, MAX_BODY_BYTES, Rejection, Task, decode};
+use settled::outbox::{EventFormat, EventSettings, publications};
+
+use support::{payment, properties};
+
+const OPEN_ACCOUNT: &str = r#"{"id":"01920000-0000-7000-8000-000000000001","type":"open_account",
+    "account":"customer:alice","currency":"USD","min_balance":0}"#;
+
+/// The longest value of `metadata`, in characters.
+const MAX_VALUE: usize = 500;
+/// The most keys of `metadata`.
+const MAX_KEYS: usize = 50;
+
+/// A transfer without and with `metadata`; with it, the body has `bytes` bytes or a few less.
+fn transfer(bytes: Option<usize>) -> String {
+    let body = |metadata: &str| {
+        format!(
+            r#"{{"id":"01920000-0000-7000-8000-000000000001","type":"transfer","debit_account":"customer:alice",
+            "credit_account":"merchant:42","amount":1250,"currency":"USD","reference":"order-123"{metadata}}}"#
+        )
+    };
+    let Some(bytes) = bytes else { return body("") };
+    let keys = bytes.div_ceil(MAX_VALUE).min(MAX_KEYS);
+    let room = (bytes - body(r#","metadata":{}"#).len()) / keys - r#""key00":"","#.len();
+    // Beyond so many ASCII characters a value may only be longer in bytes.
+    let value = if room <= MAX_VALUE { "x".repeat(room) } else { "€".repeat(room / "€".len()) };
+    let pairs: Vec<String> = (0..keys).map(|key| format!(r#""key{key:02}":"{value}""#)).collect();
+    body(&format!(r#","metadata":{{{}}}"#, pairs.join(",")))
+}
+
+/// The bodies, by what is special about them.
+fn bodies() -> [(&'static str, String); 5] {
+    [
+        ("open_account", OPEN_ACCOUNT.to_owned()),
+        ("transfer", transfer(None)),
+        ("transfer 1 KiB", transfer(Some(1024))),
+        ("transfer 16 KiB", transfer(Some(16 * 1024))),
+        ("transfer 64 KiB", transfer(Some(MAX_BODY_BYTES))),
+    ]
+}
+
+fn decoding(criterion: &mut Criterion) {
+    let properties = properties();
+    let mut group = criterion.benchmark_group("decode");
+    group.throughput(Throughput::Elements(1));
+    for (name, body) in bodies() {
+        decode(body.as_bytes(), &properties).expect("a task");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| decode(black_box(body.as_bytes()), black_box(&properties)));
+        });
+    }
+    group.finish();
+}
+
+fn fingerprints(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fingerprint");
+    group.throughput(Throughput::Elements(1));
+    for (name, body) in bodies() {
+        let task = decode(body.as_bytes(), &properties()).expect("a task");
+        group.bench_function(name, |bencher| bencher.iter(|| Fingerprint::of(black_box(&task.body))));
+    }
+    group.finish();
+}
+
+/// Appends an event of `task` as the store does.
+fn write(task: &Task, rejection: Option<Rejection>, out: &mut Vec<u8>) {
+    let balance = |account| BalanceAfter { account, posted: 1_000_000, held: 0, version: 1 };
+    let balances = [balance("customer:alice"), balance("merchant:42")];
+    let balances = if rejection.is_none() { balances.as_slice() } else { &[] };
+    let (properties, settled_at) = (properties(), Timestamp::UNIX_EPOCH);
+    Event { task, properties: &properties, rejection, settled_at, balances, source: "settled" }.write(out);
+}
+
+fn events(criterion: &mut Criterion) {
+    let task = payment(1, 2);
+    let mut group = criterion.benchmark_group("event");
+    group.throughput(Throughput::Elements(1));
+    for (name, rejection) in [("settled", None), ("rejected", Some(Rejection::InsufficientFunds))] {
+        let mut out = Vec::new();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                write(black_box(&task), rejection, &mut out);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The row of a full batch, as the relay gets it.
+fn messages(criterion: &mut Criterion) {
+    const EVENTS: u64 = 1000;
+    let mut row = Vec::new();
+    (0..EVENTS).for_each(|_| write(&payment(1, 2), None, &mut row));
+    let most = EventSettings::default().batch_events;
+    let mut group = criterion.benchmark_group("publications");
+    group.throughput(Throughput::Elements(EVENTS));
+    for (name, format) in [("single", EventFormat::Single), ("batch", EventFormat::Batch)] {
+        let id = BenchmarkId::new(name, EVENTS);
+        group.bench_function(id, |bencher| bencher.iter(|| publications(1, black_box(&row), format, most)));
+    }
+    group.finish();
+}
+
+fn main() {
+    support::run(|criterion| {
+        decoding(criterion);
+        fingerprints(criterion);
+        events(criterion);
+        messages(criterion);
+    });
+}

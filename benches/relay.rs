@@ -1,0 +1,132 @@
+//! From the outbox to a real RabbitMQ: the events of committed batches as messages, published
+//! and confirmed.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use jiff::Timestamp;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ConnectionProperties, ExchangeKind};
+use settled::contract::{BalanceAfter, Event};
+use settled::health::Health;
+use settled::intake::BrokerSettings;
+use settled::outbox::{EventFormat, EventSettings, Relay, Report};
+use settled::retry::RetrySettings;
+use settled::store::Parcel;
+use settled::telemetry::metrics::Metrics;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use support::{payment, properties, servers};
+
+/// Committed batches that are published one after another, as while a backlog is worked off.
+const PARCELS: usize = 10;
+
+/// The subscriber's queue keeps no more, in bytes: nobody reads it.
+const KEPT: i64 = 64 * 1024 * 1024;
+
+fn relay(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let events: u32 = if support::measuring() { 1000 } else { 10 };
+    let mut group = criterion.benchmark_group("relay");
+    group.throughput(Throughput::Elements(u64::from(events) * PARCELS as u64));
+    group.sample_size(10).measurement_time(Duration::from_secs(5));
+    for (name, format) in [("single", EventFormat::Single), ("batch", EventFormat::Batch)] {
+        let mut running: Option<Running> = None;
+        group.bench_function(BenchmarkId::new(name, events), |bencher| {
+            let running = running.get_or_insert_with(|| runtime.block_on(Running::start(format)));
+            let body = body(events);
+            bencher.iter_custom(|times| (0..times).map(|_| runtime.block_on(running.publish(&body, events))).sum());
+        });
+        if let Some(running) = running {
+            runtime.block_on(running.stop());
+        }
+    }
+    group.finish();
+}
+
+/// The body of an outbox row.
+fn body(events: u32) -> Vec<u8> {
+    let mut body = Vec::new();
+    for _ in 0..events {
+        let (task, properties) = (payment(1, 2), properties());
+        let balance = |account| BalanceAfter { account, posted: 1_000_000, held: 0, version: 1 };
+        let balances = [balance("account:1"), balance("account:2")];
+        let (settled_at, source) = (Timestamp::now(), "settled");
+        Event { task: &task, properties: &properties, rejection: None, settled_at, balances: &balances, source }
+            .write(&mut body);
+    }
+    body
+}
+
+/// A relay, and both ends of it.
+struct Running {
+    parcels: mpsc::Sender<Parcel>,
+    reports: mpsc::Receiver<Report>,
+    stop: CancellationToken,
+    relay: tokio::task::JoinHandle<()>,
+    next: i64,
+}
+
+impl Running {
+    async fn start(format: EventFormat) -> Self {
+        let settings = EventSettings { format, ..EventSettings::default() };
+        let uri = servers().await.amqp_uri().parse().expect("an AMQP URI");
+        let broker = BrokerSettings { uris: vec![uri], ..BrokerSettings::default() };
+        subscribe(&settings.exchange).await;
+        let (parcels, handed_over) = mpsc::channel(PARCELS);
+        let (report, reports) = mpsc::channel(PARCELS);
+        let (metrics, stop) = (Arc::new(Metrics::register(1)), CancellationToken::new());
+        let health = Health::new(Arc::clone(&metrics));
+        let retry = RetrySettings::default();
+        let relay = Relay::new(broker, settings, retry, handed_over, report, health, metrics, stop.clone());
+        Self { parcels, reports, stop, relay: tokio::spawn(relay.run()), next: 0 }
+    }
+
+    /// How long it takes until all parcels are confirmed.
+    async fn publish(&mut self, body: &[u8], events: u32) -> Duration {
+        let parcel = |id| Parcel { id, body: body.to_vec(), events, held_key: None };
+        let parcels: Vec<Parcel> = (self.next..).take(PARCELS).map(parcel).collect();
+        self.next += PARCELS as i64;
+        let began = Instant::now();
+        for parcel in parcels {
+            self.parcels.send(parcel).await.expect("the relay runs");
+        }
+        for _ in 0..PARCELS {
+            let report = self.reports.recv().await.expect("the relay runs");
+            assert!(report.unrouted.is_empty(), "{report:?}");
+        }
+        began.elapsed()
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.relay.await.expect("the relay ends");
+    }
+}
+
+/// Declares a queue that gets every event.
+async fn subscribe(exchange: &str) {
+    let connection = Connection::connect(servers().await.amqp_uri(), ConnectionProperties::default()).await;
+    let connection = connection.expect("a connection");
+    let channel = connection.create_channel().await.expect("a channel");
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let (none, topic) = (FieldTable::default, ExchangeKind::Topic);
+    channel.exchange_declare(exchange.into(), topic, durable, none()).await.expect("declared");
+    let mut bounded = none();
+    bounded.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(KEPT));
+    let queue = "events";
+    channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), bounded).await.expect("declared");
+    let bind = channel.queue_bind(queue.into(), exchange.into(), "#".into(), QueueBindOptions::default(), none());
+    bind.await.expect("bound");
+    connection.close(200, "done".into()).await.expect("closed");
+}
+
+fn main() {
+    support::run(relay);
+}

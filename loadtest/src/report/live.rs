@@ -1,0 +1,184 @@
+//! What a run shows while it goes on: a few lines redrawn in place on a terminal, a plain line
+//! every few seconds elsewhere.
+//!
+//! On standard error: standard output is for the result.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::model::Snapshot;
+use super::numbers::{clock, count, millis, rate};
+
+/// How often a plain line is written.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+const LINE: &str = "  {prefix:<9.cyan} {wide_msg}";
+const BAR: &str = "  {prefix:<9.cyan} {bar:40.cyan/dim} {wide_msg}";
+
+/// How far a run has to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    /// So long.
+    Time(Duration),
+    /// Until so many messages have an outcome.
+    Outcomes(u64),
+}
+
+/// The view of a run. Dropped, it is taken away.
+#[derive(Debug)]
+pub(crate) struct View {
+    goal: Goal,
+    /// None without a terminal.
+    lines: Option<Lines>,
+    line_due: Duration,
+}
+
+/// What is redrawn, from top to bottom.
+#[derive(Debug)]
+struct Lines {
+    all: MultiProgress,
+    bar: ProgressBar,
+    texts: [ProgressBar; 4],
+}
+
+impl View {
+    /// Begins to show a run.
+    pub(crate) fn new(goal: Goal) -> Self {
+        let all = MultiProgress::new();
+        let lines = (!all.is_hidden()).then(|| Lines::new(all, goal));
+        Self { goal, lines, line_due: LINE_EVERY }
+    }
+
+    /// Shows the run as it is now; to be called about once a second.
+    pub(crate) fn update(&mut self, now: &Snapshot) {
+        if let Some(lines) = &self.lines {
+            lines.show(self.goal, now);
+        } else if now.elapsed >= self.line_due {
+            self.line_due = now.elapsed + LINE_EVERY;
+            // Where nobody listens there is nobody to tell.
+            let _ = writeln!(io::stderr(), "  … {} {}", clock(now.elapsed.as_secs_f64()), texts(now).join("; "));
+        }
+    }
+
+    /// Takes the view away: what comes next is the summary.
+    pub(crate) fn finish(self) {}
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // It can fail only if the terminal has gone.
+        let _ = self.all.clear();
+    }
+}
+
+impl Lines {
+    fn new(all: MultiProgress, goal: Goal) -> Self {
+        let length = match goal {
+            Goal::Time(length) => length.as_millis() as u64,
+            Goal::Outcomes(number) => number,
+        };
+        let bar = all.add(ProgressBar::new(length)).with_prefix("run").with_style(style(BAR).progress_chars("━╸─"));
+        let line = |prefix| all.add(ProgressBar::new_spinner()).with_prefix(prefix).with_style(style(LINE));
+        let texts = ["rate", "latency", "outcomes", "waiting"].map(line);
+        Self { all, bar, texts }
+    }
+
+    fn show(&self, goal: Goal, now: &Snapshot) {
+        self.bar.set_position(match goal {
+            Goal::Time(_) => now.elapsed.as_millis() as u64,
+            Goal::Outcomes(_) => decided(now),
+        });
+        self.bar.set_message(progress(goal, now));
+        for (bar, text) in self.texts.iter().zip(texts(now)) {
+            bar.set_message(text);
+            bar.tick();
+        }
+    }
+}
+
+/// The templates are constants; one with a fault would only look plain.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn decided(now: &Snapshot) -> u64 {
+    now.settled + now.rejected + now.duplicates + now.dead_lettered
+}
+
+fn progress(goal: Goal, now: &Snapshot) -> String {
+    let elapsed = clock(now.elapsed.as_secs_f64());
+    match goal {
+        Goal::Time(length) => format!("{elapsed} of {}", clock(length.as_secs_f64())),
+        Goal::Outcomes(number) => format!("{} of {}, {elapsed}", count(decided(now)), count(number)),
+    }
+}
+
+/// How fast, how slow, what came of it, and what waits.
+fn texts(now: &Snapshot) -> [String; 4] {
+    let target =
+        now.target_rate.map_or_else(|| "as fast as possible".to_owned(), |target| format!("of {}", rate(target)));
+    let [published, committed, events] = [now.rate_published, now.rate_committed, now.rate_events].map(rate);
+    let time = |what, p50: Option<f64>, p99: Option<f64>| {
+        let [p50, p99] = [p50, p99].map(|time| time.map_or_else(|| "–".to_owned(), millis));
+        format!("{what} p50 {p50}, p99 {p99}")
+    };
+    let confirm = time("confirm", now.confirm_p50_ms, now.confirm_p99_ms);
+    let event = time("event", now.event_p50_ms, now.event_p99_ms);
+    let [settled, rejected, duplicates, dead_lettered] =
+        [now.settled, now.rejected, now.duplicates, now.dead_lettered].map(count);
+    let unconfirmed = count(now.published.saturating_sub(now.confirmed));
+    let [depth, outbox] = [now.queue_depth, now.outbox_events].map(count);
+    [
+        format!("{published} published ({target}), {committed} committed, {events} events"),
+        format!("{confirm}; {event}"),
+        format!("{settled} settled, {rejected} rejected, {duplicates} duplicates, {dead_lettered} dead-lettered"),
+        format!("{unconfirmed} to be confirmed, {depth} in the queue, {outbox} events in the outbox"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            elapsed: Duration::from_secs(65),
+            target_rate: Some(2_000.0),
+            published: 130_000,
+            confirmed: 129_990,
+            settled: 124_000,
+            rejected: 2_600,
+            duplicates: 1_300,
+            dead_lettered: 1_300,
+            events: 126_500,
+            queue_depth: 21,
+            outbox_events: 4,
+            rate_published: 2_001.4,
+            rate_committed: 1_998.7,
+            rate_events: 1_990.1,
+            confirm_p50_ms: Some(1.31),
+            confirm_p99_ms: Some(4.2),
+            event_p50_ms: Some(4.52),
+            event_p99_ms: Some(23.1),
+        }
+    }
+
+    #[test]
+    fn everything_is_shown_with_its_unit() {
+        insta::assert_snapshot!(texts(&snapshot()).join("\n"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_dash() {
+        let [rate, latency, ..] = texts(&Snapshot::default());
+        assert!(rate.contains("(as fast as possible)"), "{rate}");
+        assert_eq!(latency, "confirm p50 –, p99 –; event p50 –, p99 –");
+    }
+
+    #[test]
+    fn progress_is_told_in_what_the_run_has_to_reach() {
+        assert_eq!(progress(Goal::Time(Duration::from_secs(600)), &snapshot()), "1:05 of 10:00");
+        assert_eq!(progress(Goal::Outcomes(200_000), &snapshot()), "129,200 of 200,000, 1:05");
+    }
+}

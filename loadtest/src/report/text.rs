@@ -1,0 +1,176 @@
+//! A run's summary as text, for the end of a run.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Write as _};
+
+use super::model::{ProcessUse, Quantiles, Summary};
+use super::numbers::{bytes, count, decimal, millis, rate, seconds};
+
+/// The summary as lines; `colour` for a terminal.
+#[must_use]
+pub(crate) fn text(summary: &Summary, colour: bool) -> String {
+    let paint = Paint(colour);
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut text, summary, paint);
+    text
+}
+
+fn write(text: &mut String, summary: &Summary, paint: Paint) -> fmt::Result {
+    writeln!(text, "\n  {}", paint.bold(&format!("{} messages published", count(summary.published))))?;
+    row(text, "settled", summary.settled)?;
+    row(text, "rejected", summary.rejected.values().sum())?;
+    reasons(text, &summary.rejected, paint)?;
+    row(text, "duplicates", summary.duplicates)?;
+    row(text, "dead-lettered", summary.dead_lettered.values().sum())?;
+    reasons(text, &summary.dead_lettered, paint)?;
+    must_be_none(text, "lost", summary.lost, paint)?;
+    must_be_none(text, "doubled", summary.doubled, paint)?;
+    writeln!(text)?;
+    speed(text, summary)?;
+    latencies(text, summary)?;
+    processes(text, summary)?;
+    writeln!(text)?;
+    judgement(text, summary, paint)
+}
+
+fn row(text: &mut String, what: &str, number: u64) -> fmt::Result {
+    writeln!(text, "    {what:<28}{:>12}", count(number))
+}
+
+fn must_be_none(text: &mut String, what: &str, number: u64, paint: Paint) -> fmt::Result {
+    let line = format!("{what:<28}{:>12}", count(number));
+    writeln!(text, "    {}", if number > 0 { paint.red(&line) } else { line })
+}
+
+fn reasons(text: &mut String, reasons: &BTreeMap<String, u64>, paint: Paint) -> fmt::Result {
+    for (reason, number) in reasons {
+        writeln!(text, "{}", paint.dim(&format!("      {reason:<26}{:>12}", count(*number))))?;
+    }
+    Ok(())
+}
+
+fn speed(text: &mut String, summary: &Summary) -> fmt::Result {
+    let (published, committed) = (rate(summary.rate_published_per_s), rate(summary.rate_committed_per_s));
+    writeln!(text, "  rate        {committed} committed, {published} published ({})", summary.load.rate)?;
+    let (unique, received) = (count(summary.events), count(summary.events_received));
+    write!(text, "  events      {}, {received} received, {unique} of them unique", rate(summary.rate_events_per_s))?;
+    if summary.events_missing + summary.events_unexpected > 0 {
+        let (missing, unexpected) = (count(summary.events_missing), count(summary.events_unexpected));
+        write!(text, ", {missing} missing, {unexpected} unexpected")?;
+    }
+    writeln!(text)
+}
+
+fn latencies(text: &mut String, summary: &Summary) -> fmt::Result {
+    let latency = &summary.latency_ms;
+    let measured = [
+        ("to confirm", latency.confirm),
+        ("to commit", latency.commit),
+        ("to event", latency.event),
+        ("late by", summary.schedule_lag_ms),
+    ];
+    for (what, quantiles) in measured {
+        let Some(Quantiles { p50, p99, p999, max, .. }) = quantiles else { continue };
+        let [p50, p99, p999, max] = [p50, p99, p999, max].map(millis);
+        writeln!(text, "  {what:<10}  p50 {p50:>9}   p99 {p99:>9}   p99.9 {p999:>9}   max {max:>9}")?;
+    }
+    Ok(())
+}
+
+fn processes(text: &mut String, summary: &Summary) -> fmt::Result {
+    let processes: [(&str, &ProcessUse); 4] = [
+        ("daemon", &summary.daemon),
+        ("PostgreSQL", &summary.postgres),
+        ("RabbitMQ", &summary.rabbitmq),
+        ("generator", &summary.generator),
+    ];
+    for (what, used) in processes {
+        let cpu = decimal(used.cpu_seconds, 2);
+        let each = summary.cpu_micros_per_payment(used).map_or("–".to_owned(), |micros| decimal(micros, 0));
+        let memory = bytes(used.max_rss_bytes);
+        writeln!(text, "  {what:<10}  {cpu:>8} s of CPU, {each:>5} µs per payment, {memory:>8} of memory at most")?;
+    }
+    Ok(())
+}
+
+fn judgement(text: &mut String, summary: &Summary, paint: Paint) -> fmt::Result {
+    for term in &summary.slo {
+        let mark = paint.mark(term.held);
+        writeln!(text, "  {mark} {} (measured {})", term.term, decimal(term.measured, 2))?;
+    }
+    for check in &summary.checks {
+        writeln!(text, "  {} {}", paint.mark(check.found.is_none()), check.holds)?;
+        if let Some(found) = &check.found {
+            writeln!(text, "      {found}")?;
+        }
+    }
+    let audit = summary.audit;
+    writeln!(text, "  {} audit of the ledger, {} checks over every row", paint.mark(audit.passed), audit.checks)?;
+    if summary.generator_was_the_bottleneck {
+        let warning = "the load generator could not keep to its schedule: the figures say more of it than of";
+        writeln!(text, "\n  {} {warning} {}", paint.red("!"), summary.subject)?;
+    }
+    let verdict = if summary.passed { paint.green("PASSED") } else { paint.red("FAILED") };
+    writeln!(text, "\n  {verdict} in {}", seconds(summary.duration_s))
+}
+
+/// Colours, or none.
+#[derive(Clone, Copy)]
+struct Paint(bool);
+
+impl Paint {
+    fn mark(self, held: bool) -> String {
+        if held { self.green("✓") } else { self.red("✗") }
+    }
+
+    fn bold(self, text: &str) -> String {
+        self.with(1, text)
+    }
+
+    fn dim(self, text: &str) -> String {
+        self.with(2, text)
+    }
+
+    fn red(self, text: &str) -> String {
+        self.with(31, text)
+    }
+
+    fn green(self, text: &str) -> String {
+        self.with(32, text)
+    }
+
+    fn with(self, code: u8, text: impl Display) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn a_run_as_it_should_be() {
+        insta::assert_snapshot!(text(&fixture::good_run().summary, false));
+    }
+
+    #[test]
+    fn a_backlog_has_no_latencies() {
+        insta::assert_snapshot!(text(&fixture::drain().summary, false));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        insta::assert_snapshot!(text(&fixture::failed_run().summary, false));
+    }
+
+    #[test]
+    fn colours_change_nothing_but_the_colour() {
+        let summary = fixture::failed_run().summary;
+        let coloured = text(&summary, true);
+        let codes = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m"];
+        assert!(codes.iter().all(|code| coloured.contains(code)));
+        assert_eq!(codes.iter().fold(coloured, |text, code| text.replace(code, "")), text(&summary, false));
+    }
+}
