@@ -8,6 +8,7 @@
 mod keeper;
 mod publication;
 mod relay;
+mod routing;
 mod settings;
 mod wire;
 

@@ -4,7 +4,6 @@
 //! another confirm of the same frame: only when all confirms of a parcel are in is it known
 //! which of its events no queue took. Several channels keep the connection busy meanwhile.
 
-use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::publication::{Publication, publications};
+use super::routing::{NotTaken, Unbound};
 use super::wire::{self, Session};
 use super::{EventSettings, Unroutable};
 use crate::broker::Connector;
@@ -53,15 +53,6 @@ enum RelayError {
     NoConfirms,
 }
 
-/// The messages of a parcel that are not in a queue, by their id on the wire.
-#[derive(Default)]
-struct NotTaken {
-    /// There is no queue for them.
-    returned: HashSet<String>,
-    /// A queue didn't take them: it is full and says so (`reject-publish`), or failed.
-    refused: HashSet<String>,
-}
-
 /// The relay.
 pub struct Relay {
     connector: Connector,
@@ -73,6 +64,8 @@ pub struct Relay {
     parcels: Mutex<mpsc::Receiver<Parcel>>,
     /// Parcels whose publishing was interrupted, as by a lost connection: published again, first.
     interrupted: parking_lot::Mutex<Vec<Parcel>>,
+    /// What needs not be published to be thrown away.
+    unbound: Unbound,
     reports: mpsc::Sender<Report>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -100,6 +93,7 @@ impl Relay {
             retry,
             parcels: Mutex::new(parcels),
             interrupted: parking_lot::Mutex::default(),
+            unbound: Unbound::default(),
             reports,
             health,
             metrics,
@@ -211,12 +205,34 @@ impl Relay {
                 return Ok(vec![Unrouted { key: "unreadable".into(), lines, events }]);
             }
         };
+        if self.settings.unroutable == Unroutable::Hold {
+            let all: Vec<&Publication<'_>> = messages.iter().collect();
+            let not_taken = self.offer(channel, &all).await?;
+            return Ok(self.sort_out(&all, &not_taken));
+        }
+        let (published, withheld) = self.unbound.split(&messages);
+        let not_taken = self.offer(channel, &published).await?;
+        let mut unrouted = self.sort_out(&published, &not_taken);
+        let welcome = self.unbound.learn(&published, &withheld, &not_taken);
+        let events =
+            |messages: &[&Publication<'_>]| messages.iter().map(|message| u64::from(message.events)).sum::<u64>();
+        let discarded = events(&withheld) - events(&welcome);
+        self.metrics.events_unroutable(UnroutableAction::Discarded).increment(discarded);
+        unrouted.extend(self.sort_out(&welcome, &self.offer(channel, &welcome).await?));
+        Ok(unrouted)
+    }
+
+    /// Publishes and waits for all confirms; answers what no queue took.
+    async fn offer(&self, channel: &Channel, messages: &[&Publication<'_>]) -> Result<NotTaken, RelayError> {
+        let mut not_taken = NotTaken::default();
+        if messages.is_empty() {
+            return Ok(not_taken);
+        }
         let began = Instant::now();
         let mut confirms = Vec::with_capacity(messages.len());
         for together in messages.chunks(WRITTEN_TOGETHER) {
             wire::send_all(channel, &self.settings.exchange, together, &mut confirms).await?;
         }
-        let mut not_taken = NotTaken::default();
         for (message, confirm) in messages.iter().zip(confirms) {
             let confirmation = confirm.await?;
             if confirmation.is_nack() {
@@ -231,11 +247,11 @@ impl Relay {
                 .extend(returned.and_then(|m| m.properties.message_id().as_ref().map(ToString::to_string)));
         }
         observe(&self.metrics.event_confirm_seconds, began.elapsed());
-        Ok(self.sort_out(&messages, &not_taken))
+        Ok(not_taken)
     }
 
     /// Counts, and answers what is to be held, by routing key.
-    fn sort_out(&self, messages: &[Publication<'_>], not_taken: &NotTaken) -> Vec<Unrouted> {
+    fn sort_out(&self, messages: &[&Publication<'_>], not_taken: &NotTaken) -> Vec<Unrouted> {
         let mut held: Vec<Unrouted> = Vec::new();
         for message in messages {
             let id = wire::message_id(message);

@@ -51,7 +51,7 @@ impl Session {
 pub(super) async fn send_all(
     channel: &Channel,
     exchange: &str,
-    messages: &[Publication<'_>],
+    messages: &[&Publication<'_>],
     confirms: &mut Vec<PublisherConfirm>,
 ) -> lapin::Result<()> {
     let mut sent: Vec<_> =
