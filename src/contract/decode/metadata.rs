@@ -6,6 +6,7 @@ use std::fmt;
 use compact_str::CompactString;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use smallvec::SmallVec;
 
 use super::fields::Text;
 
@@ -36,7 +37,7 @@ impl<'de> Deserialize<'de> for Metadata {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
-                let mut pairs: Vec<(Cow<'de, str>, Cow<'de, str>)> = Vec::new();
+                let mut pairs: SmallVec<[(Cow<'de, str>, Cow<'de, str>); 4]> = SmallVec::new();
                 while let Some((Text(key), Text(value))) = map.next_entry()? {
                     if pairs.len() == MAX_KEYS {
                         return Err(A::Error::custom(format!("more than {MAX_KEYS} keys")));
@@ -61,15 +62,13 @@ impl<'de> Deserialize<'de> for Metadata {
 }
 
 fn canonical(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<CompactString, serde_json::Error> {
-    let mut json = CompactString::const_new("{");
+    let mut json: SmallVec<[u8; 256]> = SmallVec::new();
     for (position, (key, value)) in pairs.iter().enumerate() {
-        if position > 0 {
-            json.push(',');
-        }
-        json.push_str(&serde_json::to_string(key)?);
-        json.push(':');
-        json.push_str(&serde_json::to_string(value)?);
+        json.push(if position == 0 { b'{' } else { b',' });
+        serde_json::to_writer(&mut json, key)?;
+        json.push(b':');
+        serde_json::to_writer(&mut json, value)?;
     }
-    json.push('}');
-    Ok(json)
+    json.extend_from_slice(if pairs.is_empty() { b"{}" } else { b"}" });
+    CompactString::from_utf8(&json).map_err(serde::ser::Error::custom)
 }
