@@ -4,10 +4,9 @@
 //! of `compare` is pure.
 
 mod chart;
-mod figures;
 #[cfg(test)]
 mod fixture;
-mod folder;
+pub(crate) mod folder;
 mod hlog;
 mod html;
 pub(crate) mod live;
@@ -17,5 +16,3 @@ mod numbers;
 mod schema;
 pub(crate) mod text;
 mod thin;
-
-pub(crate) use figures::Report;
