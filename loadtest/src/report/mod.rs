@@ -4,7 +4,6 @@
 //! of `compare` is pure.
 
 mod chart;
-mod figures;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod folder;
@@ -17,5 +16,3 @@ mod numbers;
 mod schema;
 pub(crate) mod text;
 mod thin;
-
-pub(crate) use figures::Report;
