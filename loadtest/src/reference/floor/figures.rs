@@ -72,7 +72,7 @@ const fn process_use(used: Use) -> ProcessUse {
 
 fn load(options: &Options) -> Load {
     Load {
-        rate: format!("batches of {} on {} connections", options.batch, options.connections),
+        rate: format!("batches of {}, {} at a time", options.batch, options.connections),
         arrival: "none".to_owned(),
         accounts: options.accounts as u64,
         skew: "uniform".to_owned(),
