@@ -37,7 +37,8 @@ pub(crate) struct Evidence {
     /// What waits on the servers; `None` where others use them too.
     pub(crate) left: Option<Left>,
     /// Whether which of two messages with one id came first is up to the servers: several daemons
-    /// or publishers take turns, or a daemon that was killed gave its tasks back.
+    /// or publishers take turns, a daemon that was killed gave its tasks back, or the subject keeps
+    /// no order.
     pub(crate) any_order: bool,
     /// What went on for so long without any progress that it was given up.
     pub(crate) stuck: Option<String>,

@@ -103,6 +103,11 @@ impl Rig {
         }
     }
 
+    /// Whether messages are applied in the order in which they came, as far as that is known.
+    pub(crate) fn keeps_order(&self) -> bool {
+        self.daemons() == Some(1) && self.blueprint.subject.keeps_order()
+    }
+
     /// Whether nobody else uses the servers.
     pub(crate) fn is_private(&self) -> bool {
         self.servers.are_private()

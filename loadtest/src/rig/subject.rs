@@ -33,6 +33,11 @@ impl Subject {
         })
     }
 
+    /// Whether, alone, it applies messages in the order in which they came.
+    pub(crate) const fn keeps_order(self) -> bool {
+        matches!(self, Self::Settled)
+    }
+
     /// Whether it publishes an event for every outcome.
     pub(crate) const fn publishes_events(self) -> bool {
         matches!(self, Self::Settled)

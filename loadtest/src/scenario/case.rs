@@ -160,7 +160,7 @@ impl<'a> Case<'a> {
         };
         let books = self.run.read(&database).await?;
         let audit = self.rig.audit().await;
-        let any_order = self.rig.daemons() != Some(1) || self.order.publishers > 1 || self.order.kills > 0;
+        let any_order = !self.rig.keeps_order() || self.order.publishers > 1 || self.order.kills > 0;
         let script = Arc::into_inner(self.script);
         let Some(script) = script else { bail!("somebody still publishes") };
         step.done("books read and audited");
