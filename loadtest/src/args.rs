@@ -13,9 +13,29 @@ use crate::sink::EventQueue;
 #[derive(Debug, Parser)]
 #[command(name = "settled-loadtest", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// Which run.
+    /// What to do.
     #[command(subcommand)]
-    pub(crate) run: Run,
+    pub(crate) command: Command,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A run, under load.
+    #[command(flatten)]
+    Run(Run),
+    /// Show the results of two runs side by side, with ratios
+    Compare {
+        /// The results folder of the first run
+        #[arg(value_name = "A")]
+        a: PathBuf,
+        /// The results folder of the second run
+        #[arg(value_name = "B")]
+        b: PathBuf,
+        /// Print the comparison as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 passed, 1 failed, 2 usage, 130 interrupted.";

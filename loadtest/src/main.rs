@@ -24,10 +24,10 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use args::{Cli, Run};
+use args::{Cli, Command, Run};
 use plan::Plan;
 use progress::Step;
-use report::Report;
+use report::{Report, compare};
 use rig::Rig;
 use scenario::Evidence;
 
@@ -41,11 +41,16 @@ const INTERRUPTED: u8 = 130;
 /// On the main thread, which outlives all others: the daemon ends with the thread that started it.
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli { run } = Cli::parse();
-    match judge(&run).await {
-        Ok(Some(report)) if report.passed => ExitCode::SUCCESS,
-        Ok(Some(_)) => ExitCode::FAILURE,
-        Ok(None) => ExitCode::from(INTERRUPTED),
+    let done = match Cli::parse().command {
+        Command::Run(run) => judge(&run).await.map(|report| match report {
+            Some(report) if report.passed => ExitCode::SUCCESS,
+            Some(_) => ExitCode::FAILURE,
+            None => ExitCode::from(INTERRUPTED),
+        }),
+        Command::Compare { a, b, json } => compare::run(&a, &b, json).map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(io::stderr(), "settled-loadtest: error: {error:#}");
             ExitCode::FAILURE

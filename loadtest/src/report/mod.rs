@@ -2,8 +2,10 @@
 //!
 //! Those who measure fill [`model`]; nobody here measures. All but `folder`, `live` and the end
 //! of `compare` is pure.
+#![expect(dead_code, reason = "no run writes results yet")]
 
 mod chart;
+pub(crate) mod compare;
 mod figures;
 #[cfg(test)]
 mod fixture;

@@ -3,7 +3,6 @@
 //! Serialised, [`Summary`] is `summary.json` and a [`Sample`] is a line of `series.csv`. Both
 //! are read by other programs: a change that a reader would notice needs a new
 //! [`SCHEMA_VERSION`], a new field does not.
-#![expect(dead_code, reason = "filled by the runs that are not written yet")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -121,7 +121,7 @@ fn latencies(summary: &Summary) -> Markup {
     .collect();
     html! {
         @if rows.is_empty() {
-            p.none { "No latency: the load was there before anyone could process it." }
+            p.none { "No latency was measured." }
         } @else {
             table {
                 caption { "From the time a message was scheduled for" }
