@@ -1,5 +1,7 @@
 //! Which charts there are: none of what was not measured.
 
+use std::f64::consts::LOG10_2;
+
 use hdrhistogram::Histogram;
 
 use crate::report::chart::{Chart, GREATEST, Line, NINES, Scale, quantile};
@@ -11,6 +13,8 @@ use crate::report::thin::thin;
 const POINTS: usize = 300;
 /// From point to point of a distribution, in nines.
 const NINES_STEP: f64 = 0.05;
+/// A rate over less time, in seconds, says more of the moment of the sample than of the run.
+const SHORTEST: f64 = 0.25;
 const MEGABYTE: f64 = 1e6;
 
 /// Where a sample has a figure.
@@ -76,8 +80,11 @@ fn per_second(series: &[Sample], counter: fn(&Sample) -> u64) -> Vec<Option<f64>
     let mut rates = Vec::with_capacity(series.len());
     for sample in series {
         let (seconds, number) = (sample.at_s - before.0, counter(sample));
-        rates.push((seconds > 0.0).then(|| number.saturating_sub(before.1) as f64 / seconds));
-        before = (sample.at_s, number);
+        let long_enough = seconds >= SHORTEST;
+        rates.push(long_enough.then(|| number.saturating_sub(before.1) as f64 / seconds));
+        if long_enough {
+            before = (sample.at_s, number);
+        }
     }
     rates
 }
@@ -134,8 +141,9 @@ fn at(micros: &Histogram<u64>, nines: f64) -> f64 {
     value as f64 / 1e3
 }
 
+/// Half, 99 of 100 and all are as fast: one nine is 0.9, the median has the logarithm of 2.
 fn figures(micros: &Histogram<u64>) -> String {
-    let [p50, p99, max] = [0.301, 2.0, GREATEST].map(|nines| millis(at(micros, nines)));
+    let [p50, p99, max] = [LOG10_2, 2.0, GREATEST].map(|nines| millis(at(micros, nines)));
     format!("p50 {p50} · p99 {p99} · max {max}")
 }
 

@@ -1,5 +1,7 @@
 use super::*;
+use crate::report::chart::Scale;
 use crate::report::fixture;
+use crate::report::model::Sample;
 
 /// Elements that have no end tag.
 const VOID: [&str; 2] = ["meta", "!DOCTYPE"];
@@ -84,4 +86,13 @@ fn a_long_run_has_no_more_points_than_a_short_one() {
     assert!((250..=300).contains(&rate.places.len()), "{} points", rate.places.len());
     let mean = rate.lines[0].heights.iter().flatten().sum::<f64>() / rate.places.len() as f64;
     assert!((4.5..5.5).contains(&mean), "{mean} published per second");
+}
+
+#[test]
+fn a_sample_right_after_another_makes_no_rate_of_its_own() {
+    let mut results = fixture::good_run();
+    let last = results.series.last().expect("samples").clone();
+    results.series.push(Sample { at_s: last.at_s + 0.001, published: last.published + 100, ..last });
+    let rate = charts::of(&results).swap_remove(0);
+    assert!(matches!(rate.y, Scale::Linear { max, .. } if max < 10_000.0), "{:?}", rate.y);
 }
