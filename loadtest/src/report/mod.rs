@@ -9,7 +9,7 @@ pub(crate) mod compare;
 mod figures;
 #[cfg(test)]
 mod fixture;
-mod folder;
+pub(crate) mod folder;
 mod hlog;
 mod html;
 pub(crate) mod live;
