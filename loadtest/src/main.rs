@@ -24,11 +24,11 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use args::{Cli, Job};
+use args::{Cli, Command, Job, Verb};
 use judge::verdict;
 use progress::Step;
 use report::model::{Results, Summary};
-use report::{folder, text};
+use report::{compare, folder, text};
 use rig::Rig;
 use scenario::find_max::{Found, find_max};
 
@@ -48,7 +48,11 @@ enum Answer {
 /// On the main thread, which outlives all others: a daemon ends with the thread that started it.
 #[tokio::main]
 async fn main() -> ExitCode {
-    match answer(&Cli::parse()).await {
+    let answer = match Cli::parse().command {
+        Command::Run(verb) => answer(&verb).await,
+        Command::Compare { a, b, json } => compare::run(&a, &b, json).map(|()| Some(true)),
+    };
+    match answer {
         Ok(Some(true)) => ExitCode::SUCCESS,
         Ok(Some(false)) => ExitCode::FAILURE,
         Ok(None) => ExitCode::from(INTERRUPTED),
@@ -61,9 +65,9 @@ async fn main() -> ExitCode {
 
 /// Carries out what is asked for and prints the result; whether it passed, or `None` if it was
 /// interrupted. In every case what was started is stopped.
-async fn answer(cli: &Cli) -> Result<Option<bool>> {
+async fn answer(verb: &Verb) -> Result<Option<bool>> {
     let mut stop = Stop::listen()?;
-    let job = cli.verb.job()?;
+    let job = verb.job()?;
     if let Some(out) = job.output.out.as_ref().filter(|_| job.search.is_none()) {
         folder::ensure_usable(out)?;
     }

@@ -24,9 +24,29 @@ use place::PlaceArgs;
 #[derive(Debug, Parser)]
 #[command(name = "settled-loadtest", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// Which run.
+    /// What to do.
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    pub(crate) command: Command,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A run.
+    #[command(flatten)]
+    Run(Verb),
+    /// Show the results of two runs side by side, with ratios
+    Compare {
+        /// The results folder of the first run
+        #[arg(value_name = "A")]
+        a: PathBuf,
+        /// The results folder of the second run
+        #[arg(value_name = "B")]
+        b: PathBuf,
+        /// Print the comparison as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 passed, 1 failed, 2 usage, 130 interrupted.";
@@ -216,7 +236,9 @@ mod tests {
 
     fn job(line: &str) -> Job {
         let words = line.split(' ').filter(|word| !word.is_empty());
-        Cli::try_parse_from(std::iter::once("settled-loadtest").chain(words)).expect(line).verb.job().expect(line)
+        let cli = Cli::try_parse_from(std::iter::once("settled-loadtest").chain(words)).expect(line);
+        let Command::Run(verb) = cli.command else { panic!("{line} is no run") };
+        verb.job().expect(line)
     }
 
     fn refused(line: &str) -> String {
