@@ -30,7 +30,7 @@ use judge::verdict;
 use progress::Step;
 use reference::floor;
 use report::model::{Results, Summary};
-use report::{folder, text};
+use report::{compare, folder, text};
 use rig::Rig;
 use scenario::find_max::{Found, find_max};
 
@@ -56,6 +56,7 @@ async fn main() -> ExitCode {
         Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
             reference::baseline::run(&config).await.map(|()| Some(true))
         }
+        Command::Compare { a, b, json } => compare::run(&a, &b, json).map(|()| Some(true)),
     };
     match answer {
         Ok(Some(true)) => ExitCode::SUCCESS,

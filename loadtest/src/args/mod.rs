@@ -41,6 +41,18 @@ pub(crate) enum Command {
     Run(Verb),
     /// Measure what PostgreSQL alone takes for the daemon's batches: no daemon can be faster
     Floor(floor::Options),
+    /// Show the results of two runs side by side, with ratios
+    Compare {
+        /// The results folder of the first run
+        #[arg(value_name = "A")]
+        a: PathBuf,
+        /// The results folder of the second run
+        #[arg(value_name = "B")]
+        b: PathBuf,
+        /// Print the comparison as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// The consumer that runs in the daemon's place with --subject baseline
     #[command(hide = true)]
     BaselineConsumer {

@@ -4,6 +4,7 @@
 //! of `compare` is pure.
 
 mod chart;
+pub(crate) mod compare;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod folder;
