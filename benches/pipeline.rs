@@ -38,7 +38,8 @@ fn in_flight(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From one side of the lanes to the other, on threads of their own; a lane for each worker.
+/// From one side of the lanes to the other, on threads of their own; a lane for each worker. Intake
+/// is one producer, several are what intake on several channels would be.
 fn lanes(criterion: &mut Criterion) {
     let tasks: usize = if support::measuring() { 100_000 } else { 1_000 };
     let runtime = Runtime::new().expect("a runtime");

@@ -29,15 +29,16 @@ fn sample(second: u32, seconds: u32, rate: f64, random: &mut fastrand::Rng) -> S
     let at = f64::from(second);
     let pause = if second == seconds / 2 { 12.0 } else { 1.0 };
     let mut around = |value: f64, spread: f64| value * (1.0 + spread * (random.f64() - 0.5));
-    let published = (at * rate * around(0.999, 0.001)) as u64;
+    let mut sent = |behind: f64| (rate * (at - around(behind, 1.0)).max(0.0)) as u64;
+    let (published, committed, events) = (sent(0.03), sent(0.06), sent(0.08));
     Sample {
         at_s: at,
         published,
         confirmed: published.saturating_sub(3),
-        settled: (published as f64 * around(0.959, 0.001)) as u64,
-        rejected: (published as f64 * 0.02) as u64,
-        dead_lettered: (published as f64 * 0.01) as u64,
-        events: (published as f64 * around(0.978, 0.001)) as u64,
+        settled: (committed as f64 * 0.96) as u64,
+        rejected: (committed as f64 * 0.02) as u64,
+        dead_lettered: (committed as f64 * 0.01) as u64,
+        events: (events as f64 * 0.98) as u64,
         queue_depth: around(18.0 * pause * pause, 1.0) as u64,
         outbox_events: around(9.0 * pause, 1.0) as u64,
         confirm_p50_ms: Some(around(1.3, 0.2)),

@@ -148,7 +148,8 @@ fn summary_from_json(json: &[u8]) -> Result<Summary> {
     Ok(serde_json::from_slice(json)?)
 }
 
-fn series_to_csv(series: &[Sample]) -> Result<Vec<u8>> {
+/// As `series.csv` has it.
+pub(super) fn series_to_csv(series: &[Sample]) -> Result<Vec<u8>> {
     let mut csv = csv_lines(&[Sample::default()], true)?;
     let header = csv.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     // A run without a sample has a header too.

@@ -25,12 +25,13 @@ pub(crate) enum Goal {
     Outcomes(u64),
 }
 
-/// The view of a run. Dropped, it is taken away.
+/// The view of a run. Dropped, it is taken away: what comes next is the summary.
 #[derive(Debug)]
-pub(crate) struct View {
+pub(crate) struct View<W = io::Stderr> {
     goal: Goal,
     /// None without a terminal.
     lines: Option<Lines>,
+    plain: W,
     line_due: Duration,
 }
 
@@ -45,9 +46,15 @@ struct Lines {
 impl View {
     /// Begins to show a run.
     pub(crate) fn new(goal: Goal) -> Self {
-        let all = MultiProgress::new();
-        let lines = (!all.is_hidden()).then(|| Lines::new(all, goal));
-        Self { goal, lines, line_due: LINE_EVERY }
+        Self::on(goal, MultiProgress::new(), io::stderr())
+    }
+}
+
+impl<W: Write> View<W> {
+    /// Lines on `terminal`, if it is one, or else in `plain`.
+    fn on(goal: Goal, terminal: MultiProgress, plain: W) -> Self {
+        let lines = (!terminal.is_hidden()).then(|| Lines::new(terminal, goal));
+        Self { goal, lines, plain, line_due: LINE_EVERY }
     }
 
     /// Shows the run as it is now; to be called about once a second.
@@ -57,12 +64,14 @@ impl View {
         } else if now.elapsed >= self.line_due {
             self.line_due = now.elapsed + LINE_EVERY;
             // Where nobody listens there is nobody to tell.
-            let _ = writeln!(io::stderr(), "  … {} {}", clock(now.elapsed.as_secs_f64()), texts(now).join("; "));
+            let _ = writeln!(self.plain, "  … {}: {}", progress(self.goal, now), texts(now).join("; "));
         }
     }
 
-    /// Takes the view away: what comes next is the summary.
-    pub(crate) fn finish(self) {}
+    /// Takes the view away.
+    pub(crate) fn finish(self) {
+        drop(self);
+    }
 }
 
 impl Drop for Lines {
@@ -129,16 +138,21 @@ fn texts(now: &Snapshot) -> [String; 4] {
         [now.settled, now.rejected, now.duplicates, now.dead_lettered].map(count);
     let unconfirmed = count(now.published.saturating_sub(now.confirmed));
     let [depth, outbox] = [now.queue_depth, now.outbox_events].map(count);
+    let heard = count(now.events);
     [
         format!("{published} published ({target}), {committed} committed, {events} events"),
         format!("{confirm}; {event}"),
-        format!("{settled} settled, {rejected} rejected, {duplicates} duplicates, {dead_lettered} dead-lettered"),
+        format!(
+            "{settled} settled, {rejected} rejected, {duplicates} duplicates, {dead_lettered} dead-lettered, {heard} events"
+        ),
         format!("{unconfirmed} to be confirmed, {depth} in the queue, {outbox} events in the outbox"),
     ]
 }
 
 #[cfg(test)]
 mod tests {
+    use indicatif::{InMemoryTerm, ProgressDrawTarget};
+
     use super::*;
 
     fn snapshot() -> Snapshot {
@@ -167,6 +181,31 @@ mod tests {
     #[test]
     fn everything_is_shown_with_its_unit() {
         insta::assert_snapshot!(texts(&snapshot()).join("\n"));
+    }
+
+    #[test]
+    fn a_terminal_has_the_lines_until_the_end() {
+        let screen = InMemoryTerm::new(10, 100);
+        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+        let goal = Goal::Time(Duration::from_secs(600));
+        let mut view = View::on(goal, MultiProgress::with_draw_target(target), Vec::new());
+        view.update(&snapshot());
+        insta::assert_snapshot!(screen.contents());
+        assert!(view.plain.is_empty());
+        view.finish();
+        assert_eq!(screen.contents(), "");
+    }
+
+    #[test]
+    fn without_a_terminal_there_is_a_line_every_few_seconds() {
+        let hidden = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let mut view = View::on(Goal::Outcomes(200_000), hidden, Vec::new());
+        for seconds in [1, 2, 5, 6, 9, 11, 12] {
+            view.update(&Snapshot { elapsed: Duration::from_secs(seconds), ..snapshot() });
+        }
+        let lines = String::from_utf8(view.plain).expect("text");
+        let times: Vec<&str> = lines.lines().filter_map(|line| line.split(": ").next()).collect();
+        assert_eq!(times, ["  … 129,200 of 200,000, 0:05", "  … 129,200 of 200,000, 0:11"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! of `compare` is pure.
 
 mod chart;
-mod figures;
+pub(crate) mod compare;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod folder;
@@ -17,5 +17,3 @@ mod numbers;
 mod schema;
 pub(crate) mod text;
 mod thin;
-
-pub(crate) use figures::Report;

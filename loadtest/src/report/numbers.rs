@@ -1,5 +1,9 @@
 //! Figures as people read them, with their units. What is not a number is a dash.
 
+use std::collections::BTreeMap;
+
+use super::model::SloResult;
+
 const NONE: &str = "–";
 
 /// A number with its thousands apart.
@@ -66,9 +70,29 @@ pub(super) fn share(part: u64, whole: u64) -> String {
     format!("{} %", decimal(100.0 * part as f64 / whole as f64, 1))
 }
 
+/// Names with their parts of a whole.
+pub(super) fn shares(shares: &BTreeMap<String, f64>) -> String {
+    let shares = shares.iter().map(|(name, share)| format!("{name} {} %", decimal(100.0 * share, 1)));
+    shares.collect::<Vec<_>>().join(", ")
+}
+
+/// What was measured for a term, in the unit that stands behind the term's own number.
+pub(super) fn measured(result: &SloResult) -> String {
+    let unit = result.term.rsplit(|c: char| c.is_ascii_digit()).next().unwrap_or_default().trim();
+    let space = if unit.starts_with(char::is_alphabetic) { " " } else { "" };
+    format!("{}{space}{unit}", decimal(result.measured, 2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_has_the_unit_of_its_term() {
+        let terms = ["p99<25ms", "rate>400/s", "lost=0", "p50 < 1.5 s"];
+        let measured = terms.map(|term| measured(&SloResult { term: term.to_owned(), measured: 2.0, held: true }));
+        assert_eq!(measured, ["2.00 ms", "2.00/s", "2.00", "2.00 s"]);
+    }
 
     #[test]
     fn figures_have_as_many_digits_as_they_are_worth() {

@@ -1,25 +1,38 @@
-//! The JSON Schema of `summary.json`, for those who read it by program: made from the types,
-//! kept in `schemas/`. Nothing of this is in the binary.
+//! The JSON Schema of `summary.json` and the tables of `docs/loadtest.md`, for those who read
+//! results: made from the types. Nothing of this is in the binary.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use super::fixture;
-use super::folder::summary_to_json;
-use super::model::{SCHEMA_VERSION, Summary};
+use super::folder::{series_to_csv, summary_to_json};
+use super::model::{SCHEMA_VERSION, Sample, Summary};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn schema_of<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
+}
 
 fn schema() -> Value {
-    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Summary>().to_value();
+    let mut schema = schema_of::<Summary>();
     schema["properties"]["schema_version"]["const"] = json!(SCHEMA_VERSION);
     schema
 }
 
 #[test]
 fn the_file_is_what_the_types_say() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/loadtest-summary.schema.json");
-    let text = serde_json::to_string_pretty(&schema()).expect("a schema is JSON") + "\n";
+    let path = root().join("schemas/loadtest-summary.schema.json");
+    // As a schema it is written with its title first.
+    let schema = Schema::try_from(schema()).expect("a schema");
+    let text = serde_json::to_string_pretty(&schema).expect("a schema is JSON") + "\n";
     if std::env::var_os("SETTLED_UPDATE_SCHEMAS").is_some() {
         std::fs::write(&path, &text).expect("written");
     }
@@ -60,4 +73,87 @@ fn every_field_is_described() {
             assert!(property["description"].is_string(), "{name}");
         }
     }
+}
+
+/// The rows of a table of fields.
+struct Rows {
+    schema: Value,
+    /// Where the fields of a type are listed, so that they are only once.
+    listed: BTreeMap<String, String>,
+    text: String,
+}
+
+impl Rows {
+    /// A row for each field of a type, those of types within it too, in the order in which they
+    /// are written.
+    fn add(&mut self, part: &Value, prefix: &str) {
+        for name in part["required"].as_array().expect("all are always there").iter().filter_map(Value::as_str) {
+            let property = &part["properties"][name];
+            let meaning = property["description"].as_str().expect("described").replace('\n', " ");
+            let _ = write!(self.text, "| `{prefix}{name}` | {meaning}");
+            match inner(property) {
+                Some((reference, brackets)) => self.add_inner(reference, &format!("{prefix}{name}{brackets}")),
+                None => self.text += " |\n",
+            }
+        }
+    }
+
+    fn add_inner(&mut self, reference: &str, place: &str) {
+        if let Some(listed) = self.listed.get(reference) {
+            let _ = writeln!(self.text, " Fields as those of `{listed}`. |");
+            return;
+        }
+        self.listed.insert(reference.to_owned(), place.to_owned());
+        self.text += " |\n";
+        let part = self.schema.pointer(reference.trim_start_matches('#')).expect("a type").clone();
+        self.add(&part, &format!("{place}."));
+    }
+}
+
+/// The type that a field refers to, and what says that it has a list of it.
+fn inner(property: &Value) -> Option<(&str, &'static str)> {
+    let nullable = property["anyOf"].as_array().and_then(|any| any.iter().find_map(|each| each["$ref"].as_str()));
+    let single = property["$ref"].as_str().or(nullable).map(|reference| (reference, ""));
+    single.or_else(|| Some((property["items"]["$ref"].as_str()?, "[]")))
+}
+
+fn table(name: &str) -> String {
+    let (schema, heading) = match name {
+        "summary" => (schema(), "field"),
+        "series" => (schema_of::<Sample>(), "column"),
+        other => panic!("no block is called {other:?}"),
+    };
+    let text = format!("| {heading} | |\n|---|---|\n");
+    let mut rows = Rows { schema: schema.clone(), listed: BTreeMap::new(), text };
+    rows.add(&schema, "");
+    rows.text
+}
+
+#[test]
+fn the_document_says_what_the_types_say() {
+    let path = root().join("docs/loadtest.md");
+    let document = std::fs::read_to_string(&path).expect("docs/loadtest.md");
+    let mut current = String::new();
+    let mut rest = document.as_str();
+    for name in ["summary", "series"] {
+        let begin = format!("<!-- generated: {name} -->\n");
+        let (before, after) = rest.split_once(&begin).expect("a block");
+        let (_, after) = after.split_once("<!-- end -->").expect("its end");
+        current += &format!("{before}{begin}{}<!-- end -->", table(name));
+        rest = after;
+    }
+    current += rest;
+    if std::env::var_os("SETTLED_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &current).expect("written");
+    } else {
+        assert!(document == current, "docs/loadtest.md is not current: run this test with SETTLED_UPDATE_DOCS=1");
+    }
+}
+
+#[test]
+fn the_columns_of_the_document_are_those_of_the_file() {
+    let table = table("series");
+    let documented: Vec<&str> = table.lines().skip(2).filter_map(|row| row.split('`').nth(1)).collect();
+    let csv = String::from_utf8(series_to_csv(&[]).expect("CSV")).expect("text");
+    assert_eq!(documented, csv.trim_end().split(',').collect::<Vec<_>>());
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 
 use super::model::{ProcessUse, Quantiles, Summary};
-use super::numbers::{bytes, count, decimal, millis, rate, seconds};
+use super::numbers::{bytes, count, decimal, measured, millis, rate, seconds};
 
 /// The summary as lines; `colour` for a terminal.
 #[must_use]
@@ -97,7 +97,7 @@ fn processes(text: &mut String, summary: &Summary) -> fmt::Result {
 fn judgement(text: &mut String, summary: &Summary, paint: Paint) -> fmt::Result {
     for term in &summary.slo {
         let mark = paint.mark(term.held);
-        writeln!(text, "  {mark} {} (measured {})", term.term, decimal(term.measured, 2))?;
+        writeln!(text, "  {mark} {} (measured {})", term.term, measured(term))?;
     }
     for check in &summary.checks {
         writeln!(text, "  {} {}", paint.mark(check.found.is_none()), check.holds)?;

@@ -41,7 +41,7 @@ mod tests {
         let sample = |second: u32| Sample {
             at_s: f64::from(second),
             published: u64::from(10 * second),
-            commit_p99_ms: (second % 2 == 0).then_some(f64::from(second)),
+            commit_p99_ms: second.is_multiple_of(2).then_some(f64::from(second)),
             queue_depth: u64::from(100 - second),
             daemon_cpu_cores: f64::from(second),
             ..Sample::default()

@@ -7,6 +7,8 @@ use super::{Committed, Measured, Options};
 use crate::report::model::{
     Audit, Check, Histograms, LatencyMs, Load, ProcessUse, Results, SCHEMA_VERSION, Sample, Summary,
 };
+use crate::results::machine::command;
+use crate::rig::process::Use;
 
 /// On the command line and in the results.
 const NAME: &str = "floor";
@@ -18,7 +20,7 @@ pub(super) fn results(options: &Options, measured: Measured) -> Results {
 }
 
 fn summary(options: &Options, measured: Measured) -> Summary {
-    let Measured { began, took, postgres, generator, machine, audit, .. } = measured;
+    let Measured { began, took, used, machine, audit, .. } = measured;
     let settled: u64 = measured.commits.iter().map(|commit| commit.payments).sum();
     let seconds = took.as_secs_f64();
     let broken = audit.checks.iter().filter(|check| check.violations > 0);
@@ -30,7 +32,7 @@ fn summary(options: &Options, measured: Measured) -> Summary {
         verb: NAME.to_owned(),
         subject: NAME.to_owned(),
         label: options.label.clone(),
-        command: std::env::args().collect(),
+        command: command(std::env::args()),
         started_at: began.to_string(),
         duration_s: seconds,
         machine,
@@ -54,9 +56,9 @@ fn summary(options: &Options, measured: Measured) -> Summary {
         schedule_lag_ms: None,
         generator_was_the_bottleneck: false,
         daemon: ProcessUse::default(),
-        postgres,
+        postgres: process_use(used.postgres),
         rabbitmq: ProcessUse::default(),
-        generator,
+        generator: process_use(used.generator),
         audit: Audit { passed: audit.passed, checks: audit.checks.len() as u64 },
         slo: Vec::new(),
         passed: check.found.is_none(),
@@ -64,9 +66,13 @@ fn summary(options: &Options, measured: Measured) -> Summary {
     }
 }
 
+const fn process_use(used: Use) -> ProcessUse {
+    ProcessUse { cpu_seconds: used.cpu_seconds, max_rss_bytes: used.rss_bytes, restarts: 0 }
+}
+
 fn load(options: &Options) -> Load {
     Load {
-        rate: format!("batches of {} on {} connections", options.batch, options.connections),
+        rate: format!("batches of {}, {} at a time", options.batch, options.connections),
         arrival: "none".to_owned(),
         accounts: options.accounts as u64,
         skew: "uniform".to_owned(),

@@ -17,9 +17,11 @@ use settled::dev::{PrivateServers, ServersOptions};
 use settled::store::queries::audit::{Audit, audit};
 use settled::store::{self, Client, Pool, PostgresSettings, Prepared};
 
-use crate::args::at_least_one;
-use crate::machine;
-use crate::report::model::{Machine, ProcessUse, Results};
+use crate::args::values::at_least_one;
+use crate::args::{refuse, settled_path};
+use crate::report::model::{Machine, Results};
+use crate::results::machine::this_machine;
+use crate::rig::process::{Family, Use, of_myself};
 use tellers::Teller;
 
 /// What is to be measured.
@@ -61,8 +63,7 @@ struct Measured {
     /// From the first BEGIN to the last COMMIT.
     took: Duration,
     commits: Vec<Committed>,
-    postgres: ProcessUse,
-    generator: ProcessUse,
+    used: Uses,
     machine: Machine,
     audit: Audit,
 }
@@ -75,17 +76,36 @@ struct Committed {
     payments: u64,
 }
 
+/// What those who do the work have used.
+#[derive(Clone, Copy, Debug)]
+struct Uses {
+    postgres: Use,
+    generator: Use,
+}
+
+impl Uses {
+    fn now(servers: &PrivateServers) -> Self {
+        let postgres = servers.postgres_pid().map(|pid| Family::now().of_tree(pid));
+        Self { postgres: postgres.unwrap_or_default(), generator: of_myself() }
+    }
+
+    /// The time since `before`; of memory, what there is now.
+    fn since(self, before: &Self) -> Self {
+        let since = |now: Use, before: Use| Use { cpu_seconds: now.cpu_seconds - before.cpu_seconds, ..now };
+        Self { postgres: since(self.postgres, before.postgres), generator: since(self.generator, before.generator) }
+    }
+}
+
 /// Measures on a private PostgreSQL.
 ///
 /// # Errors
-/// Too few accounts, and whatever keeps PostgreSQL from it.
+/// Whatever keeps PostgreSQL from it. Too few accounts end the program, as a usage error.
 pub(crate) async fn measure(options: &Options) -> Result<Results> {
     let Options { accounts, connections, .. } = options;
-    ensure!(
-        *accounts >= 2 * connections,
-        "--accounts {accounts}: expected at least two for each of {connections} connections"
-    );
-    let settled = crate::args::binary(options.daemon.as_deref())?;
+    if *accounts < 2 * connections {
+        refuse(&format!("--accounts {accounts}: expected at least two for each of {connections} connections"));
+    }
+    let settled = settled_path(options.daemon.as_deref())?;
     let servers = PrivateServers::start(&settled, &ServersOptions::default()).await?;
     let measured = on_servers(options, &servers).await;
     servers.shutdown().await?;
@@ -97,7 +117,7 @@ async fn on_servers(options: &Options, servers: &PrivateServers) -> Result<Measu
     servers.stop_rabbitmq().await?;
     let mut settings = PostgresSettings { pool_size: options.connections, ..PostgresSettings::default() };
     settings.use_url(servers.postgres_url()).map_err(anyhow::Error::msg)?;
-    let machine = machine::describe(store::probe(&settings).await?, "not running".to_owned());
+    let machine = this_machine(store::probe(&settings).await?, "not running".to_owned());
     let mut client = store::connect(&settings).await?;
     store::migrate(&mut client).await?;
     let pool = store::pool(&settings)?;
@@ -107,15 +127,16 @@ async fn on_servers(options: &Options, servers: &PrivateServers) -> Result<Measu
     try_join_all(tellers.iter().map(|teller| teller.open(&opening))).await.context("open the accounts")?;
     let prepared = tellers.iter().map(|teller| teller.prepare(&client, options.batch));
     let prepared = try_join_all(prepared).await.context("decide the payments")?;
-    let began = (Timestamp::now(), Instant::now());
-    let commits = prepared.iter().map(|batches| commit(&pool, batches, began.1));
+    let before = Uses::now(servers);
+    let (began, clock) = (Timestamp::now(), Instant::now());
+    let commits = prepared.iter().map(|batches| commit(&pool, batches, clock));
     let commits = try_join_all(commits).await.context("commit the payments")?.concat();
-    let took = began.1.elapsed();
+    let took = clock.elapsed();
+    let used = Uses::now(servers).since(&before);
     // There is no daemon to publish what is in it.
     client.execute("DELETE FROM outbox", &[]).await?;
     let audit = audited(options, &mut client).await?;
-    let (postgres, generator) = (ProcessUse::default(), ProcessUse::default());
-    Ok(Measured { began: began.0, took, commits, postgres, generator, machine, audit })
+    Ok(Measured { began, took, commits, used, machine, audit })
 }
 
 fn tellers(options: &Options) -> Result<Vec<Teller>> {

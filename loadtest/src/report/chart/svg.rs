@@ -18,6 +18,8 @@ const BOTTOM: f64 = 46.0;
 const BASELINE: f64 = 4.0;
 /// With so few points each of them is drawn, and not only the line between them.
 const FEW: usize = 30;
+/// With so many points lines are thin.
+const MANY: usize = 120;
 
 /// The chart with its title and legend. `data-points` is what a read-out under the pointer needs.
 pub(super) fn figure(chart: &Chart) -> Markup {
@@ -34,7 +36,7 @@ pub(super) fn figure(chart: &Chart) -> Markup {
                     }
                 }
             }
-            svg.plot viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(chart.title) {
+            svg.plot.dense[chart.places.len() > MANY] viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="xMinYMin" role="img" aria-label=(chart.title) {
                 (axes(chart))
                 @for line in &chart.lines { (curve(chart, line)) }
                 line.cursor x1="0" x2="0" y1=(TOP) y2=(HEIGHT - BOTTOM) {}

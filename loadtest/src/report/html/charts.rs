@@ -1,5 +1,7 @@
 //! Which charts there are: none of what was not measured.
 
+use std::f64::consts::LOG10_2;
+
 use hdrhistogram::Histogram;
 
 use crate::report::chart::{Chart, GREATEST, Line, NINES, Scale, quantile};
@@ -7,11 +9,16 @@ use crate::report::model::{Results, Sample};
 use crate::report::numbers::{count, decimal, millis, rate};
 use crate::report::thin::thin;
 
-/// More than a screen has columns for.
-const POINTS: usize = 600;
+/// With more, a line would be a band.
+const POINTS: usize = 300;
 /// From point to point of a distribution, in nines.
 const NINES_STEP: f64 = 0.05;
+/// A rate over less time, in seconds, says more of the moment of the sample than of the run.
+const SHORTEST: f64 = 0.25;
 const MEGABYTE: f64 = 1e6;
+
+/// Where a sample has a figure.
+type Of<T> = fn(&Sample) -> T;
 
 /// All that a run has data for, in the order of the page.
 pub(super) fn of(results: &Results) -> Vec<Chart> {
@@ -53,7 +60,7 @@ fn fitting(heights: Vec<f64>) -> Scale {
 }
 
 fn rates(series: &[Sample]) -> Option<Chart> {
-    let counters: [(&str, fn(&Sample) -> u64); 3] = [
+    let counters: [(&str, Of<u64>); 3] = [
         ("published", |sample| sample.published),
         ("committed", |sample| sample.settled + sample.rejected + sample.dead_lettered),
         ("events", |sample| sample.events),
@@ -73,14 +80,17 @@ fn per_second(series: &[Sample], counter: fn(&Sample) -> u64) -> Vec<Option<f64>
     let mut rates = Vec::with_capacity(series.len());
     for sample in series {
         let (seconds, number) = (sample.at_s - before.0, counter(sample));
-        rates.push((seconds > 0.0).then(|| number.saturating_sub(before.1) as f64 / seconds));
-        before = (sample.at_s, number);
+        let long_enough = seconds >= SHORTEST;
+        rates.push(long_enough.then(|| number.saturating_sub(before.1) as f64 / seconds));
+        if long_enough {
+            before = (sample.at_s, number);
+        }
     }
     rates
 }
 
 fn latencies(series: &[Sample]) -> Option<Chart> {
-    let times: [(&str, fn(&Sample) -> Option<f64>); 4] = [
+    let times: [(&str, Of<Option<f64>>); 4] = [
         ("commit p50", |sample| sample.commit_p50_ms),
         ("commit p99", |sample| sample.commit_p99_ms),
         ("event p99", |sample| sample.event_p99_ms),
@@ -114,7 +124,7 @@ fn distribution(results: &Results) -> Option<Chart> {
         })
         .collect();
     let y = Scale::log(lines.iter().flat_map(|line| line.heights.iter().flatten().copied()));
-    (!lines.is_empty()).then(|| Chart {
+    (!lines.is_empty()).then_some(Chart {
         title: "Distribution of latency",
         unit: "milliseconds, logarithmic",
         across: "percentile",
@@ -131,13 +141,14 @@ fn at(micros: &Histogram<u64>, nines: f64) -> f64 {
     value as f64 / 1e3
 }
 
+/// Half, 99 of 100 and all are as fast: one nine is 0.9, the median has the logarithm of 2.
 fn figures(micros: &Histogram<u64>) -> String {
-    let [p50, p99, max] = [0.301, 2.0, GREATEST].map(|nines| millis(at(micros, nines)));
+    let [p50, p99, max] = [LOG10_2, 2.0, GREATEST].map(|nines| millis(at(micros, nines)));
     format!("p50 {p50} · p99 {p99} · max {max}")
 }
 
 fn depths(series: &[Sample]) -> Option<Chart> {
-    let depths: [(&str, fn(&Sample) -> u64); 2] =
+    let depths: [(&str, Of<u64>); 2] =
         [("tasks in the queue", |sample| sample.queue_depth), ("events in the outbox", |sample| sample.outbox_events)];
     let lines = depths.into_iter().enumerate().map(|(style, (name, of))| {
         let highest = series.iter().map(of).max().unwrap_or_default();
@@ -148,7 +159,7 @@ fn depths(series: &[Sample]) -> Option<Chart> {
 }
 
 fn processors(series: &[Sample]) -> Option<Chart> {
-    let cores: [(&str, fn(&Sample) -> f64); 4] = [
+    let cores: [(&str, Of<f64>); 4] = [
         ("daemon", |sample| sample.daemon_cpu_cores),
         ("PostgreSQL", |sample| sample.postgres_cpu_cores),
         ("RabbitMQ", |sample| sample.rabbitmq_cpu_cores),
@@ -167,7 +178,7 @@ fn processors(series: &[Sample]) -> Option<Chart> {
 }
 
 fn memory(series: &[Sample]) -> Option<Chart> {
-    let sizes: [(&str, fn(&Sample) -> u64); 3] = [
+    let sizes: [(&str, Of<u64>); 3] = [
         ("daemon", |sample| sample.daemon_rss_bytes),
         ("PostgreSQL", |sample| sample.postgres_rss_bytes),
         ("RabbitMQ", |sample| sample.rabbitmq_rss_bytes),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use crate::report::model::{ProcessUse, Quantiles, Summary};
-use crate::report::numbers::{bytes, count, decimal, millis, share};
+use crate::report::numbers::{bytes, count, decimal, measured, millis, share, shares};
 
 /// Whether everything was as it had to be, term by term.
 pub(super) fn judgement(summary: &Summary) -> Markup {
@@ -16,7 +16,7 @@ pub(super) fn judgement(summary: &Summary) -> Markup {
                 @for term in &summary.slo {
                     li.held[term.held].broken[!term.held] {
                         (mark(term.held)) code { (term.term) } " measured "
-                        strong { (decimal(term.measured, 2)) (unit(&term.term)) }
+                        strong { (measured(term)) }
                     }
                 }
                 @for check in &summary.checks {
@@ -31,12 +31,6 @@ pub(super) fn judgement(summary: &Summary) -> Markup {
             }
         }
     }
-}
-
-/// What stands behind the number of a term.
-fn unit(term: &str) -> String {
-    let unit = term.trim_end().rsplit(|c: char| c.is_ascii_digit()).next().unwrap_or_default().trim();
-    if unit.chars().next().is_some_and(char::is_alphabetic) { format!(" {unit}") } else { unit.to_owned() }
 }
 
 /// In words, for those who do not see the colour, and for paper.
@@ -121,7 +115,7 @@ fn latencies(summary: &Summary) -> Markup {
     .collect();
     html! {
         @if rows.is_empty() {
-            p.none { "No latency: the load was there before anyone could process it." }
+            p.none { "No latency was measured." }
         } @else {
             table {
                 caption { "From the time a message was scheduled for" }
@@ -166,8 +160,6 @@ fn processes(summary: &Summary) -> Markup {
 /// What the figures depend on, and how to get them again.
 pub(super) fn circumstances(summary: &Summary) -> Markup {
     let (load, machine) = (&summary.load, &summary.machine);
-    let mix: Vec<String> =
-        load.mix.iter().map(|(kind, share)| format!("{kind} {} %", decimal(100.0 * share, 1))).collect();
     html! {
         section {
             h2 { "Load" }
@@ -177,7 +169,7 @@ pub(super) fn circumstances(summary: &Summary) -> Markup {
                 dt { "accounts" } dd { (count(load.accounts)) ", " (load.skew) }
                 dt { "seed" } dd { (load.seed) }
                 dt { "payload" } dd { (count(load.payload_bytes)) " bytes" }
-                dt { "mix" } dd { (mix.join(", ")) }
+                dt { "mix" } dd { (shares(&load.mix)) }
                 dt { "daemons" } dd { (load.daemons) }
             }
         }

@@ -1,5 +1,7 @@
 use super::*;
+use crate::report::chart::Scale;
 use crate::report::fixture;
+use crate::report::model::Sample;
 
 /// Elements that have no end tag.
 const VOID: [&str; 2] = ["meta", "!DOCTYPE"];
@@ -45,9 +47,9 @@ fn every_tag_is_closed_in_order() {
 #[test]
 fn a_page_needs_nothing_else_and_shows_no_number_that_is_none() {
     for page in pages() {
-        for forbidden in ["http:", "https:", "url(", "@import", " src=", " href=", "NaN", "inf ", ">inf", "null"] {
+        for forbidden in ["http:", "https:", "url(", "@import", " src=", " href=", "NaN", "inf ", ">inf"] {
             let found = page.find(forbidden).map(|at| &page[at.saturating_sub(80)..(at + 40).min(page.len())]);
-            assert!(found.is_none() || forbidden == "null", "{forbidden} in {found:?}");
+            assert!(found.is_none(), "{forbidden} in {found:?}");
         }
     }
 }
@@ -81,18 +83,16 @@ fn a_chart_of_what_was_not_measured_is_left_out() {
 fn a_long_run_has_no_more_points_than_a_short_one() {
     let charts = charts::of(&fixture::run(4_000, 5.0));
     let rate = charts.first().expect("a chart");
-    assert!((500..=600).contains(&rate.places.len()), "{} points", rate.places.len());
+    assert!((250..=300).contains(&rate.places.len()), "{} points", rate.places.len());
     let mean = rate.lines[0].heights.iter().flatten().sum::<f64>() / rate.places.len() as f64;
     assert!((4.5..5.5).contains(&mean), "{mean} published per second");
 }
 
-/// For eyes: where the pages are written is up to who asks.
 #[test]
-fn zz_view() {
-    let Some(dir) = std::env::var_os("VIEW") else { return };
-    let dir = std::path::Path::new(&dir);
-    for (name, page) in ["good", "drain", "nothing", "failed", "long"].iter().zip(pages()) {
-        std::fs::write(dir.join(format!("{name}.html")), page).expect("written");
-    }
-    std::fs::write(dir.join("ten.html"), page(&fixture::run(600, 2000.0)).into_string()).expect("written");
+fn a_sample_right_after_another_makes_no_rate_of_its_own() {
+    let mut results = fixture::good_run();
+    let last = results.series.last().expect("samples").clone();
+    results.series.push(Sample { at_s: last.at_s + 0.001, published: last.published + 100, ..last });
+    let rate = charts::of(&results).swap_remove(0);
+    assert!(matches!(rate.y, Scale::Linear { max, .. } if max < 10_000.0), "{:?}", rate.y);
 }

@@ -1,34 +1,8 @@
-//! What a run measured: the data between those who measure and those who report.
-//!
-//! Serialised, [`Summary`] is `summary.json` and a [`Sample`] is a line of `series.csv`. Both
-//! are read by other programs: a change that a reader would notice needs a new
-//! [`SCHEMA_VERSION`], a new field does not.
-#![expect(dead_code, reason = "filled by the runs that are not written yet")]
+//! The figures of a run and its verdict.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-
-/// Of `summary.json`. Grows when a field goes, or changes its name, its unit or its meaning.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
-
-/// The longest time that a histogram tells from a longer one: an hour.
-const LONGEST_MICROS: u64 = 3_600_000_000;
-/// How many digits of a time a histogram keeps: it is off by 0.1 % at most.
-const DIGITS: u8 = 3;
-
-/// Everything that a run measured.
-#[derive(Clone, Debug)]
-pub(crate) struct Results {
-    /// Its figures and its verdict.
-    pub(crate) summary: Summary,
-    /// A sample for every second of the run, in order.
-    pub(crate) series: Vec<Sample>,
-    /// The latencies of all messages.
-    pub(crate) histograms: Histograms,
-}
 
 /// A run of settled-loadtest: its load, what came of it, how fast, and whether all was as it
 /// had to be.
@@ -232,110 +206,6 @@ pub(crate) struct Check {
     pub(crate) found: Option<String>,
 }
 
-/// A second of a run. Counters are cumulative; latencies are of what happened in that second
-/// and absent where nothing did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sample {
-    /// Seconds since the load began.
-    pub(crate) at_s: f64,
-    /// Messages published.
-    pub(crate) published: u64,
-    /// Messages that the broker confirmed.
-    pub(crate) confirmed: u64,
-    /// Payments that were posted.
-    pub(crate) settled: u64,
-    /// Payments that were declined.
-    pub(crate) rejected: u64,
-    /// Messages that became no payment.
-    pub(crate) dead_lettered: u64,
-    /// Different events received.
-    pub(crate) events: u64,
-    /// Messages that wait in the queue or are with a daemon.
-    pub(crate) queue_depth: u64,
-    /// Events that wait to be published.
-    pub(crate) outbox_events: u64,
-    /// Median time from the scheduled publish to the broker's confirm.
-    pub(crate) confirm_p50_ms: Option<f64>,
-    /// 99th percentile of the same.
-    pub(crate) confirm_p99_ms: Option<f64>,
-    /// Median time from the scheduled publish to the commit.
-    pub(crate) commit_p50_ms: Option<f64>,
-    /// 99th percentile of the same.
-    pub(crate) commit_p99_ms: Option<f64>,
-    /// Median time from the scheduled publish to the receipt of the event.
-    pub(crate) event_p50_ms: Option<f64>,
-    /// 99th percentile of the same.
-    pub(crate) event_p99_ms: Option<f64>,
-    /// Processors that the daemons kept busy.
-    pub(crate) daemon_cpu_cores: f64,
-    /// Resident memory of the daemons.
-    pub(crate) daemon_rss_bytes: u64,
-    /// Processors that PostgreSQL kept busy.
-    pub(crate) postgres_cpu_cores: f64,
-    /// Resident memory of PostgreSQL.
-    pub(crate) postgres_rss_bytes: u64,
-    /// Processors that RabbitMQ kept busy.
-    pub(crate) rabbitmq_cpu_cores: f64,
-    /// Resident memory of RabbitMQ.
-    pub(crate) rabbitmq_rss_bytes: u64,
-    /// Processors that settled-loadtest itself kept busy.
-    pub(crate) generator_cpu_cores: f64,
-}
-
-/// A moment of a run that goes on, for those who watch it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshot {
-    /// Since the load began.
-    pub(crate) elapsed: Duration,
-    /// Messages per second that are to be published now; `None` for as many as possible.
-    pub(crate) target_rate: Option<f64>,
-    /// Messages published.
-    pub(crate) published: u64,
-    /// Messages that the broker confirmed.
-    pub(crate) confirmed: u64,
-    /// Payments that were posted.
-    pub(crate) settled: u64,
-    /// Payments that were declined.
-    pub(crate) rejected: u64,
-    /// Messages that repeated another and changed nothing.
-    pub(crate) duplicates: u64,
-    /// Messages that became no payment.
-    pub(crate) dead_lettered: u64,
-    /// Different events received.
-    pub(crate) events: u64,
-    /// Messages that wait in the queue or are with a daemon.
-    pub(crate) queue_depth: u64,
-    /// Events that wait to be published.
-    pub(crate) outbox_events: u64,
-    /// Messages published per second, in the last second.
-    pub(crate) rate_published: f64,
-    /// Outcomes committed per second, in the last second.
-    pub(crate) rate_committed: f64,
-    /// Different events received per second, in the last second.
-    pub(crate) rate_events: f64,
-    /// Median time from the scheduled publish to the broker's confirm, in the last second.
-    pub(crate) confirm_p50_ms: Option<f64>,
-    /// 99th percentile of the same.
-    pub(crate) confirm_p99_ms: Option<f64>,
-    /// Median time from the scheduled publish to the receipt of the event, in the last second.
-    pub(crate) event_p50_ms: Option<f64>,
-    /// 99th percentile of the same.
-    pub(crate) event_p99_ms: Option<f64>,
-}
-
-/// The latencies of all messages, in microseconds from the scheduled publish.
-#[derive(Clone, Debug)]
-pub(crate) struct Histograms {
-    /// To the broker's confirm.
-    pub(crate) confirm: Histogram<u64>,
-    /// To the commit of the outcome.
-    pub(crate) commit: Histogram<u64>,
-    /// To the receipt of the event.
-    pub(crate) event: Histogram<u64>,
-    /// To the publish itself.
-    pub(crate) schedule_lag: Histogram<u64>,
-}
-
 impl Summary {
     /// Payments that were decided: posted or declined.
     pub(crate) fn payments(&self) -> u64 {
@@ -346,64 +216,5 @@ impl Summary {
     pub(crate) fn cpu_micros_per_payment(&self, used: &ProcessUse) -> Option<f64> {
         let payments = self.payments();
         (payments > 0).then(|| 1e6 * used.cpu_seconds / payments as f64)
-    }
-}
-
-impl Histograms {
-    /// Nothing measured yet.
-    pub(crate) fn new() -> Self {
-        Self {
-            confirm: empty_histogram(),
-            commit: empty_histogram(),
-            event: empty_histogram(),
-            schedule_lag: empty_histogram(),
-        }
-    }
-}
-
-/// A histogram of microseconds, up to an hour; record with `saturating_record`.
-pub(crate) fn empty_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS).expect("constant bounds that are in order")
-}
-
-impl Quantiles {
-    /// Of a histogram of microseconds; `None` if it is empty.
-    pub(crate) fn of(micros: &Histogram<u64>) -> Option<Self> {
-        let at = |quantile| millis(micros.value_at_quantile(quantile));
-        (!micros.is_empty()).then(|| Self {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: millis(micros.max()),
-            count: micros.len(),
-        })
-    }
-}
-
-fn millis(micros: u64) -> f64 {
-    micros as f64 / 1e3
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_of_microseconds_are_milliseconds() {
-        let mut micros = empty_histogram();
-        assert_eq!(Quantiles::of(&micros), None);
-        (1..=1000).for_each(|value| micros.saturating_record(value));
-        let quantiles = Quantiles::of(&micros).expect("not empty");
-        let Quantiles { p50, p90, p99, p999, max, count } = quantiles;
-        assert_eq!((p50, p90, p99, p999, max, count), (0.5, 0.9, 0.99, 0.999, 1.0, 1000));
-    }
-
-    #[test]
-    fn a_time_beyond_the_longest_counts_as_the_longest() {
-        let mut micros = empty_histogram();
-        micros.saturating_record(10 * LONGEST_MICROS);
-        let longest = Quantiles::of(&micros).expect("not empty").max;
-        assert!((3.6e6..3.61e6).contains(&longest), "{longest} ms");
     }
 }
