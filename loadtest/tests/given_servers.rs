@@ -12,7 +12,7 @@ use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use settled::dev::{PrivateServers, ServersOptions};
 use support::{Ended, SETTLED, loadtest};
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -68,12 +68,17 @@ async fn run(servers: &PrivateServers, more: &str) -> Ended {
     tokio::task::spawn_blocking(move || loadtest(&line)).await.expect("no panic")
 }
 
-/// What the accounts of each run begin with.
-async fn marks(servers: &PrivateServers) -> Vec<String> {
+async fn session(servers: &PrivateServers) -> Client {
     let (client, connection) = tokio_postgres::connect(servers.postgres_url(), NoTls).await.expect("a session");
     tokio::spawn(connection);
+    client
+}
+
+/// What the accounts of each run begin with.
+async fn marks(servers: &PrivateServers) -> Vec<String> {
     let query = "SELECT DISTINCT split_part(name, ':', 1) FROM account";
-    client.query(query, &[]).await.expect("accounts").iter().map(|row| row.get(0)).collect()
+    let rows = session(servers).await.query(query, &[]).await.expect("accounts");
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 async fn queue_exists(servers: &PrivateServers, queue: &str) -> bool {
@@ -99,6 +104,35 @@ async fn runs_on_given_servers_are_judged_by_their_own_messages_and_leave_no_que
     for mark in marks {
         assert!(!queue_exists(&servers, &format!("{mark}.events")).await, "{mark}");
     }
+    servers.shutdown().await.expect("stopped");
+}
+
+/// The 20th payment of a run vanishes, and the 21st is applied once more.
+const TAMPERING: &str = "
+    CREATE FUNCTION tamper() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.reference = 'order-1120' THEN
+            DELETE FROM payment WHERE id = NEW.id;
+        ELSIF NEW.reference = 'order-1121' THEN
+            INSERT INTO entry VALUES (NEW.debit_account, 1000000, -NEW.amount, 0, NEW.id);
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER tamper AFTER INSERT ON payment FOR EACH ROW EXECUTE FUNCTION tamper()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_is_lost_or_applied_twice_is_counted() {
+    let servers = servers().await;
+    run(&servers, "--rate 100 --count 1").await.passed();
+    session(&servers).await.batch_execute(TAMPERING).await.expect("tampered with");
+    let ended = run(&servers, "--rate 300 --duration 1s --slo doubled=0,lost<=1").await;
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let summary = ended.json();
+    assert_eq!((&summary["published"], &summary["lost"]), (&300.into(), &1.into()), "{summary:#}");
+    // The one that is there twice, and the entries of the one that is not there.
+    assert_eq!((&summary["doubled"], &summary["events_unexpected"]), (&2.into(), &1.into()));
+    assert_eq!((&summary["slo"][0]["held"], &summary["slo"][1]["held"]), (&false.into(), &true.into()));
+    assert_eq!(summary["audit"]["passed"], false);
     servers.shutdown().await.expect("stopped");
 }
 

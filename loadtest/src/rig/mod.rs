@@ -166,12 +166,16 @@ impl Rig {
             Setting::text("postgres", "url", self.servers.postgres_url()),
             Setting::text("admin", "listen", &admin.to_string()),
         ];
-        let last = quiet.then(|| Setting::text("events", "unroutable", "discard"));
+        let unheard = quiet.then(|| Setting::text("events", "unroutable", "discard"));
+        // Where nobody reads them, events may go out in the form that is cheapest.
+        let cheap = (quiet && self.is_private()).then(|| Setting::text("events", "format", "batch"));
         let path = self.servers.dir().join(format!("{name}.toml"));
         // It holds the database's password.
         let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
         let mut file = file.with_context(|| format!("write {}", path.display()))?;
-        file.write_all(settings::text(own.iter().chain(&self.blueprint.settings).chain(&last)).as_bytes())?;
+        file.write_all(
+            settings::text(own.iter().chain(&self.blueprint.settings).chain(&unheard).chain(&cheap)).as_bytes(),
+        )?;
         Ok((path, admin))
     }
 }
