@@ -1,4 +1,4 @@
-//! `settled-loadtest`: the real daemon on private servers, under load, and a verdict.
+//! `settled-loadtest`: the real daemon under load, and a verdict.
 //!
 //! In the order of a run:
 #![cfg_attr(rustfmt, rustfmt::skip)]
@@ -7,29 +7,30 @@ mod args;
 mod plan;
 mod rig;
 mod broker;
-mod publisher;
+mod load;
 mod sink;
+mod watch;
 mod scenario;
-mod books;
-mod verdict;
+mod judge;
+mod results;
 mod report;
-mod summary;
 mod progress;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use args::{Cli, Command, Run};
-use plan::Plan;
+use args::{Cli, Command, CompareArgs, Job, Verb};
+use judge::verdict;
 use progress::Step;
-use report::{Report, compare};
+use report::model::{Results, Summary};
+use report::{compare, folder, text};
 use rig::Rig;
-use scenario::Evidence;
+use scenario::find_max::{Found, find_max};
 
 /// What the daemon uses too.
 #[global_allocator]
@@ -38,19 +39,23 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// How a shell names an end by SIGINT.
 const INTERRUPTED: u8 = 130;
 
-/// On the main thread, which outlives all others: the daemon ends with the thread that started it.
+/// What a command line comes to.
+enum Answer {
+    Run(Box<Results>),
+    Search(Found),
+}
+
+/// On the main thread, which outlives all others: a daemon ends with the thread that started it.
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(run) => judge(&run).await.map(|report| match report {
-            Some(report) if report.passed => ExitCode::SUCCESS,
-            Some(_) => ExitCode::FAILURE,
-            None => ExitCode::from(INTERRUPTED),
-        }),
-        Command::Compare { a, b, json } => compare::run(&a, &b, json).map(|()| ExitCode::SUCCESS),
+        Command::Load(verb) => answer(&verb).await,
+        Command::Compare(CompareArgs { a, b, json }) => compare::run(&a, &b, json).map(|()| Some(true)),
     };
     match done {
-        Ok(code) => code,
+        Ok(Some(true)) => ExitCode::SUCCESS,
+        Ok(Some(false)) => ExitCode::FAILURE,
+        Ok(None) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             let _ = writeln!(io::stderr(), "settled-loadtest: error: {error:#}");
             ExitCode::FAILURE
@@ -58,53 +63,86 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Carries out a run and prints its report; `None` if it was interrupted. In every case what
-/// was started is stopped.
-async fn judge(run: &Run) -> Result<Option<Report>> {
-    let began = Instant::now();
+/// Carries out what is asked for and prints the result; whether it passed, or `None` if it was
+/// interrupted. In every case what was started is stopped.
+async fn answer(verb: &Verb) -> Result<Option<bool>> {
     let mut stop = Stop::listen()?;
-    let options = run.options();
-    let plan = Plan::generate(&run.shape());
+    let job = verb.job()?;
+    if let Some(out) = job.output.out.as_ref().filter(|_| job.search.is_none()) {
+        folder::ensure_usable(out)?;
+    }
     let step = Step::begin();
-    let rig = Rig::start(&options.binary()?, &options.settings).await?;
-    step.done("PostgreSQL and RabbitMQ of our own");
-    let evidence = tokio::select! {
-        evidence = gather(run, &rig, &plan) => Some(evidence),
+    let rig = Rig::start(job.blueprint.clone()).await?;
+    step.done(if rig.is_private() { "PostgreSQL and RabbitMQ of our own" } else { "servers as given" });
+    let measured = tokio::select! {
+        measured = measure(&rig, &job) => Some(measured),
         () = stop.asked() => None,
     };
-    let log = rig.log_tail();
+    let logs = rig.log_tails();
     let cleanup = rig.end().await;
-    let Some(evidence) = evidence else {
+    let Some(measured) = measured else {
         cleanup?;
         return Ok(None);
     };
-    let evidence = evidence.with_context(|| format!("the end of the daemon's log:\n{log}\n"))?;
-    let mut report = Report::new(run, &plan, &evidence)?;
-    report.close(cleanup, began.elapsed());
-    publish(&report, options)?;
-    Ok(Some(report))
+    let mut measured = measured.with_context(|| format!("the end of the daemon's log:\n{logs}"))?;
+    if let Answer::Run(results) = &mut measured {
+        let left = cleanup.map_err(|error| format!("{error:#}"));
+        results.close(verdict::check("no process, directory or port is left behind", left));
+    }
+    publish(&measured, &job).map(Some)
 }
 
-async fn gather(run: &Run, rig: &Rig, plan: &Plan) -> Result<Evidence> {
-    let queue = run.options().event_queue;
-    match run {
-        Run::Demo { .. } => scenario::demo(rig, plan, queue).await,
-        Run::Drain { .. } => scenario::drain(rig, plan, queue).await,
+async fn measure(rig: &Rig, job: &Job) -> Result<Answer> {
+    let machine = results::describe(rig).await?;
+    if let Some(range) = job.search {
+        return find_max(rig, job, range, &machine).await.map(Answer::Search);
     }
+    let outcome = match job.verb {
+        "drain" => scenario::drain(rig, &job.order).await?,
+        _ => scenario::run(rig, &job.order).await?,
+    };
+    Ok(Answer::Run(Box::new(results::assemble(job, &machine, &outcome))))
 }
 
-fn publish(report: &Report, options: &args::Options) -> Result<()> {
-    let json = serde_json::to_string_pretty(report)?;
-    if let Some(path) = &options.out {
-        std::fs::write(path, format!("{json}\n")).with_context(|| format!("write {}", path.display()))?;
-    }
+/// Writes and prints the result; whether it passed.
+fn publish(answer: &Answer, job: &Job) -> Result<bool> {
     let mut stdout = io::stdout().lock();
-    if options.json {
-        writeln!(stdout, "{json}")?;
-    } else {
-        write!(stdout, "{}", summary::text(report, stdout.is_terminal()))?;
+    let terminal = stdout.is_terminal();
+    match answer {
+        Answer::Run(results) => {
+            if let Some(out) = &job.output.out {
+                results.write(out)?;
+            }
+            print(&mut stdout, &results.summary, job.output.json, |to, summary: &Summary| {
+                write!(to, "{}", text::text(summary, terminal))
+            })?;
+            Ok(results.summary.passed)
+        }
+        Answer::Search(found) => {
+            if let Some(out) = &job.output.out {
+                write_json(&out.join("find-max.json"), found)?;
+            }
+            print(&mut stdout, found, job.output.json, |to, found: &Found| found.print(to))?;
+            Ok(found.passed())
+        }
     }
-    Ok(())
+}
+
+fn print<T: serde::Serialize, W: Write>(
+    to: &mut W,
+    result: &T,
+    json: bool,
+    human: impl FnOnce(&mut W, &T) -> io::Result<()>,
+) -> Result<()> {
+    if json {
+        return Ok(writeln!(to, "{}", serde_json::to_string_pretty(result)?)?);
+    }
+    Ok(human(to, result)?)
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let json = serde_json::to_string_pretty(value)?;
+    std::fs::write(path, format!("{json}\n")).with_context(|| format!("write {}", path.display()))
 }
 
 /// The signals that ask for an end, caught from the start on.

@@ -49,11 +49,6 @@ impl Count {
         Self { bar, what, began: now, line_due: Cell::new(now + LINE_EVERY) }
     }
 
-    /// So many more.
-    pub(crate) fn add(&self, count: u64) {
-        self.at(self.bar.position() + count);
-    }
-
     /// So many by now.
     pub(crate) fn at(&self, position: u64) {
         self.bar.set_position(position);
@@ -77,6 +72,6 @@ pub(crate) fn grouped(number: u64) -> String {
 }
 
 /// Where nobody listens there is nobody to tell.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,9 +1,10 @@
 //! A message's body. Written as any publisher would write it, not with the daemon's own types.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Ask, Message, Plan};
+use super::{Accounts, Ask, Message};
 
 /// The fields of a task.
 #[derive(Debug, Serialize)]
@@ -20,17 +21,18 @@ pub(crate) struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) amount: Option<i64>,
     currency: &'static str,
-    // `null` is a value of its own: no lower limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    min_balance: Option<Option<i64>>,
+    min_balance: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
 }
 
 impl<'a> Body<'a> {
     /// What `message` says once its id is known.
-    pub(crate) fn new(plan: &'a Plan, message: &Message, id: Uuid) -> Self {
-        let name = |account: usize| Some(plan.accounts[account].name.as_str());
+    pub(crate) fn new(accounts: &'a Accounts, message: &Message, id: Uuid) -> Self {
+        let name = |account: usize| Some(accounts.all[account].name.as_str());
         match message.ask {
             Ask::Open(account) => Self {
                 id,
@@ -39,9 +41,10 @@ impl<'a> Body<'a> {
                 debit_account: None,
                 credit_account: None,
                 amount: None,
-                currency: plan.accounts[account].currency.unwrap_or_default(),
-                min_balance: plan.accounts[account].unlimited.then_some(None),
+                currency: accounts.all[account].currency.unwrap_or_default(),
+                min_balance: Some(accounts.all[account].min_balance),
                 reference: None,
+                metadata: None,
             },
             Ask::Transfer { debit, credit, amount, currency } => Self {
                 id,
@@ -54,13 +57,9 @@ impl<'a> Body<'a> {
                 min_balance: None,
                 // The same for a repetition of the message: it belongs to the id.
                 reference: Some(format!("order-{}", message.id)),
+                metadata: accounts.padding.json(),
             },
         }
-    }
-
-    /// The name of the task's type, for the routing key.
-    pub(crate) const fn task_type(&self) -> &'static str {
-        self.task_type
     }
 
     /// The bytes, broken where the message has to be.

@@ -1,206 +1,195 @@
 //! From a shape and a seed to a plan.
 
 use std::array::IntoIter;
+use std::collections::HashSet;
 use std::iter::Cycle;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use settled::contract::{DeadReason, Rejection};
 use settled::telemetry::labels::Outcome;
+use uuid::Uuid;
 
-use super::{Account, Ask, Broken, Message, Mix, Plan, Shape, Skew};
+use super::mix::{Mixer, Part};
+use super::skew::Draw;
+use super::{Account, Accounts, Ask, Body, Broken, Message, Padding, Plan, Shape};
 
 const CURRENCY: &str = "USD";
 const OTHER_CURRENCY: &str = "EUR";
 
 /// Good payments have at most this, in minor units.
-const MAX_PAYMENT: i64 = 100_000;
-/// More than any account is ever funded with.
+const MAX_PAYMENT: i64 = 10_000;
+/// How far a customer may overdraw its account: enough for a thousand million payments.
+const CREDIT: i64 = 10_000_000_000_000;
+/// More than any account can ever pay.
 const TOO_MUCH: i64 = 900_000_000_000_000;
 
-/// What a message of the load is to be.
-#[derive(Clone, Copy)]
-enum Part {
-    Good,
-    Duplicate,
-    Altered,
-    Broken,
-    /// Declined: the account was never funded, or the amount is more than it can have.
-    NoFunds,
-    /// Declined: nobody opened the account that is to be paid.
-    NoAccount,
-    /// Declined: neither account is in that currency.
-    WrongCurrency,
-}
+/// How many messages are mixed with each other.
+const BLOCK: usize = 1000;
+/// Half of all repetitions are of one of the last messages.
+const RECENT: usize = 100;
 
-/// Messages of each 1000 that are not good payments.
-const FAULTY: [(Part, usize); 6] = [
-    (Part::Duplicate, 10),
-    (Part::Altered, 2),
-    (Part::Broken, 2),
-    (Part::NoFunds, 5),
-    (Part::NoAccount, 1),
-    (Part::WrongCurrency, 1),
-];
-
-impl Plan {
-    /// The plan of that shape.
-    pub(crate) fn generate(shape: &Shape) -> Self {
-        let mut generator = Generator::new(shape);
-        let mut load = Vec::with_capacity(shape.count);
-        for part in parts(shape, &mut generator.rng) {
-            let message = generator.message(part, &load);
-            load.push(message);
-        }
-        let opening = generator.opening();
-        Self { accounts: generator.accounts, opening, load, ids: generator.ids }
-    }
-}
-
-/// The parts of the load, mixed. The first is a good payment, so that there is one to repeat.
-fn parts(shape: &Shape, rng: &mut Rng) -> Vec<Part> {
-    let mut parts = vec![Part::Good; shape.count];
-    if shape.mix == Mix::Faulty {
-        let faulty = FAULTY.iter().flat_map(|(part, of_1000)| vec![*part; shape.count * of_1000 / 1000]);
-        for (place, part) in parts.iter_mut().skip(1).zip(faulty) {
-            *place = part;
-        }
-        rng.shuffle(parts.get_mut(1..).unwrap_or_default());
-    }
-    parts
-}
-
-struct Generator {
+/// What the next message is made of.
+#[derive(Debug)]
+pub(super) struct Generator {
     rng: Rng,
-    accounts: Vec<Account>,
-    ids: usize,
+    mixer: Mixer,
     /// In turn, so that a load of any size has as many kinds as it can.
     broken: Cycle<IntoIter<Broken, { Broken::ALL.len() }>>,
-    /// Where the money comes from.
-    world: usize,
-    customers: Vec<usize>,
-    merchants: Vec<usize>,
+    /// Places of the first customer and of the first merchant.
+    customers: usize,
+    merchants: usize,
     /// Pays, or would, and has nothing.
     poor: usize,
     /// Would be paid, and does not exist.
     nobody: usize,
-    /// How many customers and merchants take part.
-    active: (usize, usize),
+    payer: Draw,
+    payee: Draw,
+    /// Ids that were already used with other content: once each, so that no two messages are equal
+    /// by chance.
+    altered: HashSet<usize>,
 }
 
-impl Generator {
-    fn new(shape: &Shape) -> Self {
-        let mut accounts = Vec::new();
-        let mut account = |name: String, currency, unlimited| {
-            accounts.push(Account { name, currency, unlimited, final_balance: 0 });
-            accounts.len() - 1
+impl Plan {
+    /// The plan of that shape, with no load yet.
+    pub(crate) fn new(shape: &Shape) -> Self {
+        let mut all = Vec::new();
+        let mut account = |name: &str, currency, min_balance| {
+            all.push(Account { name: format!("{}:{name}", shape.prefix), currency, min_balance });
+            all.len() - 1
         };
-        let customers = shape.customers.max(1);
-        let world = account("world".to_owned(), Some(CURRENCY), true);
-        let poor = account("customer:poor".to_owned(), Some(CURRENCY), false);
-        let nobody = account("merchant:nobody".to_owned(), None, false);
-        let merchants: Vec<usize> = (0..customers.div_ceil(10))
-            .map(|number| account(format!("merchant:{number}"), Some(CURRENCY), false))
-            .collect();
-        let customers: Vec<usize> =
-            (0..customers).map(|number| account(format!("customer:{number}"), Some(CURRENCY), false)).collect();
-        let active = match shape.skew {
-            Skew::Uniform => (customers.len(), merchants.len()),
-            Skew::Hot => (1, 1),
+        let (customers, merchants) = (shape.customers.max(1), shape.customers.div_ceil(10).max(1));
+        let poor = account("customer:poor", Some(CURRENCY), 0);
+        let nobody = account("merchant:nobody", None, 0);
+        let first_merchant = nobody + 1;
+        for number in 0..merchants {
+            account(&format!("merchant:{number}"), Some(CURRENCY), 0);
+        }
+        let first_customer = first_merchant + merchants;
+        for number in 0..customers {
+            account(&format!("customer:{number}"), Some(CURRENCY), -CREDIT);
+        }
+        let generator = Generator {
+            rng: Rng::with_seed(shape.seed),
+            mixer: Mixer::new(shape.mix),
+            broken: Broken::ALL.into_iter().cycle(),
+            customers: first_customer,
+            merchants: first_merchant,
+            poor,
+            nobody,
+            payer: Draw::new(shape.skew, customers),
+            payee: Draw::new(shape.skew, merchants),
+            altered: HashSet::new(),
         };
-        let (rng, broken) = (Rng::with_seed(shape.seed), Broken::ALL.into_iter().cycle());
-        Self { rng, accounts, ids: 0, broken, world, customers, merchants, poor, nobody, active }
+        let balances = vec![0; all.len()];
+        let mut accounts = Accounts { all, padding: Padding::default() };
+        accounts.padding = Padding::of(shape.payload_bytes.saturating_sub(generator.shortest(&accounts)));
+        let open = (0..accounts.all.len()).filter(|account| accounts.all[*account].currency.is_some());
+        let opening: Vec<Message> = open.enumerate().map(|(id, account)| first(id, Ask::Open(account))).collect();
+        let ids = opening.len();
+        Self { accounts: Arc::new(accounts), balances, opening, load: Vec::new(), ids, generator }
     }
 
-    fn message(&mut self, part: Part, earlier: &[Message]) -> Message {
-        let (debit, credit, amount) = self.payment();
-        let good = Ask::Transfer { debit, credit, amount, currency: CURRENCY };
-        match part {
-            Part::Good => {
-                self.book(debit, credit, amount);
-                self.first(good, Outcome::Settled)
+    /// Adds `count` messages to the load.
+    pub(crate) fn grow(&mut self, count: usize) {
+        let until = self.load.len() + count;
+        self.load.reserve(count);
+        while self.load.len() < until {
+            let made = self.load.len();
+            let parts = self.generator.mixer.parts((until - made).min(BLOCK), &mut self.generator.rng);
+            for part in parts {
+                let message = self.message(part);
+                self.load.push(message);
             }
-            Part::Duplicate => Message { outcome: Outcome::Duplicate, ..self.decided(earlier) },
-            Part::Altered => self.altered(earlier),
-            Part::Broken => {
-                let broken = self.broken.next().unwrap_or(Broken::NotJson);
-                let dead = self.first(good, Outcome::DeadLettered(broken.reason()));
-                Message { broken: Some(broken), field: broken.field(), ..dead }
-            }
-            Part::NoFunds => {
-                let (debit, amount) = if self.rng.bool() { (self.poor, amount) } else { (debit, TOO_MUCH) };
-                self.declined(Ask::Transfer { debit, credit, amount, currency: CURRENCY }, Rejection::InsufficientFunds)
-            }
-            Part::NoAccount => self.declined(
-                Ask::Transfer { debit, credit: self.nobody, amount, currency: CURRENCY },
-                Rejection::AccountNotFound,
-            ),
-            Part::WrongCurrency => self.declined(
-                Ask::Transfer { debit, credit, amount, currency: OTHER_CURRENCY },
-                Rejection::CurrencyMismatch,
-            ),
         }
     }
 
-    /// Who pays whom how much.
-    fn payment(&mut self) -> (usize, usize, i64) {
-        let debit = self.customers[self.rng.usize(..self.active.0)];
-        let credit = self.merchants[self.rng.usize(..self.active.1)];
-        (debit, credit, self.rng.i64(1..=MAX_PAYMENT))
-    }
-
-    fn book(&mut self, debit: usize, credit: usize, amount: i64) {
-        self.accounts[debit].final_balance -= amount;
-        self.accounts[credit].final_balance += amount;
+    fn message(&mut self, part: Part) -> Message {
+        let (debit, credit, amount) = self.generator.payment();
+        let transfer = Ask::Transfer { debit, credit, amount, currency: CURRENCY };
+        match part {
+            Part::Good => {
+                self.balances[debit] -= amount;
+                self.balances[credit] += amount;
+                self.first(transfer, Outcome::Settled)
+            }
+            Part::Duplicate => Message { outcome: Outcome::Duplicate, ..self.decided_before() },
+            Part::Altered => self.altered(),
+            Part::Malformed => {
+                let broken = self.generator.broken.next().unwrap_or(Broken::NotJson);
+                let dead = self.first(transfer, Outcome::DeadLettered(broken.reason()));
+                Message { broken: Some(broken), field: broken.field(), ..dead }
+            }
+            Part::Insufficient => {
+                let poor = self.generator.rng.bool();
+                let (debit, amount) = if poor { (self.generator.poor, amount) } else { (debit, TOO_MUCH) };
+                let ask = Ask::Transfer { debit, credit, amount, currency: CURRENCY };
+                self.first(ask, Outcome::Rejected(Rejection::InsufficientFunds))
+            }
+            Part::UnknownAccount => {
+                let ask = Ask::Transfer { debit, credit: self.generator.nobody, amount, currency: CURRENCY };
+                self.first(ask, Outcome::Rejected(Rejection::AccountNotFound))
+            }
+            Part::WrongCurrency => {
+                let ask = Ask::Transfer { debit, credit, amount, currency: OTHER_CURRENCY };
+                self.first(ask, Outcome::Rejected(Rejection::CurrencyMismatch))
+            }
+        }
     }
 
     /// A message with an id of its own.
     fn first(&mut self, ask: Ask, outcome: Outcome) -> Message {
         self.ids += 1;
-        Message { id: self.ids - 1, ask, broken: None, outcome, field: None }
-    }
-
-    fn declined(&mut self, ask: Ask, rejection: Rejection) -> Message {
-        self.first(ask, Outcome::Rejected(rejection))
+        Message { outcome, ..first(self.ids - 1, ask) }
     }
 
     /// An earlier message that is settled or declined: half the time one of the last, which may
     /// well be in the same batch, else any.
-    fn decided(&mut self, earlier: &[Message]) -> Message {
-        let from = if self.rng.bool() { earlier.len().saturating_sub(100) } else { 0 };
-        loop {
-            // The first message of all is decided, so this ends.
-            let message = &earlier[self.rng.usize(from.min(earlier.len() - 1)..earlier.len())];
-            if message.is_decided() {
-                return message.clone();
-            }
-            if from > 0 && !earlier[from..].iter().any(Message::is_decided) {
-                return earlier[0].clone();
-            }
-        }
+    fn decided_before(&mut self) -> Message {
+        let rng = &mut self.generator.rng;
+        let from = if rng.bool() { self.load.len().saturating_sub(RECENT) } else { 0 };
+        // The first message of all is decided, so there is one.
+        let decided =
+            |range: &[Message], at: usize| range[..=at].iter().rev().find(|message| message.is_decided()).copied();
+        let at = rng.usize(from..self.load.len());
+        decided(&self.load, at).unwrap_or(self.load[0])
     }
 
     /// The id of an earlier message with another amount. From the same account, so it is the
-    /// later one of the two for the ledger too.
-    fn altered(&mut self, earlier: &[Message]) -> Message {
-        let mut message = self.decided(earlier);
-        if let Ask::Transfer { amount, .. } = &mut message.ask {
-            *amount += self.rng.i64(1..=MAX_PAYMENT);
+    /// later one of the two for the ledger too. A repetition if all are altered already.
+    fn altered(&mut self) -> Message {
+        let mut message = self.decided_before();
+        for _ in 0..RECENT {
+            if self.generator.altered.insert(message.id) {
+                if let Ask::Transfer { amount, .. } = &mut message.ask {
+                    *amount += self.generator.rng.i64(1..=MAX_PAYMENT);
+                }
+                let outcome = Outcome::DeadLettered(DeadReason::IdempotencyConflict);
+                return Message { outcome, field: Some("amount"), ..message };
+            }
+            message = self.decided_before();
         }
-        Message { outcome: Outcome::DeadLettered(DeadReason::IdempotencyConflict), field: Some("amount"), ..message }
+        Message { outcome: Outcome::Duplicate, ..message }
+    }
+}
+
+impl Generator {
+    /// Who pays whom how much.
+    fn payment(&mut self) -> (usize, usize, i64) {
+        let debit = self.customers + self.payer.draw(&mut self.rng);
+        let credit = self.merchants + self.payee.draw(&mut self.rng);
+        (debit, credit, self.rng.i64(1..=MAX_PAYMENT))
     }
 
-    /// Opens every account that is to exist, and funds each customer with what its payments
-    /// need and a little more.
-    fn opening(&mut self) -> Vec<Message> {
-        let exist: Vec<usize> = (0..self.accounts.len()).filter(|ix| self.accounts[*ix].currency.is_some()).collect();
-        let mut opening: Vec<Message> =
-            exist.into_iter().map(|account| self.first(Ask::Open(account), Outcome::Settled)).collect();
-        for customer in self.customers.clone() {
-            let amount = self.rng.i64(1..=MAX_PAYMENT) - self.accounts[customer].final_balance;
-            self.book(self.world, customer, amount);
-            let ask = Ask::Transfer { debit: self.world, credit: customer, amount, currency: CURRENCY };
-            opening.push(self.first(ask, Outcome::Settled));
-        }
-        opening
+    /// The length of a payment without padding, in bytes.
+    fn shortest(&self, accounts: &Accounts) -> usize {
+        let (debit, credit) = (self.customers, self.merchants);
+        let payment = first(0, Ask::Transfer { debit, credit, amount: MAX_PAYMENT / 2, currency: CURRENCY });
+        Body::new(accounts, &payment, Uuid::nil()).bytes(&payment).map_or(0, |body| body.len())
     }
+}
+
+/// A message that is the first with its id, and good.
+fn first(id: usize, ask: Ask) -> Message {
+    Message { id, ask, broken: None, outcome: Outcome::Settled, field: None }
 }

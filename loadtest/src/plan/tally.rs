@@ -14,6 +14,14 @@ impl Tally {
         self.0[outcome.index()] += count;
     }
 
+    /// Both together.
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+        self
+    }
+
     /// How many came to this.
     pub(crate) fn get(&self, outcome: Outcome) -> u64 {
         self.0[outcome.index()]

@@ -2,11 +2,9 @@
 //!
 //! Those who measure fill [`model`]; nobody here measures. All but `folder`, `live` and the end
 //! of `compare` is pure.
-#![expect(dead_code, reason = "no run writes results yet")]
 
 mod chart;
 pub(crate) mod compare;
-mod figures;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod folder;
@@ -19,5 +17,3 @@ mod numbers;
 mod schema;
 pub(crate) mod text;
 mod thin;
-
-pub(crate) use figures::Report;

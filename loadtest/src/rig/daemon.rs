@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Serialize;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::admin;
+use super::process::{self, Use};
+use super::subject::Program;
 
 /// How long the start may take.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -28,31 +29,23 @@ pub(crate) struct Daemon {
     pid: Pid,
 }
 
-/// What a daemon used until it was asked to stop.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Usage {
-    /// User and system time of all threads.
-    pub(crate) cpu_seconds: f64,
-    /// The most memory it ever had.
-    pub(crate) max_rss_bytes: u64,
-}
-
 /// A daemon that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// How.
     pub(crate) status: ExitStatus,
     /// What it had used.
-    pub(crate) usage: Usage,
+    pub(crate) used: Use,
 }
 
 impl Daemon {
     /// Starts it and waits until it is ready. To be called on the main thread: the kernel kills
     /// the daemon when the thread that started it ends.
-    pub(crate) async fn start(binary: &Path, config: &Path, log: &Path, admin: SocketAddr) -> Result<Self> {
+    pub(crate) async fn start(program: &Program, config: &Path, log: &Path, admin: SocketAddr) -> Result<Self> {
         let log_file = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(binary).arg("run").arg("--config").arg(config);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&program.path).args(&program.args);
+        command.arg("run").arg("--config").arg(config);
         let mut child = super::without_overrides(&mut command)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -69,13 +62,28 @@ impl Daemon {
         Ok(Self { child, pid })
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
     /// Asks it to stop, with SIGTERM, and waits for its end.
-    pub(crate) async fn stop(mut self) -> Result<Ended> {
-        let usage = usage(self.pid).context("read what the daemon used: it has ended by itself")?;
-        kill_process(self.pid, Signal::TERM).context("the daemon has ended by itself")?;
+    pub(crate) async fn stop(self) -> Result<Ended> {
+        self.end(Signal::TERM).await
+    }
+
+    /// Kills it, with SIGKILL, and waits for its end.
+    pub(crate) async fn kill(self) -> Result<Ended> {
+        self.end(Signal::KILL).await
+    }
+
+    /// What a process that has ended used is gone: it is read before.
+    async fn end(mut self, signal: Signal) -> Result<Ended> {
+        let used = process::of_process(self.pid()).context("the daemon has ended by itself")?;
+        kill_process(self.pid, signal).context("the daemon has ended by itself")?;
         let ended = timeout(STOP_LIMIT, self.child.wait()).await;
         let status = ended.with_context(|| format!("the daemon did not stop within {STOP_LIMIT:?}"))??;
-        Ok(Ended { status, usage })
+        Ok(Ended { status, used })
     }
 }
 
@@ -95,20 +103,6 @@ async fn await_ready(child: &mut Child, admin: SocketAddr) -> Result<()> {
         }
         sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// From `/proc`, because the figures of a process that has ended are gone.
-fn usage(pid: Pid) -> Result<Usage> {
-    let process = format!("/proc/{}", pid.as_raw_nonzero());
-    let stat = std::fs::read_to_string(format!("{process}/stat"))?;
-    // The name, in brackets, may hold spaces; user and system time are the 14th and 15th field.
-    let (_, fields) = stat.rsplit_once(") ").context("an unknown format of /proc")?;
-    let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    let status = std::fs::read_to_string(format!("{process}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("an unknown format of /proc")?;
-    let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse()?;
-    let per_second = rustix::param::clock_ticks_per_second();
-    Ok(Usage { cpu_seconds: ticks as f64 / per_second as f64, max_rss_bytes: kibibytes * 1024 })
 }
 
 /// The end of a log.

@@ -1,9 +1,13 @@
-//! What a run needs: private servers, the daemon and its configuration. All of it goes in the
+//! What a run needs: servers, daemons and their configuration. All that was started goes in the
 //! end, in whatever way the run ends.
 
-pub(crate) mod admin;
+mod admin;
 mod daemon;
+mod fleet;
+pub(crate) mod process;
+mod servers;
 mod settings;
+mod subject;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -12,47 +16,96 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use settled::dev::{PrivateServers, ServersOptions};
 use tokio::process::Command;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
-pub(crate) use daemon::{Daemon, Ended, Usage};
+pub(crate) use fleet::{Fleet, FleetEnd, Pids};
+pub(crate) use servers::Place;
+use servers::Servers;
 pub(crate) use settings::Setting;
+pub(crate) use subject::Subject;
 
-use crate::plan::Tally;
+/// What a run is to run on.
+#[derive(Clone, Debug)]
+pub(crate) struct Blueprint {
+    /// The servers.
+    pub(crate) place: Place,
+    /// Where `settled` is.
+    pub(crate) settled: PathBuf,
+    /// What is under load.
+    pub(crate) subject: Subject,
+    /// Its settings that are not at their defaults.
+    pub(crate) settings: Vec<Setting>,
+    /// Who consumes.
+    pub(crate) crew: Crew,
+}
 
-/// The servers, and how the daemon is run on them.
+/// Who consumes the tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Crew {
+    /// So many daemons, started for the run.
+    Ours(usize),
+    /// Daemons that run already, by those of their admin addresses that are known.
+    Theirs(Vec<SocketAddr>),
+}
+
+impl Blueprint {
+    /// How many daemons consume, as far as that is known.
+    pub(crate) fn daemons(&self) -> usize {
+        match &self.crew {
+            Crew::Ours(count) => *count,
+            Crew::Theirs(admins) => admins.len(),
+        }
+    }
+}
+
+/// The servers, and how daemons are run on them.
 #[derive(Debug)]
 pub(crate) struct Rig {
-    servers: PrivateServers,
-    binary: PathBuf,
-    config: PathBuf,
-    log: PathBuf,
-    admin: SocketAddr,
+    blueprint: Blueprint,
+    servers: Servers,
+    audit_config: PathBuf,
 }
 
 impl Rig {
-    /// Starts the servers and writes the daemon's configuration beside their data.
-    pub(crate) async fn start(binary: &Path, settings: &[Setting]) -> Result<Self> {
-        let servers = PrivateServers::start(binary, &ServersOptions::default()).await?;
-        let admin = free_port()?;
-        let config = servers.dir().join("settled.toml");
-        // It holds the database's password.
-        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&config)?;
-        file.write_all(settings::text(&servers, admin, settings).as_bytes())?;
-        let log = servers.dir().join("settled.log");
-        Ok(Self { binary: binary.to_owned(), config, log, admin, servers })
+    /// Starts the servers.
+    pub(crate) async fn start(blueprint: Blueprint) -> Result<Self> {
+        let servers = Servers::start(&blueprint.place, &blueprint.settled).await?;
+        let mut rig = Self { blueprint, servers, audit_config: PathBuf::new() };
+        (rig.audit_config, _) = rig.configure("audit", false)?;
+        Ok(rig)
     }
 
-    /// Starts the daemon and waits until it is ready. To be called on the main thread.
-    pub(crate) async fn daemon(&self) -> Result<Daemon> {
-        Daemon::start(&self.binary, &self.config, &self.log, self.admin).await
+    /// The daemons that are to be under load, each ready. To be called on the main thread.
+    pub(crate) async fn crew(&self) -> Result<Fleet> {
+        let program = self.blueprint.subject.program(&self.blueprint.settled)?;
+        match &self.blueprint.crew {
+            Crew::Ours(count) => Fleet::start(self, program, "daemon", *count, false).await,
+            Crew::Theirs(admins) => Ok(Fleet::foreign(program, admins)),
+        }
     }
 
-    /// What came of the deliveries of the daemon that runs.
-    pub(crate) async fn outcomes(&self) -> Result<Tally> {
-        let outcomes = admin::outcomes(self.admin).await;
-        outcomes.with_context(|| format!("the daemon does not answer:\n{}", self.log_tail()))
+    /// A daemon that opens accounts, whose events nobody needs, before the load; `None` if the
+    /// daemons are not ours. To be called on the main thread.
+    pub(crate) async fn opener(&self) -> Result<Option<Fleet>> {
+        let program = Subject::Settled.program(&self.blueprint.settled)?;
+        match &self.blueprint.crew {
+            Crew::Ours(_) => Ok(Some(Fleet::start(self, program, "opener", 1, true).await?)),
+            Crew::Theirs(_) => Ok(None),
+        }
+    }
+
+    /// How many daemons consume; `None` if they are not ours.
+    pub(crate) fn daemons(&self) -> Option<usize> {
+        match self.blueprint.crew {
+            Crew::Ours(count) => Some(count),
+            Crew::Theirs(_) => None,
+        }
+    }
+
+    /// Whether nobody else uses the servers.
+    pub(crate) fn is_private(&self) -> bool {
+        self.servers.are_private()
     }
 
     /// The broker.
@@ -62,15 +115,18 @@ impl Rig {
 
     /// A session of its own in the database.
     pub(crate) async fn database(&self) -> Result<Client> {
-        let (client, connection) = tokio_postgres::connect(self.servers.postgres_url(), NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        self.servers.database().await
+    }
+
+    /// The process of PostgreSQL and that of RabbitMQ, where they are ours.
+    pub(crate) fn server_pids(&self) -> (Option<u32>, Option<u32>) {
+        self.servers.pids()
     }
 
     /// The verdict of `settled audit`, as it prints it for machines.
     pub(crate) async fn audit(&self) -> Result<Value> {
-        let mut command = Command::new(&self.binary);
-        command.args(["audit", "--json", "--config"]).arg(&self.config).kill_on_drop(true);
+        let mut command = Command::new(&self.blueprint.settled);
+        command.args(["audit", "--json", "--config"]).arg(&self.audit_config).kill_on_drop(true);
         let output = without_overrides(&mut command).output().await?;
         // 1 is "done, and the answer is no".
         ensure!(
@@ -82,17 +138,36 @@ impl Rig {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// The end of the daemon's log.
-    pub(crate) fn log_tail(&self) -> String {
-        daemon::tail(&self.log)
+    /// The end of the log of every daemon.
+    pub(crate) fn log_tails(&self) -> String {
+        let logs = std::fs::read_dir(self.servers.dir()).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_daemon =
+            |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("daemon-"));
+        let logs = logs.filter(|path| is_daemon(path) && path.extension().is_some_and(|extension| extension == "log"));
+        logs.map(|log| format!("{}\n", daemon::tail(&log))).collect()
     }
 
-    /// Stops the servers and removes all their files, the daemon's included.
+    /// Stops the servers that were started and removes all files, the daemons' included.
     pub(crate) async fn end(self) -> Result<()> {
-        let dir = self.servers.dir().to_owned();
-        self.servers.shutdown().await?;
-        ensure!(!dir.exists(), "{} is left behind", dir.display());
-        Ok(())
+        self.servers.end().await
+    }
+
+    /// Writes a configuration; answers where it is and the admin address in it. A `quiet` daemon
+    /// drops events that no queue takes.
+    fn configure(&self, name: &str, quiet: bool) -> Result<(PathBuf, SocketAddr)> {
+        let admin = free_port()?;
+        let own = [
+            Setting::list("broker", "uris", self.servers.amqp_uri()),
+            Setting::text("postgres", "url", self.servers.postgres_url()),
+            Setting::text("admin", "listen", &admin.to_string()),
+        ];
+        let last = quiet.then(|| Setting::text("events", "unroutable", "discard"));
+        let path = self.servers.dir().join(format!("{name}.toml"));
+        // It holds the database's password.
+        let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let mut file = file.with_context(|| format!("write {}", path.display()))?;
+        file.write_all(settings::text(own.iter().chain(&self.blueprint.settings).chain(&last)).as_bytes())?;
+        Ok((path, admin))
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::str::FromStr;
-
-use settled::dev::PrivateServers;
 
 /// A setting from the command line, for the daemon's configuration: `pipeline.lanes=1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +11,18 @@ pub(crate) struct Setting {
     key: String,
     /// As TOML.
     value: String,
+}
+
+impl Setting {
+    /// A setting of this program's own; `value` is a string.
+    pub(crate) fn text(section: &str, key: &str, value: &str) -> Self {
+        Self { section: section.to_owned(), key: key.to_owned(), value: format!("{value:?}") }
+    }
+
+    /// A setting that is a list of one string.
+    pub(crate) fn list(section: &str, key: &str, value: &str) -> Self {
+        Self { value: format!("[{value:?}]"), ..Self::text(section, key, value) }
+    }
 }
 
 impl FromStr for Setting {
@@ -37,16 +46,12 @@ fn toml(value: &str) -> String {
     }
 }
 
-/// The text of the configuration file. What is not in it is at the daemon's own defaults: those
-/// are what is to be measured.
-pub(crate) fn text(servers: &PrivateServers, admin: SocketAddr, settings: &[Setting]) -> String {
-    let mut sections: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
-    let mut set = |section, key, value| drop(sections.entry(section).or_default().insert(key, value));
-    set("broker", "uris", format!("[{:?}]", servers.amqp_uri()));
-    set("postgres", "url", format!("{:?}", servers.postgres_url()));
-    set("admin", "listen", format!("\"{admin}\""));
+/// The text of a configuration file, of the settings that are not at the daemon's own defaults:
+/// those are what is to be measured. Of a key that is set twice the last value counts.
+pub(crate) fn text<'a>(settings: impl IntoIterator<Item = &'a Setting>) -> String {
+    let mut sections: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
     for setting in settings {
-        set(&setting.section, &setting.key, setting.value.clone());
+        sections.entry(&setting.section).or_default().insert(&setting.key, &setting.value);
     }
     let mut text = String::new();
     for (section, keys) in sections {
@@ -75,5 +80,12 @@ mod tests {
         }
         assert!("lanes=1".parse::<Setting>().is_err());
         assert!("pipeline.lanes".parse::<Setting>().is_err());
+    }
+
+    #[test]
+    fn the_last_value_of_a_key_counts() {
+        let settings = [Setting::text("events", "format", "single"), Setting::text("events", "format", "batch")];
+        assert_eq!(text(&settings), "[events]\nformat = \"batch\"\n");
+        assert_eq!(text(&[Setting::list("broker", "uris", "amqp://a")]), "[broker]\nuris = [\"amqp://a\"]\n");
     }
 }

@@ -1,0 +1,301 @@
+//! The command line.
+
+mod load;
+mod place;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::judge::slo::{Slo, Span};
+use crate::load::Pace;
+use crate::load::schedule::Limit;
+use crate::plan::Mix;
+use crate::rig::{Blueprint, Subject};
+use crate::scenario::{Order, Subscriber};
+use load::{LoadArgs, PaceArgs};
+use place::PlaceArgs;
+
+/// Puts the real settled under load, and judges what came of every message
+#[derive(Debug, Parser)]
+#[command(name = "settled-loadtest", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A run, under load.
+    #[command(flatten)]
+    Load(Verb),
+    /// Show the results of two runs side by side, with ratios
+    Compare(CompareArgs),
+}
+
+/// `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The results folder of the first run
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+    /// The results folder of the second run
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+    /// Print the comparison as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const AFTER_HELP: &str = "Exit codes: 0 passed, 1 failed, 2 usage, 130 interrupted.";
+
+/// The runs there are.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Publish tasks at a rate to running daemons, and check what came of each
+    Run(Box<RunArgs>),
+    /// Publish a backlog while no daemon runs, then measure how fast one catches up
+    Drain(Box<DrainArgs>),
+    /// Find the highest rate that keeps an objective
+    FindMax(Box<FindMaxArgs>),
+    /// Publish tasks of every kind as fast as can be, and check what came of each
+    Demo(Box<DemoArgs>),
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pace: PaceArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// `drain`.
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// How many messages to publish
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = values::messages)]
+    count: usize,
+    /// Who receives the events
+    #[arg(long, value_enum, default_value_t = Subscriber::Live)]
+    subscriber: Subscriber,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How many messages to publish
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = values::messages)]
+    count: usize,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// `find-max`.
+#[derive(Debug, Args)]
+pub(crate) struct FindMaxArgs {
+    /// The rate to begin with, per second
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = values::rate_per_second)]
+    from: f64,
+    /// The highest rate to try, per second
+    #[arg(long, value_name = "N", default_value = "50000", value_parser = values::rate_per_second)]
+    to: f64,
+    /// How long each rate is held
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
+    step_duration: Duration,
+    /// How far the result may be below the truth
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = values::precision)]
+    precision: f64,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// What all runs have in common.
+#[derive(Debug, Args)]
+struct CommonArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What is made of the result.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Result")]
+pub(crate) struct OutputArgs {
+    /// What has to hold, such as p99<25ms,lost=0,doubled=0
+    ///
+    /// Terms are p50 p90 p99 p999 max, of the time to the commit, or with confirm. or event. before
+    /// them, in us, ms or s; lost, doubled, events_missing, dead_lettered, rejected; and
+    /// rate_committed per second. Relations are < <= = >= >.
+    #[arg(long, value_name = "TERMS")]
+    pub(crate) slo: Option<Slo>,
+    /// Write the results into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What to call the run in its results
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+}
+
+/// What a command line asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    /// Which run.
+    pub(crate) verb: &'static str,
+    /// What is published.
+    pub(crate) order: Order,
+    /// What it runs on.
+    pub(crate) blueprint: Blueprint,
+    /// What is made of the result.
+    pub(crate) output: OutputArgs,
+    /// The search for a rate, if that is what is asked for.
+    pub(crate) search: Option<SearchRange>,
+}
+
+/// Where a rate is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SearchRange {
+    /// Per second, to begin with.
+    pub(crate) from: f64,
+    /// Per second, at the most.
+    pub(crate) to: f64,
+    /// How far the result may be below the truth, as a share of it.
+    pub(crate) precision: f64,
+}
+
+impl Verb {
+    /// What it asks for; ends the program with a message where that makes no sense.
+    pub(crate) fn job(&self) -> Result<Job> {
+        let (verb, common, usual, pace, mut subscriber, search) = match self {
+            Self::Run(args) => ("run", &args.common, Mix::default(), args.pace.resolve(), Subscriber::Live, None),
+            Self::Drain(args) => ("drain", &args.common, Mix::default(), at_once(args.count), args.subscriber, None),
+            Self::Demo(args) => ("demo", &args.common, Mix::FAULTY, at_once(args.count), Subscriber::Live, None),
+            Self::FindMax(args) => {
+                let range = SearchRange { from: args.from, to: args.to, precision: args.precision };
+                if args.to < args.from {
+                    refuse("--to: expected at least what --from is");
+                }
+                let first = (Pace::constant(args.from), Limit::Time(args.step_duration), 0);
+                ("find-max", &args.common, Mix::default(), first, Subscriber::Live, Some(range))
+            }
+        };
+        let CommonArgs { load, place, output } = common;
+        if !place.subject().publishes_events() {
+            subscriber = Subscriber::None;
+        }
+        if !place.spawns() && (verb == "drain" || pace.2 > 0 || place.subject() != Subject::Settled) {
+            refuse("--no-spawn: drain, --kill and --subject need daemons that this program starts itself");
+        }
+        if search.is_some() && output.slo.is_none() {
+            refuse("--slo is missing: expected what has to hold, such as p99<25ms");
+        }
+        let mut measured = vec![Span::Commit, Span::Confirm];
+        if subscriber == Subscriber::Live {
+            measured.push(Span::Event);
+        }
+        if verb == "drain" {
+            measured.clear();
+        }
+        if let Some(term) = output.slo.as_ref().and_then(|slo| slo.needs_other_than(&measured)) {
+            refuse(&format!("--slo: term `{term}` is about a latency that this run does not measure"));
+        }
+        let order = load.order(usual, pace, subscriber).unwrap_or_else(|error| refuse(&error));
+        let blueprint = place.blueprint(subscriber == Subscriber::None && place.subject() == Subject::Settled)?;
+        Ok(Job { verb, order, blueprint, output: output.clone(), search })
+    }
+}
+
+/// So many messages, as fast as the broker confirms.
+fn at_once(count: usize) -> (Pace, Limit, u32) {
+    (Pace::Closed { window: WINDOW }, Limit::Count(count), 0)
+}
+
+const WINDOW: usize = 2000;
+
+/// Ends the program as clap does for what it finds itself.
+fn refuse(message: &str) -> ! {
+    Cli::command().error(ErrorKind::ArgumentConflict, message).exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn job(line: &str) -> Job {
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        let cli = Cli::try_parse_from(std::iter::once("settled-loadtest").chain(words)).expect(line);
+        match cli.command {
+            Command::Load(verb) => verb.job().expect(line),
+            Command::Compare(_) => panic!("{line} is no run"),
+        }
+    }
+
+    fn refused(line: &str) -> String {
+        Cli::try_parse_from(std::iter::once("settled-loadtest").chain(line.split(' '))).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_is_open_unless_its_rate_is_the_most_there_is() {
+        use crate::load::schedule::{Arrival, Curve};
+        let open = |curve, arrival| Pace::Open { curve, arrival };
+        let order = job("run --rate 300 --arrival poisson --duration 3s").order;
+        assert_eq!(order.pace, open(Curve::Constant(300.0), Arrival::Poisson));
+        assert_eq!(order.limit, Limit::Time(Duration::from_secs(3)));
+        let order = job("run --ramp 0..500/4s").order;
+        assert_eq!(order.pace, open(Curve::Ramp { from: 0.0, to: 500.0, over: 4.0 }, Arrival::Constant));
+        assert_eq!(order.limit, Limit::Time(Duration::from_secs(4)));
+        let order = job("run --rate max --window 50 --count 10").order;
+        assert_eq!((order.pace, order.limit), (Pace::Closed { window: 50 }, Limit::Count(10)));
+    }
+
+    #[test]
+    fn a_demo_has_some_of_everything_unless_told_otherwise() {
+        assert_eq!(job("demo").order.mix, Mix::FAULTY);
+        assert_eq!(job("demo --duplicates 5%").order.mix, Mix { duplicate: 0.05, ..Mix::FAULTY });
+        assert_eq!(job("run").order.mix, Mix::default());
+    }
+
+    #[test]
+    fn a_subject_without_events_has_no_subscriber() {
+        assert_eq!(job("run --subject baseline").order.subscriber, Subscriber::None);
+        assert_eq!(job("drain --subscriber late").order.subscriber, Subscriber::Late);
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (line, expected) in [
+            ("run --rate 5 --ramp 0..5/1s", "cannot be used with"),
+            ("run --duration 3s --count 5", "cannot be used with"),
+            ("run --amqp-uri amqp://a", "--postgres-url"),
+            ("run --no-spawn", "--amqp-uri"),
+            ("run --admin 127.0.0.1:1", "--no-spawn"),
+            ("run --duplicates 200%", "such as 1% or 0.01"),
+            ("run --slo p95<3ms", "unknown measure `p95`"),
+            ("run --payload-bytes 70000", "25000"),
+        ] {
+            assert!(refused(line).contains(expected), "{line}: {}", refused(line));
+        }
+    }
+}

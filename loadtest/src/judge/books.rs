@@ -1,0 +1,199 @@
+//! What the database says in the end, read without a word of the daemon's code.
+
+use std::collections::HashMap;
+use std::pin::pin;
+
+use anyhow::Result;
+use futures_util::TryStreamExt;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+use uuid::Uuid;
+
+use crate::plan::{Mark, Stamp};
+
+/// Everything a run is judged by.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    /// What became of each number of the run's ids.
+    pub(crate) payments: Vec<Option<Payment>>,
+    /// How many payments have one of the run's ids.
+    pub(crate) count: usize,
+    /// Messages that became no payment.
+    pub(crate) dead_letters: Vec<DeadLetter>,
+    /// The balance of every open account of the run.
+    pub(crate) balances: HashMap<String, i64>,
+    /// Events that are still to be published, whoever's.
+    pub(crate) outbox_events: i64,
+    /// Payments that are applied more than once, or not as they say.
+    pub(crate) doubled: u64,
+    /// Whether times are those of the commits. If not, they are those at which the daemon made up
+    /// its mind, a little earlier.
+    pub(crate) exact_times: bool,
+}
+
+/// What became of a task.
+#[derive(Clone, Debug)]
+pub(crate) struct Payment {
+    /// Why it was declined; `None` if it settled.
+    pub(crate) rejection: Option<String>,
+    /// In minor units; 0 for an account that was opened.
+    pub(crate) amount: i64,
+    /// When its transaction was committed, in microseconds since 1970.
+    pub(crate) committed_at: i64,
+}
+
+/// Equal messages that became no payment.
+#[derive(Debug)]
+pub(crate) struct DeadLetter {
+    /// Which of the run's ids the messages had.
+    pub(crate) number: Option<usize>,
+    /// Its stable name.
+    pub(crate) reason: String,
+    /// The field at fault, if one is.
+    pub(crate) field: Option<String>,
+    /// How many messages.
+    pub(crate) attempts: u64,
+    /// When the first came, in microseconds since 1970.
+    pub(crate) first_seen: i64,
+}
+
+/// The rows of a run: those whose ids have its mark. `$1` is an id before all of them, so that
+/// an index leads to them; `$2` is the mark.
+fn ours(id: &str) -> String {
+    format!("{id} >= $1 AND substring(uuid_send({id}) FROM 9 FOR 4) = $2")
+}
+
+/// A run, as the database knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    mark: Mark,
+    first: Uuid,
+}
+
+impl Run {
+    /// The run with that mark, whose ids were all made after `since`, in microseconds since 1970.
+    pub(crate) fn new(mark: Mark, since: i64) -> Self {
+        // A millisecond earlier: below it the mark decides, not the time.
+        Self { mark, first: mark.id(Stamp { number: 0, scheduled: since - 1000 }) }
+    }
+
+    /// Reads all of it.
+    pub(crate) async fn read(&self, client: &Client) -> Result<Books> {
+        let mut books = Books { exact_times: has_commit_times(client).await?, ..Books::default() };
+        self.payments(client, &mut books).await?;
+        books.dead_letters = self.dead_letters(client).await?;
+        books.balances = self.balances(client).await?;
+        books.doubled = self.doubled(client).await?;
+        books.outbox_events = outbox_events(client).await?;
+        Ok(books)
+    }
+
+    /// How many messages have an outcome of their own by now: payments, the opening of accounts
+    /// too, and dead letters.
+    pub(crate) async fn outcomes(&self, client: &Client) -> Result<u64> {
+        let query = format!(
+            "SELECT (SELECT count(*) FROM payment WHERE {})
+                  + (SELECT count(*) FROM dead_letter WHERE {})",
+            ours("id"),
+            own_dead_letters()
+        );
+        let row = client.query_one(&query, &[&self.first, &self.mark.bytes(), &self.mark.to_string()]).await?;
+        Ok(row.get::<_, i64>(0).cast_unsigned())
+    }
+
+    /// The time of the commit itself, not of the transaction's begin, is what
+    /// `track_commit_timestamp` is for.
+    async fn payments(&self, client: &Client, books: &mut Books) -> Result<()> {
+        let time =
+            if books.exact_times { "coalesce(pg_xact_commit_timestamp(xmin), settled_at)" } else { "settled_at" };
+        let query = format!(
+            "SELECT id, CASE WHEN state = 'rejected' THEN coalesce(reason, '') END, coalesce(amount, 0),
+                    (extract(epoch FROM {time}) * 1000000)::bigint
+               FROM payment WHERE {}",
+            ours("id")
+        );
+        let mark = self.mark.bytes();
+        let params: [&(dyn ToSql + Sync); 2] = [&self.first, &mark];
+        let mut rows = pin!(client.query_raw(&query, params).await?);
+        while let Some(row) = rows.try_next().await? {
+            books.count += 1;
+            let Some(Stamp { number, .. }) = self.mark.read(row.get(0)) else { continue };
+            if books.payments.len() <= number {
+                books.payments.resize(number + 1, None);
+            }
+            let payment = Payment { rejection: row.get(1), amount: row.get(2), committed_at: row.get(3) };
+            books.payments[number] = Some(payment);
+        }
+        Ok(())
+    }
+
+    async fn dead_letters(&self, client: &Client) -> Result<Vec<DeadLetter>> {
+        let query = format!(
+            "SELECT task_id, properties->>'message_id', reason, field, attempts,
+                    (extract(epoch FROM first_seen) * 1000000)::bigint
+               FROM dead_letter WHERE {}",
+            own_dead_letters()
+        );
+        let rows = client.query(&query, &[&self.first, &self.mark.bytes(), &self.mark.to_string()]).await?;
+        let number = |row: &Row| {
+            let message_id: Option<String> = row.get(1);
+            let id = row.get::<_, Option<Uuid>>(0).or_else(|| message_id?.parse().ok());
+            Some(self.mark.read(id?)?.number)
+        };
+        let letter = |row: Row| DeadLetter {
+            number: number(&row),
+            reason: row.get(2),
+            field: row.get(3),
+            attempts: row.get::<_, i32>(4).unsigned_abs().into(),
+            first_seen: row.get(5),
+        };
+        Ok(rows.into_iter().map(letter).collect())
+    }
+
+    async fn balances(&self, client: &Client) -> Result<HashMap<String, i64>> {
+        const QUERY: &str = "SELECT name, posted FROM account WHERE status = 'open' AND starts_with(name, $1)";
+        let rows = client.query(QUERY, &[&format!("{}:", self.mark)]).await?;
+        Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// Payments that settled without having exactly their two entries, and entries that belong
+    /// to no payment that settled.
+    async fn doubled(&self, client: &Client) -> Result<u64> {
+        let query = format!(
+            "WITH ours AS (
+                 SELECT id, debit_account, credit_account, amount FROM payment
+                  WHERE {} AND type = 'transfer' AND state = 'settled'
+             ), applied AS (
+                 SELECT payment_id AS id, account, amount FROM entry WHERE {}
+             ), legs AS (
+                 SELECT coalesce(ours.id, applied.id) AS id,
+                        count(*) FILTER (WHERE applied.account = debit_account
+                                           AND applied.amount = -ours.amount) AS debits,
+                        count(*) FILTER (WHERE applied.account = credit_account
+                                           AND applied.amount = ours.amount) AS credits,
+                        count(applied.id) AS entries
+                   FROM ours FULL JOIN applied ON applied.id = ours.id
+                  GROUP BY 1)
+             SELECT count(*) FROM legs WHERE (debits, credits, entries) <> (1, 1, 2)",
+            ours("id"),
+            ours("payment_id")
+        );
+        let row = client.query_one(&query, &[&self.first, &self.mark.bytes()]).await?;
+        Ok(row.get::<_, i64>(0).cast_unsigned())
+    }
+}
+
+/// By the id where there is one, else by the publisher. `$3` is the mark as text.
+fn own_dead_letters() -> String {
+    format!("({}) OR properties->>'publisher' = $3", ours("task_id"))
+}
+
+/// Events that are committed and not yet confirmed by the broker.
+pub(crate) async fn outbox_events(client: &Client) -> Result<i64> {
+    Ok(client.query_one("SELECT coalesce(sum(events), 0)::bigint FROM outbox", &[]).await?.get(0))
+}
+
+async fn has_commit_times(client: &Client) -> Result<bool> {
+    let setting: String = client.query_one("SHOW track_commit_timestamp", &[]).await?.get(0);
+    Ok(setting == "on")
+}

@@ -1,0 +1,227 @@
+//! Every check compares the plan with what was found.
+
+use std::collections::{BTreeMap, HashMap};
+
+use settled::contract::EventKind;
+use settled::telemetry::labels::Outcome;
+
+use super::{Evidence, Findings, is_altered};
+use crate::plan::{Ask, Message};
+use crate::report::model::Check;
+
+/// How many of the differences are named.
+const EXAMPLES: usize = 3;
+
+/// What was found instead, if a check does not hold.
+type Finding = Result<(), String>;
+type Verify = fn(&Evidence, &Findings) -> Finding;
+/// Whether a check can be made with this evidence.
+type Applies = fn(&Evidence) -> bool;
+
+const ALWAYS: Applies = |_| true;
+
+const CHECKS: [(&str, Applies, Verify); 12] = [
+    ("every step of the run came to its end", ALWAYS, came_to_an_end),
+    ("settled + rejected + duplicates + dead letters = published", ALWAYS, one_outcome_each),
+    ("no message that the broker confirmed is lost", ALWAYS, nothing_lost),
+    ("no payment is applied twice", ALWAYS, nothing_doubled),
+    ("every payment came to what was planned for it, and there is no other", ALWAYS, planned_outcomes),
+    ("every dead letter has its reason and names its field", ALWAYS, planned_dead_letters),
+    ("the daemon's own counters say the same", |evidence| evidence.counted.is_some(), counters_agree),
+    ("every outcome had its event, and there was no other", |evidence| evidence.received.is_some(), planned_events),
+    ("every balance is what the payments make of it", ALWAYS, planned_balances),
+    ("nothing is left in the queues and in the outbox", |evidence| evidence.left.is_some(), nothing_waits),
+    ("settled audit passes", ALWAYS, audit_passes),
+    ("the daemon drained and ended with 0", |evidence| !evidence.fleet.stopped.is_empty(), stopped_in_order),
+];
+
+/// All checks that can be made, in the order in which they are shown.
+pub(crate) fn checks(evidence: &Evidence, findings: &Findings) -> Vec<Check> {
+    let checks = CHECKS.iter().filter(|(_, applies, _)| applies(evidence));
+    checks.map(|(holds, _, verify)| check(holds, verify(evidence, findings))).collect()
+}
+
+/// A check and its finding.
+pub(crate) fn check(holds: &str, finding: Finding) -> Check {
+    Check { holds: holds.to_owned(), found: finding.err() }
+}
+
+fn came_to_an_end(evidence: &Evidence, _: &Findings) -> Finding {
+    evidence.stuck.clone().map_or(Ok(()), Err)
+}
+
+fn one_outcome_each(evidence: &Evidence, findings: &Findings) -> Finding {
+    let (total, published) = (findings.tally.total(), evidence.flights.sent.len() as u64);
+    if total == published { Ok(()) } else { Err(format!("{total} of {published}")) }
+}
+
+fn nothing_lost(_: &Evidence, findings: &Findings) -> Finding {
+    if findings.lost == 0 { Ok(()) } else { Err(format!("{} have no outcome in the database", findings.lost)) }
+}
+
+fn nothing_doubled(evidence: &Evidence, _: &Findings) -> Finding {
+    match evidence.books.doubled {
+        0 => Ok(()),
+        doubled => Err(format!("{doubled} have other entries than their two")),
+    }
+}
+
+fn planned_outcomes(evidence: &Evidence, _: &Findings) -> Finding {
+    let plan = evidence.plan();
+    let other_amounts = other_amounts(evidence);
+    let mut wrong = Vec::new();
+    let mut planned = 0;
+    for message in plan.opening.iter().chain(&plan.load).filter(|message| message.is_decided()) {
+        planned += 1;
+        let outcome = evidence.outcome(message);
+        if outcome != Some(message.outcome) {
+            wrong.push(format!("{:?}: {outcome:?}, not {:?}", evidence.lines.id(message), message.outcome));
+        }
+        let amount = evidence.payment(message).map(|payment| payment.amount);
+        let other = other_amounts.get(&message.id).copied().filter(|_| evidence.any_order);
+        if let (Ask::Transfer { amount: asked, .. }, Some(amount)) = (message.ask, amount)
+            && amount != asked
+            && Some(amount) != other
+        {
+            wrong.push(format!("{:?}: amount {amount}, not {asked}", evidence.lines.id(message)));
+        }
+    }
+    if evidence.books.count != planned {
+        wrong.push(format!("{} payments, {planned} planned", evidence.books.count));
+    }
+    none(wrong)
+}
+
+/// The amounts of messages that repeat an id with another one, by the number of the id.
+fn other_amounts(evidence: &Evidence) -> HashMap<usize, i64> {
+    let altered = evidence.plan().load.iter().filter(|message| is_altered(message));
+    let amounts = altered.filter_map(|message| match message.ask {
+        Ask::Transfer { amount, .. } => Some((message.id, amount)),
+        Ask::Open(_) => None,
+    });
+    amounts.collect()
+}
+
+fn planned_dead_letters(evidence: &Evidence, _: &Findings) -> Finding {
+    let mut surplus: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for letter in &evidence.books.dead_letters {
+        let key = (letter.reason.as_str(), letter.field.as_deref().unwrap_or("-"));
+        let messages = if evidence.any_order { 1 } else { letter.attempts };
+        *surplus.entry(key).or_default() += messages.cast_signed();
+    }
+    for message in &evidence.plan().load {
+        if let Outcome::DeadLettered(reason) = message.outcome {
+            *surplus.entry((reason.name(), message.field.unwrap_or("-"))).or_default() -= 1;
+        }
+    }
+    let wrong = surplus.into_iter().filter(|(_, count)| *count != 0);
+    none(wrong.map(|((reason, field), count)| format!("{count:+} {reason} of {field}")).collect())
+}
+
+/// Where others use the servers too, their payments count as well.
+fn counters_agree(evidence: &Evidence, _: &Findings) -> Finding {
+    let (planned, counted) = (evidence.plan().expected(), evidence.counted.unwrap_or_default());
+    let alone = evidence.left.is_some();
+    let differs = |outcome: &Outcome| {
+        let (planned, counted) = (planned.get(*outcome), counted.get(*outcome));
+        if alone { planned != counted } else { planned > counted }
+    };
+    let wrong = Outcome::all().filter(differs).map(|outcome| {
+        let (planned, counted) = (planned.get(outcome), counted.get(outcome));
+        format!("{} ({}): {counted}, not {planned}", outcome.name(), outcome.reason())
+    });
+    none(wrong.collect())
+}
+
+fn planned_events(evidence: &Evidence, findings: &Findings) -> Finding {
+    let Some(received) = &evidence.received else { return Ok(()) };
+    let mut wrong = received.examples.clone();
+    if findings.events_missing + findings.events_unexpected > 0 {
+        let (missing, unexpected) = (findings.events_missing, findings.events_unexpected);
+        wrong.insert(0, format!("{missing} missing, {unexpected} unexpected"));
+    }
+    for message in evidence.plan().load.iter().filter(|message| message.is_decided()) {
+        let kind = received.arrival(message.id).map(|arrival| arrival.kind);
+        if kind != Some(kind_of(message)) {
+            wrong.push(format!("{:?}: {kind:?}, not {}", evidence.lines.id(message), kind_of(message).name()));
+        }
+    }
+    none(wrong)
+}
+
+fn kind_of(message: &Message) -> EventKind {
+    match (message.ask, message.outcome) {
+        (Ask::Open(_), Outcome::Settled) => EventKind::AccountOpened,
+        (Ask::Open(_), _) => EventKind::AccountRejected,
+        (Ask::Transfer { .. }, Outcome::Settled) => EventKind::PaymentSettled,
+        (Ask::Transfer { .. }, _) => EventKind::PaymentRejected,
+    }
+}
+
+fn planned_balances(evidence: &Evidence, _: &Findings) -> Finding {
+    let (plan, balances) = (evidence.plan(), &evidence.books.balances);
+    let planned = balances_as_decided(evidence);
+    let open = || plan.accounts.all.iter().zip(&planned).filter(|(account, _)| account.currency.is_some());
+    let mut wrong: Vec<String> = open()
+        .filter(|(account, planned)| balances.get(&account.name) != Some(planned))
+        .map(|(account, planned)| format!("{}: {:?}, not {planned}", account.name, balances.get(&account.name)))
+        .collect();
+    if balances.len() != open().count() {
+        wrong.push(format!("{} accounts are open, not {}", balances.len(), open().count()));
+    }
+    none(wrong)
+}
+
+/// The planned balances, but where an altered message may have come first and did.
+fn balances_as_decided(evidence: &Evidence) -> Vec<i64> {
+    let plan = evidence.plan();
+    let mut balances = plan.balances.clone();
+    let other_amounts = if evidence.any_order { other_amounts(evidence) } else { HashMap::new() };
+    for message in plan.load.iter().filter(|message| message.outcome == Outcome::Settled) {
+        let Ask::Transfer { debit, credit, amount, .. } = message.ask else { continue };
+        let applied = evidence.payment(message).map(|payment| payment.amount);
+        if let Some(other) = other_amounts.get(&message.id).filter(|other| applied == Some(**other)) {
+            balances[debit] -= other - amount;
+            balances[credit] += other - amount;
+        }
+    }
+    balances
+}
+
+fn nothing_waits(evidence: &Evidence, _: &Findings) -> Finding {
+    let mut wrong = Vec::new();
+    let left = evidence.left;
+    if let Some(tasks) = left.map(|left| left.tasks).filter(|tasks| *tasks > 0) {
+        wrong.push(format!("{tasks} tasks were not acknowledged"));
+    }
+    if let Some(given_up) = left.map(|left| left.given_up).filter(|given_up| *given_up > 0) {
+        wrong.push(format!("the broker gave up on {given_up} tasks"));
+    }
+    if evidence.books.outbox_events > 0 {
+        wrong.push(format!("{} events were not published", evidence.books.outbox_events));
+    }
+    none(wrong)
+}
+
+fn audit_passes(evidence: &Evidence, _: &Findings) -> Finding {
+    match &evidence.audit {
+        Ok(audit) if audit["passed"] == true => Ok(()),
+        Ok(audit) => Err(audit["checks"].to_string()),
+        Err(error) => Err(format!("{error:#}")),
+    }
+}
+
+fn stopped_in_order(evidence: &Evidence, _: &Findings) -> Finding {
+    let wrong = evidence.fleet.stopped.iter().filter(|daemon| !daemon.status.success());
+    none(wrong.map(|daemon| daemon.status.to_string()).collect())
+}
+
+/// The first of the differences, if there are any.
+fn none(wrong: Vec<String>) -> Finding {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let more = wrong.len().saturating_sub(EXAMPLES);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(format!("{}{more}", wrong[..wrong.len().min(EXAMPLES)].join("; ")))
+}

@@ -1,0 +1,169 @@
+//! Publishes messages as a careful upstream system does: persistent, mandatory, with confirms.
+//!
+//! A publisher is a thread with a connection of its own, and a task that awaits the confirms.
+
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use futures_util::future::try_join_all;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, PublisherConfirm};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use uuid::Uuid;
+
+use super::clock::now_micros;
+use super::gauges::Gauges;
+use super::script::Due;
+use super::supply::Supply;
+use crate::broker::{self, TASKS_EXCHANGE};
+use crate::plan::{Accounts, Body, Broken, Message};
+
+/// The most messages of a publisher that wait for their confirm. A schedule does not wait for
+/// confirms, but memory has an end: a broker that is this far behind makes the publisher late,
+/// which is then measured, and said.
+const UNCONFIRMED: usize = 200_000;
+const PERSISTENT: u8 = 2;
+
+/// A message that was published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    /// Its place in what is published.
+    pub(crate) index: usize,
+    /// When it was to be published, in microseconds since 1970.
+    pub(crate) scheduled: i64,
+    /// When it was.
+    pub(crate) at: i64,
+}
+
+/// A message that the broker has confirmed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Confirmed {
+    /// Its place in what is published.
+    pub(crate) index: usize,
+    /// When, in microseconds since 1970.
+    pub(crate) at: i64,
+}
+
+/// A connection to publish on.
+pub(super) struct Publisher {
+    // A connection whose last handle is dropped is closed.
+    _connection: Connection,
+    channel: Channel,
+    app_id: String,
+}
+
+/// What all publishers of a load report to.
+#[derive(Clone)]
+pub(super) struct Desk {
+    /// What bodies are made with.
+    pub(super) accounts: Arc<Accounts>,
+    /// For those who watch.
+    pub(super) gauges: Arc<Gauges>,
+    /// Gets a permit for each confirm.
+    pub(super) window: Option<Arc<Semaphore>>,
+}
+
+/// A message that waits for its confirm.
+struct Unconfirmed {
+    index: usize,
+    scheduled: i64,
+    confirm: PublisherConfirm,
+}
+
+impl Publisher {
+    /// Connects. Messages say that `app_id` has published them.
+    pub(super) async fn connect(uri: &str, app_id: &str) -> Result<Arc<Self>> {
+        let connection = broker::connect(uri, "settled-loadtest publisher").await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Arc::new(Self { _connection: connection, channel, app_id: app_id.to_owned() }))
+    }
+
+    /// Publishes all of a supply and waits for the last confirm.
+    pub(super) async fn publish(self: Arc<Self>, supply: Supply, desk: Desk) -> Result<(Vec<Sent>, Vec<Confirmed>)> {
+        let (hand_over, unconfirmed) = mpsc::channel(UNCONFIRMED);
+        let (done, sent) = oneshot::channel();
+        let (runtime, reports) = (Handle::current(), desk.clone());
+        // The connection has to outlive the thread: confirms come after it.
+        let publisher = Arc::clone(&self);
+        let thread = move || drop(done.send(publisher.publish_supply(supply, &desk, &hand_over, &runtime)));
+        thread::Builder::new().name("publisher".to_owned()).spawn(thread)?;
+        let confirmed = await_confirms(unconfirmed, &reports).await;
+        // The cause, if it is the confirms that failed: the thread then only lost its listener.
+        let confirmed = confirmed?;
+        let sent = sent.await.map_err(|_| anyhow!("a publisher has died"))??;
+        Ok((sent, confirmed))
+    }
+
+    /// On a thread of its own, which can sleep with precision.
+    fn publish_supply(
+        &self,
+        mut supply: Supply,
+        desk: &Desk,
+        hand_over: &mpsc::Sender<Unconfirmed>,
+        runtime: &Handle,
+    ) -> Result<Vec<Sent>> {
+        let mut sent = Vec::new();
+        loop {
+            let due = supply.next(runtime);
+            if due.is_empty() {
+                return Ok(sent);
+            }
+            let at = now_micros();
+            let bodies = due.iter().map(|due| Body::new(&desk.accounts, &due.message, due.id).bytes(&due.message));
+            let bodies: Vec<Vec<u8>> = bodies.collect::<Result<_, _>>()?;
+            let messages = due.iter().zip(&bodies).map(|(due, body)| self.send(due, body));
+            let confirms = runtime.block_on(try_join_all(messages))?;
+            desk.gauges.published(due.len());
+            for (due, confirm) in due.iter().zip(confirms) {
+                sent.push(Sent { index: due.index, scheduled: due.at, at });
+                let message = Unconfirmed { index: due.index, scheduled: due.at, confirm };
+                if hand_over.capacity() == 0 {
+                    desk.gauges.blocked(UNCONFIRMED);
+                }
+                hand_over.blocking_send(message).ok().context("the confirms are lost")?;
+            }
+        }
+    }
+
+    async fn send(&self, due: &Due, body: &[u8]) -> lapin::Result<PublisherConfirm> {
+        let key = match due.message.ask {
+            crate::plan::Ask::Open(_) => "task.open_account",
+            crate::plan::Ask::Transfer { .. } => "task.transfer",
+        };
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = properties(&due.message, due.id, &self.app_id);
+        self.channel.basic_publish(TASKS_EXCHANGE.into(), key.into(), options, body, properties).await
+    }
+}
+
+async fn await_confirms(mut unconfirmed: mpsc::Receiver<Unconfirmed>, desk: &Desk) -> Result<Vec<Confirmed>> {
+    let mut confirmed = Vec::new();
+    while let Some(Unconfirmed { index, scheduled, confirm }) = unconfirmed.recv().await {
+        match confirm.await? {
+            Confirmation::Ack(None) => {}
+            Confirmation::Ack(Some(_)) => bail!("the broker returned a task: no queue is bound"),
+            Confirmation::Nack(_) => bail!("the broker did not take a task"),
+            Confirmation::NotRequested => bail!("the broker was not asked for confirms"),
+        }
+        let at = now_micros();
+        desk.gauges.confirmed(at - scheduled);
+        if let Some(window) = &desk.window {
+            window.add_permits(1);
+        }
+        confirmed.push(Confirmed { index, at });
+    }
+    Ok(confirmed)
+}
+
+fn properties(message: &Message, id: Uuid, app_id: &str) -> BasicProperties {
+    let message_id = if message.broken == Some(Broken::OtherMessageId) { Uuid::nil() } else { id };
+    let content_type = if message.broken == Some(Broken::OtherContentType) { "text/plain" } else { "application/json" };
+    BasicProperties::default()
+        .with_content_type(content_type.into())
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(message_id.to_string().into())
+        .with_app_id(app_id.into())
+}

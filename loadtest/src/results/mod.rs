@@ -1,0 +1,266 @@
+//! From the evidence of a run to its results: figures, distributions and a line per second.
+
+mod machine;
+mod series;
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use crate::args::Job;
+use crate::judge::slo::Counts;
+use crate::judge::{Evidence, verdict};
+use crate::load::Pace;
+use crate::plan::{Body, Tally};
+use crate::report::model::{
+    Audit, Check, Histograms, LatencyMs, Load, Machine, ProcessUse, Quantiles, Results, SCHEMA_VERSION, Summary,
+};
+use crate::scenario::Outcome;
+use crate::watch::Total;
+pub(crate) use machine::describe;
+
+/// A generator that is later than this, at the 99th percentile, is what was measured.
+const LATE_MS: f64 = 10.0;
+/// The same for one that takes so much longer than its schedule.
+const SLOW: f64 = 0.99;
+
+/// What happened to the messages, in microseconds since 1970.
+struct Times {
+    /// When the first message was to be published, or the daemons began with a backlog.
+    origin: i64,
+    /// When it was published; scheduled, and sent.
+    sent: Vec<(i64, i64)>,
+    /// Scheduled, and confirmed.
+    confirmed: Vec<(i64, i64)>,
+    /// Scheduled, and committed.
+    settled: Vec<(i64, i64)>,
+    /// The same for payments that were declined.
+    rejected: Vec<(i64, i64)>,
+    /// Scheduled, and received.
+    events: Vec<(i64, i64)>,
+    /// When each dead letter was first seen.
+    dead: Vec<i64>,
+    /// Whether scheduled times mean anything: not in a backlog.
+    scheduled: bool,
+}
+
+/// Draws up the results of a run. The run is not closed yet: see [`Results::close`].
+pub(crate) fn assemble(job: &Job, machine: &Machine, outcome: &Outcome) -> Results {
+    let Outcome { evidence, seen, outbox_empty_at } = outcome;
+    let times = Times::of(job, outcome);
+    let histograms = times.histograms(job);
+    let findings = evidence.find();
+    let (published, confirmed) = (times.sent.len() as u64, times.confirmed.len() as u64);
+    let (first, last) = evidence.committed().unwrap_or_default();
+    let decided = (times.settled.len() + times.rejected.len()) as u64;
+    let (events, last_event) =
+        evidence.received.as_ref().map_or((0, 0), |received| (received.unique, received.last_at));
+    let rate_committed = per_second(decided, first, last);
+    let counts = Counts {
+        lost: findings.lost,
+        doubled: evidence.books.doubled,
+        events_missing: findings.events_missing,
+        dead_lettered: findings.tally.named("dead_lettered"),
+        rejected: findings.tally.named("rejected"),
+        rate_committed,
+    };
+    let [daemon, postgres, rabbitmq, generator] = seen.totals.map(process_use);
+    let summary = Summary {
+        schema_version: SCHEMA_VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        verb: job.verb.to_owned(),
+        subject: job.blueprint.subject.to_string(),
+        label: job.output.label.clone(),
+        command: machine::command(std::env::args()),
+        started_at: machine::rfc_3339(times.origin),
+        duration_s: seconds(times.last() - times.origin),
+        machine: machine.clone(),
+        load: load(job, evidence),
+        published,
+        confirmed,
+        settled: findings.tally.named("settled"),
+        rejected: by_reason(&findings.tally, "rejected"),
+        duplicates: findings.tally.named("duplicate"),
+        dead_lettered: by_reason(&findings.tally, "dead_lettered"),
+        events,
+        events_received: evidence.received.as_ref().map_or(0, |received| received.total),
+        events_missing: findings.events_missing,
+        events_unexpected: findings.events_unexpected,
+        lost: findings.lost,
+        doubled: evidence.books.doubled,
+        rate_published_per_s: times.rate_published(),
+        rate_committed_per_s: rate_committed,
+        rate_events_per_s: per_second(events, first, outbox_empty_at.unwrap_or(last_event)),
+        latency_ms: LatencyMs {
+            confirm: Quantiles::of(&histograms.confirm),
+            commit: Quantiles::of(&histograms.commit),
+            event: Quantiles::of(&histograms.event),
+        },
+        schedule_lag_ms: Quantiles::of(&histograms.schedule_lag),
+        generator_was_the_bottleneck: times.generator_was_the_bottleneck(&histograms.schedule_lag),
+        daemon: match evidence.fleet.stopped.is_empty() {
+            true => daemon,
+            false => ProcessUse {
+                cpu_seconds: evidence.fleet.used.cpu_seconds,
+                max_rss_bytes: evidence.fleet.used.rss_bytes,
+                restarts: evidence.fleet.restarts,
+            },
+        },
+        postgres,
+        rabbitmq,
+        generator,
+        audit: audit(evidence),
+        slo: job.output.slo.as_ref().map(|slo| slo.judge(&histograms, &counts)).unwrap_or_default(),
+        checks: verdict::checks(evidence, &findings),
+        passed: false,
+    };
+    let mut results = Results { summary, series: times.series(seen), histograms };
+    results.judge();
+    results
+}
+
+impl Results {
+    /// Adds a check that could not be made before, and passes the verdict again.
+    pub(crate) fn close(&mut self, check: Check) {
+        self.summary.checks.push(check);
+        self.judge();
+    }
+
+    fn judge(&mut self) {
+        let summary = &mut self.summary;
+        let checked = summary.checks.iter().all(|check| check.found.is_none());
+        summary.passed = checked && summary.slo.iter().all(|term| term.held);
+    }
+}
+
+impl Times {
+    fn of(job: &Job, Outcome { evidence, seen, .. }: &Outcome) -> Self {
+        let backlog = job.verb == "drain";
+        let origin = match seen.ticks.first() {
+            // The first tick is a second after the first look.
+            Some(tick) if backlog => tick.at - 1_000_000,
+            _ => evidence.flights.start,
+        };
+        let mut times = Self {
+            origin,
+            sent: evidence.flights.sent.iter().map(|sent| (sent.scheduled, sent.at)).collect(),
+            confirmed: Vec::new(),
+            settled: Vec::new(),
+            rejected: Vec::new(),
+            events: Vec::new(),
+            dead: evidence.books.dead_letters.iter().map(|letter| letter.first_seen).collect(),
+            scheduled: !backlog,
+        };
+        let load = &evidence.plan().load;
+        let mut scheduled = vec![0; load.len()];
+        for sent in &evidence.flights.sent {
+            scheduled[sent.index] = sent.scheduled;
+        }
+        let confirmed = evidence.flights.confirmed.iter();
+        times.confirmed = confirmed.map(|confirmed| (scheduled[confirmed.index], confirmed.at)).collect();
+        for message in load.iter().filter(|message| message.is_decided()) {
+            // Of the first message with the id: that is when it was due.
+            let due = evidence
+                .lines
+                .id(message)
+                .and_then(|id| evidence.lines.mark().read(id))
+                .map_or(0, |stamp| stamp.scheduled);
+            if let Some(payment) = evidence.payment(message) {
+                let times = if payment.rejection.is_none() { &mut times.settled } else { &mut times.rejected };
+                times.push((due, payment.committed_at));
+            }
+            if let Some(arrival) = evidence.received.as_ref().and_then(|received| received.arrival(message.id)) {
+                times.events.push((due, arrival.at));
+            }
+        }
+        times
+    }
+
+    fn histograms(&self, job: &Job) -> Histograms {
+        let mut histograms = Histograms::new();
+        if self.scheduled {
+            record(&mut histograms.confirm, &self.confirmed);
+            record(&mut histograms.commit, &self.settled);
+            record(&mut histograms.commit, &self.rejected);
+            record(&mut histograms.event, &self.events);
+            if matches!(job.order.pace, Pace::Open { .. }) {
+                record(&mut histograms.schedule_lag, &self.sent);
+            }
+        }
+        histograms
+    }
+
+    /// When the last message was confirmed, committed or heard of.
+    fn last(&self) -> i64 {
+        let all = [&self.confirmed, &self.settled, &self.rejected, &self.events];
+        let ends = all.into_iter().flatten().map(|(_, at)| *at);
+        ends.chain(self.dead.iter().copied()).max().unwrap_or(self.origin).max(self.origin)
+    }
+
+    fn rate_published(&self) -> f64 {
+        let sent = self.sent.iter().map(|(_, at)| *at);
+        let (first, last) = (sent.clone().min().unwrap_or_default(), sent.max().unwrap_or_default());
+        per_second(self.sent.len() as u64, first, last)
+    }
+
+    /// Whether it was late, or took longer for all of it than it had.
+    fn generator_was_the_bottleneck(&self, lag: &Histogram<u64>) -> bool {
+        let Some(lag) = Quantiles::of(lag) else { return false };
+        let last = |part: fn(&(i64, i64)) -> i64| self.sent.iter().map(part).max().unwrap_or_default() - self.origin;
+        let (asked, taken) = (last(|(due, _)| *due), last(|(_, at)| *at));
+        lag.p99 > LATE_MS || (asked as f64) < SLOW * taken as f64 && seconds(taken - asked) * 1e3 > LATE_MS
+    }
+}
+
+fn record(histogram: &mut Histogram<u64>, times: &[(i64, i64)]) {
+    for (from, to) in times {
+        histogram.saturating_record(u64::try_from(to - from).unwrap_or_default());
+    }
+}
+
+fn load(job: &Job, evidence: &Evidence) -> Load {
+    let order = &job.order;
+    let (rate, arrival) = match (job.verb, order.pace) {
+        ("drain", _) => ("backlog".to_owned(), "backlog".to_owned()),
+        (_, Pace::Closed { window }) => ("max".to_owned(), format!("window of {window}")),
+        (_, Pace::Open { curve, arrival }) => (curve.to_string(), arrival.to_string()),
+    };
+    let plan = evidence.plan();
+    let payment = plan.load.first().zip(evidence.lines.ids.last().copied().flatten());
+    let body = payment.and_then(|(message, id)| Body::new(&plan.accounts, message, id).bytes(message).ok());
+    Load {
+        rate,
+        arrival,
+        accounts: order.accounts as u64,
+        skew: order.skew.to_string(),
+        seed: order.seed,
+        payload_bytes: body.map_or(0, |body| body.len() as u64),
+        mix: order.mix.by_name(),
+        daemons: job.blueprint.daemons() as u32,
+    }
+}
+
+fn by_reason(tally: &Tally, name: &str) -> BTreeMap<String, u64> {
+    let entries = tally.entries().filter(|(outcome, _)| outcome.name() == name);
+    entries.map(|(outcome, count)| (outcome.reason().to_owned(), count)).collect()
+}
+
+fn audit(evidence: &Evidence) -> Audit {
+    let audit = evidence.audit.as_ref().ok();
+    Audit {
+        passed: audit.is_some_and(|audit| audit["passed"] == true),
+        checks: audit.and_then(|audit| audit["checks"].as_array()).map_or(0, |checks| checks.len() as u64),
+    }
+}
+
+fn process_use(total: Total) -> ProcessUse {
+    ProcessUse { cpu_seconds: total.cpu_seconds, max_rss_bytes: total.max_rss_bytes, restarts: 0 }
+}
+
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}
+
+fn per_second(count: u64, first: i64, last: i64) -> f64 {
+    if count == 0 { 0.0 } else { count as f64 / seconds((last - first).max(1)) }
+}

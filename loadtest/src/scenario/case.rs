@@ -1,0 +1,206 @@
+//! What all runs do: open accounts, subscribe, and collect the evidence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::time::{Instant, sleep};
+
+use super::{Order, Outcome, Subscriber};
+use crate::broker::{self, DEAD_QUEUE, TASKS_QUEUE};
+use crate::judge::books::{self, Run};
+use crate::judge::{Evidence, Left};
+use crate::load::clock::now_micros;
+use crate::load::{self, Flights, Generator, Script};
+use crate::plan::{Mark, Plan, Shape, Tally};
+use crate::progress::{Step, grouped};
+use crate::rig::{Fleet, FleetEnd, Rig};
+use crate::sink::Sink;
+use crate::watch::Seen;
+
+/// How often it is asked how far something is.
+pub(super) const POLL: Duration = Duration::from_millis(50);
+/// The same for a question that costs the database something.
+pub(super) const COSTLY_POLL: Duration = Duration::from_millis(500);
+/// How long a run may make no progress at all.
+pub(super) const STALLED: Duration = Duration::from_secs(30);
+
+/// A load on its way.
+pub(super) struct Case<'a> {
+    pub(super) rig: &'a Rig,
+    pub(super) order: &'a Order,
+    pub(super) script: Arc<Script>,
+    pub(super) run: Run,
+    /// How many messages open the accounts: the load's ids come after theirs.
+    pub(super) opening: usize,
+    pub(super) stuck: Option<String>,
+}
+
+/// What is known when a load is done.
+pub(super) struct Done {
+    pub(super) flights: Flights,
+    pub(super) counted: Option<Tally>,
+    pub(super) sink: Option<Sink>,
+    pub(super) seen: Seen,
+    pub(super) fleet: FleetEnd,
+    pub(super) outbox_empty_at: Option<i64>,
+}
+
+impl<'a> Case<'a> {
+    /// A load of its own: new ids, new accounts.
+    pub(super) fn new(rig: &'a Rig, order: &'a Order) -> Self {
+        let mark = Mark::random();
+        let plan = Plan::new(&Shape {
+            customers: order.accounts,
+            skew: order.skew,
+            mix: order.mix,
+            payload_bytes: order.payload_bytes,
+            seed: order.seed,
+            prefix: mark.to_string(),
+        });
+        let opening = plan.opening.len();
+        let script = Arc::new(Script::new(plan, mark));
+        Self { rig, order, script, run: Run::new(mark, now_micros()), opening, stuck: None }
+    }
+
+    /// Has a daemon open the accounts: one of its own, or those that run already.
+    pub(super) async fn open_accounts(&self, running: Option<&mut Fleet>) -> Result<()> {
+        let step = Step::begin();
+        let mut opener = match running {
+            Some(_) => None,
+            None => self.rig.opener().await?,
+        };
+        let fleet = opener.as_mut().or(running);
+        let goal = self.opening as u64;
+        let uri = self.rig.amqp_uri();
+        let counts = match fleet {
+            Some(fleet) if fleet.is_ours() => {
+                let before = fleet.outcomes().await?.unwrap_or_default();
+                load::open_accounts(uri, &self.script).await?;
+                reach(goal, POLL, async || Ok((fleet.outcomes().await?.unwrap_or_default() - before).total())).await?
+            }
+            _ => {
+                load::open_accounts(uri, &self.script).await?;
+                let database = self.rig.database().await?;
+                reach(goal, COSTLY_POLL, async || self.run.outcomes(&database).await).await?
+            }
+        };
+        if let Some(stuck) = counts {
+            bail!("accounts are not opened: {stuck}");
+        }
+        if let Some(opener) = opener {
+            opener.stop().await?;
+        }
+        step.done(&format!("{} accounts open", grouped(goal)));
+        Ok(())
+    }
+
+    /// A queue for the events, if anybody is to receive any.
+    pub(super) async fn subscribe(&self) -> Result<Option<Sink>> {
+        if self.order.subscriber == Subscriber::None {
+            return Ok(None);
+        }
+        let mark = self.script.mark();
+        let mut sink = Sink::bind(self.rig.amqp_uri(), self.order.event_queue, mark, self.opening).await?;
+        if self.order.subscriber == Subscriber::Live {
+            sink.consume().await?;
+        }
+        Ok(Some(sink))
+    }
+
+    /// Connects the publishers.
+    pub(super) async fn generator(&self) -> Result<Generator> {
+        let Order { pace, limit, seed, publishers, .. } = *self.order;
+        Generator::connect(self.rig.amqp_uri(), Arc::clone(&self.script), publishers, (pace, limit, seed)).await
+    }
+
+    /// Waits until the events of the whole load have come.
+    pub(super) async fn follow_events(&mut self, sink: &mut Sink) -> Result<()> {
+        let step = Step::begin();
+        let expected = self.script.with(|lines| lines.plan.decided()) as u64;
+        let mut lost = None;
+        let stuck = reach(expected, POLL, async || {
+            lost = sink.lost().await;
+            Ok(if lost.is_some() { expected } else { sink.unique() })
+        })
+        .await?;
+        if let Some(lost) = lost {
+            return Err(lost);
+        }
+        self.note(stuck.map(|stuck| format!("events received: {stuck}")));
+        step.done(&format!("{} events received", grouped(sink.unique())));
+        Ok(())
+    }
+
+    /// Waits until the daemon knows that its events are published. Of servers that others use it
+    /// is not known whose events wait.
+    pub(super) async fn follow_outbox(&mut self) -> Result<()> {
+        if self.rig.is_private() {
+            let database = self.rig.database().await?;
+            let empty = async || Ok(u64::from(books::outbox_events(&database).await? == 0));
+            let stuck = reach(1, POLL, empty).await?;
+            self.note(stuck.map(|_| format!("the outbox did not become empty within {STALLED:?}")));
+        }
+        Ok(())
+    }
+
+    /// Remembers what did not come to its end.
+    pub(super) fn note(&mut self, stuck: Option<String>) {
+        self.stuck = self.stuck.take().or(stuck);
+    }
+
+    /// Collects the evidence, when the load is done.
+    pub(super) async fn finish(self, done: Done) -> Result<Outcome> {
+        let step = Step::begin();
+        let database = self.rig.database().await?;
+        let left = if self.rig.is_private() { Some(self.left().await?) } else { None };
+        let received = match done.sink {
+            Some(sink) => Some(sink.finish().await?),
+            None => None,
+        };
+        let books = self.run.read(&database).await?;
+        let audit = self.rig.audit().await;
+        let any_order = self.rig.daemons() != Some(1) || self.order.publishers > 1 || self.order.kills > 0;
+        let script = Arc::into_inner(self.script);
+        let Some(script) = script else { bail!("somebody still publishes") };
+        step.done("books read and audited");
+        let evidence = Evidence {
+            lines: script.into_lines(),
+            flights: done.flights,
+            counted: done.counted,
+            books,
+            received,
+            audit,
+            fleet: done.fleet,
+            left,
+            any_order,
+            stuck: self.stuck,
+        };
+        Ok(Outcome { evidence, seen: done.seen, outbox_empty_at: done.outbox_empty_at })
+    }
+
+    async fn left(&self) -> Result<Left> {
+        let connection = broker::connect(self.rig.amqp_uri(), "settled-loadtest").await?;
+        let channel = connection.create_channel().await?;
+        let tasks = broker::waiting(&channel, TASKS_QUEUE).await?;
+        Ok(Left { tasks, given_up: broker::waiting(&channel, DEAD_QUEUE).await? })
+    }
+}
+
+/// Waits until `position` has come to `goal`. If it does not move for too long, answers where it
+/// stands.
+async fn reach(goal: u64, every: Duration, mut position: impl AsyncFnMut() -> Result<u64>) -> Result<Option<String>> {
+    let (mut best, mut moved) = (0, Instant::now());
+    loop {
+        let now = position().await?;
+        if now >= goal {
+            return Ok(None);
+        }
+        if now > best {
+            (best, moved) = (now, Instant::now());
+        } else if moved.elapsed() > STALLED {
+            return Ok(Some(format!("{} of {}, for {STALLED:?}", grouped(now), grouped(goal))));
+        }
+        sleep(every).await;
+    }
+}
