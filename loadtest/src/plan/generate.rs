@@ -28,6 +28,8 @@ const TOO_MUCH: i64 = 900_000_000_000_000;
 const BLOCK: usize = 1000;
 /// Half of all repetitions are of one of the last messages.
 const RECENT: usize = 100;
+/// How often an earlier message is looked for that may be repeated.
+const TRIES: usize = 100;
 
 /// What the next message is made of.
 #[derive(Debug)]
@@ -45,9 +47,11 @@ pub(super) struct Generator {
     nobody: usize,
     payer: Draw,
     payee: Draw,
-    /// Ids that were already used with other content: once each, so that no two messages are equal
-    /// by chance.
+    /// Ids that were used again with other content: once each, so that no two messages are equal by
+    /// chance.
     altered: HashSet<usize>,
+    /// Ids that were used again with the same content.
+    duplicated: HashSet<usize>,
 }
 
 impl Plan {
@@ -80,6 +84,7 @@ impl Plan {
             payer: Draw::new(shape.skew, customers),
             payee: Draw::new(shape.skew, merchants),
             altered: HashSet::new(),
+            duplicated: HashSet::new(),
         };
         let balances = vec![0; all.len()];
         let mut accounts = Accounts { all, padding: Padding::default() };
@@ -113,7 +118,7 @@ impl Plan {
                 self.balances[credit] += amount;
                 self.first(transfer, Outcome::Settled)
             }
-            Part::Duplicate => Message { outcome: Outcome::Duplicate, ..self.decided_before() },
+            Part::Duplicate => self.duplicate(),
             Part::Altered => self.altered(),
             Part::Malformed => {
                 let broken = self.generator.broken.next().unwrap_or(Broken::NotJson);
@@ -155,21 +160,41 @@ impl Plan {
         decided(&self.load, at).unwrap_or(self.load[0])
     }
 
-    /// The id of an earlier message with another amount. From the same account, so it is the
-    /// later one of the two for the ledger too. A repetition if all are altered already.
-    fn altered(&mut self) -> Message {
-        let mut message = self.decided_before();
-        for _ in 0..RECENT {
-            if self.generator.altered.insert(message.id) {
-                if let Ask::Transfer { amount, .. } = &mut message.ask {
-                    *amount += self.generator.rng.i64(1..=MAX_PAYMENT);
-                }
-                let outcome = Outcome::DeadLettered(DeadReason::IdempotencyConflict);
-                return Message { outcome, field: Some("amount"), ..message };
-            }
-            message = self.decided_before();
-        }
+    /// An earlier message once more. Not of one that is altered too: if the altered one came
+    /// first, this would be a conflict as well.
+    fn duplicate(&mut self) -> Message {
+        let unaltered = |generator: &Generator, message: &Message| !generator.altered.contains(&message.id);
+        let message = self.decided_before_that(unaltered).unwrap_or(self.load[0]);
+        self.generator.duplicated.insert(message.id);
         Message { outcome: Outcome::Duplicate, ..message }
+    }
+
+    /// The id of an earlier message with another amount. From the same account, so it is the
+    /// later one of the two for the ledger too. A repetition if there is none left to alter.
+    fn altered(&mut self) -> Message {
+        let first = self.load[0].id;
+        let unused = |generator: &Generator, message: &Message| {
+            let id = &message.id;
+            *id != first && !generator.altered.contains(id) && !generator.duplicated.contains(id)
+        };
+        let Some(mut message) = self.decided_before_that(unused) else { return self.duplicate() };
+        self.generator.altered.insert(message.id);
+        if let Ask::Transfer { amount, .. } = &mut message.ask {
+            *amount += self.generator.rng.i64(1..=MAX_PAYMENT);
+        }
+        let outcome = Outcome::DeadLettered(DeadReason::IdempotencyConflict);
+        Message { outcome, field: Some("amount"), ..message }
+    }
+
+    /// One of which that is true, if one is found.
+    fn decided_before_that(&mut self, suits: impl Fn(&Generator, &Message) -> bool) -> Option<Message> {
+        for _ in 0..TRIES {
+            let message = self.decided_before();
+            if suits(&self.generator, &message) {
+                return Some(message);
+            }
+        }
+        None
     }
 }
 

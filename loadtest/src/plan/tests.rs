@@ -81,14 +81,18 @@ fn the_daemon_refuses_just_the_broken_messages_and_names_the_planned_field() {
 
 #[test]
 fn a_repetition_follows_its_first_and_only_an_altered_one_asks_for_something_else() {
-    let plan = plan(&shape());
+    let mix = Mix { duplicate: 0.3, altered: 0.3, ..Mix::default() };
+    let plan = plan(&Shape { mix, ..shape() });
     let mut firsts: HashMap<usize, &Message> = HashMap::new();
+    let mut repeated: HashMap<usize, Outcome> = HashMap::new();
     for message in messages(&plan) {
         match firsts.get(&message.id) {
             None => drop(firsts.insert(message.id, message)),
             Some(first) => {
                 assert!(first.is_decided() && !message.is_decided());
                 assert_eq!(first.ask == message.ask, message.outcome == Outcome::Duplicate);
+                // Else which of them is a conflict would depend on their order.
+                assert_eq!(*repeated.entry(message.id).or_insert(message.outcome), message.outcome);
             }
         }
     }

@@ -114,8 +114,8 @@ impl Step {
         if !self.failed_checks.is_empty() {
             return Some(End::VerdictFailed);
         }
-        let blamed = self.generator_was_the_bottleneck && !self.kept;
-        blamed.then_some(End::GeneratorWasTheBottleneck)
+        // Kept or not: it says nothing of the daemon at that rate.
+        self.generator_was_the_bottleneck.then_some(End::GeneratorWasTheBottleneck)
     }
 }
 
@@ -140,11 +140,11 @@ pub(crate) async fn find_max(rig: &Rig, job: &Job, range: SearchRange, machine: 
         }
         let step = Step::of(rate, &results.summary);
         tell(&step);
-        let end = step.ends();
-        search.tried(rate, step.kept);
+        let (end, kept) = (step.ends(), step.kept);
         steps.push(step);
-        if let Some(end) = end {
-            break end;
+        match end {
+            Some(end) => break end,
+            None => search.tried(rate, kept),
         }
     };
     fleet.stop().await?;

@@ -1,0 +1,119 @@
+//! Runs on servers that are somebody else's.
+
+mod support;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use settled::dev::{PrivateServers, ServersOptions};
+use support::{Ended, SETTLED, loadtest};
+use tokio_postgres::NoTls;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A daemon that the load test has not started. It ends with the value.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It has ended, or does now: nothing is left to be done about an error.
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+impl Daemon {
+    fn start(servers: &PrivateServers, admin: SocketAddr, dir: &Path) -> Self {
+        let config = dir.join("settled.toml");
+        let (amqp_uri, postgres_url) = (servers.amqp_uri(), servers.postgres_url());
+        let text = format!(
+            "[broker]\nuris = [{amqp_uri:?}]\n[postgres]\nurl = {postgres_url:?}\n[admin]\nlisten = \"{admin}\"\n"
+        );
+        std::fs::write(&config, text).expect("a configuration");
+        let mut command = Command::new(&*SETTLED);
+        command.arg("run").arg("--config").arg(config).stderr(Stdio::null());
+        let daemon = Self(command.spawn().expect("settled starts"));
+        let deadline = Instant::now() + SOON;
+        while !is_ready(admin) {
+            assert!(Instant::now() < deadline, "the daemon is not ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+}
+
+fn is_ready(admin: SocketAddr) -> bool {
+    use std::io::{Read, Write};
+    let ask = || -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(admin)?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains(" 200 "))
+}
+
+async fn servers() -> PrivateServers {
+    PrivateServers::start(&SETTLED, &ServersOptions::default()).await.expect("the servers start")
+}
+
+async fn run(servers: &PrivateServers, more: &str) -> Ended {
+    let (amqp_uri, postgres_url) = (servers.amqp_uri(), servers.postgres_url());
+    let line = format!("run --amqp-uri {amqp_uri} --postgres-url {postgres_url} --json {more}");
+    tokio::task::spawn_blocking(move || loadtest(&line)).await.expect("no panic")
+}
+
+/// What the accounts of each run begin with.
+async fn marks(servers: &PrivateServers) -> Vec<String> {
+    let (client, connection) = tokio_postgres::connect(servers.postgres_url(), NoTls).await.expect("a session");
+    tokio::spawn(connection);
+    let query = "SELECT DISTINCT split_part(name, ':', 1) FROM account";
+    client.query(query, &[]).await.expect("accounts").iter().map(|row| row.get(0)).collect()
+}
+
+async fn queue_exists(servers: &PrivateServers, queue: &str) -> bool {
+    let connection = Connection::connect(servers.amqp_uri(), ConnectionProperties::default()).await;
+    let connection = connection.expect("a connection");
+    let channel = connection.create_channel().await.expect("a channel");
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.into(), options, FieldTable::default()).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_on_given_servers_are_judged_by_their_own_messages_and_leave_no_queue() {
+    let servers = servers().await;
+    let mixes = "--rate 300 --duration 1s --duplicates 2% --malformed 2% --altered 1%";
+    let first = run(&servers, mixes).await.passed();
+    let second = run(&servers, mixes).await.passed();
+    assert_eq!((&first["settled"], &second["settled"]), (&285.into(), &285.into()));
+    assert_eq!(second["dead_lettered"]["idempotency_conflict"], 3);
+    assert_eq!(second["postgres"]["cpu_seconds"], 0.0);
+    let marks = marks(&servers).await;
+    assert_eq!(marks.len(), 2, "{marks:?}");
+    assert!(queue_exists(&servers, "payments.tasks").await);
+    for mark in marks {
+        assert!(!queue_exists(&servers, &format!("{mark}.events")).await, "{mark}");
+    }
+    servers.shutdown().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_runs_already_is_used_and_left_running() {
+    let servers = servers().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let admin = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let mut daemon = Daemon::start(&servers, admin, dir.path());
+    let load = "--rate 300 --duration 1s --duplicates 2% --no-spawn";
+    let with_counters = run(&servers, &format!("{load} --admin http://{admin}/")).await.passed();
+    assert_eq!(with_counters["duplicates"], 6);
+    let without = run(&servers, load).await.passed();
+    assert_eq!((&without["settled"], &without["events"]), (&294.into(), &294.into()));
+    assert!(daemon.0.try_wait().expect("a status").is_none(), "the daemon has ended");
+    drop(daemon);
+    servers.shutdown().await.expect("stopped");
+}

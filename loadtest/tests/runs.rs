@@ -1,0 +1,100 @@
+//! Runs on private servers, from the command line to the verdict.
+
+mod support;
+
+use std::path::Path;
+
+use support::loadtest;
+
+/// The lines of a series, as its columns' names and numbers.
+fn series(dir: &Path) -> Vec<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(dir.join("series.csv")).expect("a series");
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let header = lines.next().expect("a header");
+    lines.map(|line| header.iter().cloned().zip(line).collect()).collect()
+}
+
+#[test]
+fn a_run_with_mixed_messages_loses_none_and_writes_its_results() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let out = dir.path().join("results");
+    let mixes = "--duplicates 1% --altered 1% --malformed 0.01 --insufficient 1% --skew zipf:1.1";
+    let line = format!("run --rate 300 --duration 3s {mixes} --slo lost=0,doubled=0 --label mixed --json --out");
+    let summary = loadtest(&format!("{line} {}", out.display())).passed();
+    assert_eq!((&summary["published"], &summary["confirmed"]), (&900.into(), &900.into()));
+    assert_eq!(summary["duplicates"], 9);
+    assert_eq!(summary["rejected"]["insufficient_funds"], 9);
+    assert_eq!(summary["dead_lettered"]["idempotency_conflict"], 9);
+    assert_eq!(summary["events_missing"], 0);
+    assert_eq!(summary["latency_ms"]["event"]["count"], summary["events"]);
+    assert_eq!(summary["label"], "mixed");
+    let written = std::fs::read_to_string(out.join("summary.json")).expect("a summary");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&written).expect("JSON"), summary);
+    for file in ["confirm.hlog", "commit.hlog", "event.hlog", "schedule_lag.hlog", "report.html"] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    let series = series(&out);
+    let last = series.last().expect("a line");
+    for column in ["published", "settled", "events"] {
+        let (_, value) = last.iter().find(|(name, _)| name == column).expect(column);
+        assert_eq!(*value, summary[column].to_string(), "{column}");
+    }
+}
+
+#[test]
+fn an_objective_that_cannot_hold_is_named_and_fails_the_run() {
+    let ended = loadtest("run --rate 200 --duration 1s --slo lost=0,p99<1us");
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(ended.stdout.contains("✗ p99<1us"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("✓ lost=0"), "{}", ended.stdout);
+}
+
+#[test]
+fn daemons_that_are_killed_under_load_lose_and_double_nothing() {
+    let summary = loadtest("run --rate 500 --duration 3s --duplicates 2% --malformed 1% --kill 2 --json").passed();
+    assert_eq!(summary["daemon"]["restarts"], 2);
+    assert_eq!(summary["published"], 1500);
+}
+
+#[test]
+fn two_daemons_share_a_load() {
+    let line = "run --rate max --count 2000 --publishers 2 --daemons 2 --duplicates 2% --altered 2% --json";
+    let summary = loadtest(line).passed();
+    assert_eq!(summary["load"]["daemons"], 2);
+    assert_eq!(summary["dead_lettered"]["idempotency_conflict"], 40);
+    assert_eq!(summary["schedule_lag_ms"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_late_subscriber_gets_every_event_of_a_backlog() {
+    let summary = loadtest("drain --count 2000 --subscriber late --payload-bytes 1000 --json").passed();
+    assert_eq!((&summary["events"], &summary["load"]["rate"]), (&2000.into(), &"backlog".into()));
+    assert_eq!(summary["latency_ms"]["commit"], serde_json::Value::Null);
+    let length = summary["load"]["payload_bytes"].as_u64().expect("a length");
+    assert!(length.abs_diff(1000) < 30, "{length}");
+}
+
+#[test]
+fn a_backlog_can_be_drained_with_nobody_to_hear_of_it() {
+    let summary = loadtest("drain --count 2000 --subscriber none --skew hot --json").passed();
+    assert_eq!((&summary["events"], &summary["settled"]), (&0.into(), &2000.into()));
+}
+
+#[test]
+fn a_demo_has_some_of_everything() {
+    let summary = loadtest("demo --count 2000 --json").passed();
+    assert_eq!(summary["rejected"]["currency_mismatch"], 2);
+    assert_eq!(summary["duplicates"], 20);
+}
+
+#[test]
+fn a_search_tells_the_highest_rate_that_was_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let range = "--from 50 --to 100 --step-duration 1s";
+    let ended = loadtest(&format!("find-max --slo lost=0,p50<10s {range} --json --out {}", dir.path().display()));
+    let found = ended.json();
+    assert!(found["steps"].as_array().is_some_and(|steps| !steps.is_empty()), "{found:#}");
+    let written = std::fs::read_to_string(dir.path().join("find-max.json")).expect("a result");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&written).expect("JSON"), found);
+    assert!(dir.path().join("step-01-50/summary.json").is_file());
+}

@@ -1,0 +1,54 @@
+//! Runs the real `settled-loadtest` with the real `settled` beside it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+/// The daemon that belongs to this build. Cargo builds it for its own package's tests only.
+pub(crate) static SETTLED: LazyLock<PathBuf> = LazyLock::new(|| {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "settled", "--bin", "settled"]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo starts").success(), "settled cannot be built");
+    Path::new(env!("CARGO_BIN_EXE_settled-loadtest")).with_file_name("settled")
+});
+
+/// How a command line ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// What it printed with `--json`.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// The result of a run that has to have passed.
+    #[track_caller]
+    pub(crate) fn passed(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.stderr, self.stdout);
+        let summary = self.json();
+        assert_eq!(summary["passed"], true, "{summary:#}");
+        assert_eq!((&summary["lost"], &summary["doubled"]), (&0.into(), &0.into()), "{summary:#}");
+        summary
+    }
+}
+
+/// Runs a command line to its end.
+pub(crate) fn loadtest(line: &str) -> Ended {
+    let words = line.split_whitespace();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_settled-loadtest"));
+    let output = command.args(words).arg("--daemon").arg(&*SETTLED).output().expect("settled-loadtest starts");
+    let Output { status, stdout, stderr } = output;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
