@@ -24,7 +24,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use args::{Cli, Command, Job, Verb};
+use args::{Cli, Command, CompareArgs, Job, Verb};
 use judge::verdict;
 use progress::Step;
 use report::model::{Results, Summary};
@@ -48,11 +48,11 @@ enum Answer {
 /// On the main thread, which outlives all others: a daemon ends with the thread that started it.
 #[tokio::main]
 async fn main() -> ExitCode {
-    let answer = match Cli::parse().command {
-        Command::Run(verb) => answer(&verb).await,
-        Command::Compare { a, b, json } => compare::run(&a, &b, json).map(|()| Some(true)),
+    let done = match Cli::parse().command {
+        Command::Load(verb) => answer(&verb).await,
+        Command::Compare(CompareArgs { a, b, json }) => compare::run(&a, &b, json).map(|()| Some(true)),
     };
-    match answer {
+    match done {
         Ok(Some(true)) => ExitCode::SUCCESS,
         Ok(Some(false)) => ExitCode::FAILURE,
         Ok(None) => ExitCode::from(INTERRUPTED),

@@ -32,21 +32,25 @@ pub(crate) struct Cli {
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// A run.
+    /// A run, under load.
     #[command(flatten)]
-    Run(Verb),
+    Load(Verb),
     /// Show the results of two runs side by side, with ratios
-    Compare {
-        /// The results folder of the first run
-        #[arg(value_name = "A")]
-        a: PathBuf,
-        /// The results folder of the second run
-        #[arg(value_name = "B")]
-        b: PathBuf,
-        /// Print the comparison as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Compare(CompareArgs),
+}
+
+/// `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The results folder of the first run
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+    /// The results folder of the second run
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+    /// Print the comparison as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 passed, 1 failed, 2 usage, 130 interrupted.";
@@ -237,8 +241,10 @@ mod tests {
     fn job(line: &str) -> Job {
         let words = line.split(' ').filter(|word| !word.is_empty());
         let cli = Cli::try_parse_from(std::iter::once("settled-loadtest").chain(words)).expect(line);
-        let Command::Run(verb) = cli.command else { panic!("{line} is no run") };
-        verb.job().expect(line)
+        match cli.command {
+            Command::Load(verb) => verb.job().expect(line),
+            Command::Compare(_) => panic!("{line} is no run"),
+        }
     }
 
     fn refused(line: &str) -> String {

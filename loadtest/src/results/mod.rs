@@ -44,8 +44,7 @@ struct Times {
     scheduled: bool,
 }
 
-/// Draws up the results of a run. What is known only when all has ended
-/// comes with [`Results::close`].
+/// Draws up the results of a run. The run is not closed yet: see [`Results::close`].
 pub(crate) fn assemble(job: &Job, machine: &Machine, outcome: &Outcome) -> Results {
     let Outcome { evidence, seen, outbox_empty_at } = outcome;
     let times = Times::of(job, outcome);
