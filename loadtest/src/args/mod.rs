@@ -201,6 +201,10 @@ impl Verb {
         if !place.spawns() && (verb == "drain" || pace.2 > 0 || place.subject() != Subject::Settled) {
             refuse("--no-spawn: drain, --kill and --subject need daemons that this program starts itself");
         }
+        if search.is_some() && place.subject() != Subject::Settled {
+            // Each step opens accounts of its own, with the daemons that run.
+            refuse("--subject: find-max needs a subject that opens accounts, expected settled");
+        }
         if search.is_some() && output.slo.is_none() {
             refuse("--slo is missing: expected what has to hold, such as p99<25ms");
         }
