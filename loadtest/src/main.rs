@@ -25,7 +25,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use args::{Cli, Command, ConsumerVerb, Job, Verb};
+use args::{Cli, Command, CompareArgs, ConsumerVerb, Job, Verb};
 use judge::verdict;
 use progress::Step;
 use reference::floor;
@@ -50,15 +50,15 @@ enum Answer {
 /// On the main thread, which outlives all others: a daemon ends with the thread that started it.
 #[tokio::main]
 async fn main() -> ExitCode {
-    let answer = match Cli::parse().command {
-        Command::Run(verb) => answer(&verb).await,
+    let done = match Cli::parse().command {
+        Command::Load(verb) => answer(&verb).await,
         Command::Floor(options) => floor(&options).await,
         Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
             reference::baseline::run(&config).await.map(|()| Some(true))
         }
-        Command::Compare { a, b, json } => compare::run(&a, &b, json).map(|()| Some(true)),
+        Command::Compare(CompareArgs { a, b, json }) => compare::run(&a, &b, json).map(|()| Some(true)),
     };
-    match answer {
+    match done {
         Ok(Some(true)) => ExitCode::SUCCESS,
         Ok(Some(false)) => ExitCode::FAILURE,
         Ok(None) => ExitCode::from(INTERRUPTED),

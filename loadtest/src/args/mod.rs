@@ -36,29 +36,33 @@ const AFTER_HELP: &str = "Exit codes: 0 passed, 1 failed, 2 usage, 130 interrupt
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// A run.
+    /// A run, under load.
     #[command(flatten)]
-    Run(Verb),
+    Load(Verb),
     /// Measure what PostgreSQL alone takes for the daemon's batches: no daemon can be faster
     Floor(floor::Options),
     /// Show the results of two runs side by side, with ratios
-    Compare {
-        /// The results folder of the first run
-        #[arg(value_name = "A")]
-        a: PathBuf,
-        /// The results folder of the second run
-        #[arg(value_name = "B")]
-        b: PathBuf,
-        /// Print the comparison as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Compare(CompareArgs),
     /// The consumer that runs in the daemon's place with --subject baseline
     #[command(hide = true)]
     BaselineConsumer {
         #[command(subcommand)]
         verb: ConsumerVerb,
     },
+}
+
+/// `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The results folder of the first run
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+    /// The results folder of the second run
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+    /// Print the comparison as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// As the daemon is started, so is what runs in its place.
@@ -218,6 +222,10 @@ impl Verb {
         if !place.spawns() && (verb == "drain" || pace.2 > 0 || place.subject() != Subject::Settled) {
             refuse("--no-spawn: drain, --kill and --subject need daemons that this program starts itself");
         }
+        if search.is_some() && place.subject() != Subject::Settled {
+            // Each step opens accounts of its own, with the daemons that run.
+            refuse("--subject: find-max needs a subject that opens accounts, expected settled");
+        }
         if search.is_some() && output.slo.is_none() {
             refuse("--slo is missing: expected what has to hold, such as p99<25ms");
         }
@@ -258,8 +266,10 @@ mod tests {
     fn job(line: &str) -> Job {
         let words = line.split(' ').filter(|word| !word.is_empty());
         let cli = Cli::try_parse_from(std::iter::once("settled-loadtest").chain(words)).expect(line);
-        let Command::Run(verb) = cli.command else { panic!("{line} is no run") };
-        verb.job().expect(line)
+        match cli.command {
+            Command::Load(verb) => verb.job().expect(line),
+            _ => panic!("{line} is no run"),
+        }
     }
 
     fn refused(line: &str) -> String {

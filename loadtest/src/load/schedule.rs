@@ -52,7 +52,7 @@ impl Limit {
 
 impl Curve {
     /// After how many seconds that many messages are due; infinite if they never are.
-    fn time_of(self, messages: f64) -> f64 {
+    pub(crate) fn time_of(self, messages: f64) -> f64 {
         match self {
             Self::Constant(rate) => messages / rate,
             Self::Ramp { from, to, over } => {

@@ -70,8 +70,11 @@ pub(super) fn share(part: u64, whole: u64) -> String {
     format!("{} %", decimal(100.0 * part as f64 / whole as f64, 1))
 }
 
-/// Names with their parts of a whole.
+/// Names with their parts of a whole; a dash if there are none.
 pub(super) fn shares(shares: &BTreeMap<String, f64>) -> String {
+    if shares.is_empty() {
+        return NONE.to_owned();
+    }
     let shares = shares.iter().map(|(name, share)| format!("{name} {} %", decimal(100.0 * share, 1)));
     shares.collect::<Vec<_>>().join(", ")
 }
@@ -80,7 +83,8 @@ pub(super) fn shares(shares: &BTreeMap<String, f64>) -> String {
 pub(super) fn measured(result: &SloResult) -> String {
     let unit = result.term.rsplit(|c: char| c.is_ascii_digit()).next().unwrap_or_default().trim();
     let space = if unit.starts_with(char::is_alphabetic) { " " } else { "" };
-    format!("{}{space}{unit}", decimal(result.measured, 2))
+    // What is counted has no unit.
+    format!("{}{space}{unit}", decimal(result.measured, if unit.is_empty() { 0 } else { 2 }))
 }
 
 #[cfg(test)]
@@ -91,7 +95,7 @@ mod tests {
     fn what_was_measured_has_the_unit_of_its_term() {
         let terms = ["p99<25ms", "rate>400/s", "lost=0", "p50 < 1.5 s"];
         let measured = terms.map(|term| measured(&SloResult { term: term.to_owned(), measured: 2.0, held: true }));
-        assert_eq!(measured, ["2.00 ms", "2.00/s", "2.00", "2.00 s"]);
+        assert_eq!(measured, ["2.00 ms", "2.00/s", "2", "2.00 s"]);
     }
 
     #[test]
@@ -111,6 +115,7 @@ mod tests {
         assert_eq!(rate(f64::NAN), "–/s");
         assert_eq!(millis(f64::INFINITY), "– s");
         assert_eq!(share(0, 0), "– %");
+        assert_eq!(shares(&BTreeMap::new()), "–");
     }
 
     #[test]

@@ -30,6 +30,8 @@ fn write(text: &mut String, summary: &Summary, paint: Paint) -> fmt::Result {
     speed(text, summary)?;
     latencies(text, summary)?;
     processes(text, summary)?;
+    let verdict = if summary.audit.passed { "passed" } else { "not passed" };
+    writeln!(text, "  audit       {verdict}, {} checks over every row", summary.audit.checks)?;
     writeln!(text)?;
     judgement(text, summary, paint)
 }
@@ -105,8 +107,6 @@ fn judgement(text: &mut String, summary: &Summary, paint: Paint) -> fmt::Result 
             writeln!(text, "      {found}")?;
         }
     }
-    let audit = summary.audit;
-    writeln!(text, "  {} audit of the ledger, {} checks over every row", paint.mark(audit.passed), audit.checks)?;
     if summary.generator_was_the_bottleneck {
         let warning = "the load generator could not keep to its schedule: the figures say more of it than of";
         writeln!(text, "\n  {} {warning} {}", paint.red("!"), summary.subject)?;

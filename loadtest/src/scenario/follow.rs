@@ -114,7 +114,7 @@ impl Follower<'_, '_> {
                 return Ok(None);
             }
             let sum = position.published + position.confirmed + position.events + position.decided();
-            if sum > best || !published && self.waits_for_its_schedule() {
+            if sum > best || self.is_within_its_schedule() {
                 (best, moved) = (sum, Instant::now());
             } else if moved.elapsed() > STALLED {
                 let (decided, published) = (grouped(position.decided()), grouped(position.published));
@@ -139,8 +139,14 @@ impl Follower<'_, '_> {
     }
 
     /// A slow schedule is no standstill.
-    fn waits_for_its_schedule(&self) -> bool {
-        matches!(self.case.order.pace, Pace::Open { .. })
+    fn is_within_its_schedule(&self) -> bool {
+        let Order { pace, limit, .. } = self.case.order;
+        let (Feed::Live(_), Pace::Open { curve, .. }) = (&self.feed, pace) else { return false };
+        let length = match limit {
+            Limit::Time(time) => time.as_secs_f64(),
+            Limit::Count(count) => curve.time_of(*count as f64),
+        };
+        self.feed.elapsed().as_secs_f64() < length
     }
 
     /// Whether a share of the load is done that is the next one to end with a kill: they are

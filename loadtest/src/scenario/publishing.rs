@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use super::case::STALLED;
 use crate::load::{Flights, Gauges, Generator, Script};
 
 /// A load that is being published, by a task and threads of its own.
@@ -59,7 +60,8 @@ impl Publishing {
     pub(super) async fn finish(mut self) -> Result<Flights> {
         self.script.stop();
         if self.flights.is_none() {
-            self.join().await?;
+            let joined = timeout(STALLED, self.join()).await;
+            joined.with_context(|| format!("the broker has not confirmed what was published for {STALLED:?}"))??;
         }
         Ok(self.flights.take().unwrap_or_default())
     }

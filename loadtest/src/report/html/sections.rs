@@ -25,9 +25,10 @@ pub(super) fn judgement(summary: &Summary) -> Markup {
                         @if let Some(found) = &check.found { pre.found { (found) } }
                     }
                 }
-                li.held[summary.audit.passed].broken[!summary.audit.passed] {
-                    (mark(summary.audit.passed)) "audit of the ledger: " (summary.audit.checks) " checks over every row"
-                }
+            }
+            p.sub {
+                "Audit of the ledger: " @if summary.audit.passed { "passed" } @else { "not passed" } ", "
+                (count(summary.audit.checks)) " checks over every row."
             }
         }
     }

@@ -12,8 +12,7 @@ use hdrhistogram::Histogram;
 
 pub(crate) use histograms::Histograms;
 pub(crate) use sample::{Sample, Snapshot};
-pub(crate) use summary::{Audit, Check, LatencyMs, SloResult};
-pub(crate) use summary::{Load, Machine, ProcessUse, Quantiles, Summary};
+pub(crate) use summary::{Audit, Check, LatencyMs, Load, Machine, ProcessUse, Quantiles, SloResult, Summary};
 
 /// Of `summary.json`. Grows when a field goes, or changes its name, its unit or its meaning.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
