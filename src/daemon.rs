@@ -163,7 +163,8 @@ impl Machine {
             in_flight: InFlight::new(lanes.lanes),
             transactions: Semaphore::new(lanes.max_transactions),
             handover: handover.clone(),
-            buffers: Buffers::new(lanes.workers, lanes.max_batch),
+            // A worker has one batch to commit, and one to settle meanwhile.
+            buffers: Buffers::new(lanes.workers * 2, lanes.max_batch),
             max_batch: lanes.max_batch,
             retry: config.retry.clone(),
             health: Arc::clone(health),

@@ -71,6 +71,7 @@ const TAMPERED: [(&str, &[&str]); 25] = [
     ("DELETE FROM payment WHERE id = '01920000-0000-7000-8000-000000000002'", &["account_opening"]),
     ("UPDATE account SET min_balance = -5 WHERE name = 'alice'", &["account_opening"]),
     ("DROP TRIGGER entry_append_only ON entry", &["guards"]),
+    ("ALTER TABLE account DISABLE TRIGGER account_name_valid", &["guards"]),
 ];
 
 async fn audited(database: &str) -> Audit {

@@ -93,6 +93,11 @@ impl<T> Lanes<T> {
         self.ready.pop().map(|ix| LaneGuard { lanes: self, ix })
     }
 
+    /// Whether a lane stands ready and has no worker yet.
+    pub fn is_any_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Sends the workers home.
     pub fn close(&self) {
         self.ready_count.close();

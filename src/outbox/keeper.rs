@@ -127,7 +127,7 @@ impl Keeper {
         let done: Vec<i64> =
             reports.iter().filter(|report| report.unrouted.is_empty()).map(|report| report.id).collect();
         if !done.is_empty() {
-            outbox::delete(&**client, &done).await.map_err(describe)?;
+            outbox::delete(&mut **client, &done).await.map_err(describe)?;
         }
         for report in reports.iter().filter(|report| !report.unrouted.is_empty()) {
             let held = outbox::hold(&mut **client, report.id, &report.unrouted, self.settings.retry_held).await;

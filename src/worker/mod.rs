@@ -12,13 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use futures_util::future::join;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use self::buffers::Buffer;
 pub use self::buffers::Buffers;
 pub use self::settings::PipelineSettings;
-use crate::contract::{AccountName, DeadLetter, DeadReason, Message};
+use self::settle::{Decided, Waits};
+use crate::contract::{DeadLetter, DeadReason, Message};
 use crate::disposition::Disposition;
 use crate::health::Health;
 use crate::lanes::{InFlight, LaneGuard, Lanes};
@@ -81,12 +84,24 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
     /// A worker's life: until the lanes are closed, or an invariant doesn't hold.
     pub async fn work(self: Arc<Self>) {
         while let Some(lane) = self.lanes.next().await {
-            let mut batch = self.buffers.take();
-            lane.take(self.max_batch, &mut batch);
-            if batch.is_empty() {
-                continue;
+            let mut unsettled = None;
+            let mut waits = Vec::new();
+            loop {
+                let mut batch = self.buffers.take();
+                lane.take(self.max_batch, &mut batch);
+                if batch.is_empty() {
+                    break;
+                }
+                waits = self.process(&lane, batch, &mut unsettled).await;
+                // A batch that can be settled beside the next one of its lane is, unless another
+                // lane would have to wait for this worker.
+                if unsettled.is_none() || self.lanes.is_any_ready() {
+                    break;
+                }
             }
-            let waits = self.process(&lane, &mut batch).await;
+            if let Some(decided) = unsettled {
+                self.settle(&lane, decided);
+            }
             let index = lane.index();
             // First let go of the lane: a wake-up that comes before would be lost.
             drop(lane);
@@ -102,17 +117,37 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
     }
 
     /// Has the batch committed, whole or in pieces; answers what the tasks set aside wait for.
-    async fn process(&self, lane: &LaneGuard<'_, Job<D>>, batch: &mut Vec<Job<D>>) -> Vec<(AccountName, Arrival)> {
+    ///
+    /// The batch before, if it is `unsettled`, is settled while PostgreSQL has this one; and if
+    /// nothing of this one is set aside, it is left to the next in the same way.
+    async fn process<'p>(
+        &'p self,
+        lane: &LaneGuard<'_, Job<D>>,
+        mut batch: Buffer<'p, Job<D>>,
+        unsettled: &mut Option<Decided<'p, D>>,
+    ) -> Waits {
         let mut attempts = Attempts::new(&self.retry);
         // The sizes of the pieces, the last one at the front of the batch.
         let mut pieces = vec![batch.len()];
         let mut condemned: Option<DeadLetter> = None;
         while let Some(size) = pieces.pop() {
-            match self.attempt(&batch[..size], condemned.as_ref()).await {
+            let attempt = self.attempt(&batch[..size], condemned.as_ref());
+            let result = match unsettled.take() {
+                // In this order: the attempt sends its first statements, then there is time.
+                Some(before) => join(attempt, async { self.settle(lane, before) }).await.0,
+                None => attempt.await,
+            };
+            match result {
                 Ok(committed) => {
                     condemned = None;
                     attempts.succeeded(self);
-                    let (waits, aside) = self.settle(lane, batch.drain(..size), committed);
+                    if size == batch.len() && !committed.sets_aside() {
+                        *unsettled = Some(Decided::new(batch, committed));
+                        return Waits::new();
+                    }
+                    let mut piece = self.buffers.take();
+                    piece.extend(batch.drain(..size));
+                    let (waits, aside) = self.settle(lane, Decided::new(piece, committed));
                     if !aside.is_empty() {
                         // What is left of a bisected batch came later: it stands behind.
                         lane.set_aside(aside.into_iter().chain(batch.drain(..)).collect());
@@ -131,7 +166,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
                     Disposition::Crash | Disposition::Bisect => {
                         error!(%error, "an invariant doesn't hold: stopping, with nothing more acknowledged");
                         self.broken.cancel();
-                        return Vec::new();
+                        return Waits::new();
                     }
                     _ => {
                         attempts.failed(self, &error).await;
@@ -140,7 +175,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
                 },
             }
         }
-        Vec::new()
+        Waits::new()
     }
 
     async fn attempt(&self, jobs: &[Job<D>], condemned: Option<&DeadLetter>) -> Result<Committed, StoreError> {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tracing::field::display;
 use tracing::{debug, warn};
 
+use super::buffers::Buffer;
 use super::{Delivery, Job, Pipeline};
 use crate::contract::{AccountName, Task};
 use crate::disposition::Disposition;
@@ -15,42 +16,51 @@ use crate::store::{Answer, BatchStore, Committed};
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::metrics::observe;
 
-/// What a task set aside waits for: the account, and the arrival before which.
-type Waits = Vec<(AccountName, Arrival)>;
+/// What tasks set aside wait for: the account, and the arrival before which.
+pub(super) type Waits = Vec<(AccountName, Arrival)>;
+
+/// A batch that is committed, and whose deliveries don't know yet.
+pub(super) struct Decided<'p, D> {
+    jobs: Buffer<'p, Job<D>>,
+    committed: Committed,
+    at: (Timestamp, Instant),
+}
+
+impl<'p, D> Decided<'p, D> {
+    /// `jobs` have been `committed` just now.
+    pub(super) fn new(jobs: Buffer<'p, Job<D>>, committed: Committed) -> Self {
+        Self { jobs, committed, at: (Timestamp::now(), Instant::now()) }
+    }
+}
 
 impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
     /// Settles what was decided; answers what was set aside, and what it waits for.
-    pub(super) fn settle(
-        &self,
-        lane: &LaneGuard<'_, Job<D>>,
-        jobs: impl Iterator<Item = Job<D>>,
-        committed: Committed,
-    ) -> (Waits, Vec<Job<D>>) {
-        let Committed { proof, answers, .. } = committed;
-        let (now, instant) = (Timestamp::now(), Instant::now());
-        let (mut waits, mut aside, mut done) = (Vec::new(), Vec::new(), Vec::with_capacity(answers.len()));
-        for (job, answer) in jobs.zip(answers) {
-            if Disposition::of_answer(&answer) == Disposition::SetAside {
+    pub(super) fn settle(&self, lane: &LaneGuard<'_, Job<D>>, decided: Decided<'_, D>) -> (Waits, Vec<Job<D>>) {
+        let Decided { mut jobs, committed: Committed { proof, answers, .. }, at } = decided;
+        let is_aside = |answer: &Answer| Disposition::of_answer(answer) == Disposition::SetAside;
+        let done = jobs.iter().zip(&answers).filter(|(_, answer)| !is_aside(answer));
+        for woken in self.in_flight.done(done.map(|(job, _)| (job.arrival, job.message.content.as_ref().ok()))) {
+            self.lanes.wake(woken);
+        }
+        let (mut waits, mut aside, mut settled) = (Waits::new(), Vec::new(), 0);
+        for (job, answer) in jobs.drain(..).zip(answers) {
+            if is_aside(&answer) {
                 if let Answer::SetAside { waits_on: Some(account) } = answer {
                     waits.push((account, job.arrival));
                 }
                 aside.push(job);
                 continue;
             }
-            self.count(&job, &answer, now, instant);
+            self.count(&job, &answer, at);
             job.delivery.settle(&proof);
-            done.push((job.arrival, job.message));
+            settled += 1;
         }
-        let tasks = done.iter().map(|(arrival, message)| (*arrival, message.content.as_ref().ok()));
-        for woken in self.in_flight.done(tasks) {
-            self.lanes.wake(woken);
-        }
-        lane.release(done.len());
-        self.health.progress().settled(done.len());
+        lane.release(settled);
+        self.health.progress().settled(settled);
         (waits, aside)
     }
 
-    fn count(&self, job: &Job<D>, answer: &Answer, now: Timestamp, instant: Instant) {
+    fn count(&self, job: &Job<D>, answer: &Answer, (now, instant): (Timestamp, Instant)) {
         let task = job.message.content.as_ref().ok();
         let outcome = match answer {
             Answer::Settled => Outcome::Settled,

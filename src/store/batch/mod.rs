@@ -5,6 +5,7 @@
 //! with it the only [`Proof`] that settles a delivery.
 
 mod column;
+mod events;
 mod plan;
 mod prepared;
 mod read;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use uuid::Uuid;
 
+use self::events::Events;
 use self::plan::Plan;
 pub use self::prepared::Prepared;
 use self::read::Locked;
@@ -90,6 +92,13 @@ pub struct Committed {
     pub parcel: Option<Parcel>,
 }
 
+impl Committed {
+    /// Whether a task was set aside: it has no outcome, and stays in its lane.
+    pub fn sets_aside(&self) -> bool {
+        self.answers.iter().any(|answer| matches!(answer, Answer::SetAside { .. }))
+    }
+}
+
 /// The seam.
 pub trait BatchStore: Send + Sync + 'static {
     /// Decides and commits a batch in order of arrival. On an error nothing of it is known to
@@ -143,18 +152,19 @@ impl PostgresStore {
         let mut accounts = before.clone();
         let outcomes = ledger::apply(&items, &mut accounts, &known, pending);
         let decided = plan::Decided { batch, plan: &plan, items: &items, outcomes, accounts, before, stored };
-        let (answers, mut rows) = decided.rows(now, &self.source);
+        let (answers, rows) = decided.rows();
         if rows.is_empty() {
             let rolled_back = timed(self.trip_limit, client.batch_execute("ROLLBACK")).await?;
             rolled_back.map_err(|error| StoreError::before_commit(&error))?;
             return Ok(Committed { proof: Proof(()), answers, parcel: None });
         }
         let lease = if leased { self.lease } else { Duration::ZERO };
-        let outbox_id = write::write_and_commit(client, &rows, now, lease, self.trip_limit).await?;
-        let parcel = outbox_id.map(|id| Parcel {
+        let tell = || decided.events(now, &self.source);
+        let outbox = write::write_and_commit(client, &rows, now, lease, self.trip_limit, tell).await?;
+        let parcel = outbox.map(|(id, Events { body, count })| Parcel {
             id,
-            body: std::mem::take(&mut rows.events),
-            events: rows.event_count.unsigned_abs(),
+            body,
+            events: count.unsigned_abs(),
             held_key: None,
         });
         Ok(Committed { proof: Proof(()), answers, parcel })

@@ -1,31 +1,27 @@
-//! From submissions to the ledger's items, and from its outcomes to rows and events: pure.
+//! From submissions to the ledger's items, and from its outcomes to rows: pure.
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
-use smallvec::{SmallVec, smallvec};
 use uuid::Uuid;
 
 use super::super::queries::payment::StoredTask;
 use super::write::{BalanceRow, DeadLetterRow, EntryRow, OpenedRow, PaymentRow, Rows};
 use super::{Answer, Submission};
-use crate::contract::{
-    AccountName, BalanceAfter, DeadLetter, DeadReason, Event, Message, Properties, Rejection, Reply, Task, TaskBody,
-};
+use crate::contract::{AccountName, DeadLetter, DeadReason, Message, Rejection, Task, TaskBody};
 use crate::ledger::{Account, AccountIx, Arrival, Item, Outcome, Posting};
 
 /// The accounts of a batch, each once.
 pub(super) struct Plan<'a> {
     pub(super) names: Vec<&'a AccountName>,
-    tasks: Vec<Planned<'a>>,
+    pub(super) tasks: Vec<Planned<'a>>,
 }
 
 /// A submission that has a task.
-struct Planned<'a> {
+pub(super) struct Planned<'a> {
     /// Its position in the batch.
-    position: usize,
+    pub(super) position: usize,
     arrival: Arrival,
-    task: &'a Task,
+    pub(super) task: &'a Task,
     /// The place of its ordering account in the plan's `names`.
     ordering: usize,
     /// The place of its credited account in the plan's `names`.
@@ -87,17 +83,16 @@ pub(super) struct Decided<'b, 'a> {
 
 impl<'a> Decided<'_, 'a> {
     /// An answer per submission, and the rows that make it true.
-    pub(super) fn rows(&self, now: Timestamp, source: &str) -> (Vec<Answer>, Rows<'a>) {
+    pub(super) fn rows(&self) -> (Vec<Answer>, Rows<'a>) {
         let mut rows = Rows::default();
         rows.payments.reserve(self.items.len());
         rows.entries.reserve(self.items.len() * 2);
-        rows.events.reserve(self.items.len() * 640);
         let mut answers = Vec::with_capacity(self.batch.len());
         let mut tasks = self.plan.tasks.iter().enumerate().peekable();
         for (position, submission) in self.batch.iter().enumerate() {
             let item = tasks.next_if(|(_, planned)| planned.position == position).map(|(ix, _)| ix);
             answers.push(match (item, submission.content) {
-                (Some(ix), _) => self.task(ix, submission.message, now, source, &mut rows),
+                (Some(ix), _) => self.task(ix, submission.message, &mut rows),
                 (None, Err(letter)) => bury(submission.message, letter.clone(), &mut rows),
                 (None, Ok(_)) => unreachable!("each task is an item"),
             });
@@ -106,25 +101,21 @@ impl<'a> Decided<'_, 'a> {
         (answers, rows)
     }
 
-    fn task(&self, ix: usize, message: &'a Message, now: Timestamp, source: &str, rows: &mut Rows<'a>) -> Answer {
+    fn task(&self, ix: usize, message: &'a Message, rows: &mut Rows<'a>) -> Answer {
         let item = &self.items[ix];
         let (rejection, postings) = match &self.outcomes[ix] {
             Outcome::Opened => (None, None),
             Outcome::Settled { debit, credit } => (None, Some((debit, credit))),
             Outcome::Rejected(rejection) => (Some(*rejection), None),
             Outcome::Duplicate => {
-                self.answer_again(item.task, message, now, source, rows);
+                rows.tells |= message.properties.reply_to.is_some();
                 return Answer::Duplicate;
             }
             Outcome::Conflict(field) => return bury(message, conflict(item.task, field), rows),
             Outcome::SetAside { waits_on } => return Answer::SetAside { waits_on: waits_on.clone() },
         };
         self.write_payment(item, message, rejection, postings, rows);
-        let balances = self.balances_after(ix);
-        let properties = &message.properties;
-        let event =
-            Event { task: item.task, properties, rejection, settled_at: now, balances: balances.as_slice(), source };
-        publish(&event, true, properties, rows);
+        rows.tells = true;
         rejection.map_or(Answer::Settled, Answer::Rejected)
     }
 
@@ -177,59 +168,6 @@ impl<'a> Decided<'_, 'a> {
         }
     }
 
-    /// The balances that an item's event tells.
-    fn balances_after(&self, ix: usize) -> SmallVec<[BalanceAfter<'a>; 2]> {
-        let held = |account: AccountIx| self.accounts[account.0].held;
-        let after = |posting: &Posting, account: &'a AccountName| BalanceAfter {
-            account: account.as_str(),
-            posted: posting.balance_after,
-            held: held(posting.account),
-            version: posting.seq,
-        };
-        let body = &self.items[ix].task.body;
-        match &self.outcomes[ix] {
-            Outcome::Settled { debit, credit } => {
-                smallvec![after(debit, body.ordering_account()), after(credit, body.credited_account())]
-            }
-            Outcome::Opened => {
-                smallvec![BalanceAfter { account: body.ordering_account().as_str(), posted: 0, held: 0, version: 0 }]
-            }
-            _ => SmallVec::new(),
-        }
-    }
-
-    /// A repetition applies nothing, but who asks for a reply gets the stored outcome.
-    fn answer_again(&self, task: &'a Task, message: &Message, now: Timestamp, source: &str, rows: &mut Rows<'a>) {
-        if message.properties.reply_to.is_none() {
-            return;
-        }
-        if let Some(stored) = self.stored.get(&task.id) {
-            let properties =
-                Properties { publisher: stored.publisher.as_deref().map(Into::into), ..message.properties.clone() };
-            let balances = stored.balances();
-            let event = Event {
-                task: &stored.task,
-                properties: &properties,
-                rejection: stored.rejection,
-                settled_at: stored.settled_at,
-                balances: &balances,
-                source,
-            };
-            publish(&event, false, &properties, rows);
-        } else if let Some(first) = self.items.iter().position(|item| item.task.id == task.id) {
-            let rejection = match &self.outcomes[first] {
-                Outcome::Rejected(rejection) => Some(*rejection),
-                _ => None,
-            };
-            let balances = self.balances_after(first);
-            let publisher = self.batch[self.plan.tasks[first].position].message.properties.publisher.clone();
-            let properties = Properties { publisher, ..message.properties.clone() };
-            let event =
-                Event { task, properties: &properties, rejection, settled_at: now, balances: &balances, source };
-            publish(&event, false, &properties, rows);
-        }
-    }
-
     fn balances(&self, rows: &mut Rows<'a>) {
         let changed = self.before.iter().zip(&self.accounts).filter(|(before, after)| before.version != after.version);
         rows.balances.extend(changed.map(|(before, after)| BalanceRow {
@@ -238,19 +176,6 @@ impl<'a> Decided<'_, 'a> {
             version: after.version,
             version_before: before.version,
         }));
-    }
-}
-
-/// Appends the event (unless it was published before) and the reply that is asked for.
-fn publish(event: &Event<'_>, to_all: bool, properties: &Properties, rows: &mut Rows<'_>) {
-    if to_all {
-        event.write(&mut rows.events);
-        rows.event_count += 1;
-    }
-    if let Some(reply_to) = properties.reply_to.as_deref() {
-        let reply = Reply { reply_to, correlation_id: properties.correlation_id.as_deref() };
-        event.write_reply(reply, &mut rows.events);
-        rows.event_count += 1;
     }
 }
 

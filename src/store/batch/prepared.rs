@@ -10,6 +10,7 @@ use deadpool_postgres::{Object, Pool};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::events::Events;
 use super::plan::{Decided, Plan};
 use super::write::Rows;
 use super::{Answer, Submission, read, write};
@@ -25,6 +26,7 @@ pub struct Prepared<'a> {
     account_ids: Vec<i64>,
     task_ids: Vec<Uuid>,
     rows: Rows<'a>,
+    events: Events,
 }
 
 impl<'a> Prepared<'a> {
@@ -58,10 +60,11 @@ impl<'a> Prepared<'a> {
         }
         let decided =
             Decided { batch, plan: &plan, items: &items, outcomes, accounts: after, before, stored: HashMap::new() };
-        let (answers, rows) = decided.rows(Timestamp::now(), source);
+        let (answers, rows) = decided.rows();
+        let events = decided.events(Timestamp::now(), source);
         match answers.iter().find(|answer| **answer != Answer::Settled) {
             Some(other) => Err(StoreError::Broken(format!("a task came to {other:?}"))),
-            None => Ok(Self { account_ids, task_ids: items.iter().map(|item| item.task.id).collect(), rows }),
+            None => Ok(Self { account_ids, task_ids: items.iter().map(|item| item.task.id).collect(), rows, events }),
         }
     }
 
@@ -81,7 +84,7 @@ impl<'a> Prepared<'a> {
         let client = pool.get().await.map_err(|error| StoreError::pool(&error))?;
         let committed = async {
             let locked = read::begin_and_lock(&client, &self.account_ids, &self.task_ids, LIMIT).await?;
-            write::write_and_commit(&client, &self.rows, locked.now, LIMIT, LIMIT).await
+            write::write_and_commit(&client, &self.rows, locked.now, LIMIT, LIMIT, || &self.events).await
         };
         let result = committed.await.map(drop);
         if result.is_err() {

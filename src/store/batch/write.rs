@@ -1,5 +1,6 @@
 //! The second round trip: all rows of a batch with set-based statements, and the commit.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
@@ -9,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::StoreError;
 use super::column::Column;
+use super::events::Events;
 use super::timed;
 use crate::contract::Currency;
 
@@ -119,14 +121,13 @@ pub(super) struct Rows<'a> {
     pub(super) opened: Vec<OpenedRow>,
     pub(super) balances: Vec<BalanceRow>,
     pub(super) dead_letters: Vec<DeadLetterRow<'a>>,
-    /// One line an event.
-    pub(super) events: Vec<u8>,
-    pub(super) event_count: i32,
+    /// Whether there are events.
+    pub(super) tells: bool,
 }
 
 impl Rows<'_> {
     pub(super) const fn is_empty(&self) -> bool {
-        self.payments.is_empty() && self.dead_letters.is_empty() && self.event_count == 0
+        self.payments.is_empty() && self.dead_letters.is_empty() && !self.tells
     }
 }
 
@@ -152,17 +153,20 @@ impl Statements {
     }
 }
 
-/// Writes all rows and commits; answers the id of the outbox row, if there is one.
+/// Writes all rows and commits; answers the outbox row, if there is one.
 ///
 /// A statement that fails turns the COMMIT behind it into a ROLLBACK, which PostgreSQL doesn't
 /// call an error: so each result is looked at.
-pub(super) async fn write_and_commit(
+///
+/// `events` is asked when the rows are on their way already.
+pub(super) async fn write_and_commit<E: Borrow<Events>>(
     client: &ClientWrapper,
     rows: &Rows<'_>,
     now: Timestamp,
     lease: Duration,
     limit: Duration,
-) -> Result<Option<i64>, StoreError> {
+    events: impl FnOnce() -> E,
+) -> Result<Option<(i64, E)>, StoreError> {
     let prepared = timed(limit, Statements::prepare(client)).await?;
     let statements = prepared.map_err(|error| StoreError::before_commit(&error))?;
     let trip = async {
@@ -173,7 +177,7 @@ pub(super) async fn write_and_commit(
             opened(client, &statements.opened, &rows.opened, now),
             balances(client, &statements.balances, &rows.balances),
             dead_letters(client, &statements.dead_letters, &rows.dead_letters),
-            outbox(client, &statements.outbox, rows, lease),
+            outbox(client, &statements.outbox, rows.tells.then_some(events), lease),
             client.batch_execute("COMMIT"),
         )
     };
@@ -185,13 +189,13 @@ pub(super) async fn write_and_commit(
     for checked in [opened, balances, dead_letters] {
         checked.map_err(failed)?;
     }
-    let outbox_id = outbox.map_err(failed)?;
+    let outbox = outbox.map_err(failed)?;
     committed.map_err(failed)?;
     // An insert of n rows writes n or fails; should it ever not, money is at stake.
     if written != [rows.payments.len() as u64, rows.entries.len() as u64] {
         return Err(StoreError::Broken(format!("{written:?} rows of payments and entries were written")));
     }
-    Ok(outbox_id)
+    Ok(outbox)
 }
 
 type Written = Result<u64, tokio_postgres::Error>;
@@ -287,16 +291,15 @@ async fn dead_letters(client: &ClientWrapper, statement: &Statement, rows: &[Dea
         .await
 }
 
-async fn outbox(
+async fn outbox<E: Borrow<Events>>(
     client: &ClientWrapper,
     statement: &Statement,
-    rows: &Rows<'_>,
+    events: Option<impl FnOnce() -> E>,
     lease: Duration,
-) -> Result<Option<i64>, tokio_postgres::Error> {
-    if rows.event_count == 0 {
-        return Ok(None);
-    }
-    let body = rows.events.as_slice();
-    let row = client.query_one(statement, &[&lease.as_secs_f64(), &rows.event_count, &body]).await?;
-    Ok(Some(row.get(0)))
+) -> Result<Option<(i64, E)>, tokio_postgres::Error> {
+    let Some(events) = events.map(|tell| tell()) else { return Ok(None) };
+    let Events { body, count } = events.borrow();
+    let row = client.query_one(statement, &[&lease.as_secs_f64(), count, &body.as_slice()]).await?;
+    let id = row.get(0);
+    Ok(Some((id, events)))
 }
