@@ -1,5 +1,5 @@
 //! The runs: a load for daemons that are there, a backlog for some that were away, and the search
-//! for the highest rate that keeps an objective.
+//! for the highest rate that keeps an objective, and how soon a daemon is there.
 
 mod case;
 mod drain;
@@ -23,6 +23,9 @@ pub(crate) use run::run;
 pub(crate) struct Order {
     /// How many accounts pay.
     pub(crate) accounts: usize,
+    /// How many payments they have made before, at least; even with 0 the ledger is vacuumed and
+    /// written to disk before the load.
+    pub(crate) ledger: Option<usize>,
     /// Which of them take part.
     pub(crate) skew: Skew,
     /// What else there is beside good payments.
