@@ -18,6 +18,7 @@ use crate::plan::Mix;
 use crate::reference::floor;
 use crate::rig::{Blueprint, Subject};
 use crate::scenario::{Order, Subscriber};
+use crate::speed;
 use load::{LoadArgs, PaceArgs};
 use place::PlaceArgs;
 pub(crate) use place::settled_path;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Run(Verb),
     /// Measure what PostgreSQL alone takes for the daemon's batches: no daemon can be faster
     Floor(floor::Options),
+    /// Measure the speed of settled against references, in turns, and say which targets hold
+    Speed(speed::Options),
     /// Show the results of two runs side by side, with ratios
     Compare {
         /// The results folder of the first run
