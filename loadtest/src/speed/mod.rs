@@ -118,26 +118,26 @@ pub(crate) async fn run(options: &Options, stop: &mut Stop) -> Result<Option<boo
     let turns = rows::turns(&lines, options.rounds, options.grown_rounds);
     let settled = settled_path(options.daemon.as_deref())?;
     let folder = Folder::open(options.out.as_deref())?;
-    let (mut book, mut machine) = (Book::default(), None);
-    let mut table = Table::new(&lines, &book, scale, None);
+    let mut book = Book::default();
+    let mut table = Table::new(&lines, &book, scale);
     for (nth, turn) in turns.iter().enumerate() {
         let Turn { run, round } = *turn;
         let (of, rounds) = (turns.len(), options.rounds(run));
-        say(&format!("[{}/{of}] {}, round {round} of {rounds}: {}", nth + 1, run.name(), run.line(scale)));
+        say(&format!("[{}/{of}] {}, round {round} of {rounds}: {}", nth + 1, run.name(), run.command(scale)));
         let begun = Instant::now();
         match measure(*turn, scale, &settled, folder.path(), stop).await {
             Ok(None) => return Ok(None),
-            Ok(Some(taken)) => {
+            Ok(Some(mut taken)) => {
+                taken.figures.retain(|(figure, _)| lines.iter().any(|line| line.needs(run, *figure)));
                 say(&format!("  = {} ({:.0} s)", taken.text(), begun.elapsed().as_secs_f64()));
-                machine = machine.or(taken.machine);
-                book.add(run, taken.figures);
+                taken.enter(*turn, &mut book);
             }
             Err(error) => {
                 say(&format!("  ✗ {error:#}"));
                 book.fail(run, format!("{}-{round}: {error:#}", run.name()));
             }
         }
-        table = Table::new(&lines, &book, scale, machine.clone());
+        table = Table::new(&lines, &book, scale);
         // Each time: what was measured is not lost when the rest is interrupted.
         write(folder.path(), &table)?;
     }
@@ -149,6 +149,7 @@ pub(crate) async fn run(options: &Options, stop: &mut Stop) -> Result<Option<boo
 struct Taken {
     figures: Vec<(Figure, f64)>,
     machine: Option<Machine>,
+    generator_was_late: bool,
 }
 
 impl Taken {
@@ -156,24 +157,33 @@ impl Taken {
         let figures = self.figures.iter().map(|(figure, value)| figure.show(*value));
         figures.collect::<Vec<_>>().join(", ")
     }
+
+    fn enter(self, Turn { run, round }: Turn, book: &mut Book) {
+        book.add(run, self.figures);
+        book.machine = book.machine.take().or(self.machine);
+        if self.generator_was_late {
+            book.doubt(format!("{}-{round}: the load generator could not keep to its schedule", run.name()));
+        }
+    }
 }
 
 async fn measure(turn: Turn, scale: Scale, settled: &Path, dir: &Path, stop: &mut Stop) -> Result<Option<Taken>> {
     let Turn { run, round } = turn;
     let line = run.line(scale);
     if run == Run::Start {
-        let measured = tokio::select! {
-            measured = start::figures(&line, scale, settled) => measured?,
+        let figures = tokio::select! {
+            figures = start::figures(&line, scale, settled) => figures?,
             () = stop.asked() => return Ok(None),
         };
-        return Ok(Some(Taken { figures: measured, machine: None }));
+        return Ok(Some(Taken { figures, machine: None, generator_was_late: false }));
     }
     let out = dir.join(format!("{}-{round}", run.name()));
     let results = child::results(&line, settled, &out, stop).await?;
     Ok(results.map(|results| {
         // Of the floor it is not known, for there is no broker.
         let machine = Some(results.summary.machine.clone()).filter(|_| run != Run::R2);
-        Taken { figures: Figure::all_of(&results), machine }
+        let generator_was_late = results.summary.generator_was_the_bottleneck;
+        Taken { figures: Figure::all_of(&results), machine, generator_was_late }
     }))
 }
 

@@ -4,12 +4,17 @@ use std::fmt;
 
 use super::figures::{Figure, Unit};
 
+/// How often the daemon is started, how often it is killed, and amid how many payments.
+pub(super) const STARTS: usize = 10;
+pub(super) const KILLS: usize = 5;
+const START_BACKLOG: usize = 200_000;
+
 /// What can be asked for. One row may be several lines of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Row {
-    /// A consumer with one transaction per payment: the reference from above
+    /// A reference: the usual consumer, with one transaction per payment
     R1,
-    /// What PostgreSQL alone takes: the reference from below
+    /// A reference: what PostgreSQL alone takes
     R2,
     /// A backlog, one message for each event
     Single,
@@ -106,6 +111,11 @@ impl Line {
         if self.reference.is_some() { Unit::Ratio } else { self.figure.unit() }
     }
 
+    /// Whether that figure of that run is in it.
+    pub(super) fn needs(&self, run: Run, figure: Figure) -> bool {
+        (self.run, self.figure) == (run, figure) || self.reference == Some((run, figure))
+    }
+
     /// What has to be run for it, references included.
     pub(super) fn runs(&self) -> impl Iterator<Item = Run> {
         [Some(self.run), self.reference.map(|(run, _)| run)].into_iter().flatten()
@@ -198,9 +208,18 @@ impl Run {
             Self::Memory => format!("drain --count {} {heard}", count(1_000_000)),
             Self::Empty => Self::with_ledger(scale, 0),
             Self::Grown => Self::with_ledger(scale, count(10_000_000)),
-            // Measured by this process itself, which kills and starts the daemon of this run.
-            Self::Start => format!("drain --count {} --subscriber none", count(200_000)),
+            // Not run as it stands: the load of the daemons that are started and killed.
+            Self::Start => format!("drain --count {} --subscriber none", count(START_BACKLOG)),
         }
+    }
+
+    /// The same as it is shown.
+    pub(super) fn command(self, scale: Scale) -> String {
+        if self == Self::Start {
+            let (starts, kills, backlog) = (scale.count(STARTS), scale.count(KILLS), scale.count(START_BACKLOG));
+            return format!("settled run ({starts} starts, then {kills} kills amid a backlog of {backlog})");
+        }
+        format!("settled-loadtest {}", self.line(scale))
     }
 
     /// Both with a ledger that is vacuumed and written to disk before the load.

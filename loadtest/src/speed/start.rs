@@ -7,14 +7,10 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use super::figures::Figure;
-use super::rows::Scale;
+use super::rows::{KILLS, STARTS, Scale};
 use crate::args::{Cli, Command};
 use crate::rig::Rig;
 use crate::scenario::{StartUp, start_up};
-
-/// How often it is started, and how often killed.
-const STARTS: usize = 10;
-const KILLS: usize = 5;
 
 /// The times of all starts and kills, with the load and the daemon of the command line `line`.
 pub(super) async fn figures(line: &str, scale: Scale, settled: &Path) -> Result<Vec<(Figure, f64)>> {

@@ -1,12 +1,12 @@
 //! From the figures of all runs to the table, and whether it holds: pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 use serde::Serialize;
 
 use super::figures::{Figure, Unit, median};
-use super::rows::{Line, Run, Scale};
+use super::rows::{Line, Run, Scale, Target};
 use crate::report::model::Machine;
 
 /// What was measured so far.
@@ -14,6 +14,9 @@ use crate::report::model::Machine;
 pub(super) struct Book {
     figures: BTreeMap<(Run, Figure), Vec<f64>>,
     failures: BTreeMap<Run, Vec<String>>,
+    doubts: Vec<String>,
+    /// Where it was measured, as soon as a run has said.
+    pub(super) machine: Option<Machine>,
 }
 
 impl Book {
@@ -25,6 +28,11 @@ impl Book {
 
     pub(super) fn fail(&mut self, run: Run, why: String) {
         self.failures.entry(run).or_default().push(why);
+    }
+
+    /// What is to be known of a figure though it counts.
+    pub(super) fn doubt(&mut self, why: String) {
+        self.doubts.push(why);
     }
 
     fn of(&self, run: Run, figure: Figure) -> &[f64] {
@@ -42,6 +50,8 @@ pub(super) struct Table {
     /// Where it ran; `None` as long as no run has said.
     machine: Option<Machine>,
     rows: Vec<Measured>,
+    /// What is to be known of the figures.
+    doubts: Vec<String>,
     /// Whether no row missed its target.
     held: bool,
 }
@@ -77,10 +87,17 @@ struct Reference {
 }
 
 impl Table {
-    pub(super) fn new(lines: &[Line], book: &Book, scale: Scale, machine: Option<Machine>) -> Self {
+    pub(super) fn new(lines: &[Line], book: &Book, scale: Scale) -> Self {
         let rows: Vec<Measured> = lines.iter().map(|line| Measured::new(line, book, scale)).collect();
         let held = rows.iter().all(|row| row.held != Some(false) && row.failures.is_empty());
-        Self { tool_version: env!("CARGO_PKG_VERSION"), scale: scale.0, machine, rows, held }
+        Self {
+            tool_version: env!("CARGO_PKG_VERSION"),
+            scale: scale.0,
+            machine: book.machine.clone(),
+            rows,
+            doubts: book.doubts.clone(),
+            held,
+        }
     }
 
     pub(super) const fn held(&self) -> bool {
@@ -95,21 +112,20 @@ impl Table {
 
 impl Measured {
     fn new(line: &Line, book: &Book, scale: Scale) -> Self {
-        let command = |run: Run| format!("settled-loadtest {}", run.line(scale));
         let figures = book.of(line.run, line.figure).to_vec();
         let reference = line.reference.map(|(run, figure)| {
             let figures = book.of(run, figure).to_vec();
-            Reference { row: run.name(), command: command(run), median: median(&figures), figures }
+            Reference { row: run.name(), command: run.command(scale), median: median(&figures), figures }
         });
         let median = median(&figures);
         let ratio = reference.as_ref().and_then(|reference| Some(median? / reference.median?));
         let judged = if reference.is_some() { ratio } else { median };
         let unit = line.target_unit();
-        let text = |target: super::rows::Target| format!("{target}{}", unit.suffix());
+        let text = |target: Target| format!("{target}{}", unit.suffix());
         let failures = line.runs().filter_map(|run| book.failures.get(&run)).flatten().cloned().collect();
         Self {
             row: line.name,
-            command: command(line.run),
+            command: line.run.command(scale),
             unit: line.figure.unit(),
             figures,
             median,
@@ -180,8 +196,9 @@ impl fmt::Display for Table {
             [] => writeln!(f, "Every target was held."),
             missed => writeln!(f, "Not held: {}.", missed.join(", ")),
         }?;
-        let mut failures: Vec<&String> = self.rows.iter().flat_map(|row| &row.failures).collect();
-        failures.dedup();
+        self.doubts.iter().try_for_each(|doubt| write!(f, "\n{doubt}.\n"))?;
+        // A reference that failed did so for several rows.
+        let failures: BTreeSet<&String> = self.rows.iter().flat_map(|row| &row.failures).collect();
         failures.into_iter().try_for_each(|failure| write!(f, "\n```\n{failure}\n```\n"))
     }
 }
@@ -193,7 +210,7 @@ mod tests {
     use crate::speed::rows::{Row, lines};
 
     fn book() -> Book {
-        let mut book = Book::default();
+        let mut book = Book { machine: Some(fixture::good_run().summary.machine), ..Book::default() };
         for rate in [3000.0, 3600.0, 3300.0] {
             book.add(Run::R1, [(Figure::Committed, rate)]);
         }
@@ -206,7 +223,7 @@ mod tests {
     }
 
     fn table(rows: &[Row], book: &Book) -> Table {
-        Table::new(&lines(rows), book, Scale(1.0), Some(fixture::good_run().summary.machine))
+        Table::new(&lines(rows), book, Scale(1.0))
     }
 
     #[test]
@@ -242,8 +259,16 @@ mod tests {
     }
 
     #[test]
+    fn a_doubt_is_said_and_changes_nothing() {
+        let mut book = book();
+        book.doubt("r1-latency-1: the generator was late".to_owned());
+        let table = table(&[Row::Single], &book);
+        assert!(table.held() && table.to_string().contains("the generator was late"), "{table}");
+    }
+
+    #[test]
     fn a_part_of_the_load_is_said_to_be_one() {
-        let table = Table::new(&[], &book(), Scale(0.1), None);
+        let table = Table::new(&[], &book(), Scale(0.1));
         assert!(table.to_string().contains("With 0.1 of the usual load"), "{table}");
     }
 }
