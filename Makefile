@@ -26,7 +26,7 @@ test: servers ## Run every test; those that need servers start their own
 bench: servers ## Measure what a payment passes, piece by piece; some minutes
 	cargo bench
 
-speed: servers ## Measure the speed against references, and whether its targets hold; most of an hour
+speed: servers ## Measure the speed against references, and whether its targets hold; half an hour
 	cargo build --release --workspace
 	./target/release/settled-loadtest speed --grown --out target/speed
 
