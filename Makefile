@@ -10,7 +10,7 @@ SERVERS := postgresql rabbitmq-server python3-venv
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
-.PHONY: help demo test bench lint deny servers
+.PHONY: help demo test bench speed lint deny servers
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,10 @@ test: servers ## Run every test; those that need servers start their own
 
 bench: servers ## Measure what a payment passes, piece by piece; some minutes
 	cargo bench
+
+speed: servers ## Measure the speed against references, and whether its targets hold; half an hour
+	cargo build --release --workspace
+	./target/release/settled-loadtest speed --grown --out target/speed
 
 lint: ## Check formatting, lints, documentation and dependencies
 	cargo fmt --all --check

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use settled::dev::{PrivateServers, ServersOptions};
 use settled::store::queries::audit::audit;
-use settled::store::{self, Client, Pool, PostgresSettings};
+use settled::store::{self, Client, Pool, PostgresSettings, seed};
 use tokio::sync::OnceCell;
 
 /// The servers of this benchmark. They end with it, and leave nothing behind.
@@ -22,38 +22,6 @@ pub(crate) struct Database {
     pub(crate) pool: Pool,
 }
 
-/// The accounts 0 … $1 - 1 as `account:0` …, with the ids 1 … $1: open, without a limit and, as
-/// everything paid was paid on, with a balance of 0. $2: how often each has paid.
-const ACCOUNTS: &str = "
-    INSERT INTO account (id, version, opened_at, status, currency, name) OVERRIDING SYSTEM VALUE
-    SELECT n, 2 * $2::bigint, now(), 'open', 'USD', 'account:' || n - 1 FROM generate_series(1, $1::bigint) AS n";
-
-const OPENINGS: &str = "
-    INSERT INTO payment (id, debit_account, received_at, settled_at, type, state, currency, fingerprint)
-    SELECT ('01910000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, n, now(), now(), 'open_account', 'settled',
-           'USD', decode(lpad(to_hex(n), 32, '0'), 'hex')
-      FROM generate_series(1, $1::bigint) AS n";
-
-/// In each of $2 rounds every account pays the next one, the last one the first. Account 1 pays
-/// before it is paid, the others after.
-const PAYMENTS: &str = "
-    INSERT INTO payment (id, debit_account, credit_account, amount, debit_seq, credit_seq, received_at, settled_at,
-                         type, state, currency, fingerprint, publisher, reference)
-    SELECT ('01920000-0000-7000-8000-' || lpad(to_hex(nth), 12, '0'))::uuid, debit, credit, 100,
-           2 * round + CASE debit WHEN 1 THEN 1 ELSE 2 END, 2 * round + CASE credit WHEN 1 THEN 2 ELSE 1 END,
-           now(), now(), 'transfer', 'settled', 'USD', decode(lpad(to_hex(nth), 32, '0'), 'hex'), 'shop', 'order-123'
-      FROM (SELECT round * $1::bigint + debit AS nth, round, debit, debit % $1::bigint + 1 AS credit
-              FROM generate_series(0, $2::bigint - 1) AS round, generate_series(1, $1::bigint) AS debit) AS p";
-
-const ENTRIES: &str = "
-    INSERT INTO entry (account, seq, amount, balance_after, payment_id)
-    SELECT side.*, payment.id
-      FROM payment,
-           LATERAL (VALUES (debit_account, debit_seq, -amount, CASE debit_account WHEN 1 THEN -amount ELSE 0 END),
-                           (credit_account, credit_seq, amount, CASE credit_account WHEN 1 THEN 0 ELSE amount END))
-             AS side (account, seq, amount, balance_after)
-     WHERE type = 'transfer'";
-
 impl Database {
     /// With `accounts` accounts that have made at least `payments` payments together.
     pub(crate) async fn seeded(accounts: usize, payments: usize) -> Self {
@@ -65,7 +33,10 @@ impl Database {
         let settings = settings(&format!("{server}/{name}"));
         let mut client = store::connect(&settings).await.expect("a connection");
         store::migrate(&mut client).await.expect("migrated");
-        seed(&client, accounts, payments.div_ceil(accounts)).await;
+        seed::accounts(&client, accounts).await.expect("accounts");
+        seed::payments(&mut client, payments).await.expect("payments");
+        // So that neither is done while somebody measures.
+        seed::settle(&client).await.expect("vacuumed and written");
         Self { pool: store::pool(&settings).expect("a pool"), name, settings }
     }
 
@@ -81,25 +52,6 @@ impl Database {
         let admin = connect(servers().await.postgres_url()).await;
         admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await.expect("dropped");
     }
-}
-
-async fn seed(client: &Client, accounts: usize, rounds: usize) {
-    let (accounts, rounds) = (i64::try_from(accounts).expect("few"), i64::try_from(rounds).expect("few"));
-    let insert = async |statement, parameters: &[i64]| {
-        let parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
-            parameters.iter().map(|parameter| parameter as _).collect();
-        client.execute(statement, &parameters).await.expect("seeded");
-    };
-    // Whole ledgers are written at once.
-    client.batch_execute("SET statement_timeout = 0").await.expect("set");
-    insert(ACCOUNTS, &[accounts, rounds]).await;
-    client.batch_execute(&format!("ALTER TABLE account ALTER id RESTART {}", accounts + 1)).await.expect("restarted");
-    insert(OPENINGS, &[accounts]).await;
-    insert(PAYMENTS, &[accounts, rounds]).await;
-    insert(ENTRIES, &[]).await;
-    // So that neither is done while somebody measures.
-    client.batch_execute("VACUUM ANALYZE").await.expect("vacuumed");
-    client.batch_execute("CHECKPOINT").await.expect("written");
 }
 
 async fn connect(url: &str) -> Client {

@@ -16,6 +16,7 @@ mod results;
 mod report;
 mod progress;
 mod reference;
+mod speed;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -53,6 +54,7 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Load(verb) => answer(&verb).await,
         Command::Floor(options) => floor(&options).await,
+        Command::Speed(options) => speed(&options).await,
         Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
             reference::baseline::run(&config).await.map(|()| Some(true))
         }
@@ -109,6 +111,11 @@ async fn floor(options: &floor::Options) -> Result<Option<bool>> {
         () = stop.asked() => return Ok(None),
     };
     conclude(&results, options.out.as_deref(), options.json).map(Some)
+}
+
+/// The table of the speed, of runs like these.
+async fn speed(options: &speed::Options) -> Result<Option<bool>> {
+    speed::run(options, &mut Stop::listen()?).await
 }
 
 async fn measure(rig: &Rig, job: &Job) -> Result<Answer> {

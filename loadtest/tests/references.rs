@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use serde_json::Value;
 use support::loadtest;
 
@@ -41,4 +43,44 @@ fn the_baseline_comes_to_the_planned_outcomes_without_an_event() {
 #[test]
 fn a_baseline_that_is_killed_under_load_goes_on_where_it_was() {
     loadtest("run --subject baseline --rate 300 --duration 4s --accounts 20 --kill 1 --json").passed();
+}
+
+#[test]
+fn the_table_of_the_speed_is_made_of_runs_and_their_references() {
+    let out = tempfile::tempdir().expect("a directory");
+    let line = "speed --rounds 1 --scale 0.01 --only single,start --out";
+    let ended = loadtest(&format!("{line} {}", out.path().display()));
+    let table = table(out.path());
+    let rows = table["rows"].as_array().expect("rows");
+    let names: Vec<&str> = rows.iter().filter_map(|row| row["row"].as_str()).collect();
+    assert_eq!(names, ["single", "start", "restart"], "{ended:#?}");
+    for row in rows {
+        assert_eq!(row["failures"], Value::Array(Vec::new()), "{ended:#?}");
+        is_positive(&row["median"]);
+    }
+    is_positive(&rows[0]["reference"]["median"]);
+    for folder in ["r1-1", "single-1"] {
+        assert!(out.path().join(folder).join("summary.json").is_file(), "{folder}: {ended:#?}");
+    }
+    assert_eq!(ended.stdout, std::fs::read_to_string(out.path().join("speed.md")).expect("a table"));
+    // Which targets hold says nothing here, but the exit code has to be of the same opinion.
+    assert_eq!(ended.code, Some(i32::from(table["held"] != true)), "{ended:#?}");
+}
+
+#[test]
+fn a_run_that_fails_is_a_row_that_does_not_hold_and_says_why() {
+    let out = tempfile::tempdir().expect("a directory");
+    let taken = out.path().join("discard-1");
+    std::fs::create_dir(&taken).expect("a folder");
+    std::fs::write(taken.join("notes.txt"), "mine").expect("a file");
+    let ended = loadtest(&format!("speed --rounds 1 --scale 0.001 --only discard --out {}", out.path().display()));
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(ended.stdout.contains("Not held: discard.") && ended.stdout.contains("notes.txt"), "{ended:#?}");
+    // The others were measured nevertheless.
+    is_positive(&table(out.path())["rows"][0]["reference"]["median"]);
+}
+
+fn table(out: &Path) -> Value {
+    let json = std::fs::read_to_string(out.join("speed.json")).expect("a table");
+    serde_json::from_str(&json).expect("JSON")
 }

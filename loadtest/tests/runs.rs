@@ -98,3 +98,9 @@ fn a_search_tells_the_highest_rate_that_was_kept() {
     assert_eq!(serde_json::from_str::<serde_json::Value>(&written).expect("JSON"), found);
     assert!(dir.path().join("step-01-50/summary.json").is_file());
 }
+
+#[test]
+fn a_ledger_with_a_past_is_in_order_after_a_backlog() {
+    let summary = loadtest("drain --count 500 --accounts 30 --ledger 1000 --subscriber none --json").passed();
+    assert_eq!((&summary["settled"], &summary["audit"]["passed"]), (&500.into(), &true.into()));
+}

@@ -9,6 +9,7 @@ mod names;
 pub mod outbox;
 mod pool;
 pub mod queries;
+pub mod seed;
 mod settings;
 
 pub use deadpool_postgres::Pool;

@@ -126,6 +126,7 @@ impl LoadArgs {
         }
         Ok(Order {
             accounts: self.accounts,
+            ledger: None,
             skew: self.skew,
             mix,
             payload_bytes: self.payload_bytes,

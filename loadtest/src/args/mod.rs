@@ -18,6 +18,7 @@ use crate::plan::Mix;
 use crate::reference::floor;
 use crate::rig::{Blueprint, Subject};
 use crate::scenario::{Order, Subscriber};
+use crate::speed;
 use load::{LoadArgs, PaceArgs};
 use place::PlaceArgs;
 pub(crate) use place::settled_path;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Load(Verb),
     /// Measure what PostgreSQL alone takes for the daemon's batches: no daemon can be faster
     Floor(floor::Options),
+    /// Measure the speed of settled against references, in turns, and say which targets hold
+    Speed(speed::Options),
     /// Show the results of two runs side by side, with ratios
     Compare(CompareArgs),
     /// The consumer that runs in the daemon's place with --subject baseline
@@ -107,6 +110,10 @@ pub(crate) struct DrainArgs {
     /// Who receives the events
     #[arg(long, value_enum, default_value_t = Subscriber::Live)]
     subscriber: Subscriber,
+    /// Payments that the accounts have made before, at least; they are written at once. Even with 0
+    /// the ledger is vacuumed and written to disk before the load
+    #[arg(long, value_name = "N", conflicts_with = "amqp_uri")]
+    ledger: Option<usize>,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -239,7 +246,10 @@ impl Verb {
         if let Some(term) = output.slo.as_ref().and_then(|slo| slo.needs_other_than(&measured)) {
             refuse(&format!("--slo: term `{term}` is about a latency that this run does not measure"));
         }
-        let order = load.order(usual, pace, subscriber).unwrap_or_else(|error| refuse(&error));
+        let mut order = load.order(usual, pace, subscriber).unwrap_or_else(|error| refuse(&error));
+        if let Self::Drain(args) = self {
+            order.ledger = args.ledger;
+        }
         let blueprint = place.blueprint(subscriber == Subscriber::None && place.subject() == Subject::Settled)?;
         Ok(Job { verb, order, blueprint, output: output.clone(), search })
     }
@@ -316,6 +326,7 @@ mod tests {
             ("run --amqp-uri amqp://a", "--postgres-url"),
             ("run --no-spawn", "--amqp-uri"),
             ("run --admin 127.0.0.1:1", "--no-spawn"),
+            ("drain --ledger 5 --amqp-uri amqp://a --postgres-url postgresql://b", "cannot be used with"),
             ("run --duplicates 200%", "such as 1% or 0.01"),
             ("run --slo p95<3ms", "unknown measure `p95`"),
             ("run --payload-bytes 70000", "25000"),

@@ -193,6 +193,15 @@ pub(crate) async fn outbox_events(client: &Client) -> Result<i64> {
     Ok(client.query_one("SELECT coalesce(sum(events), 0)::bigint FROM outbox", &[]).await?.get(0))
 }
 
+/// When the first payment was committed of those that were received after `received`, both in
+/// microseconds since 1970; `None` if there is none yet.
+pub(crate) async fn first_commit(client: &Client, received: i64) -> Result<Option<i64>> {
+    const QUERY: &str = "
+        SELECT (extract(epoch FROM min(pg_xact_commit_timestamp(xmin))) * 1000000)::bigint
+          FROM payment WHERE received_at > timestamptz 'epoch' + $1::bigint * interval '1 microsecond'";
+    Ok(client.query_one(QUERY, &[&received]).await?.get(0))
+}
+
 async fn has_commit_times(client: &Client) -> Result<bool> {
     let setting: String = client.query_one("SHOW track_commit_timestamp", &[]).await?.get(0);
     Ok(setting == "on")

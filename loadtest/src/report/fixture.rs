@@ -3,12 +3,12 @@
 use super::model::*;
 
 /// Of sixty seconds and two thousand payments per second, as it should be.
-pub(super) fn good_run() -> Results {
+pub(crate) fn good_run() -> Results {
     run(60, 2_000.0)
 }
 
 /// So many seconds at so many payments per second; in the middle there is a pause of the disk.
-pub(super) fn run(seconds: u32, rate: f64) -> Results {
+pub(crate) fn run(seconds: u32, rate: f64) -> Results {
     let mut random = fastrand::Rng::with_seed(1);
     let mut histograms = Histograms::new();
     let messages = (f64::from(seconds) * rate) as u64;
@@ -150,7 +150,7 @@ fn checks() -> Vec<Check> {
 }
 
 /// A backlog of three seconds: no schedule and so no latency.
-pub(super) fn drain() -> Results {
+pub(crate) fn drain() -> Results {
     let mut results = run(3, 31_000.0);
     results.histograms = Histograms::new();
     let summary = &mut results.summary;
@@ -172,14 +172,14 @@ pub(super) fn drain() -> Results {
 }
 
 /// So short that there is no sample, and nothing was done.
-pub(super) fn nothing() -> Results {
+pub(crate) fn nothing() -> Results {
     let mut results = run(0, 0.0);
     results.summary.slo = Vec::new();
     results
 }
 
 /// Nothing as it should be, with texts that would break a page that takes them as they are.
-pub(super) fn failed_run() -> Results {
+pub(crate) fn failed_run() -> Results {
     let mut results = run(20, 500.0);
     let summary = &mut results.summary;
     summary.label = Some("<script>alert(1)</script> & \"quotes\"".to_owned());

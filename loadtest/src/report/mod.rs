@@ -6,13 +6,13 @@
 mod chart;
 pub(crate) mod compare;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub(crate) mod folder;
 mod hlog;
 mod html;
 pub(crate) mod live;
 pub(crate) mod model;
-mod numbers;
+pub(crate) mod numbers;
 #[cfg(test)]
 mod schema;
 pub(crate) mod text;

@@ -12,7 +12,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// With so many decimals, thousands apart.
-pub(super) fn decimal(number: f64, decimals: usize) -> String {
+pub(crate) fn decimal(number: f64, decimals: usize) -> String {
     if !number.is_finite() {
         return NONE.to_owned();
     }

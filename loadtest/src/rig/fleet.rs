@@ -103,6 +103,14 @@ impl Fleet {
         self.launch(number).await
     }
 
+    /// Kills all of them and waits for their ends; nothing takes their places.
+    pub(crate) async fn kill(self) -> Result<()> {
+        for daemon in self.members.into_iter().filter_map(|member| member.daemon) {
+            daemon.kill().await?;
+        }
+        Ok(())
+    }
+
     /// Stops all of them and waits for their ends.
     pub(crate) async fn stop(self) -> Result<FleetEnd> {
         let mut end = FleetEnd::default();

@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio_postgres::Client;
 
+pub(crate) use daemon::tail;
 pub(crate) use fleet::{Fleet, FleetEnd, Pids};
 pub(crate) use servers::Place;
 use servers::Servers;

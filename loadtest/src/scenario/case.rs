@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use settled::store::seed;
 use tokio::time::{Instant, sleep};
 
 use super::{Order, Outcome, Subscriber};
@@ -92,6 +93,17 @@ impl<'a> Case<'a> {
             opener.stop().await?;
         }
         step.done(&format!("{} accounts open", grouped(goal)));
+        Ok(())
+    }
+
+    /// Gives the accounts a past, if they are to have one.
+    pub(super) async fn fill_ledger(&self) -> Result<()> {
+        let Some(payments) = self.order.ledger else { return Ok(()) };
+        let step = Step::begin();
+        let mut database = self.rig.database().await?;
+        seed::payments(&mut database, payments).await?;
+        seed::settle(&database).await?;
+        step.done(&format!("{} payments in the ledger", grouped(payments as u64)));
         Ok(())
     }
 
@@ -189,7 +201,11 @@ impl<'a> Case<'a> {
 
 /// Waits until `position` has come to `goal`. If it does not move for too long, answers where it
 /// stands.
-async fn reach(goal: u64, every: Duration, mut position: impl AsyncFnMut() -> Result<u64>) -> Result<Option<String>> {
+pub(super) async fn reach(
+    goal: u64,
+    every: Duration,
+    mut position: impl AsyncFnMut() -> Result<u64>,
+) -> Result<Option<String>> {
     let (mut best, mut moved) = (0, Instant::now());
     loop {
         let now = position().await?;

@@ -16,6 +16,7 @@ use crate::watch::Watch;
 pub(crate) async fn drain(rig: &Rig, order: &Order) -> Result<Outcome> {
     let mut case = Case::new(rig, order);
     case.open_accounts(None).await?;
+    case.fill_ledger().await?;
     let mut sink = case.subscribe().await?;
     let flights = publish(&case).await?;
     let step = Step::begin();
@@ -38,7 +39,7 @@ pub(crate) async fn drain(rig: &Rig, order: &Order) -> Result<Outcome> {
     case.finish(Done { flights, counted, sink, seen, fleet, outbox_empty_at }).await
 }
 
-async fn publish(case: &Case<'_>) -> Result<crate::load::Flights> {
+pub(super) async fn publish(case: &Case<'_>) -> Result<crate::load::Flights> {
     let generator = case.generator().await?;
     let count = Count::new("published", case.order.limit.count().unwrap_or_default() as u64);
     let mut publishing = Publishing::start(generator, &case.script).await?;

@@ -1,5 +1,5 @@
-//! The runs: a load for daemons that are there, a backlog for some that were away, and the search
-//! for the highest rate that keeps an objective.
+//! The runs: a load for daemons that are there, a backlog for some that were away, the search for
+//! the highest rate that keeps an objective, and how soon a daemon is there.
 
 mod case;
 mod drain;
@@ -7,6 +7,7 @@ pub(crate) mod find_max;
 mod follow;
 mod publishing;
 mod run;
+mod start_up;
 
 use crate::judge::Evidence;
 use crate::load::Pace;
@@ -17,12 +18,16 @@ use crate::watch::Seen;
 
 pub(crate) use drain::drain;
 pub(crate) use run::run;
+pub(crate) use start_up::{StartUp, start_up};
 
 /// What is to be published, and how it is received.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     /// How many accounts pay.
     pub(crate) accounts: usize,
+    /// How many payments they have made before, at least; even with 0 the ledger is vacuumed and
+    /// written to disk before the load.
+    pub(crate) ledger: Option<usize>,
     /// Which of them take part.
     pub(crate) skew: Skew,
     /// What else there is beside good payments.
