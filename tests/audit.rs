@@ -9,7 +9,7 @@ use support::{connect, database};
 const LEDGER: &str = include_str!("support/ledger.sql");
 
 /// What is broken, and the checks that find it. A wrong entry shows in several ways.
-const TAMPERED: [(&str, &[&str]); 25] = [
+const TAMPERED: [(&str, &[&str]); 26] = [
     ("UPDATE payment SET reason = 'because' WHERE state = 'rejected'", &["payment_state"]),
     ("UPDATE payment SET version = 2 WHERE reference = 'fund'", &["payment_state"]),
     ("UPDATE payment SET fingerprint = '\\x00' WHERE reference = 'fund'", &["payment_state"]),

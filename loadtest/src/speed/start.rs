@@ -16,7 +16,7 @@ use crate::scenario::{StartUp, start_up};
 pub(super) async fn figures(line: &str, scale: Scale, settled: &Path) -> Result<Vec<(Figure, f64)>> {
     let mut words: Vec<_> = std::iter::once("settled-loadtest").chain(line.split(' ')).map(Into::into).collect();
     words.extend(["--daemon".into(), settled.as_os_str().to_owned()]);
-    let Command::Run(verb) = Cli::try_parse_from(words)?.command else { bail!("{line} is no run") };
+    let Command::Load(verb) = Cli::try_parse_from(words)?.command else { bail!("{line} is no run") };
     let job = verb.job()?;
     let rig = Rig::start(job.blueprint).await?;
     let times = start_up(&rig, &job.order, scale.count(STARTS), scale.count(KILLS)).await;
