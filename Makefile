@@ -29,6 +29,7 @@ bench: servers ## Measure what a payment passes, piece by piece; some minutes
 lint: ## Check formatting, lints, documentation and dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features settled/sabotage -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	$(MAKE) --no-print-directory deny
 

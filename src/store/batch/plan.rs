@@ -13,6 +13,7 @@ use crate::contract::{
     AccountName, BalanceAfter, DeadLetter, DeadReason, Event, Message, Properties, Rejection, Reply, Task, TaskBody,
 };
 use crate::ledger::{Account, AccountIx, Arrival, Item, Outcome, Posting};
+use crate::sabotage::{self, Defect};
 
 /// The accounts of a batch, each once.
 pub(super) struct Plan<'a> {
@@ -47,6 +48,9 @@ impl<'a> Plan<'a> {
             .enumerate()
             .filter_map(|(position, submission)| {
                 let (arrival, task) = (submission.arrival, submission.content.ok()?);
+                if sabotage::strikes(Defect::LostMessage, arrival, task) {
+                    return None;
+                }
                 let ordering = place(task.body.ordering_account());
                 Some(Planned { position, arrival, task, ordering, credited: place(task.body.credited_account()) })
             })
@@ -99,6 +103,7 @@ impl<'a> Decided<'_, 'a> {
             answers.push(match (item, submission.content) {
                 (Some(ix), _) => self.task(ix, submission.message, now, source, &mut rows),
                 (None, Err(letter)) => bury(submission.message, letter.clone(), &mut rows),
+                (None, Ok(task)) if sabotage::strikes(Defect::LostMessage, submission.arrival, task) => Answer::Settled,
                 (None, Ok(_)) => unreachable!("each task is an item"),
             });
         }
@@ -124,7 +129,7 @@ impl<'a> Decided<'_, 'a> {
         let properties = &message.properties;
         let event =
             Event { task: item.task, properties, rejection, settled_at: now, balances: balances.as_slice(), source };
-        publish(&event, true, properties, rows);
+        publish(&event, !sabotage::strikes(Defect::DroppedEvent, item.arrival, item.task), properties, rows);
         rejection.map_or(Answer::Settled, Answer::Rejected)
     }
 
@@ -163,17 +168,24 @@ impl<'a> Decided<'_, 'a> {
             metadata,
         });
         for posting in postings.into_iter().flat_map(|(debit, credit)| [debit, credit]) {
-            rows.entries.push(EntryRow {
-                account: self.accounts[posting.account.0].id,
-                seq: posting.seq,
-                amount: posting.amount,
-                balance_after: posting.balance_after,
-                payment: task.id,
-            });
+            rows.entries.push(self.entry(posting, task));
+            if sabotage::strikes(Defect::DoubledEntry, item.arrival, task) {
+                rows.entries.push(self.entry(&sabotage::once_more(posting), task));
+            }
         }
         if let (TaskBody::OpenAccount(open), None) = (&task.body, rejection) {
             let account = self.accounts[item.ordering.0].id;
             rows.opened.push(OpenedRow { account, currency: open.currency, min_balance: open.min_balance });
+        }
+    }
+
+    fn entry(&self, posting: &Posting, task: &Task) -> EntryRow {
+        EntryRow {
+            account: self.accounts[posting.account.0].id,
+            seq: posting.seq,
+            amount: posting.amount,
+            balance_after: posting.balance_after,
+            payment: task.id,
         }
     }
 
