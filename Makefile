@@ -33,6 +33,7 @@ speed: servers ## Measure the speed against references, and whether its targets 
 lint: ## Check formatting, lints, documentation and dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features settled/sabotage -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	$(MAKE) --no-print-directory deny
 

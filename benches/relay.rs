@@ -14,7 +14,7 @@ use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use settled::contract::{BalanceAfter, Event};
 use settled::health::Health;
 use settled::intake::BrokerSettings;
-use settled::outbox::{EventFormat, EventSettings, Relay, Report};
+use settled::outbox::{EventFormat, EventSettings, Handover, Relay, Report};
 use settled::retry::RetrySettings;
 use settled::store::Parcel;
 use settled::telemetry::metrics::Metrics;
@@ -26,13 +26,15 @@ use support::{payment, properties, servers};
 
 /// Committed batches that are published one after another, as while a backlog is worked off.
 const PARCELS: usize = 10;
+/// In each of them, when it is measured.
+const EVENTS: u32 = 1000;
 
 /// The subscriber's queue keeps no more, in bytes: nobody reads it.
 const KEPT: i64 = 64 * 1024 * 1024;
 
 fn relay(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let events: u32 = if support::measuring() { 1000 } else { 10 };
+    let events: u32 = if support::measuring() { EVENTS } else { 10 };
     let mut group = criterion.benchmark_group("relay");
     group.throughput(Throughput::Elements(u64::from(events) * PARCELS as u64));
     group.sample_size(10).measurement_time(Duration::from_secs(5));
@@ -66,7 +68,7 @@ fn body(events: u32) -> Vec<u8> {
 
 /// A relay, and both ends of it.
 struct Running {
-    parcels: mpsc::Sender<Parcel>,
+    handover: Handover,
     reports: mpsc::Receiver<Report>,
     stop: CancellationToken,
     relay: tokio::task::JoinHandle<()>,
@@ -79,13 +81,13 @@ impl Running {
         let uri = servers().await.amqp_uri().parse().expect("an AMQP URI");
         let broker = BrokerSettings { uris: vec![uri], ..BrokerSettings::default() };
         subscribe(&settings.exchange).await;
-        let (parcels, handed_over) = mpsc::channel(PARCELS);
+        let (handover, handed_over) = Handover::new(PARCELS * EVENTS as usize);
         let (report, reports) = mpsc::channel(PARCELS);
         let (metrics, stop) = (Arc::new(Metrics::register(1)), CancellationToken::new());
         let health = Health::new(Arc::clone(&metrics));
         let retry = RetrySettings::default();
         let relay = Relay::new(broker, settings, retry, handed_over, report, health, metrics, stop.clone());
-        Self { parcels, reports, stop, relay: tokio::spawn(relay.run()), next: 0 }
+        Self { handover, reports, stop, relay: tokio::spawn(relay.run()), next: 0 }
     }
 
     /// How long it takes until all parcels are confirmed.
@@ -95,7 +97,8 @@ impl Running {
         self.next += PARCELS as i64;
         let began = Instant::now();
         for parcel in parcels {
-            self.parcels.send(parcel).await.expect("the relay runs");
+            let room = self.handover.reserve(events as usize).expect("room for all of them");
+            room.give(parcel);
         }
         for _ in 0..PARCELS {
             let report = self.reports.recv().await.expect("the relay runs");

@@ -58,6 +58,8 @@ pub enum DaemonError {
 ///
 /// Whatever ends it otherwise.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> {
+    #[cfg(feature = "sabotage")]
+    crate::sabotage::confess();
     let exporter = Exporter::install();
     let metrics = Arc::new(Metrics::register(config.pipeline.lanes));
     let health = Health::new(Arc::clone(&metrics));

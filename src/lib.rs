@@ -29,3 +29,13 @@ pub mod tls;
 pub mod config;
 pub mod cli;
 pub mod dev;
+
+// Deliberate defects, in builds that ask for them.
+mod sabotage;
+
+/// The version, as it is told everywhere. A build that can be broken on purpose says so.
+pub const VERSION: &str = if cfg!(feature = "sabotage") {
+    concat!(env!("CARGO_PKG_VERSION"), "+sabotage")
+} else {
+    env!("CARGO_PKG_VERSION")
+};

@@ -150,6 +150,46 @@ fn a_proof_of_commit_is_made_by_the_store_alone() {
 }
 
 #[test]
+fn defects_are_where_they_have_to_be_and_in_no_build_that_does_not_ask_for_them() {
+    only_in(
+        &["sabotage"],
+        &[
+            "sabotage.rs",
+            // The binary that chooses one.
+            "sabotaged.rs",
+            // The module, and what the version says.
+            "lib.rs",
+            // Reads its name from the environment.
+            "config/mod.rs",
+            // Tells the log.
+            "daemon.rs",
+            // Where the daemon goes wrong. A new place is a line here.
+            "intake/epoch.rs",
+            "ledger/apply.rs",
+            "store/batch/events.rs",
+            "store/batch/mod.rs",
+            "store/batch/plan.rs",
+            "worker/mod.rs",
+        ],
+    );
+    only_in(&["config::sabotage"], &["sabotaged.rs"]);
+    only_in(&["fn forged", "Proof::forged"], &["sabotage.rs", "store/batch/mod.rs"]);
+    let store = sources().into_iter().find(|source| source.path == "store/batch/mod.rs").expect("the store's batch");
+    let makes_proofs = |code: &str| code.contains("impl Proof {");
+    let without = store.code.replace("#[cfg(feature = \"sabotage\")]\nimpl Proof {", "");
+    assert!(makes_proofs(&store.code) && !makes_proofs(&without), "a proof is forged in honest builds");
+
+    let manifest: toml::Table = include_str!("../Cargo.toml").parse().expect("TOML");
+    let features = manifest["features"].as_table().expect("features");
+    let nothing = toml::Value::Array(Vec::new());
+    assert_eq!((features.get("default"), features.get("sabotage")), (None, Some(&nothing)));
+    let binaries = manifest["bin"].as_array().expect("binaries").iter();
+    let mut sabotaged = binaries.filter(|binary| binary["path"].as_str() == Some("src/sabotaged.rs"));
+    let required = sabotaged.next().and_then(|binary| binary.get("required-features"));
+    assert_eq!(required, Some(&toml::Value::Array(vec!["sabotage".into()])));
+}
+
+#[test]
 fn what_nobody_wants_to_find_is_nowhere() {
     for source in sources() {
         for word in ["unsafe", "todo!", "unimplemented!", "dbg!"] {

@@ -26,7 +26,7 @@ use crate::config::Config;
 
 /// Payment tasks from RabbitMQ to a double-entry ledger in PostgreSQL, exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "settled", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "settled", version = crate::VERSION, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What every verb has in common.
     #[command(flatten)]

@@ -23,8 +23,10 @@ pub(super) fn run(global: &Global, _: &Args) -> Result<Exit, Failure> {
     }));
     let shutdown = Shutdown::new();
     shutdown.follow_signals()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(daemon(config, shutdown));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(config.pipeline.threads).enable_all().build()?;
+    // With the workers on their threads: what is delivered doesn't change threads on its way.
+    let done = runtime.block_on(runtime.spawn(daemon(config, shutdown)))?;
     // A worker that waits for a server that is away would hold the exit up.
     runtime.shutdown_background();
     done

@@ -76,6 +76,17 @@ pub struct Described {
     pub origin: Origin,
 }
 
+/// Gives this process the defect that the environment names.
+///
+/// # Errors
+/// If it names none that there is.
+#[cfg(feature = "sabotage")]
+pub fn sabotage() -> Result<(), ConfigError> {
+    use crate::sabotage::{Defect, choose};
+    let name = std::env::var_os(Defect::VARIABLE);
+    Defect::named(name.as_deref()).map(choose).map_err(|problem| ConfigError::Problems(vec![problem]))
+}
+
 /// A section with its name, for whatever goes through all of them.
 struct SectionKeys<'a> {
     name: &'static str,

@@ -16,6 +16,7 @@ use super::{Account, AccountIx, AccountStatus, Arrival};
 use crate::contract::{
     AccountName, Currency, Fingerprint, MAX_AMOUNT, MAX_BALANCE, OpenAccount, Rejection, Task, TaskBody, Transfer,
 };
+use crate::sabotage::{self, Defect};
 
 /// A task with its place in the order and in the batch's list of accounts.
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +162,13 @@ impl<P: Pending> Batch<'_, P> {
     }
 
     fn record(&mut self, item: &Item<'_>, outcome: Outcome) {
+        if let Outcome::Settled { debit, credit } = &outcome
+            && sabotage::strikes(Defect::DoubledEntry, item.arrival, item.task)
+        {
+            for Posting { account, amount, balance_after, .. } in [debit, credit].map(sabotage::once_more) {
+                self.post(account, amount, balance_after);
+            }
+        }
         self.seen.entry(item.task.id).or_insert(self.outcomes.len());
         if !outcome.is_decided() {
             self.aside.insert(item.ordering);

@@ -1,6 +1,7 @@
 //! The database side of the outbox: deletes what was published, holds what no queue took,
 //! renews leases, sweeps what was left behind, and measures.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use tracing::debug;
 
 use super::{EventSettings, Handover, Report, Room};
 use crate::health::{Dependency, Health};
-use crate::store::StoreError;
 use crate::store::outbox::{self, Depth};
+use crate::store::{Parcel, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// How often the table is looked at.
@@ -26,6 +27,12 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// The most rows deleted with one statement.
 const MOST_DELETED: usize = 256;
+
+/// How long a deletion waits for others.
+const GATHERING: Duration = Duration::from_millis(20);
+
+/// The most rows swept in a round.
+const MOST_SWEPT: i64 = 256;
 
 /// The keeper.
 pub struct Keeper {
@@ -93,12 +100,25 @@ impl Keeper {
                     if count == 0 {
                         return; // The relay is gone, and so is its last report.
                     }
+                    self.gather(&mut reports).await;
                     self.work_off(&mut reports).await;
-                    if self.backlog && self.handover.room() >= self.settings.handover.div_ceil(2) {
+                    if self.backlog && self.handover.is_half_empty() {
                         rounds.reset_after(SOON);
                     }
                 }
             }
+        }
+    }
+
+    /// Has more reports come, unless the daemon stops: one deletion for all of them costs as much
+    /// as one for each, and nobody waits for it.
+    async fn gather(&mut self, reports: &mut Vec<Report>) {
+        if reports.len() < MOST_DELETED && !self.stop.is_cancelled() {
+            tokio::time::sleep(GATHERING).await;
+        }
+        while reports.len() < MOST_DELETED {
+            let Ok(report) = self.reports.try_recv() else { break };
+            reports.push(report);
         }
     }
 
@@ -164,33 +184,40 @@ impl Keeper {
             }
         }
         self.measure(&client).await?;
-        // Room first, then leases: a row that is leased without room would wait for its lease to
-        // run out. What there is no room for is another round's, or another daemon's.
         let handover = self.handover.clone();
-        let wanted = handover.room().div_ceil(2);
-        let mut rooms: Vec<Room<'_>> = std::iter::from_fn(|| handover.reserve()).take(wanted).collect();
-        let room = i64::try_from(rooms.len()).unwrap_or(i64::MAX);
+        let (rooms, more) = Self::make_room(&client, &handover).await?;
         let mut parcels = Vec::new();
-        if room > 0 {
-            parcels = outbox::take_abandoned(&**client, room, lease).await.map_err(describe)?;
+        if !rooms.is_empty() {
+            let ids: Vec<i64> = rooms.keys().copied().collect();
+            parcels = outbox::take_abandoned(&**client, &ids, lease).await.map_err(describe)?;
         }
-        self.backlog = parcels.len() == rooms.len();
+        self.backlog = more;
         if self.depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
             self.held_probed = Instant::now();
             parcels.extend(outbox::take_held(&**client, lease).await.map_err(describe)?);
         }
         for key in std::mem::take(&mut self.open_keys) {
-            parcels.extend(outbox::take_held_of(&**client, &key, room.max(1), lease).await.map_err(describe)?);
+            parcels.extend(outbox::take_held_of(&**client, &key, MOST_SWEPT, lease).await.map_err(describe)?);
         }
         drop(client);
-        for parcel in parcels {
-            // Not waiting for room: the relay may be waiting for this keeper to take its reports.
-            match rooms.pop().or_else(|| handover.reserve()) {
-                Some(room) => room.give(parcel),
-                None => return Ok(false), // Its lease runs out, and it is swept again.
-            }
+        Ok(give(parcels, rooms, &handover) && more)
+    }
+
+    /// Room first, then leases: a row that is leased without room would wait for its lease to run
+    /// out. What there is no room for is another round's, or another daemon's; and half of the
+    /// room is left to the workers. Answers the room for each row, and whether there are more.
+    async fn make_room<'h>(client: &Object, handover: &'h Handover) -> Result<(HashMap<i64, Room<'h>>, bool), String> {
+        let mut rooms = HashMap::new();
+        if !handover.is_half_empty() {
+            return Ok((rooms, true));
         }
-        Ok(self.backlog && room > 0)
+        let waiting = outbox::abandoned(&***client, MOST_SWEPT).await.map_err(describe)?;
+        for (id, events) in &waiting {
+            let room = handover.is_half_empty().then(|| handover.reserve(*events)).flatten();
+            let Some(room) = room else { return Ok((rooms, true)) };
+            rooms.insert(*id, room);
+        }
+        Ok((rooms, waiting.len() as i64 == MOST_SWEPT))
     }
 
     /// Looks at the table for the gauges: seldom, when looking takes long.
@@ -214,6 +241,18 @@ impl Keeper {
     async fn client(&self) -> Result<Object, String> {
         self.pool.get().await.map_err(|error| StoreError::pool(&error).to_string())
     }
+}
+
+/// Leaves the parcels with the relay; whether there was room for all of them. It isn't waited for:
+/// the relay may be waiting for the keeper to take its reports.
+fn give(parcels: Vec<Parcel>, mut rooms: HashMap<i64, Room<'_>>, handover: &Handover) -> bool {
+    for parcel in parcels {
+        match rooms.remove(&parcel.id).or_else(|| handover.reserve(parcel.events as usize)) {
+            Some(room) => room.give(parcel),
+            None => return false, // Its lease runs out, and it is swept again.
+        }
+    }
+    true
 }
 
 /// The server's own limits come first; this one is for a server that doesn't answer.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 pub use self::keeper::Keeper;
 pub use self::publication::{Publication, publications};
@@ -25,29 +25,42 @@ pub use self::relay::{Relay, Report};
 pub use self::settings::{EventFormat, EventSettings, Unroutable};
 use crate::store::Parcel;
 
-/// Where workers leave the events of a batch.
+/// Where workers leave the events of a batch. Bounded by events, not by parcels: an idle system
+/// has one event in each, a busy one a thousand.
 #[derive(Clone, Debug)]
 pub struct Handover {
-    parcels: mpsc::Sender<Parcel>,
+    parcels: mpsc::Sender<Handed>,
+    events: Arc<Semaphore>,
+    capacity: usize,
     leases: Leases,
 }
 
+/// A parcel, and how many events' room it takes.
+type Handed = (Parcel, usize);
+
 impl Handover {
-    /// Room for `capacity` parcels.
-    pub fn new(capacity: usize) -> (Self, mpsc::Receiver<Parcel>) {
-        let (parcels, receiver) = mpsc::channel(capacity);
-        (Self { parcels, leases: Leases::default() }, receiver)
+    /// Room for `capacity` events.
+    pub fn new(capacity: usize) -> (Self, Parcels) {
+        // A parcel has at least one event.
+        let (parcels, handed) = mpsc::channel(capacity);
+        let events = Arc::new(Semaphore::new(capacity));
+        let receiver = Parcels { handed, events: Arc::clone(&events) };
+        (Self { parcels, events, capacity, leases: Leases::default() }, receiver)
     }
 
     /// Makes sure of room for a parcel before its batch is committed: with room the row's lease
-    /// is this relay's, without it the row is anybody's at once, and is swept.
-    pub fn reserve(&self) -> Option<Room<'_>> {
-        self.parcels.try_reserve().ok().map(|permit| Room { permit, leases: &self.leases })
+    /// is this relay's, without it the row is anybody's at once, and is swept. A parcel of more
+    /// events than there could ever be room for takes all of it.
+    pub fn reserve(&self, events: usize) -> Option<Room<'_>> {
+        let events = events.clamp(1, self.capacity);
+        let taken = self.events.try_acquire_many(u32::try_from(events).ok()?).ok()?;
+        let place = self.parcels.try_reserve().ok()?;
+        Some(Room { place, taken, events, leases: &self.leases })
     }
 
-    /// How many parcels may still be left without waiting.
-    pub fn room(&self) -> usize {
-        self.parcels.capacity()
+    /// Whether at least half of the room is left.
+    pub fn is_half_empty(&self) -> bool {
+        self.events.available_permits() >= self.capacity.div_ceil(2)
     }
 
     /// The rows that this process is publishing.
@@ -59,7 +72,9 @@ impl Handover {
 /// Room for one parcel.
 #[derive(Debug)]
 pub struct Room<'a> {
-    permit: mpsc::Permit<'a, Parcel>,
+    place: mpsc::Permit<'a, Handed>,
+    taken: SemaphorePermit<'a>,
+    events: usize,
     leases: &'a Leases,
 }
 
@@ -67,7 +82,34 @@ impl Room<'_> {
     /// Leaves a parcel whose lease is this relay's.
     pub fn give(self, parcel: Parcel) {
         self.leases.hold(parcel.id);
-        self.permit.send(parcel);
+        self.taken.forget();
+        self.place.send((parcel, self.events));
+    }
+}
+
+/// Where the relay takes them.
+#[derive(Debug)]
+pub struct Parcels {
+    handed: mpsc::Receiver<Handed>,
+    events: Arc<Semaphore>,
+}
+
+impl Parcels {
+    /// The next parcel; `None` when no more can come.
+    async fn next(&mut self) -> Option<Parcel> {
+        let handed = self.handed.recv().await?;
+        Some(self.make_room(handed))
+    }
+
+    /// The next parcel, if one is waiting.
+    fn next_waiting(&mut self) -> Option<Parcel> {
+        let handed = self.handed.try_recv().ok()?;
+        Some(self.make_room(handed))
+    }
+
+    fn make_room(&self, (parcel, events): Handed) -> Parcel {
+        self.events.add_permits(events);
+        parcel
     }
 }
 

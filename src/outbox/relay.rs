@@ -1,8 +1,8 @@
-//! Publishes parcels, each on one channel at a time: all its events, then all their confirms.
+//! Publishes parcels, whatever is waiting at a time: all their events, then all their confirms.
 //!
-//! A channel never has two parcels in flight, because lapin may hand a returned message to
-//! another confirm of the same frame: only when all confirms of a parcel are in is it known
-//! which of its events no queue took. Several channels keep the connection busy meanwhile.
+//! A channel takes no further parcels before that, because lapin may hand a returned message to
+//! another confirm of the same frame: only when all confirms are in is it known which of the
+//! events no queue took. Several channels keep the connection busy meanwhile.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tracing::error;
 use super::publication::{Publication, publications};
 use super::routing::{NotTaken, Unbound};
 use super::wire::{self, Session};
-use super::{EventSettings, Unroutable};
+use super::{EventSettings, Parcels, Unroutable};
 use crate::broker::Connector;
 use crate::contract::EventKind;
 use crate::health::{Dependency, Health};
@@ -31,6 +31,12 @@ use crate::telemetry::metrics::{Metrics, observe};
 /// How many messages are given to lapin at a time: it answers a publish when its frames are written,
 /// so its thread wakes up once for all of them and writes them together.
 const WRITTEN_TOGETHER: usize = 256;
+
+/// With how many events a channel takes no further parcel.
+const PUBLISHED_TOGETHER: u32 = 1000;
+
+/// The messages of a parcel, or all of it if it can't be read.
+type Row<'p> = Result<Vec<Publication<'p>>, Unrouted>;
 
 /// What became of a parcel, for the keeper.
 #[derive(Debug)]
@@ -61,7 +67,7 @@ pub struct Relay {
     set_up_limit: Duration,
     settings: EventSettings,
     retry: RetrySettings,
-    parcels: Mutex<mpsc::Receiver<Parcel>>,
+    parcels: Mutex<Parcels>,
     /// Parcels whose publishing was interrupted, as by a lost connection: published again, first.
     interrupted: parking_lot::Mutex<Vec<Parcel>>,
     /// What needs not be published to be thrown away.
@@ -79,7 +85,7 @@ impl Relay {
         broker: BrokerSettings,
         settings: EventSettings,
         retry: RetrySettings,
-        parcels: mpsc::Receiver<Parcel>,
+        parcels: Parcels,
         reports: mpsc::Sender<Report>,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
@@ -175,51 +181,71 @@ impl Relay {
     }
 
     async fn publish_on(&self, channel: &Channel) -> Result<(), RelayError> {
-        while let Some(parcel) = self.next().await {
-            let unrouted = self.publish(channel, &parcel).await?;
-            // The keeper outlives the relay.
-            if let Ok(place) = self.reports.reserve().await {
-                let parcel = parcel.done();
-                place.send(Report { id: parcel.id, held_key: parcel.held_key, unrouted });
+        while let Some(parcels) = self.next().await {
+            let unrouted = self.publish(channel, &parcels).await?;
+            for (parcel, unrouted) in parcels.into_iter().zip(unrouted) {
+                // The keeper outlives the relay.
+                if let Ok(place) = self.reports.reserve().await {
+                    let parcel = parcel.done();
+                    place.send(Report { id: parcel.id, held_key: parcel.held_key, unrouted });
+                }
             }
         }
         Ok(())
     }
 
-    async fn next(&self) -> Option<Taken<'_>> {
+    /// Whatever is waiting, up to [`PUBLISHED_TOGETHER`] events: the confirm of one event takes as
+    /// long as those of many.
+    async fn next(&self) -> Option<Vec<Taken<'_>>> {
+        let taken = |parcel| Taken { parcel: Some(parcel), relay: self };
         let interrupted = self.interrupted.lock().pop();
-        let parcel = match interrupted {
-            Some(parcel) => parcel,
-            None => self.parcels.lock().await.recv().await?,
-        };
-        Some(Taken { parcel: Some(parcel), relay: self })
+        if let Some(parcel) = interrupted {
+            return Some(vec![taken(parcel)]);
+        }
+        let mut waiting = self.parcels.lock().await;
+        let first = waiting.next().await?;
+        let mut events = first.events;
+        let mut parcels = vec![taken(first)];
+        while events < PUBLISHED_TOGETHER {
+            let Some(parcel) = waiting.next_waiting() else { break };
+            events += parcel.events;
+            parcels.push(taken(parcel));
+        }
+        Some(parcels)
     }
 
-    /// Publishes a parcel and waits for all confirms; answers what is to be held.
-    async fn publish(&self, channel: &Channel, parcel: &Parcel) -> Result<Vec<Unrouted>, RelayError> {
-        let messages = match publications(parcel.id, &parcel.body, self.settings.format, self.settings.batch_events) {
-            Ok(messages) => messages,
-            Err(error) => {
-                error!(row = parcel.id, %error, "an outbox row can't be read: held for a person to look at");
-                let (lines, events) = (parcel.body.clone(), parcel.events.cast_signed().max(1));
-                return Ok(vec![Unrouted { key: "unreadable".into(), lines, events }]);
-            }
+    /// Publishes parcels and waits for all confirms; answers what is to be held of each.
+    async fn publish(&self, channel: &Channel, parcels: &[Taken<'_>]) -> Result<Vec<Vec<Unrouted>>, RelayError> {
+        let rows: Vec<Row<'_>> = parcels.iter().map(|parcel| self.read(parcel)).collect();
+        let messages: Vec<&Publication<'_>> = rows.iter().flatten().flatten().collect();
+        let not_taken = match self.settings.unroutable {
+            Unroutable::Hold => self.offer(channel, &messages).await?,
+            Unroutable::Discard => self.offer_if_bound(channel, messages).await?,
         };
-        if self.settings.unroutable == Unroutable::Hold {
-            let all: Vec<&Publication<'_>> = messages.iter().collect();
-            let not_taken = self.offer(channel, &all).await?;
-            return Ok(self.sort_out(&all, &not_taken));
-        }
-        let (published, withheld) = self.unbound.split(&messages);
-        let not_taken = self.offer(channel, &published).await?;
-        let mut unrouted = self.sort_out(&published, &not_taken);
-        let welcome = self.unbound.learn(&published, &withheld, &not_taken);
-        let events =
-            |messages: &[&Publication<'_>]| messages.iter().map(|message| u64::from(message.events)).sum::<u64>();
-        let discarded = events(&withheld) - events(&welcome);
-        self.metrics.events_unroutable(UnroutableAction::Discarded).increment(discarded);
-        unrouted.extend(self.sort_out(&welcome, &self.offer(channel, &welcome).await?));
-        Ok(unrouted)
+        let held = rows.iter().map(|row| match row {
+            Ok(messages) => self.sort_out(messages, &not_taken),
+            Err(unreadable) => vec![unreadable.clone()],
+        });
+        Ok(held.collect())
+    }
+
+    /// The messages of a parcel; one that can't be read is held as it is.
+    fn read<'p>(&self, parcel: &'p Parcel) -> Row<'p> {
+        publications(parcel.id, &parcel.body, self.settings.format, self.settings.batch_events).map_err(|error| {
+            error!(row = parcel.id, %error, "an outbox row can't be read: held for a person to look at");
+            let (lines, events) = (parcel.body.clone(), parcel.events.cast_signed().max(1));
+            Unrouted { key: "unreadable".into(), lines, events }
+        })
+    }
+
+    /// As [`Relay::offer`], without offering what is known to come back.
+    async fn offer_if_bound(&self, channel: &Channel, messages: Vec<&Publication<'_>>) -> Result<NotTaken, RelayError> {
+        let (published, withheld) = self.unbound.split(messages);
+        let mut not_taken = self.offer(channel, &published).await?;
+        let (welcome, discarded) = self.unbound.learn(&published, withheld, &not_taken);
+        not_taken.extend(self.offer(channel, &welcome).await?);
+        not_taken.returned.extend(discarded.iter().map(|message| wire::message_id(message).into_owned()));
+        Ok(not_taken)
     }
 
     /// Publishes and waits for all confirms; answers what no queue took.
@@ -251,7 +277,7 @@ impl Relay {
     }
 
     /// Counts, and answers what is to be held, by routing key.
-    fn sort_out(&self, messages: &[&Publication<'_>], not_taken: &NotTaken) -> Vec<Unrouted> {
+    fn sort_out(&self, messages: &[Publication<'_>], not_taken: &NotTaken) -> Vec<Unrouted> {
         let mut held: Vec<Unrouted> = Vec::new();
         for message in messages {
             let id = wire::message_id(message);

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::publication::Publication;
 use super::wire;
 
-/// The messages of a parcel that are not in a queue, by their id on the wire.
+/// The messages that are not in a queue, by their id on the wire.
 #[derive(Debug, Default)]
 pub(super) struct NotTaken {
     /// There is no queue for them.
@@ -18,6 +18,12 @@ pub(super) struct NotTaken {
 }
 
 impl NotTaken {
+    /// Adds what was found of other messages.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.returned.extend(other.returned);
+        self.refused.extend(other.refused);
+    }
+
     fn has_returned(&self, message: &Publication<'_>) -> bool {
         !self.returned.is_empty() && self.returned.contains(&*wire::message_id(message))
     }
@@ -30,18 +36,15 @@ impl NotTaken {
 pub(super) struct Unbound(Mutex<HashSet<String>>);
 
 impl Unbound {
-    /// Splits a parcel into what is to be published, and what only if a queue takes the first
+    /// Splits messages into what is to be published, and what only if a queue takes the first
     /// event of the same key.
-    pub(super) fn split<'m, 'a>(
-        &self,
-        messages: &'m [Publication<'a>],
-    ) -> (Vec<&'m Publication<'a>>, Vec<&'m Publication<'a>>) {
+    pub(super) fn split<'m, 'a>(&self, messages: Vec<&'m Publication<'a>>) -> (Messages<'m, 'a>, Messages<'m, 'a>) {
         let keys = self.0.lock();
         if keys.is_empty() {
-            return (messages.iter().collect(), Vec::new());
+            return (messages, Vec::new());
         }
         let mut probed: Vec<&str> = Vec::new();
-        messages.iter().partition(|message| {
+        messages.into_iter().partition(|message| {
             let key = &*message.routing_key;
             if message.reply_to.is_some() || !keys.contains(key) {
                 return true;
@@ -52,14 +55,14 @@ impl Unbound {
         })
     }
 
-    /// Learns from what came back of what was published; answers those of `withheld` that a
-    /// queue takes now.
+    /// Learns from what came back of what was published; splits what was `withheld` into what a
+    /// queue takes now, and what none would.
     pub(super) fn learn<'m, 'a>(
         &self,
         published: &[&'m Publication<'a>],
-        withheld: &[&'m Publication<'a>],
+        withheld: Messages<'m, 'a>,
         not_taken: &NotTaken,
-    ) -> Vec<&'m Publication<'a>> {
+    ) -> (Messages<'m, 'a>, Messages<'m, 'a>) {
         let mut keys = self.0.lock();
         for message in published.iter().filter(|message| message.reply_to.is_none()) {
             let key = &*message.routing_key;
@@ -69,9 +72,11 @@ impl Unbound {
                 keys.insert(key.to_owned());
             }
         }
-        withheld.iter().copied().filter(|message| !keys.contains(&*message.routing_key)).collect()
+        withheld.into_iter().partition(|message| !keys.contains(&*message.routing_key))
     }
 }
+
+type Messages<'m, 'a> = Vec<&'m Publication<'a>>;
 
 #[cfg(test)]
 mod tests {
@@ -101,24 +106,25 @@ mod tests {
     fn while_nobody_is_bound_one_event_a_key_is_offered_and_every_reply() {
         let row = publications(1, ROW.as_bytes(), EventFormat::Single, 1).expect("readable");
         let unbound = Unbound::default();
-        let (published, withheld) = unbound.split(&row);
+        let (published, withheld) = unbound.split(row.iter().collect());
         assert_eq!((published.len(), withheld.len()), (4, 0));
 
-        assert!(unbound.learn(&published, &withheld, &returned(&["1/1", "3/1"])).is_empty());
-        let (published, withheld) = unbound.split(&row);
+        assert!(unbound.learn(&published, withheld, &returned(&["1/1", "3/1"])).0.is_empty());
+        let (published, withheld) = unbound.split(row.iter().collect());
         assert_eq!(ids(&published), ["1/1", "2/1", "3/1"], "the last is the reply");
         assert_eq!(ids(&withheld), ["3/1"]);
-        assert!(unbound.learn(&published, &withheld, &returned(&["1/1"])).is_empty(), "still nobody");
+        let (welcome, discarded) = unbound.learn(&published, withheld, &returned(&["1/1"]));
+        assert_eq!((ids(&welcome), ids(&discarded)), (vec![], vec!["3/1"]), "still nobody");
     }
 
     #[test]
-    fn once_a_queue_is_bound_the_rest_of_the_parcel_follows() {
+    fn once_a_queue_is_bound_the_rest_follows() {
         let row = publications(1, ROW.as_bytes(), EventFormat::Single, 1).expect("readable");
         let unbound = Unbound::default();
-        let (published, withheld) = unbound.split(&row);
-        unbound.learn(&published, &withheld, &returned(&["1/1", "3/1"]));
-        let (published, withheld) = unbound.split(&row);
-        assert_eq!(ids(&unbound.learn(&published, &withheld, &NotTaken::default())), ["3/1"]);
-        assert_eq!(unbound.split(&row).1.len(), 0, "and the next parcel is published as a whole");
+        let (published, withheld) = unbound.split(row.iter().collect());
+        unbound.learn(&published, withheld, &returned(&["1/1", "3/1"]));
+        let (published, withheld) = unbound.split(row.iter().collect());
+        assert_eq!(ids(&unbound.learn(&published, withheld, &NotTaken::default()).0), ["3/1"]);
+        assert_eq!(unbound.split(row.iter().collect()).1.len(), 0, "and the next ones are published as a whole");
     }
 }

@@ -20,7 +20,7 @@ pub struct EventSettings {
     pub batch_events: usize,
     /// Channels that publish at the same time, one batch each.
     pub publishers: usize,
-    /// Batches that wait in memory for the relay; more are left to the sweep.
+    /// Events that wait in memory for the relay; more are left to the sweep.
     pub handover: usize,
     /// How long a relay has its rows for itself.
     pub lease: Duration,
@@ -76,7 +76,7 @@ impl Default for EventSettings {
             unroutable: Unroutable::Hold,
             batch_events: 500,
             publishers: 2,
-            handover: 4,
+            handover: 4000,
             lease: Duration::from_secs(10),
             retry_held: Duration::from_secs(5),
         }
@@ -97,7 +97,7 @@ impl Section for EventSettings {
             Key::new("unroutable", Field::Parsed(&mut self.unroutable), "What becomes of an event that no queue takes. \"hold\": it stays in the outbox until a queue is bound. \"discard\": it is counted and dropped."),
             Key::new("batch_events", Field::Whole(&mut self.batch_events, 1..=5000), "The most events in a message of format \"batch\"."),
             Key::new("publishers", Field::Whole(&mut self.publishers, 1..=64), "Channels that publish at the same time, each the events of one committed batch; all of them wait for their confirms before the next."),
-            Key::new("handover", Field::Whole(&mut self.handover, 1..=10_000), "Committed batches that wait in memory for the relay; more are read back from the table."),
+            Key::new("handover", Field::Whole(&mut self.handover, 1..=1_000_000), "Events that wait in memory for the relay; more are read back from the table."),
             Key::new("lease", Field::Span(&mut self.lease, range()), "How long a relay has outbox rows for itself; after a crash another one takes them this much later."),
             Key::new("retry_held", Field::Span(&mut self.retry_held, range()), "How often events that no queue took are tried again."),
         ]

@@ -46,20 +46,34 @@ pub async fn renew(client: &impl GenericClient, ids: &[i64], lease: Duration) ->
     client.execute(RENEW, &[&ids, &lease.as_secs_f64()]).await
 }
 
-/// Takes the oldest rows whose lease ran out: a crashed daemon's, or those that found no room
-/// in memory. Not the ones held for want of a queue.
+/// The oldest rows whose lease ran out, and how many events each has: a crashed daemon's, or
+/// those that found no room in memory. Not the ones held for want of a queue.
 ///
 /// # Errors
 ///
 /// PostgreSQL's.
-pub async fn take_abandoned(client: &impl GenericClient, most: i64, lease: Duration) -> Result<Vec<Parcel>> {
+pub async fn abandoned(client: &impl GenericClient, most: i64) -> Result<Vec<(i64, usize)>> {
+    const ABANDONED: &str = "
+        SELECT id, events FROM outbox WHERE held_key IS NULL AND leased_until < clock_timestamp()
+         ORDER BY id LIMIT $1";
+    let rows = client.query(ABANDONED, &[&most]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get::<_, i32>(1).unsigned_abs() as usize)).collect())
+}
+
+/// Takes those of the rows whose lease nobody has taken meanwhile.
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub async fn take_abandoned(client: &impl GenericClient, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>> {
     const TAKE: &str = "
         UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => $2)
-         WHERE id IN (SELECT id FROM outbox WHERE held_key IS NULL AND leased_until < clock_timestamp()
-                       ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+         WHERE id IN (SELECT id FROM outbox
+                       WHERE id = ANY($1) AND held_key IS NULL AND leased_until < clock_timestamp()
+                       ORDER BY id FOR UPDATE SKIP LOCKED)
         RETURNING id, body, events, held_key";
     let mut parcels: Vec<Parcel> =
-        client.query(TAKE, &[&most, &lease.as_secs_f64()]).await?.iter().map(parcel).collect();
+        client.query(TAKE, &[&ids, &lease.as_secs_f64()]).await?.iter().map(parcel).collect();
     parcels.sort_unstable_by_key(|parcel| parcel.id);
     Ok(parcels)
 }

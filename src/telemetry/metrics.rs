@@ -150,7 +150,7 @@ impl Metrics {
     /// Describes and registers every metric with the installed recorder, `lanes` of them with a depth.
     pub fn register(lanes: usize) -> Self {
         describe();
-        gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        gauge!(BUILD_INFO, "version" => crate::VERSION).set(1.0);
         Self {
             tasks_received: counter!(TASKS_RECEIVED),
             batch_size: histogram!(BATCH_SIZE),

@@ -28,6 +28,8 @@ use crate::lanes::{InFlight, LaneGuard, Lanes};
 use crate::ledger::Arrival;
 use crate::outbox::Handover;
 use crate::retry::{Delays, RetrySettings};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::{self, Defect};
 use crate::store::{BatchStore, Committed, Proof, StoreError, Submission};
 use crate::telemetry::labels::RetryKind;
 use crate::telemetry::metrics::{Metrics, observe};
@@ -37,6 +39,10 @@ use crate::telemetry::metrics::{Metrics, observe};
 pub trait Delivery: Send + 'static {
     /// The outcome is committed.
     fn settle(self, proof: &Proof);
+
+    /// As if it were, while the delivery is still needed.
+    #[cfg(feature = "sabotage")]
+    fn settle_early(&self, forged: &Proof);
 }
 
 /// A task in flight.
@@ -189,8 +195,12 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
         let Ok(_permit) = self.transactions.acquire().await else {
             return Err(StoreError::Unavailable("the daemon is stopping".into()));
         };
+        #[cfg(feature = "sabotage")]
+        if sabotage::has(Defect::AckBeforeCommit) {
+            sabotage::ack(jobs).await;
+        }
         let began = Instant::now();
-        let room = self.handover.reserve();
+        let room = self.handover.reserve(jobs.len());
         let mut committed = self.store.commit(&submissions, &self.in_flight, room.is_some()).await?;
         observe(&self.metrics.transaction_seconds, began.elapsed());
         self.metrics.batch_size.record(jobs.len() as f64);

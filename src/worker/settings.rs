@@ -7,6 +7,8 @@ use crate::config::{Field, Key, Section};
 /// The bounds of everything between the broker and the database.
 #[derive(Debug, Clone)]
 pub struct PipelineSettings {
+    /// Threads that carry out all of it, besides those of the connections to the broker.
+    pub threads: usize,
     /// Queues inside the process; a debit account belongs to one of them.
     pub lanes: usize,
     /// Tasks a lane holds before intake waits.
@@ -26,6 +28,7 @@ pub struct PipelineSettings {
 impl Default for PipelineSettings {
     fn default() -> Self {
         Self {
+            threads: 1,
             lanes: 1,
             lane_capacity: 2000,
             workers: 1,
@@ -44,6 +47,7 @@ impl Section for PipelineSettings {
     #[rustfmt::skip]
     fn keys(&mut self) -> Vec<Key<'_>> {
         vec![
+            Key::new("threads", Field::Whole(&mut self.threads, 1..=256), "Threads that do the work, besides one for each of the two connections to the broker. More pay off where cores are idle; on two cores shared with PostgreSQL and RabbitMQ one is faster."),
             Key::new("lanes", Field::Whole(&mut self.lanes, 1..=256), "Queues inside the process, chosen by debit account. With 1 everything is applied strictly in the order of arrival; more pay off where cores are idle and payments share few accounts."),
             Key::new("lane_capacity", Field::Whole(&mut self.lane_capacity, 1..=100_000), "Tasks a lane holds before intake waits; at least max_batch."),
             Key::new("workers", Field::Whole(&mut self.workers, 1..=256), "Workers that apply batches, one at a time on each lane; at most lanes."),

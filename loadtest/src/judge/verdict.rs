@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde_json::Value;
 use settled::contract::EventKind;
 use settled::telemetry::labels::Outcome;
 
@@ -206,9 +207,23 @@ fn nothing_waits(evidence: &Evidence, _: &Findings) -> Finding {
 fn audit_passes(evidence: &Evidence, _: &Findings) -> Finding {
     match &evidence.audit {
         Ok(audit) if audit["passed"] == true => Ok(()),
-        Ok(audit) => Err(audit["checks"].to_string()),
+        // A verdict without a reason is one, too.
+        Ok(audit) => none(violated(audit)).and_then(|()| Err(audit.to_string())),
         Err(error) => Err(format!("{error:#}")),
     }
+}
+
+/// The invariants that do not hold, how often, and the first example of each.
+fn violated(audit: &Value) -> Vec<String> {
+    let checks = audit["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let violated = checks.iter().filter(|check| check["violations"] != 0);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    violated
+        .map(|check| {
+            let (name, example) = (text(&check["name"]), text(&check["examples"][0]));
+            format!("{name} does not hold {} times: {example}", check["violations"])
+        })
+        .collect()
 }
 
 fn stopped_in_order(evidence: &Evidence, _: &Findings) -> Finding {

@@ -6,16 +6,20 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-/// The daemon that belongs to this build. Cargo builds it for its own package's tests only.
-pub(crate) static SETTLED: LazyLock<PathBuf> = LazyLock::new(|| {
+/// The daemon that belongs to this build.
+pub(crate) static SETTLED: LazyLock<PathBuf> = LazyLock::new(|| built("settled", &[]));
+
+/// A binary of the daemon's package, as it is built with these options. Cargo builds them for its
+/// own package's tests only.
+pub(crate) fn built(binary: &str, options: &[&str]) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "settled", "--bin", "settled"]);
+    build.args(["build", "--quiet", "--package", "settled", "--bin", binary]).args(options);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    assert!(build.status().expect("cargo starts").success(), "settled cannot be built");
-    Path::new(env!("CARGO_BIN_EXE_settled-loadtest")).with_file_name("settled")
-});
+    assert!(build.status().expect("cargo starts").success(), "{binary} cannot be built");
+    Path::new(env!("CARGO_BIN_EXE_settled-loadtest")).with_file_name(binary)
+}
 
 /// How a command line ended.
 #[derive(Debug)]
@@ -45,10 +49,19 @@ impl Ended {
 
 /// Runs a command line to its end.
 pub(crate) fn loadtest(line: &str) -> Ended {
-    let words = line.split_whitespace();
+    ended(&mut command(line, &SETTLED))
+}
+
+/// A command line that puts `daemon` under load.
+pub(crate) fn command(line: &str, daemon: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_settled-loadtest"));
-    let output = command.args(words).arg("--daemon").arg(&*SETTLED).output().expect("settled-loadtest starts");
-    let Output { status, stdout, stderr } = output;
+    command.args(line.split_whitespace()).arg("--daemon").arg(daemon);
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn ended(command: &mut Command) -> Ended {
+    let Output { status, stdout, stderr } = command.output().expect("it starts");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }

@@ -7,6 +7,7 @@ use smallvec::{SmallVec, smallvec};
 use super::plan::Decided;
 use crate::contract::{AccountName, BalanceAfter, Event, Message, Properties, Rejection, Reply, Task};
 use crate::ledger::{AccountIx, Outcome, Posting};
+use crate::sabotage::{self, Defect};
 
 /// What most events take, so that the lines of a batch seldom have to move.
 const USUAL_BYTES: usize = 640;
@@ -54,7 +55,7 @@ impl<'a> Decided<'_, 'a> {
                         balances: &balances,
                         source,
                     };
-                    events.tell(&event, true);
+                    events.tell(&event, !sabotage::strikes(Defect::DroppedEvent, self.items[ix].arrival, planned.task));
                 }
                 Outcome::Duplicate if message.properties.reply_to.is_some() => {
                     self.answer_again(planned.task, message, now, source, &mut events);

@@ -9,6 +9,7 @@ use super::write::{BalanceRow, DeadLetterRow, EntryRow, OpenedRow, PaymentRow, R
 use super::{Answer, Submission};
 use crate::contract::{AccountName, DeadLetter, DeadReason, Message, Rejection, Task, TaskBody};
 use crate::ledger::{Account, AccountIx, Arrival, Item, Outcome, Posting};
+use crate::sabotage::{self, Defect};
 
 /// The accounts of a batch, each once.
 pub(super) struct Plan<'a> {
@@ -43,6 +44,9 @@ impl<'a> Plan<'a> {
             .enumerate()
             .filter_map(|(position, submission)| {
                 let (arrival, task) = (submission.arrival, submission.content.ok()?);
+                if sabotage::strikes(Defect::LostMessage, arrival, task) {
+                    return None;
+                }
                 let ordering = place(task.body.ordering_account());
                 Some(Planned { position, arrival, task, ordering, credited: place(task.body.credited_account()) })
             })
@@ -94,6 +98,7 @@ impl<'a> Decided<'_, 'a> {
             answers.push(match (item, submission.content) {
                 (Some(ix), _) => self.task(ix, submission.message, &mut rows),
                 (None, Err(letter)) => bury(submission.message, letter.clone(), &mut rows),
+                (None, Ok(task)) if sabotage::strikes(Defect::LostMessage, submission.arrival, task) => Answer::Settled,
                 (None, Ok(_)) => unreachable!("each task is an item"),
             });
         }
@@ -154,17 +159,24 @@ impl<'a> Decided<'_, 'a> {
             metadata,
         });
         for posting in postings.into_iter().flat_map(|(debit, credit)| [debit, credit]) {
-            rows.entries.push(EntryRow {
-                account: self.accounts[posting.account.0].id,
-                seq: posting.seq,
-                amount: posting.amount,
-                balance_after: posting.balance_after,
-                payment: task.id,
-            });
+            rows.entries.push(self.entry(posting, task));
+            if sabotage::strikes(Defect::DoubledEntry, item.arrival, task) {
+                rows.entries.push(self.entry(&sabotage::once_more(posting), task));
+            }
         }
         if let (TaskBody::OpenAccount(open), None) = (&task.body, rejection) {
             let account = self.accounts[item.ordering.0].id;
             rows.opened.push(OpenedRow { account, currency: open.currency, min_balance: open.min_balance });
+        }
+    }
+
+    fn entry(&self, posting: &Posting, task: &Task) -> EntryRow {
+        EntryRow {
+            account: self.accounts[posting.account.0].id,
+            seq: posting.seq,
+            amount: posting.amount,
+            balance_after: posting.balance_after,
+            payment: task.id,
         }
     }
 

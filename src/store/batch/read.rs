@@ -20,9 +20,10 @@ const LOCK: &str = "
       FROM account WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE";
 
 /// After the locks: the wait for them is what makes a concurrent duplicate visible.
-const KNOWN: &str = "SELECT id, fingerprint FROM payment WHERE id = ANY($1::uuid[])";
-
-const CLOCK: &str = "SELECT clock_timestamp()";
+/// One more row, without an id, tells the time: a statement of its own would cost as much as either.
+const KNOWN: &str = "
+    SELECT id, fingerprint, NULL FROM payment WHERE id = ANY($1::uuid[])
+     UNION ALL SELECT NULL, NULL, clock_timestamp()";
 
 /// What the ledger needs to know.
 pub(super) struct Locked {
@@ -42,18 +43,17 @@ pub(super) async fn begin_and_lock(
 ) -> Result<Locked, StoreError> {
     let failed = |error: tokio_postgres::Error| StoreError::before_commit(&error);
     let prepare = async {
-        futures_util::try_join!(client.prepare_cached(LOCK), client.prepare_cached(KNOWN), client.prepare_cached(CLOCK))
+        futures_util::try_join!(client.prepare_cached(LOCK), client.prepare_cached(KNOWN))
     };
-    let (lock, known, clock) = timed(limit, prepare).await?.map_err(failed)?;
+    let (lock, known) = timed(limit, prepare).await?.map_err(failed)?;
     // Polled together, they travel together.
     let (account_ids_param, task_ids_param): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) =
         ([&account_ids], [&task_ids]);
-    let (begun, locked, known, now) = timed(limit, async {
+    let (begun, locked, known) = timed(limit, async {
         futures_util::join!(
             client.batch_execute("BEGIN"),
             client.query(&lock, &account_ids_param),
             client.query(&known, &task_ids_param),
-            client.query_one(&clock, &[]),
         )
     })
     .await?;
@@ -62,8 +62,15 @@ pub(super) async fn begin_and_lock(
     if accounts.len() != account_ids.len() {
         return Err(StoreError::Broken("an account that was given an id is gone".into()));
     }
-    let known = known.map_err(failed)?.iter().map(known_task).collect::<Result<_, _>>()?;
-    Ok(Locked { accounts, known, now: now.map_err(failed)?.get(0) })
+    let (rows, mut known, mut now) = (known.map_err(failed)?, HashMap::new(), None);
+    for row in &rows {
+        match row.get(0) {
+            Some(id) => drop(known.insert(id, known_task(row)?)),
+            None => now = row.get(2),
+        }
+    }
+    let now = now.ok_or_else(|| StoreError::Broken("the database doesn't tell the time".into()))?;
+    Ok(Locked { accounts, known, now })
 }
 
 fn account(row: &Row) -> Result<Account, StoreError> {
@@ -81,8 +88,8 @@ fn account(row: &Row) -> Result<Account, StoreError> {
     })
 }
 
-fn known_task(row: &Row) -> Result<(Uuid, Known), StoreError> {
+fn known_task(row: &Row) -> Result<Known, StoreError> {
     let fingerprint = Fingerprint::from_slice(row.get(1))
         .ok_or_else(|| StoreError::Broken("a payment has a fingerprint of another length".into()))?;
-    Ok((row.get(0), Known { fingerprint, task: None }))
+    Ok(Known { fingerprint, task: None })
 }

@@ -299,6 +299,9 @@ async fn outbox<E: Borrow<Events>>(
 ) -> Result<Option<(i64, E)>, tokio_postgres::Error> {
     let Some(events) = events.map(|tell| tell()) else { return Ok(None) };
     let Events { body, count } = events.borrow();
+    if *count == 0 {
+        return Ok(None);
+    }
     let row = client.query_one(statement, &[&lease.as_secs_f64(), count, &body.as_slice()]).await?;
     let id = row.get(0);
     Ok(Some((id, events)))

@@ -1,0 +1,124 @@
+//! The verdict catches a daemon that cheats, and says how often it did: each defect of
+//! `settled-sabotaged`, and the honest daemon under the same load. Of 100 payments a defect strikes
+//! one.
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use support::{Ended, SETTLED, built, command, ended, loadtest};
+
+const VARIABLE: &str = "SETTLED_SABOTAGE";
+
+static SABOTAGED: LazyLock<PathBuf> = LazyLock::new(|| built("settled-sabotaged", &["--features", "sabotage"]));
+
+/// What comes of 2,000 payments, which the honest daemon passes, if the daemon has this defect.
+#[track_caller]
+fn caught(defect: &str, line: &str) -> Value {
+    let dir = tempfile::tempdir().expect("a directory");
+    let out = dir.path().join("results");
+    let run = ended(command(line, &SABOTAGED).env(VARIABLE, defect).arg("--out").arg(&out));
+    let written = std::fs::read_to_string(out.join("summary.json")).unwrap_or_else(|_| panic!("{run:#?}"));
+    let summary: Value = serde_json::from_str(&written).expect("JSON");
+    assert_eq!((run.code, &summary["passed"]), (Some(1), &false.into()), "{summary:#}");
+    assert_eq!((&summary["published"], &summary["confirmed"]), (&2000.into(), &2000.into()), "{summary:#}");
+    loadtest(&format!("{line} --json")).passed();
+    summary
+}
+
+/// How many were lost, doubled, and without their event.
+fn counts(summary: &Value) -> [u64; 3] {
+    ["lost", "doubled", "events_missing"].map(|count| summary[count].as_u64().expect(count))
+}
+
+/// What did not hold, and was found instead.
+fn violated(summary: &Value) -> Vec<(&str, &str)> {
+    let checks = summary["checks"].as_array().expect("checks").iter();
+    checks.filter_map(|check| Some((check["holds"].as_str()?, check["found"].as_str()?))).collect()
+}
+
+/// What did not hold.
+fn claims<'s>(violated: &[(&'s str, &str)]) -> Vec<&'s str> {
+    violated.iter().map(|(claim, _)| *claim).collect()
+}
+
+const STUCK: &str = "every step of the run came to its end";
+const SUM: &str = "settled + rejected + duplicates + dead letters = published";
+const LOST: &str = "no message that the broker confirmed is lost";
+const DOUBLED: &str = "no payment is applied twice";
+const PLANNED: &str = "every payment came to what was planned for it, and there is no other";
+const EVENTS: &str = "every outcome had its event, and there was no other";
+const BALANCES: &str = "every balance is what the payments make of it";
+const AUDIT: &str = "settled audit passes";
+
+#[test]
+fn messages_that_are_acknowledged_and_not_applied_are_lost() {
+    let summary = caught("lost_message", "drain --count 2000 --subscriber none");
+    assert_eq!(counts(&summary), [20, 0, 0], "{summary:#}");
+    // The daemon believes that it settled them, and what is in its ledger is sound.
+    assert_eq!(claims(&violated(&summary)), [SUM, LOST, PLANNED, BALANCES]);
+}
+
+#[test]
+fn payments_that_are_posted_twice_are_doubled() {
+    let summary = caught("doubled_entry", "run --rate max --count 2000");
+    assert_eq!(counts(&summary), [0, 20, 0], "{summary:#}");
+    let violated = violated(&summary);
+    assert_eq!(claims(&violated), [DOUBLED, BALANCES, AUDIT]);
+    // Both entries of the second posting; they continue the balances as they should.
+    let (_, audit) = violated[2];
+    assert!(audit.starts_with("entry_payment does not hold 40 times: ") && !audit.contains(';'), "{audit}");
+}
+
+#[test]
+fn events_that_are_not_written_are_missing() {
+    let summary = caught("dropped_event", "run --rate max --count 2000");
+    assert_eq!(counts(&summary), [0, 0, 20], "{summary:#}");
+    assert_eq!(claims(&violated(&summary)), [STUCK, EVENTS]);
+}
+
+#[test]
+fn tasks_that_are_acknowledged_before_their_commit_are_lost_with_the_daemon() {
+    let summary = caught("ack_before_commit", "run --rate 500 --count 2000 --kill 3");
+    let without_outcome = 2000 - summary["settled"].as_u64().expect("a count");
+    assert!(without_outcome > 0, "{summary:#}");
+    assert_eq!(counts(&summary), [without_outcome, 0, 0], "{summary:#}");
+    assert_eq!(claims(&violated(&summary)), [STUCK, SUM, LOST, PLANNED, EVENTS, BALANCES]);
+}
+
+fn sabotaged(line: &[&str]) -> Command {
+    let mut command = Command::new(&*SABOTAGED);
+    command.args(line).env_remove(VARIABLE);
+    command
+}
+
+#[test]
+fn a_daemon_with_a_defect_says_so_and_one_without_is_refused() {
+    let Ended { stdout, .. } = ended(&mut sabotaged(&["--version"]));
+    assert!(stdout.trim_end().ends_with("+sabotage"), "{stdout}");
+    for (defect, found) in [(None, "found nothing"), (Some("lost"), "found `lost`")] {
+        let Ended { code, stderr, .. } = ended(sabotaged(&["run"]).envs(defect.map(|defect| (VARIABLE, defect))));
+        assert_eq!(code, Some(78), "{stderr}");
+        assert!(stderr.contains(&format!("{VARIABLE}: {found}, expected one of ack_before_commit, ")), "{stderr}");
+    }
+    // An address that is taken ends it at once.
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let mut run = sabotaged(&["run", "--config", "/dev/null"]);
+    let Ended { code, stderr, .. } = ended(run.env(VARIABLE, "lost_message").env("SETTLED_ADMIN_LISTEN", address));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("\"level\":\"ERROR\"") && stderr.contains("\"defect\":\"LostMessage\""), "{stderr}");
+}
+
+#[test]
+fn the_honest_binary_knows_of_no_defect() {
+    let knows = |binary: &Path| {
+        let bytes = std::fs::read(binary).expect("a binary");
+        bytes.windows(VARIABLE.len()).any(|window| window == VARIABLE.as_bytes())
+    };
+    assert!(knows(&SABOTAGED) && !knows(&SETTLED));
+}
