@@ -14,7 +14,7 @@ use crate::judge::{Evidence, Left};
 use crate::load::clock::now_micros;
 use crate::load::{self, Flights, Generator, Script};
 use crate::plan::{Mark, Plan, Shape, Tally};
-use crate::progress::{Step, grouped};
+use crate::progress::{Step, grouped, say};
 use crate::rig::{Fleet, FleetEnd, Rig};
 use crate::sink::Sink;
 use crate::watch::Seen;
@@ -171,6 +171,11 @@ impl<'a> Case<'a> {
             None => None,
         };
         let books = self.run.read(&database).await?;
+        if !books.exact_times {
+            say(
+                "  the server keeps no commit times (track_commit_timestamp): settled_at stands for them, which is early",
+            );
+        }
         let audit = self.rig.audit().await;
         let any_order = !self.rig.keeps_order() || self.order.publishers > 1 || self.order.kills > 0;
         let script = Arc::into_inner(self.script);

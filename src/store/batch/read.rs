@@ -42,9 +42,7 @@ pub(super) async fn begin_and_lock(
     limit: Duration,
 ) -> Result<Locked, StoreError> {
     let failed = |error: tokio_postgres::Error| StoreError::before_commit(&error);
-    let prepare = async {
-        futures_util::try_join!(client.prepare_cached(LOCK), client.prepare_cached(KNOWN))
-    };
+    let prepare = async { futures_util::try_join!(client.prepare_cached(LOCK), client.prepare_cached(KNOWN)) };
     let (lock, known) = timed(limit, prepare).await?.map_err(failed)?;
     // Polled together, they travel together.
     let (account_ids_param, task_ids_param): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) =
