@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::human::{self, account_name, align_right, duration, or_dash, pairs, since, time};
 use super::output::{self, table};
 use super::{Exit, Failure, Global, block_on};
-use crate::contract::{AccountName, Event, Properties, TaskBody};
+use crate::contract::{AccountName, Properties, TaskBody};
 use crate::store;
 use crate::store::queries::payment::{self, PaymentFilter, PaymentRow, StoredEntry, StoredTask};
 use crate::store::queries::{Error, dead_letter, limit_statements};
@@ -115,18 +115,10 @@ impl Serialize for Shown<'_> {
             entries: &'a [StoredEntry],
         }
         let stored = self.0;
-        let balances = stored.balances();
-        let properties = Properties { publisher: stored.publisher.as_deref().map(Into::into), ..Properties::default() };
-        let event = Event {
-            task: &stored.task,
-            properties: &properties,
-            rejection: stored.rejection,
-            settled_at: stored.settled_at,
-            balances: &balances,
-            source: "",
-        };
-        let data = event.data();
-        Payment { data, received_at: stored.received_at, entries: &stored.entries }.serialize(serializer)
+        stored.with_event(Properties::default(), "", |event| {
+            let data = event.data();
+            Payment { data, received_at: stored.received_at, entries: &stored.entries }.serialize(serializer)
+        })
     }
 }
 

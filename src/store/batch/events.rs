@@ -97,18 +97,7 @@ impl<'a> Decided<'_, 'a> {
     /// A repetition applies nothing, but who asks for a reply gets the stored outcome.
     fn answer_again(&self, task: &'a Task, message: &Message, now: Timestamp, source: &str, events: &mut Events) {
         if let Some(stored) = self.stored.get(&task.id) {
-            let properties =
-                Properties { publisher: stored.publisher.as_deref().map(Into::into), ..message.properties.clone() };
-            let balances = stored.balances();
-            let event = Event {
-                task: &stored.task,
-                properties: &properties,
-                rejection: stored.rejection,
-                settled_at: stored.settled_at,
-                balances: &balances,
-                source,
-            };
-            events.tell(&event, false);
+            stored.with_event(message.properties.clone(), source, |event| events.tell(event, false));
         } else if let Some(first) = self.items.iter().position(|item| item.task.id == task.id) {
             let rejection = self.rejection(first);
             let balances = self.balances_after(first);

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::Error;
 use crate::contract::{
-    AccountName, BalanceAfter, Currency, OpenAccount, Rejection, Task, TaskBody, TaskType, Transfer, canonical_metadata,
+    AccountName, BalanceAfter, Currency, Event, OpenAccount, Properties, Rejection, Task, TaskBody, TaskType, Transfer,
+    canonical_metadata,
 };
 
 /// A payment as it is stored: the task that it was, and what became of it.
@@ -61,6 +62,21 @@ impl StoredTask {
                 })
                 .collect(),
         }
+    }
+
+    /// Puts its event together once more: with `properties`, but from the publisher of the task
+    /// that was applied.
+    pub fn with_event<T>(&self, properties: Properties, source: &str, tell: impl FnOnce(&Event<'_>) -> T) -> T {
+        let publisher = self.publisher.as_deref().map(Into::into);
+        let (properties, balances) = (Properties { publisher, ..properties }, self.balances());
+        tell(&Event {
+            task: &self.task,
+            properties: &properties,
+            rejection: self.rejection,
+            settled_at: self.settled_at,
+            balances: &balances,
+            source,
+        })
     }
 }
 
