@@ -7,7 +7,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use jiff::Timestamp;
-use settled::contract::{BalanceAfter, Event, Fingerprint, MAX_BODY_BYTES, Rejection, Task, decode};
+use settled::contract::{
+    BalanceAfter, Event, EventKind, Fingerprint, MAX_BODY_BYTES, PaymentState, Rejection, Task, decode,
+};
 use settled::outbox::{EventFormat, EventSettings, publications};
 
 use support::{payment, properties};
@@ -66,18 +68,32 @@ fn fingerprints(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for (name, body) in bodies() {
         let task = decode(body.as_bytes(), &properties()).expect("a task");
-        group.bench_function(name, |bencher| bencher.iter(|| Fingerprint::of(black_box(&task.body))));
+        group.bench_function(name, |bencher| bencher.iter(|| Fingerprint::of(black_box(&task.body), task.when)));
     }
     group.finish();
 }
 
 /// Appends an event of `task` as the store does.
 fn write(task: &Task, rejection: Option<Rejection>, out: &mut Vec<u8>) {
-    let balance = |account| BalanceAfter { account, posted: 1_000_000, held: 0, version: 1 };
+    let balance = |account| BalanceAfter { account, posted: 1_000_000, held: Some(0), version: 1, shortfall: 0 };
     let balances = [balance("customer:alice"), balance("merchant:42")];
     let balances = if rejection.is_none() { balances.as_slice() } else { &[] };
     let (properties, settled_at) = (properties(), Timestamp::UNIX_EPOCH);
-    Event { task, properties: &properties, rejection, settled_at, balances, source: "settled" }.write(out);
+    let state = if rejection.is_none() { PaymentState::Settled } else { PaymentState::Rejected };
+    Event {
+        kind: EventKind::of(task.body.task_type(), state),
+        task,
+        properties: &properties,
+        state,
+        version: 1,
+        rejection,
+        moved: None,
+        settled_at,
+        payment: None,
+        balances,
+        source: "settled",
+    }
+    .write(out);
 }
 
 fn events(criterion: &mut Criterion) {

@@ -6,38 +6,130 @@ use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use settled::contract::Task;
-use settled::ledger::{Account, AccountIx, AccountStatus, Arrival, Item, Known, NonePending, Outcome, apply};
+use jiff::{SignedDuration, Timestamp};
+use settled::contract::{
+    AccountName, Action, Authorize, FollowUp, Leg, PaymentState, Split, Task, TaskBody, TaskType, Terms,
+};
+use settled::ledger::{
+    Account, AccountIx, AccountStatus, Arrival, Books, Decision, Item, Known, NonePending, Outcome, Payment,
+    PaymentLeg, Rules, apply,
+};
 use uuid::Uuid;
 
-use support::{Random, payment, usd};
+use support::{Random, name, payment, usd};
 
 const BATCHES: [usize; 4] = [1, 10, 100, 1000];
 const ACCOUNTS: usize = 1000;
+const LEGS: usize = 4;
 
-/// Payments with the places of their accounts.
-type Payments = Vec<(Task, usize, usize)>;
-
-/// Between random accounts, or all between the same two.
-fn payments(count: usize, hot: bool) -> Payments {
-    let mut random = Random::new();
-    let pair = |_| {
-        let (debit, credit) = if hot { (0, 1) } else { random.pair(ACCOUNTS) };
-        (payment(debit, credit), debit, credit)
-    };
-    (0..count).map(pair).collect()
+/// A batch, and what is stored of what it refers to.
+#[derive(Default)]
+struct Batch {
+    tasks: Vec<Task>,
+    payments: HashMap<Uuid, Payment>,
+    known: HashMap<Uuid, Known>,
 }
 
-fn items(payments: &Payments) -> Vec<Item<'_>> {
-    (0..)
-        .zip(payments)
-        .map(|(arrival, (task, debit, credit))| Item {
-            task,
-            arrival: Arrival(arrival),
-            ordering: AccountIx(*debit),
-            credited: AccountIx(*credit),
-        })
-        .collect()
+impl Batch {
+    fn of(tasks: impl Iterator<Item = Task>) -> Self {
+        Self { tasks: tasks.collect(), ..Self::default() }
+    }
+}
+
+fn leg(random: &mut Random, amount: i64) -> Leg {
+    let (debit, credit) = random.pair(ACCOUNTS);
+    Leg { debit_account: name(debit), credit_account: name(credit), amount, currency: usd() }
+}
+
+fn follow_up(payment_id: Uuid, action: Action) -> Task {
+    let body = FollowUp { payment_id, action, reference: None, metadata: None };
+    Task::new(Uuid::now_v7(), TaskBody::FollowUp(body))
+}
+
+/// Between random accounts, or all between the same two.
+fn payments(count: usize, hot: bool) -> Batch {
+    let mut random = Random::new();
+    Batch::of((0..count).map(|_| {
+        let (debit, credit) = if hot { (0, 1) } else { random.pair(ACCOUNTS) };
+        payment(debit, credit)
+    }))
+}
+
+/// Every payment was settled before.
+fn duplicates(count: usize) -> Batch {
+    let mut batch = payments(count, false);
+    let known = |task: &Task| (task.id, Known { fingerprint: task.fingerprint, task: None });
+    batch.known = batch.tasks.iter().map(known).collect();
+    batch
+}
+
+/// Authorizations, each with its capture right behind it.
+fn authorizations_with_captures(count: usize) -> Batch {
+    let mut random = Random::new();
+    Batch::of((0..count.div_ceil(2)).flat_map(|_| {
+        let terms = Terms::One(leg(&mut random, 1250));
+        let body = Authorize { terms, expires_in: None, reference: None, metadata: None };
+        let authorize = Task::new(Uuid::now_v7(), TaskBody::Authorize(body));
+        let capture = follow_up(authorize.id, Action::Capture { amount: None, leg: None, is_final: true });
+        [authorize, capture]
+    }))
+}
+
+/// Refunds of a part, each of a payment that is stored.
+fn refunds(count: usize) -> Batch {
+    let payments = payments(count, false);
+    let refund = |task: &Task| follow_up(task.id, Action::Refund { amount: Some(100), leg: None });
+    let mut batch = Batch::of(payments.tasks.iter().map(refund));
+    batch.payments = payments.tasks.iter().map(|task| (task.id, stored(task))).collect();
+    batch
+}
+
+/// Transfers with several legs, each between random accounts.
+fn splits(count: usize) -> Batch {
+    let mut random = Random::new();
+    Batch::of((0..count).map(|_| {
+        let legs = (0..LEGS).map(|_| leg(&mut random, 300)).collect();
+        Task::new(Uuid::now_v7(), TaskBody::Split(Split { legs, reference: None, metadata: None }))
+    }))
+}
+
+/// The payment that a settled transfer is.
+fn stored(task: &Task) -> Payment {
+    let legs = pairs(task).into_iter().map(|(debit, credit)| PaymentLeg {
+        debit,
+        credit,
+        currency: usd(),
+        amount: 1250,
+        captured: 1250,
+        refunded: 0,
+        charged_back: 0,
+    });
+    Payment {
+        id: task.id,
+        task_type: TaskType::Transfer,
+        state: PaymentState::Settled,
+        version: 1,
+        expires_at: None,
+        deadline: None,
+        listed: false,
+        legs: legs.collect(),
+    }
+}
+
+fn pairs(task: &Task) -> Vec<(AccountIx, AccountIx)> {
+    let place = |name: &AccountName| name.as_str().rsplit(':').next().and_then(|number| number.parse().ok());
+    let ix = |name| AccountIx(place(name).expect("a name of `support::name`"));
+    task.body.account_pairs().map(|(debit, credit)| (ix(debit), ix(credit))).collect()
+}
+
+fn items(tasks: &[Task]) -> Vec<Item<'_>> {
+    let item = |(arrival, task)| Item {
+        task,
+        arrival: Arrival(arrival),
+        pairs: pairs(task).into_iter().collect(),
+        resumes: false,
+    };
+    (0..).zip(tasks).map(item).collect()
 }
 
 fn accounts() -> Vec<Account> {
@@ -45,56 +137,51 @@ fn accounts() -> Vec<Account> {
     (0..).take(ACCOUNTS).map(open).collect()
 }
 
-/// Every payment settles.
-fn settling(criterion: &mut Criterion) {
-    for (name, hot) in [("uniform", false), ("hot", true)] {
-        let mut group = criterion.benchmark_group(format!("ledger/{name}"));
-        for batch in BATCHES {
-            let payments = payments(batch, hot);
-            bench(&mut group, batch, &items(&payments), &HashMap::new(), |outcome| {
-                matches!(outcome, Outcome::Settled { .. })
-            });
-        }
-        group.finish();
+fn rules() -> Rules {
+    Rules {
+        hold: SignedDuration::from_hours(24),
+        longest_hold: SignedDuration::from_hours(24),
+        parking: SignedDuration::from_mins(15),
+        frozen_takes_credits: true,
     }
 }
 
-/// Every payment was settled before.
-fn repeating(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("ledger/duplicates");
-    for batch in BATCHES {
-        let payments = payments(batch, false);
-        let known = |(task, ..): &(Task, usize, usize)| (task.id, Known { fingerprint: task.fingerprint, task: None });
-        let known = payments.iter().map(known).collect();
-        bench(&mut group, batch, &items(&payments), &known, |outcome| *outcome == Outcome::Duplicate);
+fn bench(criterion: &mut Criterion, group: &str, make: impl Fn(usize) -> Batch, expected: fn(&Outcome) -> bool) {
+    let (names, accounts, rules) = ((0..ACCOUNTS).map(name).collect::<Vec<_>>(), accounts(), rules());
+    let (names, now) = (names.iter().collect::<Vec<_>>(), Timestamp::UNIX_EPOCH);
+    let mut group = criterion.benchmark_group(format!("ledger/{group}"));
+    for size in BATCHES {
+        let Batch { tasks, payments, known } = make(size);
+        let items = items(&tasks);
+        let decide = |(accounts, payments): &mut (Vec<Account>, HashMap<Uuid, Payment>)| -> Decision {
+            let books = Books { accounts, names: &names, payments, known: &known, now, rules: &rules };
+            apply(black_box(&items), books, &NonePending)
+        };
+        let start = || (accounts.clone(), payments.clone());
+        assert!(decide(&mut start()).outcomes.iter().all(expected));
+        group.throughput(Throughput::Elements(tasks.len() as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            bencher.iter_batched_ref(start, decide, BatchSize::SmallInput);
+        });
     }
     group.finish();
 }
 
-type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
+fn is_settled(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Settled { .. })
+}
 
-fn bench(
-    group: &mut Group<'_>,
-    batch: usize,
-    items: &[Item<'_>],
-    known: &HashMap<Uuid, Known>,
-    expected: fn(&Outcome) -> bool,
-) {
-    let accounts = accounts();
-    assert!(apply(items, &mut accounts.clone(), known, &NonePending).iter().all(expected));
-    group.throughput(Throughput::Elements(batch as u64));
-    group.bench_function(BenchmarkId::from_parameter(batch), |bencher| {
-        bencher.iter_batched_ref(
-            || accounts.clone(),
-            |accounts| apply(black_box(items), accounts, known, &NonePending),
-            BatchSize::SmallInput,
-        );
-    });
+fn is_done(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Acted(_))
 }
 
 fn main() {
     support::run(|criterion| {
-        settling(criterion);
-        repeating(criterion);
+        bench(criterion, "uniform", |size| payments(size, false), is_settled);
+        bench(criterion, "hot", |size| payments(size, true), is_settled);
+        bench(criterion, "duplicates", duplicates, |outcome| *outcome == Outcome::Duplicate);
+        bench(criterion, "authorize-capture", authorizations_with_captures, is_done);
+        bench(criterion, "refunds", refunds, is_done);
+        bench(criterion, "legs", splits, is_done);
     });
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
-use settled::contract::{BalanceAfter, Event};
+use settled::contract::{BalanceAfter, Event, EventKind, PaymentState};
 use settled::health::Health;
 use settled::intake::BrokerSettings;
 use settled::outbox::{EventFormat, EventSettings, Handover, Relay, Report};
@@ -57,11 +57,23 @@ fn body(events: u32) -> Vec<u8> {
     let mut body = Vec::new();
     for _ in 0..events {
         let (task, properties) = (payment(1, 2), properties());
-        let balance = |account| BalanceAfter { account, posted: 1_000_000, held: 0, version: 1 };
+        let balance = |account| BalanceAfter { account, posted: 1_000_000, held: Some(0), version: 1, shortfall: 0 };
         let balances = [balance("account:1"), balance("account:2")];
         let (settled_at, source) = (Timestamp::now(), "settled");
-        Event { task: &task, properties: &properties, rejection: None, settled_at, balances: &balances, source }
-            .write(&mut body);
+        Event {
+            kind: EventKind::PaymentSettled,
+            task: &task,
+            properties: &properties,
+            state: PaymentState::Settled,
+            version: 1,
+            rejection: None,
+            moved: None,
+            settled_at,
+            payment: None,
+            balances: &balances,
+            source,
+        }
+        .write(&mut body);
     }
     body
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use settled::contract::Message;
-use settled::ledger::NonePending;
+use settled::ledger::{NonePending, Rules};
 use settled::outbox::EventSettings;
 use settled::store::{Answer, BatchStore, PostgresStore};
 use settled::worker::PipelineSettings;
@@ -75,7 +75,7 @@ impl Books {
         let database = Database::seeded(accounts, payments).await;
         let (pool, cache) = (database.pool.clone(), PipelineSettings::default().account_cache);
         let EventSettings { source, lease, .. } = EventSettings::default();
-        let store = PostgresStore::new(pool, &database.settings, cache, &source, lease);
+        let store = PostgresStore::new(pool, &database.settings, Rules::default(), cache, &source, lease);
         Self { database, store, accounts, random: Random::new() }
     }
 
@@ -88,7 +88,7 @@ impl Books {
         let messages: Vec<Message> = (0..batch).map(&mut pay).collect();
         let submissions = submissions(&messages);
         let began = Instant::now();
-        let committed = self.store.commit(&submissions, &NonePending, true).await.expect("committed");
+        let committed = self.store.commit(&submissions, &[], &NonePending, true).await.expect("committed");
         let took = began.elapsed();
         assert!(committed.answers.iter().all(|answer| *answer == Answer::Settled), "{:?}", committed.answers);
         took

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{AdminServer, BindError};
+use crate::agenda::Agenda;
 use crate::config::Config;
 use crate::health::{Dependency, Health};
 use crate::intake::{Delivery, Intake, IntakeError};
@@ -157,6 +158,7 @@ impl Machine {
             store: PostgresStore::new(
                 pool.clone(),
                 &config.postgres,
+                config.payments.rules(),
                 lanes.account_cache,
                 &events.source,
                 events.lease,
@@ -172,6 +174,7 @@ impl Machine {
             health: Arc::clone(health),
             metrics: Arc::clone(metrics),
             failing: AtomicUsize::new(0),
+            agenda: Notify::new(),
             broken: CancellationToken::new(),
         };
         let relay = Relay::new(
@@ -215,6 +218,8 @@ impl Machine {
         let relaying = vital(relay.run(), &pipeline.broken);
         let keeping = vital(keeper.run(), &pipeline.broken);
         let drain = shutdown.drain().clone();
+        let agenda = Agenda::new(Arc::clone(&pipeline), config.payments.clone(), drain.clone());
+        let sweeping = vital(agenda.run(), &pipeline.broken);
         let intake = Intake::new(config.broker.clone(), &config.events.exchange, Arc::clone(&pipeline), drain.clone());
 
         let limit = config.pipeline.drain_timeout;
@@ -233,6 +238,7 @@ impl Machine {
             for worker in workers {
                 let _ = worker.await;
             }
+            let _ = sweeping.await;
             finish_events(&pipeline.handover, limit / 2).await;
             relay_stop.cancel();
             let _ = relaying.await;

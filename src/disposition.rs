@@ -28,7 +28,12 @@ impl Disposition {
     /// Of a message with this answer.
     pub const fn of_answer(answer: &Answer) -> Self {
         match answer {
-            Answer::Settled | Answer::Rejected(_) | Answer::Duplicate | Answer::DeadLettered(_) => Self::Ack,
+            Answer::Settled
+            | Answer::Rejected(_)
+            | Answer::Waiting(_)
+            | Answer::StillWaiting
+            | Answer::Duplicate
+            | Answer::DeadLettered(_) => Self::Ack,
             Answer::SetAside { .. } => Self::SetAside,
         }
     }

@@ -17,6 +17,7 @@ pub mod store;
 pub mod disposition;
 pub mod retry;
 pub mod outbox;
+pub mod agenda;
 
 // What surrounds the way of a payment.
 pub mod daemon;

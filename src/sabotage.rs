@@ -8,7 +8,7 @@
 //! any other stays honest.
 
 use crate::contract::Task;
-use crate::ledger::{Arrival, Posting};
+use crate::ledger::{Arrival, Balance, Posting};
 
 #[cfg(feature = "sabotage")]
 pub(crate) use broken::{ack, choose, confess, has, strikes};
@@ -33,8 +33,8 @@ pub(crate) enum Defect {
 
 /// The posting that follows if the same is posted again.
 pub(crate) const fn once_more(posting: &Posting) -> Posting {
-    let Posting { account, seq, amount, balance_after } = *posting;
-    Posting { account, seq: seq + 1, amount, balance_after: balance_after + amount }
+    let Posting { amount, after } = *posting;
+    Posting { amount, after: Balance { posted: after.posted + amount, version: after.version + 1, ..after } }
 }
 
 #[cfg(not(feature = "sabotage"))]

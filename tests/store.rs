@@ -5,8 +5,11 @@ mod support;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use settled::contract::{AccountName, Currency, Message, OpenAccount, Properties, Task, TaskBody, Transfer};
-use settled::ledger::{Account, AccountStatus, Arrival, NonePending};
+use serde_json::json;
+use settled::contract::{
+    AccountName, Currency, Message, OpenAccount, PaymentState, Properties, Task, TaskBody, Transfer, decode,
+};
+use settled::ledger::{Account, AccountStatus, Arrival, NonePending, Rules};
 use settled::store::queries::audit::audit;
 use settled::store::{
     self, Answer, BatchStore, Client, Pool, PostgresSettings, PostgresStore, Prepared, StoreError, Submission,
@@ -27,7 +30,8 @@ impl Ledger {
         let mut settings = PostgresSettings::default();
         settings.use_url(&format!("{server}/{database}")).expect("a PostgreSQL URL");
         let pool = store::pool(&settings).expect("a pool");
-        let store = PostgresStore::new(pool.clone(), &settings, 10, "settled", Duration::from_secs(60));
+        let store =
+            PostgresStore::new(pool.clone(), &settings, Rules::default(), 10, "settled", Duration::from_secs(60));
         let ledger = Self { database, pool, store };
         let open = |account| TaskBody::OpenAccount(OpenAccount { account, currency: usd(), min_balance: None });
         ledger.settle(&names().map(open).map(message)).await;
@@ -35,7 +39,7 @@ impl Ledger {
     }
 
     async fn settle(&self, messages: &[Message]) {
-        let committed = self.store.commit(&submissions(messages), &NonePending, true).await.expect("committed");
+        let committed = self.store.commit(&submissions(messages), &[], &NonePending, true).await.expect("committed");
         assert!(committed.answers.iter().all(|answer| *answer == Answer::Settled), "{:?}", committed.answers);
     }
 
@@ -74,6 +78,13 @@ fn message(body: TaskBody) -> Message {
     let content = Ok(Task::new(Uuid::now_v7(), body));
     let received_at = jiff::Timestamp::now();
     Message { body: Vec::new(), properties: Properties::default(), received_at, content }
+}
+
+/// As a publisher writes it.
+fn written(json: serde_json::Value) -> Message {
+    let (body, properties) = (json.to_string().into_bytes(), Properties::default());
+    let content = decode(&body, &properties);
+    Message { body, properties, received_at: jiff::Timestamp::now(), content }
 }
 
 /// `a` pays `b`.
@@ -136,4 +147,68 @@ async fn a_batch_that_was_decided_on_other_balances_is_not_written() {
     let refused = stale.commit(&ledger.pool).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     assert_eq!(ledger.payments().await, 1);
+}
+
+#[tokio::test]
+async fn what_acts_on_a_payment_counts_also_beside_a_second_look_at_it_by_another_daemon() {
+    let ledger = Ledger::new().await;
+    let earlier = payment();
+    let after = earlier.content.as_ref().expect("a task").id;
+    let (id, refund) = (Uuid::now_v7(), Uuid::now_v7());
+    let transfer = written(json!({
+        "id": id, "type": "transfer", "debit_account": "a", "credit_account": "b", "amount": 100, "currency": "USD",
+        "after": after,
+    }));
+    let refund = written(json!({"id": refund, "type": "refund", "payment_id": id}));
+    let look = || Submission { resumes: true, ..Submission::of(Arrival(0), &transfer) };
+    let commit = async |batch: &[Submission<'_>]| {
+        ledger.store.commit(batch, &[], &NonePending, true).await.expect("committed").answers
+    };
+    let parked = commit(&[Submission::of(Arrival(0), &transfer)]).await;
+    assert_eq!(parked, [Answer::Waiting(PaymentState::Parked)]);
+    ledger.settle(&[earlier]).await;
+    assert_eq!(commit(&[look()]).await, [Answer::Settled]);
+    let answers = commit(&[look(), Submission::of(Arrival(1), &refund)]).await;
+    assert_eq!(answers, [Answer::Duplicate, Answer::Settled]);
+    let query = "SELECT state::text, version, refunded FROM payment WHERE id = $1";
+    let row = ledger.client().await.query_one(query, &[&id]).await.expect("a payment");
+    assert_eq!((row.get(0), row.get(1), row.get(2)), ("refunded", 3, Some(100_i64)));
+}
+
+/// Parks a refund, and has a daemon look at it that has read the agenda before `meanwhile` is done
+/// to it, and writes after that; answers another session.
+async fn looked_at_while(meanwhile: &str) -> (Ledger, Client) {
+    let ledger = Ledger::new().await;
+    let orphan = written(json!({"id": Uuid::now_v7(), "type": "refund", "payment_id": Uuid::now_v7()}));
+    let parked = ledger.store.commit(&submissions(std::slice::from_ref(&orphan)), &[], &NonePending, true).await;
+    assert_eq!(parked.expect("committed").answers, [Answer::Waiting(PaymentState::Parked)]);
+    let other = ledger.client().await;
+    other.batch_execute("BEGIN; LOCK TABLE agenda IN SHARE ROW EXCLUSIVE MODE").await.expect("locked");
+    let look = [Submission { resumes: true, ..Submission::of(Arrival(0), &orphan) }];
+    let looking = ledger.store.commit(&look, &[], &NonePending, true);
+    let meanwhile = async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'agenda'::regclass";
+        support::eventually("it has looked, and writes", async || {
+            other.query_one(waits, &[]).await.expect("locks").get::<_, i64>(0) == 1
+        })
+        .await;
+        other.batch_execute(&format!("{meanwhile}; COMMIT")).await.expect("meanwhile");
+    };
+    let (looked, ()) = tokio::join!(looking, meanwhile);
+    assert_eq!(looked.expect("committed").answers, [Answer::StillWaiting]);
+    (ledger, other)
+}
+
+#[tokio::test]
+async fn a_task_that_another_daemon_has_applied_meanwhile_is_not_put_on_the_agenda_again() {
+    let (_ledger, other) = looked_at_while("DELETE FROM agenda").await;
+    let left: i64 = other.query_one("SELECT count(*) FROM agenda", &[]).await.expect("a count").get(0);
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_task_that_was_woken_after_it_was_looked_at_is_looked_at_again_at_once() {
+    let woken = "UPDATE agenda SET due_at = clock_timestamp(), woken = woken + 1";
+    let (ledger, _other) = looked_at_while(woken).await;
+    assert_eq!(ledger.store.due(10).await.expect("what is due").tasks.len(), 1);
 }

@@ -1,20 +1,17 @@
 //! `settled account`: accounts and their histories.
 
-use std::time::Duration;
+mod open;
 
 use crate::store::Client;
-use uuid::Uuid;
+use jiff::Timestamp;
+use serde::Serialize;
 
-use super::human::{account_name, align_right, amount, currency, duration, or_dash, pairs, time};
-use super::outcome::{Before, Outcome};
+use super::human::{account_name, align_right, amount, currency, or_dash, pairs, since, time};
 use super::output::{self, table};
-use super::publisher::{Outgoing, Publisher};
 use super::{Exit, Failure, Global, block_on};
-use super::{payment, publish};
-use crate::contract::{AccountName, Currency, OpenAccount, Task, TaskBody};
-use crate::intake::BrokerSettings;
+use crate::contract::{AccountName, Currency};
 use crate::store;
-use crate::store::queries::account::{self, Account, AccountFilter, HistoryEntry};
+use crate::store::queries::account::{self, Account, AccountFilter, HistoryEntry, Hold};
 
 /// Looks accounts up, and opens them.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -23,42 +20,30 @@ pub(super) enum Command {
     ///
     /// Ends with 1 if the task is rejected, with 69 if there is no outcome in time. To try
     /// again without knowing the outcome, use the same --id.
-    Open(OpenArgs),
-    /// Shows an account and its balance.
-    Show {
-        /// The account.
-        #[arg(value_parser = account_name)]
-        name: AccountName,
-    },
+    Open(open::Args),
+    /// Shows an account: its balance, its limits, and what is held.
+    Show(ShowArgs),
     /// Lists accounts in the order of their names.
     List(ListArgs),
-    /// Lists an account's entries, the newest first, with the balance after each.
+    /// Lists an account's entries, the newest first, with the balance after each and the task
+    /// that made it.
     History(HistoryArgs),
 }
 
-/// What to open.
+/// Which account to show, and of when.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct OpenArgs {
+pub(super) struct ShowArgs {
     /// The account.
     #[arg(value_parser = account_name)]
     name: AccountName,
-    /// Its only currency.
-    #[arg(long, value_parser = currency)]
-    currency: Currency,
-    /// The balance it may not fall below, in minor units, or `none`.
-    #[arg(long, default_value = "0", value_parser = min_balance, allow_hyphen_values = true, value_name = "N|none")]
-    min_balance: MinBalance,
-    /// The task's id; a new one if none is given.
-    #[arg(long)]
-    id: Option<Uuid>,
-    /// How long to wait for the outcome.
-    #[arg(long, default_value = "30s", value_parser = duration)]
-    timeout: Duration,
+    /// The balance at that time, from the entries: a time (2025-01-31T12:00:00Z), or how long ago
+    /// (15m, 2h, 1d). What was held then isn't kept.
+    #[arg(long, value_parser = moment, value_name = "TIME|AGO")]
+    at: Option<Timestamp>,
+    /// At most this many of its holds, the first to run out first.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(0..=100_000))]
+    holds: i64,
 }
-
-/// A limit, or none. clap would take an `Option` for an argument that may be left out.
-#[derive(Clone, Copy, Debug)]
-struct MinBalance(Option<i64>);
 
 /// Which accounts to list.
 #[derive(Clone, Debug, clap::Args)]
@@ -97,57 +82,59 @@ pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     block_on(async {
         let client = store::connect(&config.postgres).await?;
         match command {
-            Command::Open(args) => open(&args, &client, &config.broker, json).await,
-            Command::Show { name } => show(&name, &client, json).await,
+            Command::Open(args) => open::run(&args, &client, &config.broker, json).await,
+            Command::Show(args) => show(&args, &client, json).await,
             Command::List(args) => list(&args, &client, json).await,
             Command::History(args) => history(&args, &client, json).await,
         }
     })
 }
 
-async fn open(args: &OpenArgs, client: &Client, broker: &BrokerSettings, json: bool) -> Result<Exit, Failure> {
-    let id = args.id.unwrap_or_else(Uuid::now_v7);
-    let body = OpenAccount { account: args.name.clone(), currency: args.currency, min_balance: args.min_balance.0 };
-    let document = serde_json::json!({
-        "id": id, "type": "open_account", "account": body.account, "currency": body.currency,
-        "min_balance": body.min_balance,
-    });
-    let tasks = [Task::new(id, TaskBody::OpenAccount(body))];
-    let before = Before::look(client, &tasks).await?;
-    let publisher = Publisher::connect(broker).await?;
-    let message = Outgoing::task(&tasks[0], document.to_string().into_bytes(), publish::PUBLISHER);
-    let published = publisher.publish([&message], || ()).await;
-    publisher.close().await;
-    if let Some(error) = published.error {
-        return Err(Failure::from(error).hint(format!("to be sure of not asking twice, repeat it with --id {id}")));
-    }
-    let Some(outcome) = before.wait(client, &tasks, args.timeout).await?.pop() else { return Ok(Exit::Ok) };
-    output::print(json, &outcome, || opened(&outcome))?;
-    Ok(match &outcome {
-        Outcome::Payment(stored) if stored.rejection.is_none() => Exit::Ok,
-        Outcome::Unknown { .. } => Exit::Unavailable,
-        _ => Exit::Failure,
-    })
-}
-
-fn opened(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Payment(stored) => {
-            let verb = if stored.rejection.is_none() { "opened".to_owned() } else { payment::state(stored) };
-            let account = stored.task.body.ordering_account();
-            format!("{verb} {account} in {}, task {}", stored.task.body.currency(), stored.task.id)
+async fn show(args: &ShowArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
+    let account = find(&args.name, client).await?;
+    match args.at {
+        Some(at) => show_at(&account, at, client, json).await?,
+        None => {
+            let held = account.held > 0 && args.holds > 0;
+            let (holds, all) =
+                if held { account::holds(client, &account.account, args.holds).await? } else { (Vec::new(), 0) };
+            let shown = Shown { account: &account, holds: &holds };
+            output::print(json, &shown, || human(&account) + &hold_rows(&account, &holds, all))?;
         }
-        Outcome::DeadLetter { id, detail } => format!("not opened: task {id} is a dead letter: {detail}"),
-        Outcome::Unknown { id } => format!(
-            "task {id} is published, and has no outcome yet: is `settled run` up? See `settled payment show {id}`"
-        ),
     }
+    Ok(Exit::Ok)
 }
 
-async fn show(name: &AccountName, client: &Client, json: bool) -> Result<Exit, Failure> {
-    let account = account::show(client, name.as_str()).await?.ok_or_else(|| no_account(name))?;
-    output::print(json, &account, || human(&account))?;
-    Ok(Exit::Ok)
+/// An account with what is held on it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    account: &'a Account,
+    holds: &'a [Hold],
+}
+
+async fn show_at(account: &Account, at: Timestamp, client: &Client, json: bool) -> Result<(), Failure> {
+    let name = &account.account;
+    let Some(opened_at) = account.opened_at.filter(|opened_at| *opened_at <= at) else {
+        let since =
+            account.opened_at.map_or_else(|| "is not open".to_owned(), |since| format!("opened {}", time(since)));
+        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("`{name}` had no balance then: {since}")));
+    };
+    let balance = account::balance_at(client, name, at).await?.ok_or_else(|| {
+        Failure::new(Exit::Failure, anyhow::anyhow!("entries of `{name}` are missing")).hint("see `settled audit`")
+    })?;
+    let text = || {
+        let currency = balance.currency.as_deref();
+        pairs([
+            ("account", name.clone()),
+            ("at", time(at)),
+            ("posted", format!("{} {}", amount(currency, balance.posted), or_dash(currency))),
+            ("version", balance.version.to_string()),
+            ("last changed", time(balance.settled_at.unwrap_or(opened_at))),
+            ("by", or_dash(balance.payment_id)),
+        ])
+    };
+    Ok(output::print(json, &balance, text)?)
 }
 
 async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
@@ -163,51 +150,80 @@ async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Fail
 }
 
 async fn history(args: &HistoryArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
-    let account = account::show(client, args.name.as_str()).await?.ok_or_else(|| no_account(&args.name))?;
+    let account = find(&args.name, client).await?;
     let entries = account::history(client, args.name.as_str(), args.before, args.limit).await?;
     output::print(json, &entries, || entry_rows(&account, &entries))?;
     Ok(Exit::Ok)
 }
 
-fn no_account(name: &AccountName) -> Failure {
-    Failure::new(Exit::Failure, anyhow::anyhow!("no account `{name}`"))
-        .hint("no task has mentioned it yet; `settled account list` shows those there are")
+async fn find(name: &AccountName, client: &Client) -> Result<Account, Failure> {
+    account::show(client, name.as_str()).await?.ok_or_else(|| {
+        Failure::new(Exit::Failure, anyhow::anyhow!("no account `{name}`"))
+            .hint("no task has mentioned it yet; `settled account list` shows those there are")
+    })
 }
 
 fn human(account: &Account) -> String {
     let currency = account.currency.as_deref();
     let money = |minor| format!("{} {}", amount(currency, minor), currency.unwrap_or_default()).trim_end().to_owned();
-    pairs([
+    let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), money);
+    let mut lines = vec![
         ("account", account.account.clone()),
         ("status", account.status.clone()),
         ("currency", or_dash(currency)),
         ("posted", money(account.posted)),
         ("held", money(account.held)),
         ("available", money(account.available)),
-        ("min_balance", account.min_balance.map_or_else(|| "none".to_owned(), money)),
+        ("min_balance", limit(account.min_balance)),
+        ("max_balance", limit(account.max_balance)),
         ("version", account.version.to_string()),
         ("opened_at", or_dash(account.opened_at.map(time))),
-    ])
+    ];
+    if account.shortfall > 0 {
+        lines.insert(6, ("shortfall", format!("{}, by chargebacks", money(account.shortfall))));
+    }
+    pairs(lines)
+}
+
+fn hold_rows(account: &Account, holds: &[Hold], all: i64) -> String {
+    if holds.is_empty() {
+        return String::new();
+    }
+    let mut list = table(["HELD", "UNTIL", "REFERENCE", "PAYMENT"]);
+    for hold in holds {
+        list.add_row([
+            amount(account.currency.as_deref(), hold.amount),
+            time(hold.expires_at),
+            hold.reference.clone().unwrap_or_default(),
+            hold.payment_id.to_string(),
+        ]);
+    }
+    align_right(&mut list, &[0]);
+    let more = all - i64::try_from(holds.len()).unwrap_or(all);
+    format!("\n{list}\n{}", if more > 0 { format!("… and {more} more\n") } else { String::new() })
 }
 
 fn rows(accounts: &[Account]) -> String {
     if accounts.is_empty() {
         return "no accounts".to_owned();
     }
-    let mut list = table(["ACCOUNT", "STATUS", "POSTED", "AVAILABLE", "LIMIT", "", "ENTRIES"]);
+    let mut list = table(["ACCOUNT", "STATUS", "POSTED", "HELD", "AVAILABLE", "LIMIT", "HIGHEST", "", "ENTRIES"]);
     for account in accounts {
         let currency = account.currency.as_deref();
+        let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), |limit| amount(currency, limit));
         list.add_row([
             account.account.clone(),
             account.status.clone(),
             amount(currency, account.posted),
+            amount(currency, account.held),
             amount(currency, account.available),
-            account.min_balance.map_or_else(|| "none".to_owned(), |limit| amount(currency, limit)),
+            limit(account.min_balance),
+            limit(account.max_balance),
             currency.unwrap_or_default().to_owned(),
             account.version.to_string(),
         ]);
     }
-    align_right(&mut list, &[2, 3, 4, 6]);
+    align_right(&mut list, &[2, 3, 4, 5, 6, 8]);
     list.to_string()
 }
 
@@ -216,7 +232,8 @@ fn entry_rows(account: &Account, entries: &[HistoryEntry]) -> String {
         return "no entries".to_owned();
     }
     let currency = account.currency.as_deref();
-    let mut list = table(["SEQ", "TIME", "AMOUNT", "BALANCE AFTER", "OTHER ACCOUNT", "REFERENCE", "PAYMENT"]);
+    let headings = ["SEQ", "TIME", "AMOUNT", "BALANCE AFTER", "OTHER ACCOUNT", "TYPE", "REFERENCE", "TASK", "ACTS ON"];
+    let mut list = table(headings);
     for entry in entries {
         list.add_row([
             entry.seq.to_string(),
@@ -224,20 +241,18 @@ fn entry_rows(account: &Account, entries: &[HistoryEntry]) -> String {
             amount(currency, entry.amount),
             amount(currency, entry.balance_after),
             or_dash(entry.counter_account.as_ref()),
+            or_dash(entry.task_type.as_ref()),
             entry.reference.clone().unwrap_or_default(),
             entry.payment_id.to_string(),
+            entry.parent_id.map(|id| id.to_string()).unwrap_or_default(),
         ]);
     }
     align_right(&mut list, &[0, 2, 3]);
     list.to_string()
 }
 
-fn min_balance(text: &str) -> Result<MinBalance, String> {
-    match text {
-        "none" => Ok(MinBalance(None)),
-        _ => text
-            .parse()
-            .map(|limit| MinBalance(Some(limit)))
-            .map_err(|_| "expected an integer in minor units, or `none` for an account without a limit".to_owned()),
-    }
+/// Reads a time that has passed.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let at = since(text)?;
+    if at > Timestamp::now() { Err("expected a time that has passed".to_owned()) } else { Ok(at) }
 }

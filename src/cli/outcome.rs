@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::store::Client;
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::Exit;
 use super::payment::Shown;
-use crate::contract::Task;
+use crate::contract::{PaymentState, Task};
+use crate::store::Client;
 use crate::store::queries::payment::{StoredTask, load_tasks};
 use crate::store::queries::{Error, dead_letter};
 
@@ -19,7 +21,7 @@ const CHUNK: usize = 1000;
 /// What became of a task.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// A payment.
+    /// A payment; it may still be scheduled or parked.
     Payment(Box<StoredTask>),
     /// Nothing: its message is a dead letter.
     DeadLetter {
@@ -33,6 +35,37 @@ pub(super) enum Outcome {
         /// The task's id.
         id: Uuid,
     },
+}
+
+impl Outcome {
+    /// How a command ends that was to have the task done: well as soon as what was asked for has
+    /// happened, or is scheduled as it was asked for.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::DeadLetter { .. } => Exit::Failure,
+            Self::Unknown { .. } => Exit::Unavailable,
+            Self::Payment(stored) => match stored.state {
+                state if state.is_failed() => Exit::Failure,
+                PaymentState::Scheduled if is_for_after(stored, Timestamp::now()) => Exit::Ok,
+                state if state.is_pending() => Exit::Unavailable,
+                _ => Exit::Ok,
+            },
+        }
+    }
+
+    /// Whether waiting until `deadline` can change it.
+    fn may_change(&self, deadline: Timestamp) -> bool {
+        match self {
+            Self::Payment(stored) => stored.state.is_pending() && !is_for_after(stored, deadline),
+            Self::DeadLetter { .. } => false,
+            Self::Unknown { .. } => true,
+        }
+    }
+}
+
+/// Whether it is scheduled for later than that.
+fn is_for_after(stored: &StoredTask, moment: Timestamp) -> bool {
+    stored.state == PaymentState::Scheduled && stored.task.when.execute_at.is_some_and(|at| at > moment)
 }
 
 impl Serialize for Outcome {
@@ -72,21 +105,26 @@ impl Before {
     }
 
     /// Waits until each of the tasks has an outcome, or the time is over: the outcomes, in the
-    /// order of the tasks.
+    /// order of the tasks. A task that is scheduled for later than that is not waited for; one that
+    /// is parked is.
     pub(super) async fn wait(self, client: &Client, tasks: &[Task], limit: Duration) -> Result<Vec<Outcome>, Error> {
         let deadline = Instant::now() + limit;
+        let until = Timestamp::now().saturating_add(limit).unwrap_or(Timestamp::MAX);
+        let is_open = |outcome: &Option<Outcome>| outcome.as_ref().is_none_or(|outcome| outcome.may_change(until));
         let mut outcomes: Vec<Option<Outcome>> = tasks.iter().map(|_| None).collect();
         let mut pause = Duration::from_millis(10);
         loop {
-            let waiting: Vec<usize> = (0..tasks.len()).filter(|&n| outcomes[n].is_none()).collect();
+            let waiting: Vec<usize> = (0..tasks.len()).filter(|&n| is_open(&outcomes[n])).collect();
             if waiting.is_empty() || Instant::now() >= deadline {
                 break;
             }
             let mut progress = false;
             for chunk in waiting.chunks(CHUNK) {
-                let found = self.ask(client, tasks, chunk, &mut outcomes).await?;
+                self.ask(client, tasks, chunk, &mut outcomes).await?;
+                let found = chunk.iter().filter(|&&n| !is_open(&outcomes[n])).count();
                 progress |= found > 0;
-                if found < chunk.len() {
+                // They come about in their order: those behind will not be there either.
+                if chunk.iter().any(|&n| outcomes[n].is_none()) {
                     break;
                 }
             }
@@ -100,20 +138,19 @@ impl Before {
             .collect())
     }
 
-    /// Asks for the outcomes of the tasks numbered in `chunk`; how many there are.
+    /// Asks for the outcomes of the tasks numbered in `chunk`, as far as there are any.
     async fn ask(
         &self,
         client: &Client,
         tasks: &[Task],
         chunk: &[usize],
         outcomes: &mut [Option<Outcome>],
-    ) -> Result<usize, Error> {
+    ) -> Result<(), Error> {
         let ids: Vec<Uuid> = chunk.iter().map(|&n| tasks[n].id).collect();
         let stored: HashMap<Uuid, StoredTask> =
             load_tasks(client, &ids).await?.into_iter().map(|stored| (stored.task.id, stored)).collect();
         let dead: HashMap<Uuid, (i64, String)> =
             dead_letter::attempts(client, &ids).await?.into_iter().map(|(id, n, detail)| (id, (n, detail))).collect();
-        let mut found = 0;
         for &n in chunk {
             let task = &tasks[n];
             outcomes[n] = match (stored.get(&task.id), dead.get(&task.id)) {
@@ -126,9 +163,8 @@ impl Before {
                 }
                 _ => None,
             };
-            found += usize::from(outcomes[n].is_some());
         }
-        Ok(found)
+        Ok(())
     }
 }
 

@@ -8,12 +8,12 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::human::{counted, duration};
+use super::human::{counted, duration, time};
 use super::outcome::{Before, Outcome};
 use super::publisher::{Outgoing, Publisher};
 use super::{Exit, Failure, Global, block_on};
 use super::{output, payment};
-use crate::contract::{Properties, Task, decode};
+use crate::contract::{PaymentState, Properties, Task, decode};
 use crate::intake::BrokerSettings;
 use crate::store;
 
@@ -32,8 +32,11 @@ pub(super) struct Args {
     /// Publishes lines that are no tasks too, to see what the daemon makes of them.
     #[arg(long, conflicts_with = "wait")]
     unchecked: bool,
-    /// Waits until every task has an outcome. Ends with 1 unless all settled, with 69 if some
-    /// have no outcome in time.
+    /// Waits until every task has an outcome. Ends with 1 if one is rejected, canceled or a dead
+    /// letter, with 69 if some have no outcome in time.
+    ///
+    /// A task whose `execute_at` is later than that is done when it is scheduled. One that is
+    /// parked, because what it acts on or comes after is not there yet, has no outcome.
     #[arg(long)]
     wait: bool,
     /// How long to wait for the outcomes.
@@ -161,15 +164,10 @@ impl Outgoing {
     }
 }
 
+/// A task without an outcome in time outweighs one that came to nothing.
 fn exit(outcomes: &[Outcome]) -> Exit {
-    let settled = |outcome: &Outcome| matches!(outcome, Outcome::Payment(stored) if stored.rejection.is_none());
-    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unknown { .. })) {
-        Exit::Unavailable
-    } else if outcomes.iter().all(settled) {
-        Exit::Ok
-    } else {
-        Exit::Failure
-    }
+    let exits = || outcomes.iter().map(Outcome::exit);
+    [Exit::Unavailable, Exit::Failure].into_iter().find(|bad| exits().any(|exit| exit == *bad)).unwrap_or(Exit::Ok)
 }
 
 fn human(report: &Report) -> String {
@@ -198,7 +196,11 @@ fn kind(outcome: &Outcome) -> String {
 
 fn describe(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Payment(stored) => format!("{} {}", stored.task.id, payment::state(stored)),
+        Outcome::Payment(stored) => {
+            let until = stored.task.when.execute_at.filter(|_| stored.state == PaymentState::Scheduled);
+            let until = until.map(|at| format!(" for {}", time(at))).unwrap_or_default();
+            format!("{} {}{until}", stored.task.id, payment::state(stored))
+        }
         Outcome::DeadLetter { id, detail } => format!("{id} is a dead letter: {detail}"),
         Outcome::Unknown { id } => format!("{id} has no outcome yet"),
     }

@@ -32,6 +32,7 @@ pub use self::redact::redact;
 pub use self::sample::sample;
 pub(crate) use self::suggest::closest;
 use crate::admin::AdminSettings;
+use crate::agenda::PaymentSettings;
 use crate::intake::BrokerSettings;
 use crate::outbox::EventSettings;
 use crate::retry::RetrySettings;
@@ -51,6 +52,8 @@ pub struct Config {
     pub postgres: PostgresSettings,
     /// `[pipeline]`: how much is done at once.
     pub pipeline: PipelineSettings,
+    /// `[payments]`: how long things may wait.
+    pub payments: PaymentSettings,
     /// `[retry]`: how long to wait before trying again.
     pub retry: RetrySettings,
     /// `[events]`: what the world is told.
@@ -192,11 +195,12 @@ impl Config {
     }
 
     /// All sections, in the order in which a payment passes.
-    fn sections(&mut self) -> [SectionKeys<'_>; 7] {
+    fn sections(&mut self) -> [SectionKeys<'_>; 8] {
         [
             section(&mut self.broker),
             section(&mut self.postgres),
             section(&mut self.pipeline),
+            section(&mut self.payments),
             section(&mut self.retry),
             section(&mut self.events),
             section(&mut self.admin),

@@ -1,25 +1,25 @@
 //! From a message's bytes to a [`Task`]: strictly. What is not exactly the contract is
 //! refused with the field's name and what was expected; nothing is guessed at.
 
+mod bodies;
 mod fields;
+mod legs;
 mod metadata;
+mod values;
 
-use compact_str::CompactString;
 use uuid::Uuid;
 
-use self::fields::{RawTask, Refusal};
+use self::fields::RawTask;
 pub use self::metadata::canonical_metadata;
 #[cfg(test)]
 pub(super) use self::metadata::{MAX_KEY_CHARS, MAX_KEYS, MAX_VALUE_CHARS};
-use super::{
-    AccountName, Currency, DeadLetter, DeadReason, OpenAccount, Properties, Task, TaskBody, TaskType, Transfer,
-};
+#[cfg(test)]
+pub(super) use self::values::MAX_REFERENCE_CHARS;
+use self::values::{moment, other_task, task_type, uuid};
+use super::{DeadLetter, DeadReason, Properties, Task, When};
 
 /// The largest body a task may have, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
-
-/// The longest `reference`, in characters.
-pub(super) const MAX_REFERENCE_CHARS: usize = 140;
 
 /// Decodes a task.
 ///
@@ -51,7 +51,7 @@ fn decode_fields(body: &[u8], properties: &Properties, task_id: &mut Option<Uuid
         }
     }
     let mut raw = RawTask::read(body)?;
-    let id = uuid(raw.id.take())?;
+    let id = uuid("id", raw.id.take())?;
     *task_id = Some(id);
     match &properties.message_id {
         Some(message_id) if !message_id.is(id) => {
@@ -60,81 +60,37 @@ fn decode_fields(body: &[u8], properties: &Properties, task_id: &mut Option<Uuid
         _ => {}
     }
     let task_type = task_type(raw.task_type.take())?;
-    let body = match task_type {
-        TaskType::OpenAccount => TaskBody::OpenAccount(open_account(&mut raw)?),
-        TaskType::Transfer => TaskBody::Transfer(transfer(&mut raw)?),
+    let body = bodies::of_type(task_type, id, &mut raw)?;
+    let when = When {
+        execute_at: raw.execute_at.take().map(|text| moment("execute_at", &text)).transpose()?,
+        after: raw.after.take().map(|text| other_task("after", Some(text), id)).transpose()?,
     };
     match raw.left_over() {
         Some(field) => Err(Refusal::of(field, format!("unknown field for the type `{}`", task_type.name()))),
-        None => Ok(Task::new(id, body)),
+        None => Ok(Task::timed(id, when, body)),
     }
 }
 
-fn open_account(raw: &mut RawTask<'_>) -> Result<OpenAccount, Refusal> {
-    Ok(OpenAccount {
-        account: account("account", raw.account.take())?,
-        currency: currency(raw.currency.take())?,
-        min_balance: raw.min_balance.take().unwrap_or(Some(0)),
-    })
+/// What is wrong with a message, and with which of its fields.
+#[derive(Debug)]
+struct Refusal {
+    field: Option<String>,
+    detail: String,
 }
 
-fn transfer(raw: &mut RawTask<'_>) -> Result<Transfer, Refusal> {
-    Ok(Transfer {
-        debit_account: account("debit_account", raw.debit_account.take())?,
-        credit_account: account("credit_account", raw.credit_account.take())?,
-        amount: raw.amount.take().ok_or_else(|| missing("amount", "an integer in minor units"))?,
-        currency: currency(raw.currency.take())?,
-        reference: raw.reference.take().map(|text| reference(&text)).transpose()?,
-        metadata: raw.metadata.take(),
-    })
-}
-
-fn missing(field: &'static str, expected: &str) -> Refusal {
-    Refusal::of(field, format!("missing, expected {expected}"))
-}
-
-type Text<'a> = Option<std::borrow::Cow<'a, str>>;
-
-fn uuid(text: Text<'_>) -> Result<Uuid, Refusal> {
-    const EXPECTED: &str = "a UUID such as 01920000-0000-7000-8000-000000000001";
-    let text = text.ok_or_else(|| missing("id", EXPECTED))?;
-    // One spelling only: the crate would also take braces, URNs and no hyphens.
-    let id = (text.len() == 36).then(|| Uuid::try_parse(&text).ok()).flatten();
-    id.ok_or_else(|| Refusal::of("id", format!("{}, expected {EXPECTED}", quoted(&text))))
-}
-
-fn task_type(text: Text<'_>) -> Result<TaskType, Refusal> {
-    let expected = || TaskType::ALL.map(|t| format!("`{}`", t.name())).join(" or ");
-    let text = text.ok_or_else(|| missing("type", &expected()))?;
-    TaskType::from_name(&text).ok_or_else(|| Refusal::of("type", format!("{}, expected {}", quoted(&text), expected())))
-}
-
-fn account(field: &'static str, text: Text<'_>) -> Result<AccountName, Refusal> {
-    let text = text.ok_or_else(|| missing(field, AccountName::EXPECTED))?;
-    AccountName::parse(&text)
-        .ok_or_else(|| Refusal::of(field, format!("{}, expected {}", quoted(&text), AccountName::EXPECTED)))
-}
-
-fn currency(text: Text<'_>) -> Result<Currency, Refusal> {
-    const EXPECTED: &str = "three capital letters, an ISO 4217 code";
-    let text = text.ok_or_else(|| missing("currency", EXPECTED))?;
-    Currency::parse(&text).ok_or_else(|| Refusal::of("currency", format!("{}, expected {EXPECTED}", quoted(&text))))
-}
-
-fn reference(text: &str) -> Result<CompactString, Refusal> {
-    match text.chars().count() {
-        1..=MAX_REFERENCE_CHARS => Ok(CompactString::new(text)),
-        n => Err(Refusal::of("reference", format!("{n} characters, expected 1 to {MAX_REFERENCE_CHARS}"))),
+impl Refusal {
+    fn of(field: impl Into<String>, detail: String) -> Self {
+        Self { field: Some(field.into()), detail }
     }
-}
 
-/// A value as it is shown to people: quoted, and cut when it is long.
-fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
+    fn missing(field: &'static str, expected: &str) -> Self {
+        Self::of(field, format!("missing, expected {expected}"))
     }
-    format!("{shown:?}")
+
+    /// The same, of a field of one of the legs.
+    fn of_leg(self, place: usize) -> Self {
+        Self { field: self.field.map(|name| format!("legs[{place}].{name}")), ..self }
+    }
 }
 
 #[cfg(test)]

@@ -3,56 +3,18 @@
 //! An event is encoded once, as one line of structured CloudEvents JSON; the relay sends that
 //! line in a batch as it is, or turns its attributes into headers (binary mode).
 
+mod data;
+mod kind;
+mod view;
+
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Currency, Properties, Rejection, Task, TaskBody};
-
-/// The types of events; the name is the routing key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventKind {
-    /// An account was opened.
-    AccountOpened,
-    /// An account was not opened.
-    AccountRejected,
-    /// A payment was posted to the ledger.
-    PaymentSettled,
-    /// A payment was declined.
-    PaymentRejected,
-}
-
-impl EventKind {
-    /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::AccountOpened, Self::AccountRejected, Self::PaymentSettled, Self::PaymentRejected];
-
-    /// The event of a task with this outcome.
-    pub const fn of(body: &TaskBody, rejection: Option<Rejection>) -> Self {
-        match (body, rejection) {
-            (TaskBody::OpenAccount(_), None) => Self::AccountOpened,
-            (TaskBody::OpenAccount(_), Some(_)) => Self::AccountRejected,
-            (TaskBody::Transfer(_), None) => Self::PaymentSettled,
-            (TaskBody::Transfer(_), Some(_)) => Self::PaymentRejected,
-        }
-    }
-
-    /// The event of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    /// The CloudEvents type and the routing key.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AccountOpened => "account.opened",
-            Self::AccountRejected => "account.rejected",
-            Self::PaymentSettled => "payment.settled",
-            Self::PaymentRejected => "payment.rejected",
-        }
-    }
-}
+use self::data::Data;
+pub use self::kind::EventKind;
+pub use self::view::{LegView, PaymentView};
+use super::{PaymentState, Properties, Rejection, Task};
 
 /// A balance right after the payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,24 +23,43 @@ pub struct BalanceAfter<'a> {
     pub account: &'a str,
     /// The sum of its entries, in minor units.
     pub posted: i64,
-    /// What is reserved of it, in minor units.
-    pub held: i64,
+    /// What is reserved of it, in minor units; `None` where that isn't known any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<i64>,
     /// The number of its entries.
     pub version: i64,
+    /// How far chargebacks have taken it below its limit, in minor units.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub shortfall: i64,
 }
 
-/// An outcome, ready to be told.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(amount: &i64) -> bool {
+    *amount == 0
+}
+
+/// What became of a task, ready to be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
-    /// What was asked for.
+    /// What happened.
+    pub kind: EventKind,
+    /// What was asked for; of a hold that expired, the task that made it.
     pub task: &'a Task,
     /// What the task's message carried: publisher, trace context.
     pub properties: &'a Properties,
+    /// Where the task stands now.
+    pub state: PaymentState,
+    /// How many states it has had.
+    pub version: i32,
     /// The decline, if it was declined.
     pub rejection: Option<Rejection>,
+    /// What a follow-up has moved, in minor units, where all of it is of one currency.
+    pub moved: Option<i64>,
     /// When it was decided, by the database's clock.
     pub settled_at: Timestamp,
-    /// The balances that it changed, or the one of the account that it opened.
+    /// The whole state of the payment that was acted on, or that can be acted on from now.
+    pub payment: Option<&'a PaymentView<'a>>,
+    /// The balances that it changed, or those of the account that it is about.
     pub balances: &'a [BalanceAfter<'a>],
     /// The CloudEvents source.
     pub source: &'a str,
@@ -93,81 +74,36 @@ pub struct Reply<'a> {
     pub correlation_id: Option<&'a str>,
 }
 
-/// The version of a payment that has had one outcome and can't have another.
-const FINAL_VERSION: i32 = 1;
-
-impl Event<'_> {
-    /// The event's kind.
-    pub const fn kind(&self) -> EventKind {
-        EventKind::of(&self.task.body, self.rejection)
-    }
-
+impl<'a> Event<'a> {
     /// Appends the event as one line.
     pub fn write(&self, out: &mut Vec<u8>) {
         write_line(out, &self.document());
     }
 
     /// Appends the event as a reply, as one line.
-    pub fn write_reply(&self, reply: Reply<'_>, out: &mut Vec<u8>) {
+    pub fn write_reply(&self, reply: Reply<'a>, out: &mut Vec<u8>) {
         let Reply { reply_to, correlation_id } = reply;
         write_line(out, &ReplyDocument { reply_to, correlation_id, event: self.document() });
     }
 
-    fn document(&self) -> Document<'_> {
+    fn document(&self) -> Document<'a> {
         Document {
             specversion: "1.0",
-            id: EventId(self.task.id, FINAL_VERSION),
+            id: EventId(self.task.id, self.version),
             source: self.source,
-            kind: self.kind().name(),
+            kind: self.kind.name(),
             subject: self.task.id,
             time: self.settled_at,
             datacontenttype: "application/json",
             traceparent: self.properties.traceparent.as_deref(),
             tracestate: self.properties.tracestate.as_deref(),
-            data: self.payment(),
+            data: Data::of(self),
         }
     }
 
     /// The event's `data`: the payment as it is told to the world, wherever it is shown.
-    pub fn data(&self) -> impl Serialize + use<'_> {
-        self.payment()
-    }
-
-    fn payment(&self) -> Data<'_> {
-        let (account, debit_account, credit_account, amount, min_balance, reference, metadata) = match &self.task.body {
-            TaskBody::OpenAccount(open) => {
-                (Some(open.account.as_str()), None, None, None, Some(open.min_balance), None, None)
-            }
-            TaskBody::Transfer(transfer) => (
-                None,
-                Some(transfer.debit_account.as_str()),
-                Some(transfer.credit_account.as_str()),
-                Some(transfer.amount),
-                None,
-                transfer.reference.as_deref(),
-                transfer.metadata.as_deref(),
-            ),
-        };
-        Data {
-            id: self.task.id,
-            task_type: self.task.body.task_type().name(),
-            state: if self.rejection.is_some() { "rejected" } else { "settled" },
-            version: FINAL_VERSION,
-            reason: self.rejection.map(Rejection::name),
-            reason_code: self.rejection.map(Rejection::iso_code),
-            account,
-            debit_account,
-            credit_account,
-            amount,
-            currency: self.task.body.currency(),
-            min_balance,
-            reference,
-            // It was canonical JSON when the task was decoded.
-            metadata: metadata.and_then(|json| serde_json::from_str(json).ok()),
-            publisher: self.properties.publisher.as_deref(),
-            settled_at: self.settled_at,
-            balances: self.balances,
-        }
+    pub fn data(&self) -> impl Serialize + use<'a> {
+        Data::of(self)
     }
 }
 
@@ -198,44 +134,11 @@ struct Document<'a> {
 }
 
 #[derive(Serialize)]
-struct ReplyDocument<'a> {
-    reply_to: &'a str,
+struct ReplyDocument<'r, 'a> {
+    reply_to: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<&'a str>,
+    correlation_id: Option<&'r str>,
     event: Document<'a>,
-}
-
-#[derive(Serialize)]
-struct Data<'a> {
-    id: Uuid,
-    #[serde(rename = "type")]
-    task_type: &'static str,
-    state: &'static str,
-    version: i32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason_code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    debit_account: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    credit_account: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    amount: Option<i64>,
-    currency: Currency,
-    // `null` is a value of its own: no lower limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    min_balance: Option<Option<i64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    publisher: Option<&'a str>,
-    settled_at: Timestamp,
-    balances: &'a [BalanceAfter<'a>],
 }
 
 fn write_line(out: &mut Vec<u8>, document: &impl Serialize) {
@@ -248,7 +151,7 @@ fn write_line(out: &mut Vec<u8>, document: &impl Serialize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{AccountName, Currency, Transfer};
+    use crate::contract::{AccountName, Currency, TaskBody, Transfer};
 
     #[test]
     fn an_event_is_one_line_that_names_state_reason_and_balances() {
@@ -264,11 +167,16 @@ mod tests {
                 metadata: Some(r#"{"k":"v"}"#.into()),
             }),
         );
-        let balances = [BalanceAfter { account: "a", posted: -5, held: 0, version: 1 }];
+        let balances = [BalanceAfter { account: "a", posted: -5, held: Some(0), version: 1, shortfall: 0 }];
         let event = Event {
+            kind: EventKind::PaymentRejected,
             task: &task,
             properties: &Properties::default(),
+            state: PaymentState::Rejected,
+            version: 1,
             rejection: Some(Rejection::InsufficientFunds),
+            moved: None,
+            payment: None,
             settled_at: Timestamp::UNIX_EPOCH,
             balances: &balances,
             source: "settled",

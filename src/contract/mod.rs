@@ -3,8 +3,11 @@
 //! Pure: nothing here knows of a broker, a database or a clock.
 
 mod account_name;
+#[cfg(test)]
+mod arbitrary;
 mod dead_letter;
 mod decode;
+mod encode;
 mod event;
 mod fingerprint;
 mod message;
@@ -13,15 +16,20 @@ mod money;
 mod rejection;
 #[cfg(test)]
 mod schema;
+mod state;
 mod task;
 
 pub use account_name::AccountName;
 pub use dead_letter::{DeadLetter, DeadReason};
 pub use decode::{MAX_BODY_BYTES, canonical_metadata, decode};
-pub use event::{BalanceAfter, Event, EventKind, Reply};
+pub use event::{BalanceAfter, Event, EventKind, LegView, PaymentView, Reply};
 pub use fingerprint::Fingerprint;
 pub use message::Message;
 pub use message_id::MessageId;
 pub use money::{Currency, MAX_AMOUNT, MAX_BALANCE};
 pub use rejection::Rejection;
-pub use task::{OpenAccount, Properties, Task, TaskBody, TaskType, Transfer};
+pub use state::PaymentState;
+pub use task::{
+    AccountChange, Action, Authorize, ChangeAccount, FollowUp, Leg, OpenAccount, Properties, SetLimits, Split, Task,
+    TaskBody, TaskType, Terms, Transfer, When,
+};

@@ -1,10 +1,17 @@
 //! A task: what a publisher asks for.
 
+mod body;
+mod differs;
+
 use compact_str::CompactString;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AccountName, Currency, Fingerprint, MessageId};
+pub use self::body::{
+    AccountChange, Action, Authorize, ChangeAccount, FollowUp, Leg, OpenAccount, SetLimits, Split, Terms, Transfer,
+};
+use super::{AccountName, Fingerprint, MessageId};
 
 /// A task that was decoded and found well-formed. Whether it can be applied is for the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +20,19 @@ pub struct Task {
     pub id: Uuid,
     /// What tells a repetition from another task with the same id.
     pub fingerprint: Fingerprint,
+    /// When it may be applied.
+    pub when: When,
     /// What is asked for.
     pub body: TaskBody,
+}
+
+/// When a task may be applied; at once by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct When {
+    /// Not before this moment, by the database's clock.
+    pub execute_at: Option<Timestamp>,
+    /// Not before this task has had its outcome; never if that is a decline.
+    pub after: Option<Uuid>,
 }
 
 /// The types of tasks, each with its fields.
@@ -24,89 +42,106 @@ pub enum TaskBody {
     OpenAccount(OpenAccount),
     /// Moves money from one account to another.
     Transfer(Transfer),
+    /// A `transfer` with `legs`: all of them or none.
+    Split(Split),
+    /// Holds money on the accounts that will pay.
+    Authorize(Authorize),
+    /// Acts on an earlier payment.
+    FollowUp(FollowUp),
+    /// Changes an account.
+    ChangeAccount(ChangeAccount),
 }
 
-/// Opens an account with a balance of zero.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenAccount {
-    /// The account to open.
-    pub account: AccountName,
-    /// The only currency it will hold.
-    pub currency: Currency,
-    /// The balance it may not fall below, in minor units; `None` is no limit. 0 when left out.
-    pub min_balance: Option<i64>,
+/// Declares the types of tasks with their names.
+macro_rules! task_types {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
+        /// The name of a task's type.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum TaskType {
+            $($(#[$doc])* $variant),+
+        }
+
+        impl TaskType {
+            /// All types.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name in the contract and in the database.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+    };
 }
 
-/// Moves money from one account to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transfer {
-    /// Pays.
-    pub debit_account: AccountName,
-    /// Is paid.
-    pub credit_account: AccountName,
-    /// In minor units of `currency`.
-    pub amount: i64,
-    /// Both accounts' currency.
-    pub currency: Currency,
-    /// The publisher's own reference.
-    pub reference: Option<CompactString>,
-    /// The publisher's own keys and values, as canonical JSON (sorted keys, no white space).
-    pub metadata: Option<CompactString>,
-}
-
-/// The name of a task's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskType {
+task_types! {
     /// `open_account`
-    OpenAccount,
+    OpenAccount = "open_account",
     /// `transfer`
-    Transfer,
+    Transfer = "transfer",
+    /// `authorize`
+    Authorize = "authorize",
+    /// `capture`
+    Capture = "capture",
+    /// `void`
+    Void = "void",
+    /// `refund`
+    Refund = "refund",
+    /// `chargeback`
+    Chargeback = "chargeback",
+    /// `chargeback_reversal`
+    ChargebackReversal = "chargeback_reversal",
+    /// `cancel`
+    Cancel = "cancel",
+    /// `close_account`
+    CloseAccount = "close_account",
+    /// `freeze_account`
+    FreezeAccount = "freeze_account",
+    /// `unfreeze_account`
+    UnfreezeAccount = "unfreeze_account",
+    /// `set_limits`
+    SetLimits = "set_limits",
 }
 
 impl TaskType {
-    /// All types.
-    pub const ALL: [Self; 2] = [Self::OpenAccount, Self::Transfer];
-
-    /// The name in the contract and in the database.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OpenAccount => "open_account",
-            Self::Transfer => "transfer",
-        }
-    }
-
     /// The type of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|task_type| task_type.name() == name)
     }
+
+    /// Whether it opens or changes an account, and moves nothing.
+    pub const fn is_about_an_account(self) -> bool {
+        matches!(
+            self,
+            Self::OpenAccount | Self::CloseAccount | Self::FreezeAccount | Self::UnfreezeAccount | Self::SetLimits
+        )
+    }
+
+    /// Whether it acts on an earlier payment.
+    pub const fn is_follow_up(self) -> bool {
+        matches!(
+            self,
+            Self::Capture | Self::Void | Self::Refund | Self::Chargeback | Self::ChargebackReversal | Self::Cancel
+        )
+    }
 }
 
 impl Task {
-    /// A task with its fingerprint.
+    /// A task for at once, with its fingerprint.
     pub fn new(id: Uuid, body: TaskBody) -> Self {
-        Self { id, fingerprint: Fingerprint::of(&body), body }
+        Self::timed(id, When::default(), body)
     }
 
-    /// The name of the first field in which the two differ; `None` when they ask for the same.
-    pub fn differs_from(&self, other: &Self) -> Option<&'static str> {
-        let fields: &[(&'static str, bool)] = match (&self.body, &other.body) {
-            (TaskBody::OpenAccount(a), TaskBody::OpenAccount(b)) => &[
-                ("account", a.account != b.account),
-                ("currency", a.currency != b.currency),
-                ("min_balance", a.min_balance != b.min_balance),
-            ],
-            (TaskBody::Transfer(a), TaskBody::Transfer(b)) => &[
-                ("debit_account", a.debit_account != b.debit_account),
-                ("credit_account", a.credit_account != b.credit_account),
-                ("amount", a.amount != b.amount),
-                ("currency", a.currency != b.currency),
-                ("reference", a.reference != b.reference),
-                ("metadata", a.metadata != b.metadata),
-            ],
-            _ => &[("type", true)],
-        };
-        fields.iter().find_map(|(name, differs)| differs.then_some(*name))
+    /// A task for later, with its fingerprint.
+    pub fn timed(id: Uuid, when: When, body: TaskBody) -> Self {
+        Self { id, fingerprint: Fingerprint::of(&body, when), when, body }
+    }
+
+    /// The tasks whose state decides about this one: the payment it acts on, the one it comes after.
+    pub fn refers_to(&self) -> impl Iterator<Item = Uuid> + use<> {
+        self.body.payment_id().into_iter().chain(self.when.after)
     }
 }
 
@@ -115,32 +150,68 @@ impl TaskBody {
     pub const fn task_type(&self) -> TaskType {
         match self {
             Self::OpenAccount(_) => TaskType::OpenAccount,
-            Self::Transfer(_) => TaskType::Transfer,
+            Self::Transfer(_) | Self::Split(_) => TaskType::Transfer,
+            Self::Authorize(_) => TaskType::Authorize,
+            Self::FollowUp(follow_up) => follow_up.action.task_type(),
+            Self::ChangeAccount(change) => change.change.task_type(),
         }
     }
 
-    /// The account in whose order the task is applied: the one that is debited or opened.
-    pub const fn ordering_account(&self) -> &AccountName {
+    /// The payment that the task acts on.
+    pub const fn payment_id(&self) -> Option<Uuid> {
         match self {
-            Self::OpenAccount(open) => &open.account,
-            Self::Transfer(transfer) => &transfer.debit_account,
+            Self::FollowUp(follow_up) => Some(follow_up.payment_id),
+            _ => None,
         }
     }
 
-    /// The account that the task credits or opens: later declines on it wait for this task.
-    pub const fn credited_account(&self) -> &AccountName {
+    /// The account in whose order the task is applied: the one that is debited (of several legs
+    /// the first one's), opened or changed. `None` for what acts on a payment: its order is the
+    /// payment's.
+    pub fn ordering_account(&self) -> Option<&AccountName> {
         match self {
-            Self::OpenAccount(open) => &open.account,
-            Self::Transfer(transfer) => &transfer.credit_account,
+            Self::OpenAccount(open) => Some(&open.account),
+            Self::ChangeAccount(change) => Some(&change.account),
+            Self::Transfer(transfer) => Some(&transfer.debit_account),
+            Self::Split(split) => split.legs.first().map(|leg| &leg.debit_account),
+            Self::Authorize(authorize) => authorize.legs().first().map(|leg| &leg.debit_account),
+            Self::FollowUp(_) => None,
         }
     }
 
-    /// The currency the task speaks of.
-    pub const fn currency(&self) -> Currency {
-        match self {
-            Self::OpenAccount(open) => open.currency,
-            Self::Transfer(transfer) => transfer.currency,
-        }
+    /// All accounts that the task names, in pairs: who pays, who is paid; twice the same for a
+    /// task that is about one account. None for what acts on a payment.
+    pub fn account_pairs(&self) -> impl Iterator<Item = (&AccountName, &AccountName)> {
+        let (one, legs): (_, &[Leg]) = match self {
+            Self::OpenAccount(open) => (Some((&open.account, &open.account)), &[]),
+            Self::ChangeAccount(change) => (Some((&change.account, &change.account)), &[]),
+            Self::Transfer(transfer) => (Some((&transfer.debit_account, &transfer.credit_account)), &[]),
+            Self::Split(split) => (None, &split.legs),
+            Self::Authorize(authorize) => (None, authorize.legs()),
+            Self::FollowUp(_) => (None, &[]),
+        };
+        one.into_iter().chain(legs.iter().map(|leg| (&leg.debit_account, &leg.credit_account)))
+    }
+
+    /// The publisher's own reference.
+    pub fn reference(&self) -> Option<&str> {
+        self.notes().and_then(|notes| notes.0)
+    }
+
+    /// The publisher's own keys and values, as canonical JSON.
+    pub fn metadata(&self) -> Option<&str> {
+        self.notes().and_then(|notes| notes.1)
+    }
+
+    fn notes(&self) -> Option<(Option<&str>, Option<&str>)> {
+        let (reference, metadata) = match self {
+            Self::OpenAccount(_) | Self::ChangeAccount(_) => return None,
+            Self::Transfer(transfer) => (&transfer.reference, &transfer.metadata),
+            Self::Split(split) => (&split.reference, &split.metadata),
+            Self::Authorize(authorize) => (&authorize.reference, &authorize.metadata),
+            Self::FollowUp(follow_up) => (&follow_up.reference, &follow_up.metadata),
+        };
+        Some((reference.as_deref(), metadata.as_deref()))
     }
 }
 

@@ -15,6 +15,10 @@ use uuid::Uuid;
 use crate::contract::{AccountName, Task};
 use crate::ledger::{Arrival, Pending};
 
+/// Stands for the account of a task that may credit any. A name that shares the hash waits now and
+/// then, as names that share one do.
+const ANY_ACCOUNT: u64 = u64::MAX;
+
 /// A task's place: its number, and the lane it belongs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrived {
@@ -35,9 +39,10 @@ pub struct InFlight {
 struct Inner {
     next: u64,
     count: usize,
-    /// By hash of the account: who will credit or open it, oldest first, and who waits.
+    /// By hash of the account: who will credit, open or change it, oldest first, and who waits.
     credits: HashMap<u64, Credits>,
-    /// By task id: so that a repetition follows the first into its lane.
+    /// By task id: so that a repetition follows the first into its lane, and what acts on a payment
+    /// follows the payment.
     ids: HashMap<Uuid, Copies>,
 }
 
@@ -65,21 +70,23 @@ impl InFlight {
 
     /// Enters a task, or a message that isn't one.
     pub fn arrive(&self, task: Option<&Task>) -> Arrived {
-        let keys = task.map(|task| {
-            let ordering = self.hasher.hash_one(task.body.ordering_account().as_str());
-            (ordering, self.hasher.hash_one(task.body.credited_account().as_str()), task.id)
-        });
+        let keys = task.map(|task| (self.ordering(task), self.credited(task), Self::ids(task)));
         let mut inner = self.inner.lock();
         let arrival = Arrival(inner.next);
         inner.next += 1;
         inner.count += 1;
-        let Some((ordering, credited, id)) = keys else {
+        let Some((ordering, credited, ids)) = keys else {
             return Arrived { arrival, lane: self.lane_of(arrival.0) };
         };
-        inner.credits.entry(credited).or_default().arrivals.push(arrival);
-        let copies = inner.ids.entry(id).or_insert(Copies { lane: self.lane_of(ordering), count: 0 });
-        copies.count += 1;
-        Arrived { arrival, lane: copies.lane }
+        for key in credited {
+            inner.credits.entry(key).or_default().arrivals.push(arrival);
+        }
+        let lane =
+            ids.iter().find_map(|id| inner.ids.get(id)).map_or_else(|| self.lane_of(ordering), |known| known.lane);
+        for id in ids {
+            inner.ids.entry(id).or_insert(Copies { lane, count: 0 }).count += 1;
+        }
+        Arrived { arrival, lane }
     }
 
     /// Strikes out tasks that are done; answers the lanes that waited for one of them.
@@ -89,20 +96,22 @@ impl InFlight {
         for (arrival, task) in done {
             inner.count -= 1;
             let Some(task) = task else { continue };
-            let credited = self.hasher.hash_one(task.body.credited_account().as_str());
-            if let Some(credits) = inner.credits.get_mut(&credited) {
+            for key in self.credited(task) {
+                let Some(credits) = inner.credits.get_mut(&key) else { continue };
                 if let Ok(place) = credits.arrivals.binary_search(&arrival) {
                     credits.arrivals.remove(place);
                 }
                 wake.extend(credits.waiting.drain(..));
                 if credits.arrivals.is_empty() {
-                    inner.credits.remove(&credited);
+                    inner.credits.remove(&key);
                 }
             }
-            if let Some(copies) = inner.ids.get_mut(&task.id) {
-                copies.count -= 1;
-                if copies.count == 0 {
-                    inner.ids.remove(&task.id);
+            for id in Self::ids(task) {
+                if let Some(copies) = inner.ids.get_mut(&id) {
+                    copies.count -= 1;
+                    if copies.count == 0 {
+                        inner.ids.remove(&id);
+                    }
                 }
             }
         }
@@ -111,18 +120,50 @@ impl InFlight {
         wake
     }
 
-    /// Has `lane` woken when a task that came before `before` and credits or opens `account` is
-    /// done. `false` when there is none any more: look again at once.
+    /// Has `lane` woken when a task that came before `before` and credits or opens `account` (or
+    /// may do so) is done. `false` when there is none any more: look again at once.
     #[must_use]
     pub fn wait(&self, account: &AccountName, before: Arrival, lane: usize) -> bool {
-        let key = self.hasher.hash_one(account.as_str());
+        let keys = [self.hasher.hash_one(account.as_str()), ANY_ACCOUNT];
         let mut inner = self.inner.lock();
-        let Some(credits) = inner.credits.get_mut(&key) else { return false };
-        let any = credits.arrivals.first().is_some_and(|first| *first < before);
-        if any && !credits.waiting.contains(&lane) {
-            credits.waiting.push(lane);
+        let mut any = false;
+        for key in keys {
+            let Some(credits) = inner.credits.get_mut(&key) else { continue };
+            if credits.arrivals.first().is_none_or(|first| *first >= before) {
+                continue;
+            }
+            any = true;
+            if !credits.waiting.contains(&lane) {
+                credits.waiting.push(lane);
+            }
         }
         any
+    }
+
+    /// What decides about the lane: an account, or a payment.
+    fn ordering(&self, task: &Task) -> u64 {
+        match task.body.ordering_account() {
+            Some(account) => self.hasher.hash_one(account.as_str()),
+            None => self.hasher.hash_one(task.body.payment_id().unwrap_or(task.id)),
+        }
+    }
+
+    /// The accounts that the task credits, opens or changes, each once. What acts on a payment may
+    /// credit any: which one, only the database knows.
+    fn credited(&self, task: &Task) -> SmallVec<[u64; 2]> {
+        let mut keys: SmallVec<[u64; 2]> =
+            task.body.account_pairs().map(|(_, credit)| self.hasher.hash_one(credit.as_str())).collect();
+        if keys.is_empty() {
+            keys.push(ANY_ACCOUNT);
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// What keeps tasks together in one lane: the task's own id, and that of the payment it acts on.
+    fn ids(task: &Task) -> SmallVec<[Uuid; 2]> {
+        std::iter::once(task.id).chain(task.body.payment_id().filter(|parent| *parent != task.id)).collect()
     }
 
     fn lane_of(&self, hash: u64) -> usize {
@@ -133,10 +174,10 @@ impl InFlight {
 
 impl Pending for InFlight {
     fn earlier(&self, account: &AccountName, before: Arrival) -> Vec<Arrival> {
-        let key = self.hasher.hash_one(account.as_str());
+        let keys = [self.hasher.hash_one(account.as_str()), ANY_ACCOUNT];
         let inner = self.inner.lock();
-        let arrivals = inner.credits.get(&key).map(|credits| credits.arrivals.as_slice()).unwrap_or_default();
-        arrivals.iter().copied().take_while(|arrival| *arrival < before).collect()
+        let arrivals = keys.iter().filter_map(|key| inner.credits.get(key)).flat_map(|credits| &credits.arrivals);
+        arrivals.copied().filter(|arrival| *arrival < before).collect()
     }
 }
 

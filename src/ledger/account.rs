@@ -1,6 +1,6 @@
 //! An account as the ledger sees it: locked, and with its balance.
 
-use crate::contract::{Currency, MAX_BALANCE, OpenAccount, Rejection};
+use crate::contract::{Currency, MAX_BALANCE, OpenAccount, Rejection, SetLimits};
 
 /// The position of an account in the batch's list of accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,12 +55,27 @@ pub struct Account {
     pub held: i64,
     /// The number of its entries.
     pub version: i64,
+    /// What `posted` may not rise above, in minor units; `None` is no limit but the largest balance.
+    pub max_balance: Option<i64>,
+    /// How far chargebacks have taken `posted - held` below `min_balance`, in minor units. Credits
+    /// make it smaller; nothing but a chargeback, or the reversal of one, makes it larger.
+    pub shortfall: i64,
 }
 
 impl Account {
     /// A name without an account.
     pub const fn unopened(id: i64) -> Self {
-        Self { id, status: AccountStatus::Unopened, currency: None, min_balance: None, posted: 0, held: 0, version: 0 }
+        Self {
+            id,
+            status: AccountStatus::Unopened,
+            currency: None,
+            min_balance: None,
+            posted: 0,
+            held: 0,
+            version: 0,
+            max_balance: None,
+            shortfall: 0,
+        }
     }
 
     /// Opens it.
@@ -91,9 +106,52 @@ impl Account {
         within_bounds(posted)
     }
 
+    /// The balance after a debit that can't be declined for want of money: the money is held for
+    /// it, or it is imposed from outside.
+    pub(super) fn debited_anyway(&self, amount: i64) -> Result<i64, Rejection> {
+        within_bounds(self.posted - amount)
+    }
+
     /// The balance after a credit of `amount` (1 … [`crate::contract::MAX_AMOUNT`]).
     pub(super) fn credited(&self, amount: i64) -> Result<i64, Rejection> {
-        within_bounds(self.posted + amount)
+        let posted = self.posted + amount;
+        if self.max_balance.is_some_and(|limit| posted > limit) {
+            return Err(Rejection::LimitExceeded);
+        }
+        within_bounds(posted)
+    }
+
+    /// What is held after `amount` more.
+    pub(super) fn holding(&self, amount: i64) -> Result<i64, Rejection> {
+        let held = self.held + amount;
+        if self.min_balance.is_some_and(|limit| self.posted - held < limit) {
+            return Err(Rejection::InsufficientFunds);
+        }
+        within_bounds(held)
+    }
+
+    /// Works the shortfall out anew. Without a chargeback there is none: every other debit is
+    /// declined before it makes one.
+    pub(super) fn restate_shortfall(&mut self) {
+        self.shortfall = self.min_balance.map_or(0, |limit| (limit - (self.posted - self.held)).max(0));
+    }
+
+    /// Gives it new limits; what is given has to hold at once.
+    pub(super) fn limit(&mut self, limits: SetLimits) -> Result<(), Rejection> {
+        let min_balance = limits.min_balance.unwrap_or(self.min_balance);
+        let max_balance = limits.max_balance.unwrap_or(self.max_balance);
+        if min_balance.zip(max_balance).is_some_and(|(min, max)| min > max) {
+            return Err(Rejection::AmountOutOfRange);
+        }
+        if limits.min_balance.flatten().is_some_and(|limit| self.posted - self.held < limit) {
+            return Err(Rejection::InsufficientFunds);
+        }
+        if limits.max_balance.flatten().is_some_and(|limit| self.posted > limit) {
+            return Err(Rejection::LimitExceeded);
+        }
+        (self.min_balance, self.max_balance) = (min_balance, max_balance);
+        self.restate_shortfall();
+        Ok(())
     }
 }
 

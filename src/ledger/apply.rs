@@ -2,33 +2,40 @@
 //!
 //! Precedence, first that holds:
 //! 1. the id is known: the stored outcome stands, or it is a conflict;
-//! 2. an earlier task on the same account (or with the same id) is set aside: behind it;
+//! 2. an earlier task on the same account or payment, one that it refers to, or one with the same
+//!    id is set aside: behind it;
 //! 3. the task alone: `unknown_currency`, `amount_out_of_range`, `same_account`;
-//! 4. the accounts, debit before credit: `account_not_found`, `account_closed`,
-//!    `currency_mismatch`, then `account_frozen` for the debit;
-//! 5. the balances: `insufficient_funds`, `limit_exceeded`.
+//! 4. its time: not before `execute_at`, not before the outcome of `after`
+//!    (`dependency_failed`, `dependency_not_found`);
+//! 5. the payment it acts on: `payment_not_found`, what its state says, then what is left of it; of
+//!    an authorization `expiry_out_of_range`;
+//! 6. the accounts, debit before credit: `account_not_found`, `account_closed`,
+//!    `currency_mismatch`, then `account_frozen`;
+//! 7. the balances: `insufficient_funds`, `limit_exceeded`.
 
 use std::collections::{HashMap, HashSet};
 
+use jiff::Timestamp;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::{Account, AccountIx, AccountStatus, Arrival};
-use crate::contract::{
-    AccountName, Currency, Fingerprint, MAX_AMOUNT, MAX_BALANCE, OpenAccount, Rejection, Task, TaskBody, Transfer,
-};
+use super::aside::Aside;
+use super::guards::{Decline, alone};
+use super::{Account, AccountIx, Arrival, Books, Decision, Outcome, Payment, Rules, Transition};
+use crate::contract::{AccountName, Fingerprint, PaymentState, Rejection, Task, TaskBody};
 use crate::sabotage::{self, Defect};
 
 /// A task with its place in the order and in the batch's list of accounts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Item<'a> {
     /// What is asked for.
     pub task: &'a Task,
     /// When it came.
     pub arrival: Arrival,
-    /// [`TaskBody::ordering_account`].
-    pub ordering: AccountIx,
-    /// [`TaskBody::credited_account`].
-    pub credited: AccountIx,
+    /// The places of [`TaskBody::account_pairs`].
+    pub pairs: SmallVec<[(AccountIx, AccountIx); 1]>,
+    /// Whether it is stored as scheduled or parked, and looked at again.
+    pub resumes: bool,
 }
 
 /// What the database says of an id that has had its outcome.
@@ -40,55 +47,10 @@ pub struct Known {
     pub task: Option<Task>,
 }
 
-/// One side of a payment in the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Posting {
-    /// Whose.
-    pub account: AccountIx,
-    /// The account's version after it.
-    pub seq: i64,
-    /// Negative for a debit, in minor units.
-    pub amount: i64,
-    /// The account's balance after it, in minor units.
-    pub balance_after: i64,
-}
-
-/// What becomes of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The account is open.
-    Opened,
-    /// The money has moved.
-    Settled {
-        /// Of the account that pays.
-        debit: Posting,
-        /// Of the account that is paid.
-        credit: Posting,
-    },
-    /// Declined.
-    Rejected(Rejection),
-    /// The id has had its outcome with the same content: nothing is applied.
-    Duplicate,
-    /// The id has had its outcome with other content: nothing is applied. Names the field.
-    Conflict(&'static str),
-    /// Not decided: a decline that an earlier task, still on its way in another lane, could
-    /// turn into an acceptance; or behind such a task.
-    SetAside {
-        /// The account on which it waits; `None` when it only stands behind another.
-        waits_on: Option<AccountName>,
-    },
-}
-
-impl Outcome {
-    /// Whether it is final.
-    pub const fn is_decided(&self) -> bool {
-        !matches!(self, Self::SetAside { .. })
-    }
-}
-
 /// Which tasks are still on their way.
 pub trait Pending {
-    /// The arrivals before `before` of tasks, not yet done, that credit or open `account`.
+    /// The arrivals before `before` of tasks, not yet done, that credit, open or change `account`,
+    /// or may do so.
     fn earlier(&self, account: &AccountName, before: Arrival) -> Vec<Arrival>;
 }
 
@@ -102,62 +64,87 @@ impl Pending for NonePending {
     }
 }
 
-/// Evaluates `items` (in order of arrival) and changes `accounts` accordingly.
-pub fn apply(
-    items: &[Item<'_>],
-    accounts: &mut [Account],
-    known: &HashMap<Uuid, Known>,
-    pending: &impl Pending,
-) -> Vec<Outcome> {
+/// Evaluates `items` (in order of arrival) and changes the accounts and payments accordingly.
+pub fn apply(items: &[Item<'_>], books: Books<'_>, pending: &impl Pending) -> Decision {
     debug_assert!(items.is_sorted_by_key(|item| item.arrival), "a batch is in order of arrival");
-    let mut batch = Batch {
-        items,
-        accounts,
-        known,
-        pending,
-        outcomes: Vec::with_capacity(items.len()),
-        seen: HashMap::with_capacity(items.len()),
-        aside: HashSet::new(),
-    };
+    let mut batch = Batch::new(items, books, pending);
     for item in items {
         let outcome = batch.evaluate(item);
         batch.record(item, outcome);
     }
-    batch.outcomes
+    batch.decision
 }
 
-struct Batch<'a, P> {
-    items: &'a [Item<'a>],
-    accounts: &'a mut [Account],
-    known: &'a HashMap<Uuid, Known>,
-    pending: &'a P,
-    outcomes: Vec<Outcome>,
+/// What a task comes to, or why it is declined.
+pub(super) type Verdict = Result<Outcome, Decline>;
+
+pub(super) struct Batch<'b, 'i, P> {
+    items: &'i [Item<'i>],
+    pending: &'i P,
+    pub(super) accounts: &'b mut [Account],
+    names: &'b [&'b AccountName],
+    pub(super) payments: &'b mut HashMap<Uuid, Payment>,
+    known: &'b HashMap<Uuid, Known>,
+    pub(super) now: Timestamp,
+    pub(super) rules: &'b Rules,
+    pub(super) decision: Decision,
     /// The first task of the batch with each id.
     seen: HashMap<Uuid, usize>,
-    /// The accounts whose debits are set aside from here on.
-    aside: HashSet<AccountIx>,
+    /// The tasks that others of the batch refer to.
+    referred: HashSet<Uuid>,
+    pub(super) aside: Aside,
 }
 
-impl<P: Pending> Batch<'_, P> {
+impl<'b, 'i, P: Pending> Batch<'b, 'i, P> {
+    pub(super) fn new(items: &'i [Item<'i>], books: Books<'b>, pending: &'i P) -> Self {
+        let Books { accounts, names, payments, known, now, rules } = books;
+        Self {
+            items,
+            pending,
+            accounts,
+            names,
+            payments,
+            known,
+            now,
+            rules,
+            decision: Decision { outcomes: Vec::with_capacity(items.len()), transitions: Vec::new() },
+            seen: HashMap::with_capacity(items.len()),
+            referred: items.iter().flat_map(|item| item.task.refers_to()).collect(),
+            aside: Aside::default(),
+        }
+    }
+
     fn evaluate(&mut self, item: &Item<'_>) -> Outcome {
-        if let Some(outcome) = self.repetition(item.task) {
+        if let Some(outcome) = self.repetition(item) {
             return outcome;
         }
-        if self.aside.contains(&item.ordering) {
+        if self.aside.is_before(item) {
             return Outcome::SetAside { waits_on: None };
         }
-        let decided = match &item.task.body {
-            TaskBody::OpenAccount(open) => self.open_account(open, item.ordering),
-            TaskBody::Transfer(transfer) => self.transfer(transfer, item.ordering, item.credited),
-        };
-        match decided {
+        match self.decide(item) {
             Ok(outcome) => outcome,
             Err(Decline { rejection, account }) => match account {
                 Some(account) if rejection.depends_on_earlier_tasks() && self.may_change(account, item.arrival) => {
-                    Outcome::SetAside { waits_on: Some(account.clone()) }
+                    Outcome::SetAside { waits_on: Some(self.names[account.0].clone()) }
                 }
                 _ => Outcome::Rejected(rejection),
             },
+        }
+    }
+
+    fn decide(&mut self, item: &Item<'_>) -> Verdict {
+        alone(item.task)?;
+        if let Some(waits) = self.not_yet(item)? {
+            return Ok(waits);
+        }
+        match (&item.task.body, item.pairs.as_slice()) {
+            (TaskBody::Transfer(transfer), [pair]) => self.transfer(transfer, *pair),
+            (TaskBody::OpenAccount(open), [(account, _)]) => self.open_account(open, *account),
+            (TaskBody::ChangeAccount(change), [(account, _)]) => self.change_account(change, *account, item),
+            (TaskBody::Split(split), pairs) => self.split(split, pairs, item),
+            (TaskBody::Authorize(authorize), pairs) => self.authorize(authorize, pairs, item),
+            (TaskBody::FollowUp(follow_up), _) => self.follow_up(follow_up, item),
+            (_, pairs) => unreachable!("a task that names two accounts has one pair, not {}", pairs.len()),
         }
     }
 
@@ -165,19 +152,55 @@ impl<P: Pending> Batch<'_, P> {
         if let Outcome::Settled { debit, credit } = &outcome
             && sabotage::strikes(Defect::DoubledEntry, item.arrival, item.task)
         {
-            for Posting { account, amount, balance_after, .. } in [debit, credit].map(sabotage::once_more) {
-                self.post(account, amount, balance_after);
+            for posting in [debit, credit].map(sabotage::once_more) {
+                self.post(posting.after.account, posting.amount, posting.after.posted);
             }
         }
-        self.seen.entry(item.task.id).or_insert(self.outcomes.len());
+        self.seen.entry(item.task.id).or_insert(self.decision.outcomes.len());
         if !outcome.is_decided() {
-            self.aside.insert(item.ordering);
+            let parent = item.task.body.payment_id().and_then(|payment| self.payments.get(&payment));
+            self.aside.add(item, parent);
         }
-        self.outcomes.push(outcome);
+        if item.resumes || self.referred.contains(&item.task.id) {
+            self.remember(item, &outcome);
+        }
+        self.decision.outcomes.push(outcome);
+    }
+
+    /// Lets later tasks of the batch find this one; and takes one that was resumed a state further.
+    fn remember(&mut self, item: &Item<'_>, outcome: &Outcome) {
+        let Some(state) = outcome.state() else { return };
+        let id = item.task.id;
+        let before = item.resumes.then(|| self.payments.get(&id)).flatten().map(|own| (own.state, own.version));
+        let version = match before {
+            // Still scheduled, or still parked.
+            Some((before, version)) if before == state => version,
+            _ => self.version_of(item),
+        };
+        if let Some((from, _)) = before.filter(|(before, _)| *before != state) {
+            let cause = Some(id);
+            self.decision.transitions.push(Transition { payment: id, version, from, to: state, cause });
+        }
+        let deadline = match outcome {
+            Outcome::Scheduled(until) | Outcome::Parked { deadline: until, .. } => Some(*until),
+            _ => None,
+        };
+        let whole = match outcome {
+            Outcome::Acted(acted) => acted.payment.clone().filter(|payment| payment.id == id),
+            Outcome::Settled { .. } => Some(self.posted(item)),
+            _ => None,
+        };
+        let bare = || Payment { state, deadline, ..Payment::bare(id, item.task.body.task_type(), version) };
+        self.payments.insert(id, whole.unwrap_or_else(bare));
     }
 
     /// Guard 1 and, for an id whose first task is set aside, guard 2.
-    fn repetition(&self, task: &Task) -> Option<Outcome> {
+    fn repetition(&self, item: &Item<'_>) -> Option<Outcome> {
+        let task = item.task;
+        if item.resumes {
+            let waits = self.payments.get(&task.id).is_some_and(|own| own.state.is_pending());
+            return (!waits).then_some(Outcome::Duplicate);
+        }
         if let Some(known) = self.known.get(&task.id) {
             if known.fingerprint == task.fingerprint {
                 return Some(Outcome::Duplicate);
@@ -186,7 +209,7 @@ impl<P: Pending> Batch<'_, P> {
             return Some(Outcome::Conflict(field.unwrap_or("id")));
         }
         let first = *self.seen.get(&task.id)?;
-        Some(if !self.outcomes[first].is_decided() {
+        Some(if !self.decision.outcomes[first].is_decided() {
             Outcome::SetAside { waits_on: None }
         } else {
             match task.differs_from(self.items[first].task) {
@@ -196,85 +219,53 @@ impl<P: Pending> Batch<'_, P> {
         })
     }
 
+    /// Guard 4.
+    fn not_yet(&self, item: &Item<'_>) -> Result<Option<Outcome>, Decline> {
+        // What is parked has seen its time come, even if the clock was set back since.
+        let is_parked = self.parked(item).is_some();
+        if let Some(at) = item.task.when.execute_at.filter(|at| *at > self.now && !is_parked) {
+            return Ok(Some(Outcome::Scheduled(at)));
+        }
+        let Some(after) = item.task.when.after else { return Ok(None) };
+        match self.payments.get(&after).map(|awaited| awaited.state) {
+            Some(state) if state.is_failed() => Err(Rejection::DependencyFailed.into()),
+            Some(state) if !state.is_pending() => Ok(None),
+            _ => self.park(item, after, Rejection::DependencyNotFound).map(Some),
+        }
+    }
+
+    /// Has the task wait for another one; until its deadline, then it is rejected for `reason`.
+    pub(super) fn park(&self, item: &Item<'_>, on: Uuid, reason: Rejection) -> Verdict {
+        let own = self.parked(item).and_then(|own| own.deadline).unwrap_or(self.now + self.rules.parking);
+        // Whoever waits for a task that waits itself has as much time as that one.
+        let awaited = self.payments.get(&on).and_then(|awaited| match awaited.state {
+            PaymentState::Scheduled => awaited.deadline.and_then(|at| at.checked_add(self.rules.parking).ok()),
+            PaymentState::Parked => awaited.deadline,
+            _ => None,
+        });
+        let deadline = awaited.map_or(own, |awaited| awaited.max(own));
+        if deadline <= self.now { Err(reason.into()) } else { Ok(Outcome::Parked { on, deadline }) }
+    }
+
+    /// The task itself, if it was parked before.
+    fn parked(&self, item: &Item<'_>) -> Option<&Payment> {
+        let own = item.resumes.then(|| self.payments.get(&item.task.id)).flatten();
+        own.filter(|own| own.state == PaymentState::Parked)
+    }
+
     /// Whether a task that came earlier, and that this batch hasn't decided, can still credit
     /// or open the account.
-    fn may_change(&self, account: &AccountName, arrival: Arrival) -> bool {
+    pub(super) fn may_change(&self, account: AccountIx, arrival: Arrival) -> bool {
         let decided_here = |earlier: &Arrival| {
             let place = self.items.binary_search_by_key(earlier, |item| item.arrival);
-            place.is_ok_and(|place| self.outcomes.get(place).is_some_and(Outcome::is_decided))
+            place.is_ok_and(|place| self.decision.outcomes.get(place).is_some_and(Outcome::is_decided))
         };
-        self.pending.earlier(account, arrival).iter().any(|earlier| !decided_here(earlier))
+        self.pending.earlier(self.names[account.0], arrival).iter().any(|earlier| !decided_here(earlier))
     }
 
-    fn open_account<'t>(&mut self, task: &'t OpenAccount, ix: AccountIx) -> Result<Outcome, Decline<'t>> {
-        known_currency(task.currency)?;
-        if task.min_balance.is_some_and(|limit| !(-MAX_BALANCE..=0).contains(&limit)) {
-            return Err(Rejection::AmountOutOfRange.into());
-        }
-        let account = &mut self.accounts[ix.0];
-        match account.status {
-            AccountStatus::Unopened => {
-                account.open(task);
-                Ok(Outcome::Opened)
-            }
-            AccountStatus::Open | AccountStatus::Frozen => Err(Rejection::AccountExists.into()),
-            AccountStatus::Closed => Err(Rejection::AccountClosed.into()),
-        }
+    /// The version that the task itself comes to.
+    pub(super) fn version_of(&self, item: &Item<'_>) -> i32 {
+        let own = item.resumes.then(|| self.payments.get(&item.task.id)).flatten();
+        own.map_or(1, |own| own.version + 1)
     }
-
-    fn transfer<'t>(
-        &mut self,
-        task: &'t Transfer,
-        debit: AccountIx,
-        credit: AccountIx,
-    ) -> Result<Outcome, Decline<'t>> {
-        known_currency(task.currency)?;
-        if !(1..=MAX_AMOUNT).contains(&task.amount) {
-            return Err(Rejection::AmountOutOfRange.into());
-        }
-        if debit == credit {
-            return Err(Rejection::SameAccount.into());
-        }
-        let (payer, payee) = (&self.accounts[debit.0], &self.accounts[credit.0]);
-        payer.admits(task.currency).map_err(Decline::on(&task.debit_account))?;
-        payee.admits(task.currency).map_err(Decline::on(&task.credit_account))?;
-        if payer.status == AccountStatus::Frozen {
-            return Err(Rejection::AccountFrozen.into());
-        }
-        let payer_after = payer.debited(task.amount).map_err(Decline::on(&task.debit_account))?;
-        let payee_after = payee.credited(task.amount).map_err(Decline::on(&task.credit_account))?;
-        Ok(Outcome::Settled {
-            debit: self.post(debit, -task.amount, payer_after),
-            credit: self.post(credit, task.amount, payee_after),
-        })
-    }
-
-    fn post(&mut self, ix: AccountIx, amount: i64, balance_after: i64) -> Posting {
-        let account = &mut self.accounts[ix.0];
-        account.posted = balance_after;
-        account.version += 1;
-        Posting { account: ix, seq: account.version, amount, balance_after }
-    }
-}
-
-/// A rejection, and the account it is about where an earlier task could change it.
-struct Decline<'t> {
-    rejection: Rejection,
-    account: Option<&'t AccountName>,
-}
-
-impl<'t> Decline<'t> {
-    fn on(account: &'t AccountName) -> impl FnOnce(Rejection) -> Self {
-        move |rejection| Self { rejection, account: Some(account) }
-    }
-}
-
-impl From<Rejection> for Decline<'_> {
-    fn from(rejection: Rejection) -> Self {
-        Self { rejection, account: None }
-    }
-}
-
-fn known_currency(currency: Currency) -> Result<(), Rejection> {
-    if currency.is_known() { Ok(()) } else { Err(Rejection::UnknownCurrency) }
 }

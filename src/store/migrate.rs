@@ -44,9 +44,27 @@ impl MigrateError {
 ///
 /// PostgreSQL's, and migrations that were changed after they were applied.
 pub async fn migrate(client: &mut Client) -> Result<Vec<String>, MigrateError> {
+    run(client, refinery::Target::Latest).await
+}
+
+/// Applies what is missing up to a version, as an earlier version of the program did.
+///
+/// # Errors
+///
+/// Those of [`migrate`].
+pub async fn migrate_to(client: &mut Client, version: i32) -> Result<Vec<String>, MigrateError> {
+    run(client, refinery::Target::Version(version)).await
+}
+
+/// Whoever waits for a lock on a table keeps everybody out who comes later: a migration that can't
+/// have it at once gives up, and is tried again.
+const PATIENCE: &str = "SET lock_timeout = '2s'";
+
+async fn run(client: &mut Client, target: refinery::Target) -> Result<Vec<String>, MigrateError> {
     client.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0").await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
-    let report = embedded::migrations::runner().run_async(client).await;
+    client.batch_execute(PATIENCE).await?;
+    let report = embedded::migrations::runner().set_target(target).run_async(client).await;
     client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await?;
     Ok(report?.applied_migrations().iter().map(ToString::to_string).collect())
 }

@@ -1,5 +1,6 @@
 //! All the SQL: nothing outside this directory speaks to PostgreSQL.
 
+pub(crate) mod agenda;
 mod batch;
 mod connect;
 mod error;
@@ -15,10 +16,11 @@ mod settings;
 pub use deadpool_postgres::Pool;
 pub use tokio_postgres::Client;
 
+pub use agenda::{Due, Waiting};
 pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Prepared, Proof, Submission};
 pub use connect::{ConnectError, connect, probe};
 pub use error::StoreError;
 pub(crate) use error::describe;
-pub use migrate::{MigrateError, migrate, missing};
+pub use migrate::{MigrateError, migrate, migrate_to, missing};
 pub use pool::{PoolSetUpError, pool};
 pub use settings::{PostgresSettings, PostgresUrl};

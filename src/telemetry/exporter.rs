@@ -96,7 +96,11 @@ mod tests {
 
     fn exported() -> (Exporter, Arc<Metrics>) {
         let recorder = recorder();
-        let metrics = Arc::new(metrics::with_local_recorder(&recorder, || Metrics::register(2)));
+        let metrics = metrics::with_local_recorder(&recorder, || {
+            let metrics = Metrics::register(2);
+            metrics.held_amount("USD").set(0.0);
+            Arc::new(metrics)
+        });
         (Exporter::of(recorder.handle()), metrics)
     }
 

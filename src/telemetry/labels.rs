@@ -1,7 +1,8 @@
 //! The values of metric labels: closed sets, so that the number of series is bounded and every
 //! series is there, at zero, from the start.
 
-use crate::contract::{DeadReason, Rejection};
+use crate::contract::{DeadReason, PaymentState, Rejection};
+use crate::store::Answer;
 
 /// What a delivery came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +15,15 @@ pub enum Outcome {
     Duplicate,
     /// Set apart for a person.
     DeadLettered(DeadReason),
+    /// Waits for its time.
+    Scheduled,
+    /// Waits for another task.
+    Parked,
 }
 
 impl Outcome {
     /// How many there are, reasons told apart.
-    pub const COUNT: usize = 2 + Rejection::ALL.len() + DeadReason::ALL.len();
+    pub const COUNT: usize = 4 + Rejection::ALL.len() + DeadReason::ALL.len();
 
     /// All of them, in the order of [`Outcome::index`].
     pub fn all() -> impl Iterator<Item = Self> {
@@ -26,6 +31,20 @@ impl Outcome {
             .into_iter()
             .chain(Rejection::ALL.map(Self::Rejected))
             .chain(DeadReason::ALL.map(Self::DeadLettered))
+            .chain([Self::Scheduled, Self::Parked])
+    }
+
+    /// What an answer comes to; `None` when it isn't decided.
+    pub const fn of(answer: &Answer) -> Option<Self> {
+        Some(match answer {
+            Answer::Settled => Self::Settled,
+            Answer::Rejected(rejection) => Self::Rejected(*rejection),
+            Answer::Waiting(PaymentState::Scheduled) => Self::Scheduled,
+            Answer::Waiting(_) => Self::Parked,
+            Answer::Duplicate => Self::Duplicate,
+            Answer::DeadLettered(reason) => Self::DeadLettered(*reason),
+            Answer::StillWaiting | Answer::SetAside { .. } => return None,
+        })
     }
 
     /// The value of the label `outcome`.
@@ -35,13 +54,15 @@ impl Outcome {
             Self::Rejected(_) => "rejected",
             Self::Duplicate => "duplicate",
             Self::DeadLettered(_) => "dead_lettered",
+            Self::Scheduled => "scheduled",
+            Self::Parked => "parked",
         }
     }
 
     /// The value of the label `reason`.
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::Settled | Self::Duplicate => "none",
+            Self::Settled | Self::Duplicate | Self::Scheduled | Self::Parked => "none",
             Self::Rejected(rejection) => rejection.name(),
             Self::DeadLettered(reason) => reason.name(),
         }
@@ -54,6 +75,8 @@ impl Outcome {
             Self::Duplicate => 1,
             Self::Rejected(rejection) => 2 + rejection as usize,
             Self::DeadLettered(reason) => 2 + Rejection::ALL.len() + reason as usize,
+            Self::Scheduled => 2 + Rejection::ALL.len() + DeadReason::ALL.len(),
+            Self::Parked => 3 + Rejection::ALL.len() + DeadReason::ALL.len(),
         }
     }
 }

@@ -74,6 +74,15 @@ metrics! {
     DEPENDENCY_UP = "settled_dependency_up", Gauge, Count, "1 while a dependency answers, 0 while it does not.";
     PAUSED = "settled_paused", Gauge, Count, "1 while intake is paused because nothing can be committed.";
     BROKER_BLOCKED = "settled_broker_blocked", Gauge, Count, "1 while the broker blocks publishing (memory or disk alarm).";
+    SCHEDULED = "settled_scheduled", Gauge, Count, "Tasks that wait for their execute_at.";
+    SCHEDULED_OLDEST_SECONDS = "settled_scheduled_oldest_seconds", Gauge, Seconds, "Time since the oldest scheduled task was taken; 0 when there is none.";
+    PARKED = "settled_parked", Gauge, Count, "Tasks that wait for the payment they act on, or for the task they come after.";
+    PARKED_OLDEST_SECONDS = "settled_parked_oldest_seconds", Gauge, Seconds, "Time since the oldest parked task was taken; 0 when there is none.";
+    HOLDS = "settled_holds", Gauge, Count, "Holds: one for each leg of an authorization that is not captured in full.";
+    HOLDS_EXPIRING = "settled_holds_expiring", Gauge, Count, "Holds that run out within an hour.";
+    HELD_AMOUNT = "settled_held_amount", Gauge, Count, "What is held, in minor units of the currency.";
+    HOLDS_EXPIRED = "settled_holds_expired_total", Counter, Count, "Payments whose hold ran out.";
+    SHORTFALLS = "settled_shortfalls_total", Counter, Count, "Chargebacks and reversals that left an account below its limit.";
     BUILD_INFO = "settled_build_info", Gauge, Count, "1, with the version as its label.";
     PROCESS_START_TIME = "process_start_time_seconds", Gauge, Seconds, "When the process started, as Unix time.";
     PROCESS_CPU = "process_cpu_seconds_total", Counter, Seconds, "CPU time used, user and system, in whole seconds.";
@@ -125,6 +134,22 @@ pub struct Metrics {
     pub paused: Gauge,
     /// 1 while the broker blocks publishing; set by [`Health`](crate::health::Health).
     pub broker_blocked: Gauge,
+    /// Tasks that wait for their time.
+    pub scheduled: Gauge,
+    /// Seconds since the oldest of them was taken.
+    pub scheduled_oldest_seconds: Gauge,
+    /// Tasks that wait for another one.
+    pub parked: Gauge,
+    /// Seconds since the oldest of them was taken.
+    pub parked_oldest_seconds: Gauge,
+    /// Holds.
+    pub holds: Gauge,
+    /// Holds that run out within an hour.
+    pub holds_expiring: Gauge,
+    /// Payments whose hold ran out.
+    pub holds_expired: Counter,
+    /// Chargebacks below a limit.
+    pub shortfalls: Counter,
     pub(super) process: ProcessMetrics,
     outcomes: Vec<Counter>,
     lane_depth: Vec<Gauge>,
@@ -170,6 +195,14 @@ impl Metrics {
             dead_letters_open: gauge!(DEAD_LETTERS_OPEN),
             paused: gauge!(PAUSED),
             broker_blocked: gauge!(BROKER_BLOCKED),
+            scheduled: gauge!(SCHEDULED),
+            scheduled_oldest_seconds: gauge!(SCHEDULED_OLDEST_SECONDS),
+            parked: gauge!(PARKED),
+            parked_oldest_seconds: gauge!(PARKED_OLDEST_SECONDS),
+            holds: gauge!(HOLDS),
+            holds_expiring: gauge!(HOLDS_EXPIRING),
+            holds_expired: counter!(HOLDS_EXPIRED),
+            shortfalls: counter!(SHORTFALLS),
             process: ProcessMetrics {
                 start_time: gauge!(PROCESS_START_TIME),
                 cpu: counter!(PROCESS_CPU),
@@ -197,6 +230,11 @@ impl Metrics {
     pub fn outcome(&self, task_type: Option<TaskType>, outcome: Outcome) -> &Counter {
         let row = task_type.map_or(0, |task_type| 1 + task_type as usize);
         &self.outcomes[row * Outcome::COUNT + outcome.index()]
+    }
+
+    /// What is held of a currency, in minor units.
+    pub fn held_amount(&self, currency: &str) -> Gauge {
+        gauge!(HELD_AMOUNT, "currency" => currency.to_owned())
     }
 
     /// Tasks that wait in a lane, one of those that [`Metrics::register`] was told of.

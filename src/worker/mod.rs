@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use futures_util::future::join;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -82,6 +82,8 @@ pub struct Pipeline<S, D> {
     pub metrics: Arc<Metrics>,
     /// How many workers can't commit at the moment.
     pub failing: AtomicUsize,
+    /// Told when a commit has made tasks due that wait.
+    pub agenda: Notify,
     /// Cancelled when an invariant doesn't hold.
     pub broken: CancellationToken,
 }
@@ -201,7 +203,11 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
         }
         let began = Instant::now();
         let room = self.handover.reserve(jobs.len());
-        let mut committed = self.store.commit(&submissions, &self.in_flight, room.is_some()).await?;
+        let mut committed = self.store.commit(&submissions, &[], &self.in_flight, room.is_some()).await?;
+        if committed.woken > 0 {
+            self.agenda.notify_one();
+        }
+        self.metrics.shortfalls.increment(committed.shortfalls as u64);
         observe(&self.metrics.transaction_seconds, began.elapsed());
         self.metrics.batch_size.record(jobs.len() as f64);
         if let (Some(room), Some(parcel)) = (room, committed.parcel.take()) {

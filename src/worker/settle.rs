@@ -62,16 +62,10 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
 
     fn count(&self, job: &Job<D>, answer: &Answer, (now, instant): (Timestamp, Instant)) {
         let task = job.message.content.as_ref().ok();
-        let outcome = match answer {
-            Answer::Settled => Outcome::Settled,
-            Answer::Rejected(rejection) => Outcome::Rejected(*rejection),
-            Answer::Duplicate => Outcome::Duplicate,
-            Answer::DeadLettered(reason) => {
-                self.metrics.dead_letters(*reason).increment(1);
-                Outcome::DeadLettered(*reason)
-            }
-            Answer::SetAside { .. } => return,
-        };
+        let Some(outcome) = Outcome::of(answer) else { return };
+        if let Outcome::DeadLettered(reason) = outcome {
+            self.metrics.dead_letters(reason).increment(1);
+        }
         self.metrics.outcome(task.map(|task| task.body.task_type()), outcome).increment(1);
         observe(&self.metrics.receive_to_commit_seconds, instant - job.taken);
         if let Some(published) = job.message.published_at() {

@@ -106,7 +106,9 @@ async fn the_endpoints_say_what_the_daemon_does() {
     })
     .await;
     let (_, text) = daemon.get("/metrics").await;
-    for metric in settled::telemetry::metrics::ALL {
+    // Of each currency, once any of it has been held.
+    let is_there = |metric: &&settled::telemetry::metrics::Description| metric.name != "settled_held_amount";
+    for metric in settled::telemetry::metrics::ALL.iter().filter(is_there) {
         assert!(text.lines().any(|line| line.starts_with(metric.name)), "{} is missing", metric.name);
     }
     for bucket in

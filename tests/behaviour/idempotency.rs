@@ -136,7 +136,7 @@ async fn ask(publisher: &Publisher, replies: &Events, task: &Task, correlation_i
 }
 
 #[tokio::test]
-async fn who_asks_again_gets_the_stored_outcome_word_for_word() {
+async fn who_asks_again_gets_the_stored_outcome_but_for_what_was_held_then() {
     let world = World::new(&[]).await;
     let replies = Events::replies(&world).await;
     let daemon = world.daemon().await;
@@ -149,7 +149,14 @@ async fn who_asks_again_gets_the_stored_outcome_word_for_word() {
     let mut first = Vec::new();
     for task in tasks {
         ask(&publisher, &replies, task, &format!("first {}", task.id), "shop").await;
-        first.push(reply(&replies, &format!("first {}", task.id)).await);
+        let mut answer = reply(&replies, &format!("first {}", task.id)).await;
+        // What was held at that moment is not kept.
+        if task.json["type"] == "transfer" {
+            for balance in answer["balances"].as_array_mut().expect("a list") {
+                assert_eq!(balance.as_object_mut().expect("a balance").remove("held"), Some(json!(0)));
+            }
+        }
+        first.push(answer);
     }
     // The balances move on; the outcome doesn't.
     let more = transfer("world", "alice", 1);

@@ -3,7 +3,7 @@
 use serde_json::json;
 use settled::contract::{MAX_AMOUNT, Rejection};
 
-use crate::support::{Task, World, open, transfer};
+use crate::support::{Task, World, change, open, transfer};
 
 #[tokio::test]
 async fn every_kind_of_rejection_is_stored_published_and_counted_and_moves_nothing() {
@@ -17,8 +17,9 @@ async fn every_kind_of_rejection_is_stored_published_and_counted_and_moves_nothi
         .collect();
     publisher.publish_all(&opened).await;
     world.all_are("settled", &opened).await;
-    let freeze = "UPDATE account SET status = name::account_status WHERE name IN ('frozen', 'closed')";
-    world.sql().await.batch_execute(freeze).await.expect("frozen and closed");
+    let changed = [change("freeze_account", "frozen"), change("close_account", "closed")];
+    publisher.publish_all(&changed).await;
+    world.all_are("settled", &changed).await;
 
     let cases = [
         (transfer("alice", "world", 1), "insufficient_funds"),

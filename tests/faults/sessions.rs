@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon, settled};
-use crate::support::{Daemon, SOON, World, within};
+use crate::support::{Daemon, SOON, World, eventually, within};
 use crate::{QUICK, down, told, turn};
 
 const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -94,8 +94,12 @@ async fn a_database_that_turns_read_only_is_waited_for() {
     admin.batch_execute(&read_only("on")).await.expect("altered");
     admin.batch_execute(TERMINATE).await.expect("terminated");
     let load = Load::of(1_000).publish_now(&world).await;
-    let reason = down(&mut daemon, "postgres").await;
-    assert!(reason.contains("writ") || reason.contains("read"), "{reason}");
+    // The connections that were there have ended, which may be noticed first.
+    eventually("that it takes no writes is seen", async || {
+        let reason = down(&mut daemon, "postgres").await;
+        reason.contains("writ") || reason.contains("read")
+    })
+    .await;
     admin.batch_execute(&read_only("off")).await.expect("altered");
     daemon.ready().await;
     reckon(&world, &load, &archive).await;

@@ -3,6 +3,7 @@
 
 pub(crate) mod amqp;
 mod daemon;
+pub(crate) mod life;
 pub(crate) mod raw;
 pub(crate) mod task;
 mod world;
@@ -17,7 +18,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 pub(crate) use amqp::{Events, Publisher, Received};
 pub(crate) use daemon::Daemon;
-pub(crate) use task::{Task, open, transfer};
+pub(crate) use task::{Task, authorize, change, follow_up, open, split, transfer};
 pub(crate) use world::World;
 
 /// What a step may take before a test gives up on it: generous, for a machine that compiles.
@@ -97,10 +98,7 @@ impl Ended {
 impl Installation {
     /// A database, and names on the broker, that no other test uses.
     pub(crate) async fn new() -> Self {
-        let database = database(None).await;
-        let servers = servers().await;
-        let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
-        Self::at(database.clone(), servers.amqp_uri(), &format!("{server}/{database}"))
+        Self::of(database(None).await).await
     }
 
     /// The same installation, with other servers in its configuration.
@@ -127,6 +125,13 @@ impl Installation {
             command.env_remove(variable);
         }
         command
+    }
+
+    /// The installation of this database, for whoever has made it already.
+    pub(crate) async fn of(database: String) -> Self {
+        let servers = servers().await;
+        let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
+        Self::at(database.clone(), servers.amqp_uri(), &format!("{server}/{database}"))
     }
 
     /// The daemon. It ends when this is dropped.

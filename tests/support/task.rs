@@ -11,6 +11,12 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// The same task with this id.
+    pub(crate) fn identified(mut self, id: Uuid) -> Self {
+        self.id = id;
+        self.with("id", id.to_string())
+    }
+
     /// The same task with this field.
     pub(crate) fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.json[field] = value.into();
@@ -51,4 +57,32 @@ pub(crate) fn transfer(debit: &str, credit: &str, amount: i64) -> Task {
     let json = json!({"id": id, "type": "transfer", "debit_account": debit, "credit_account": credit,
                       "amount": amount, "currency": "USD"});
     task(id, json)
+}
+
+/// Holds US dollars.
+pub(crate) fn authorize(debit: &str, credit: &str, amount: i64) -> Task {
+    transfer(debit, credit, amount).with("type", "authorize")
+}
+
+/// Acts on a payment: `capture`, `void`, `refund`, `cancel`; with an amount or without.
+pub(crate) fn follow_up(kind: &str, payment: &Task, amount: Option<i64>) -> Task {
+    let id = Uuid::now_v7();
+    let task = task(id, json!({"id": id, "type": kind, "payment_id": payment.id}));
+    match amount {
+        Some(amount) => task.with("amount", amount),
+        None => task,
+    }
+}
+
+/// Changes an account: `close_account`, `freeze_account`, `unfreeze_account`, `set_limits`.
+pub(crate) fn change(kind: &str, account: &str) -> Task {
+    let id = Uuid::now_v7();
+    task(id, json!({"id": id, "type": kind, "account": account}))
+}
+
+/// Moves US dollars between several accounts.
+pub(crate) fn split(legs: &[(&str, &str, i64)]) -> Task {
+    let id = Uuid::now_v7();
+    let leg = |(debit, credit, amount): &(&str, &str, i64)| json!({"debit_account": debit, "credit_account": credit, "amount": amount, "currency": "USD"});
+    task(id, json!({"id": id, "type": "transfer", "legs": legs.iter().map(leg).collect::<Vec<_>>()}))
 }

@@ -163,6 +163,33 @@ impl World {
         .await;
     }
 
+    /// Waits until all these tasks have come to this state, whatever they were in before.
+    pub(crate) async fn become_all(&self, state: &str, tasks: &[Task]) {
+        let ids: Vec<Uuid> = tasks.iter().map(|task| task.id).collect();
+        let count = "SELECT state::text, count(*) AS n FROM payment WHERE id = ANY($1) GROUP BY 1";
+        let mut seen = Vec::new();
+        super::within(super::SOON * 2, &format!("{} tasks are {state}", tasks.len()), async || {
+            seen = self.try_rows(count, &[&ids]).await.unwrap_or_default();
+            tasks.is_empty() || seen.len() == 1 && seen[0]["state"] == state && seen[0]["n"] == tasks.len()
+        })
+        .await;
+    }
+
+    /// Waits until a task has come to this state; answers its row.
+    pub(crate) async fn becomes(&self, state: &str, task: &Task) -> Value {
+        let query = "SELECT * FROM payment_named WHERE id = $1 AND state::text = $2";
+        self.row(&format!("{} is {state}", task.json), query, &[&task.id, &state]).await
+    }
+
+    /// Waits until nothing is scheduled or parked any more.
+    pub(crate) async fn nothing_waits(&self) {
+        eventually("nothing waits", async || {
+            let rows = self.try_rows("SELECT count(*) AS n FROM agenda", &[]).await;
+            rows.is_some_and(|rows| rows[0]["n"] == 0)
+        })
+        .await;
+    }
+
     /// Waits for the dead letter of this body.
     pub(crate) async fn dead_letter(&self, body: &[u8]) -> Value {
         let what = format!("a dead letter of {}", String::from_utf8_lossy(&body[..body.len().min(200)]));

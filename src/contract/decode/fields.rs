@@ -4,25 +4,21 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
 use compact_str::CompactString;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
+use super::Refusal;
+use super::legs::{Legs, RawLeg};
 use super::metadata::Metadata;
+use crate::contract::Leg;
 
-/// What is wrong with a message, and with which of its fields.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) field: Option<String>,
-    pub(super) detail: String,
-}
-
-impl Refusal {
-    pub(super) fn of(field: impl Into<String>, detail: String) -> Self {
-        Self { field: Some(field.into()), detail }
-    }
-}
+/// The last place in `legs`.
+const LAST_LEG: u64 = Leg::MOST as u64 - 1;
+/// The longest `expires_in`.
+const MOST_SECONDS: u64 = u32::MAX as u64;
 
 /// The union of the fields of all task types. A type takes what it knows; what is left over
 /// is a field that the type doesn't have.
@@ -31,13 +27,19 @@ pub(super) struct RawTask<'a> {
     pub(super) id: Option<Cow<'a, str>>,
     pub(super) task_type: Option<Cow<'a, str>>,
     pub(super) account: Option<Cow<'a, str>>,
-    pub(super) debit_account: Option<Cow<'a, str>>,
-    pub(super) credit_account: Option<Cow<'a, str>>,
-    pub(super) amount: Option<i64>,
-    pub(super) currency: Option<Cow<'a, str>>,
+    /// Some types have only one or two of a movement's fields.
+    pub(super) movement: RawLeg<'a>,
     pub(super) min_balance: Option<Option<i64>>,
     pub(super) reference: Option<Cow<'a, str>>,
     pub(super) metadata: Option<CompactString>,
+    pub(super) payment_id: Option<Cow<'a, str>>,
+    pub(super) legs: Option<Vec<RawLeg<'a>>>,
+    pub(super) leg: Option<u8>,
+    pub(super) is_final: Option<bool>,
+    pub(super) expires_in: Option<u32>,
+    pub(super) max_balance: Option<Option<i64>>,
+    pub(super) execute_at: Option<Cow<'a, str>>,
+    pub(super) after: Option<Cow<'a, str>>,
 }
 
 impl<'a> RawTask<'a> {
@@ -56,15 +58,19 @@ impl<'a> RawTask<'a> {
     pub(super) fn left_over(&self) -> Option<&'static str> {
         [
             ("account", self.account.is_some()),
-            ("debit_account", self.debit_account.is_some()),
-            ("credit_account", self.credit_account.is_some()),
-            ("amount", self.amount.is_some()),
             ("min_balance", self.min_balance.is_some()),
+            ("max_balance", self.max_balance.is_some()),
+            ("payment_id", self.payment_id.is_some()),
+            ("legs", self.legs.is_some()),
+            ("leg", self.leg.is_some()),
+            ("final", self.is_final.is_some()),
+            ("expires_in", self.expires_in.is_some()),
             ("reference", self.reference.is_some()),
             ("metadata", self.metadata.is_some()),
         ]
         .into_iter()
         .find_map(|(name, given)| given.then_some(name))
+        .or_else(|| self.movement.first_given())
     }
 }
 
@@ -95,19 +101,27 @@ impl<'de> Visitor<'de> for TaskFields<'_> {
                 "id" => put(&mut raw.id, &mut map, |Text(text)| text),
                 "type" => put(&mut raw.task_type, &mut map, |Text(text)| text),
                 "account" => put(&mut raw.account, &mut map, |Text(text)| text),
-                "debit_account" => put(&mut raw.debit_account, &mut map, |Text(text)| text),
-                "credit_account" => put(&mut raw.credit_account, &mut map, |Text(text)| text),
-                "amount" => put(&mut raw.amount, &mut map, |Integer(minor)| minor),
-                "currency" => put(&mut raw.currency, &mut map, |Text(text)| text),
-                "min_balance" => {
-                    put(&mut raw.min_balance, &mut map, |limit: Option<Integer>| limit.map(|Integer(minor)| minor))
-                }
+                "debit_account" => put(&mut raw.movement.debit_account, &mut map, |Text(text)| text),
+                "credit_account" => put(&mut raw.movement.credit_account, &mut map, |Text(text)| text),
+                "amount" => put(&mut raw.movement.amount, &mut map, |Integer(minor)| minor),
+                "currency" => put(&mut raw.movement.currency, &mut map, |Text(text)| text),
+                "min_balance" => put(&mut raw.min_balance, &mut map, Integer::or_none),
                 "reference" => put(&mut raw.reference, &mut map, |Text(text)| text),
                 "metadata" => put(&mut raw.metadata, &mut map, |Metadata(json)| json),
+                "payment_id" => put(&mut raw.payment_id, &mut map, |Text(text)| text),
+                "legs" => put_with(&mut raw.legs, || map.next_value_seed(Legs { field: self.field })),
+                "leg" => put(&mut raw.leg, &mut map, |Whole::<u8, 0, LAST_LEG>(place)| place),
+                "final" => put(&mut raw.is_final, &mut map, |is_final: bool| is_final),
+                "expires_in" => put(&mut raw.expires_in, &mut map, |Whole::<u32, 1, MOST_SECONDS>(seconds)| seconds),
+                "max_balance" => put(&mut raw.max_balance, &mut map, Integer::or_none),
+                "execute_at" => put(&mut raw.execute_at, &mut map, |Text(text)| text),
+                "after" => put(&mut raw.after, &mut map, |Text(text)| text),
                 _ => Err(A::Error::custom("unknown field")),
             };
             if let Err(error) = read {
-                self.field.set(Some(key.chars().take(64).collect()));
+                // Of a leg's field the list knows more.
+                let known = self.field.take();
+                self.field.set(known.or_else(|| Some(key.chars().take(64).collect())));
                 return Err(error);
             }
         }
@@ -116,15 +130,19 @@ impl<'de> Visitor<'de> for TaskFields<'_> {
 }
 
 /// Reads the value into its place, once.
-fn put<'de, A: MapAccess<'de>, W: Deserialize<'de>, T>(
+pub(super) fn put<'de, A: MapAccess<'de>, W: Deserialize<'de>, T>(
     place: &mut Option<T>,
     map: &mut A,
     unwrap: impl FnOnce(W) -> T,
 ) -> Result<(), A::Error> {
+    put_with(place, || map.next_value().map(unwrap))
+}
+
+fn put_with<T, E: Error>(place: &mut Option<T>, read: impl FnOnce() -> Result<T, E>) -> Result<(), E> {
     if place.is_some() {
-        return Err(A::Error::custom("repeated field"));
+        return Err(E::custom("repeated field"));
     }
-    *place = Some(unwrap(map.next_value()?));
+    *place = Some(read()?);
     Ok(())
 }
 
@@ -159,7 +177,14 @@ impl<'de> Deserialize<'de> for Text<'de> {
 }
 
 /// An integer of at most 64 bits.
-struct Integer(i64);
+pub(super) struct Integer(pub(super) i64);
+
+impl Integer {
+    /// Where `null` is a value of its own.
+    fn or_none(this: Option<Self>) -> Option<i64> {
+        this.map(|Self(minor)| minor)
+    }
+}
 
 impl<'de> Deserialize<'de> for Integer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -176,11 +201,38 @@ impl<'de> Deserialize<'de> for Integer {
             }
 
             fn visit_u64<E: Error>(self, value: u64) -> Result<Integer, E> {
-                i64::try_from(value)
-                    .map(Integer)
-                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(value), &self))
+                i64::try_from(value).map(Integer).map_err(|_| E::invalid_value(Unexpected::Unsigned(value), &self))
             }
         }
         deserializer.deserialize_i64(IntegerVisitor)
+    }
+}
+
+/// A whole number from `LEAST` to `MOST`.
+struct Whole<T, const LEAST: u64, const MOST: u64>(T);
+
+impl<'de, T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Deserialize<'de> for Whole<T, LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WholeVisitor<T, const LEAST: u64, const MOST: u64>(PhantomData<T>);
+        impl<T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Visitor<'_> for WholeVisitor<T, LEAST, MOST> {
+            type Value = Whole<T, LEAST, MOST>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an integer from {LEAST} to {MOST}")
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+                let wrong = || E::invalid_value(Unexpected::Unsigned(value), &self);
+                let number = (LEAST..=MOST).contains(&value).then(|| T::try_from(value).ok()).flatten();
+                number.map(Whole).ok_or_else(wrong)
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+                u64::try_from(value)
+                    .map_err(|_| E::invalid_value(Unexpected::Signed(value), &self))
+                    .and_then(|value| self.visit_u64(value))
+            }
+        }
+        deserializer.deserialize_u64(WholeVisitor(PhantomData))
     }
 }

@@ -1,5 +1,7 @@
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
+use crate::contract::TaskBody;
 
 const ID: &str = "01920000-0000-7000-8000-000000000001";
 
@@ -86,7 +88,7 @@ fn what_is_not_the_contract_is_refused_with_the_fields_name() {
     refuses(
         transfer_with("").replace("\"transfer\"", "\"gift\"").as_bytes(),
         Some("type"),
-        "`open_account` or `transfer`",
+        "one of `open_account`, `transfer`, `authorize`",
     );
     refuses(transfer_with("").replace(ID, "7").as_bytes(), Some("id"), "a UUID");
     refuses(br#"["01920000-0000-7000-8000-000000000001","transfer"]"#, None, "a JSON object");
@@ -162,3 +164,5 @@ proptest! {
         }
     }
 }
+
+mod types;

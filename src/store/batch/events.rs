@@ -1,12 +1,13 @@
 //! From the ledger's outcomes to what the world is told: pure. Apart from the rows, so that events
 //! are put into words while PostgreSQL is writing the rows already.
 
-use jiff::Timestamp;
 use smallvec::{SmallVec, smallvec};
 
-use super::plan::Decided;
-use crate::contract::{AccountName, BalanceAfter, Event, Message, Properties, Rejection, Reply, Task};
-use crate::ledger::{AccountIx, Outcome, Posting};
+use super::decided::Decided;
+use crate::contract::{
+    BalanceAfter, Event, EventKind, LegView, Message, PaymentState, PaymentView, Properties, Rejection, Reply, Task,
+};
+use crate::ledger::{Acted, Balance, Outcome, Payment, PaymentLeg};
 use crate::sabotage::{self, Defect};
 
 /// What most events take, so that the lines of a batch seldom have to move.
@@ -36,76 +37,136 @@ impl Events {
     }
 }
 
+type Balances<'a> = SmallVec<[BalanceAfter<'a>; 2]>;
+
 impl<'a> Decided<'_, 'a> {
-    /// The events of the batch, decided at `now`, that name `source`.
-    pub(super) fn events(&self, now: Timestamp, source: &str) -> Events {
+    /// The events of the batch; they name `source`. What the clock did comes first.
+    pub(super) fn events(&self, source: &str) -> Events {
         let mut events = Events::default();
-        events.body.reserve(self.items.len() * USUAL_BYTES);
+        events.body.reserve(self.layout.items.len() * USUAL_BYTES);
+        for acted in &self.expired {
+            self.tell_expired(acted, source, &mut events);
+        }
         for (ix, planned) in self.plan.tasks.iter().enumerate() {
             let message = self.batch[planned.position].message;
-            match &self.outcomes[ix] {
-                Outcome::Opened | Outcome::Settled { .. } | Outcome::Rejected(_) => {
-                    let (properties, balances) = (&message.properties, self.balances_after(ix));
-                    let rejection = self.rejection(ix);
-                    let event = Event {
-                        task: planned.task,
-                        properties,
-                        rejection,
-                        settled_at: now,
-                        balances: &balances,
-                        source,
-                    };
-                    events.tell(&event, !sabotage::strikes(Defect::DroppedEvent, self.items[ix].arrival, planned.task));
-                }
-                Outcome::Duplicate if message.properties.reply_to.is_some() => {
-                    self.answer_again(planned.task, message, now, source, &mut events);
+            let item = &self.layout.items[ix];
+            match &self.decision.outcomes[ix] {
+                Outcome::Duplicate if message.properties.reply_to.is_some() && !item.resumes => {
+                    self.answer_again(planned.task, message, source, &mut events);
                 }
                 Outcome::Duplicate | Outcome::Conflict(_) | Outcome::SetAside { .. } => {}
+                _ if self.waits_as_before(item) => {}
+                _ => {
+                    let to_all = !sabotage::strikes(Defect::DroppedEvent, item.arrival, planned.task);
+                    self.with_event(ix, &message.properties, source, |event| events.tell(event, to_all));
+                }
             }
         }
         events
     }
 
-    fn rejection(&self, ix: usize) -> Option<Rejection> {
-        match &self.outcomes[ix] {
-            Outcome::Rejected(rejection) => Some(*rejection),
-            _ => None,
-        }
+    /// Puts the event of an item together.
+    fn with_event(&self, ix: usize, properties: &Properties, source: &str, tell: impl FnOnce(&Event<'_>)) {
+        let (item, outcome) = (&self.layout.items[ix], &self.decision.outcomes[ix]);
+        let task: &Task = item.task;
+        let state = outcome.state().unwrap_or(PaymentState::Rejected);
+        let before = item.resumes.then(|| self.payments_before.get(&task.id)).flatten();
+        let rejection: Option<Rejection> =
+            if let Outcome::Rejected(rejection) = outcome { Some(*rejection) } else { None };
+        let acted = if let Outcome::Acted(acted) = outcome { Some(acted) } else { None };
+        let payment = acted.and_then(|acted| acted.payment.as_ref()).map(|payment| self.view(payment));
+        let balances = self.balances_after(outcome, ix);
+        tell(&Event {
+            kind: EventKind::of(task.body.task_type(), state),
+            task,
+            properties,
+            state,
+            version: before.map_or(1, |own| own.version + 1),
+            rejection,
+            moved: acted.and_then(|acted| acted.moved),
+            settled_at: self.now,
+            payment: payment.as_ref(),
+            balances: &balances,
+            source,
+        });
+    }
+
+    /// A hold that ran out: the event of the task that made it.
+    fn tell_expired(&self, acted: &Acted, source: &str, events: &mut Events) {
+        let Some(payment) = &acted.payment else { return };
+        let Some(stored) = self.stored.get(&payment.id) else { return };
+        let publisher = stored.publisher.as_deref().map(Into::into);
+        let balances: Balances<'_> = acted.balances.iter().map(|balance| self.balance(balance)).collect();
+        let (properties, view) = (Properties { publisher, ..Properties::default() }, self.view(payment));
+        let event = Event {
+            kind: EventKind::PaymentExpired,
+            task: &stored.task,
+            properties: &properties,
+            state: acted.state,
+            version: payment.version,
+            rejection: None,
+            moved: None,
+            settled_at: self.now,
+            payment: Some(&view),
+            balances: &balances,
+            source,
+        };
+        events.tell(&event, true);
     }
 
     /// The balances that an item's event tells.
-    fn balances_after(&self, ix: usize) -> SmallVec<[BalanceAfter<'a>; 2]> {
-        let held = |account: AccountIx| self.accounts[account.0].held;
-        let after = |posting: &Posting, account: &'a AccountName| BalanceAfter {
-            account: account.as_str(),
-            posted: posting.balance_after,
-            held: held(posting.account),
-            version: posting.seq,
-        };
-        let body = &self.items[ix].task.body;
-        match &self.outcomes[ix] {
-            Outcome::Settled { debit, credit } => {
-                smallvec![after(debit, body.ordering_account()), after(credit, body.credited_account())]
-            }
+    fn balances_after(&self, outcome: &Outcome, ix: usize) -> Balances<'a> {
+        match outcome {
+            Outcome::Settled { debit, credit } => smallvec![self.balance(&debit.after), self.balance(&credit.after)],
             Outcome::Opened => {
-                smallvec![BalanceAfter { account: body.ordering_account().as_str(), posted: 0, held: 0, version: 0 }]
+                let (account, _) = self.layout.items[ix].pairs[0];
+                let name = self.layout.names[account.0].as_str();
+                smallvec![BalanceAfter { account: name, posted: 0, held: Some(0), version: 0, shortfall: 0 }]
+            }
+            Outcome::Acted(acted) => {
+                let postings = acted.movements.iter().flat_map(|made| [&made.debit.after, &made.credit.after]);
+                postings.chain(&acted.balances).map(|balance| self.balance(balance)).collect()
             }
             _ => SmallVec::new(),
         }
     }
 
+    fn balance(&self, balance: &Balance) -> BalanceAfter<'a> {
+        let Balance { account, posted, held, version, shortfall } = *balance;
+        let account = self.layout.names[account.0].as_str();
+        BalanceAfter { account, posted, held: Some(held), version, shortfall }
+    }
+
+    fn view(&self, payment: &Payment) -> PaymentView<'a> {
+        let leg = |leg: &PaymentLeg| LegView {
+            debit_account: self.layout.names[leg.debit.0].as_str(),
+            credit_account: self.layout.names[leg.credit.0].as_str(),
+            currency: leg.currency,
+            amount: leg.amount,
+            held: payment.held(leg),
+            captured: leg.captured,
+            refunded: leg.refunded,
+            charged_back: leg.charged_back,
+        };
+        PaymentView {
+            id: payment.id,
+            task_type: payment.task_type,
+            state: payment.state,
+            version: payment.version,
+            expires_at: payment.expires_at,
+            listed: payment.listed,
+            legs: payment.legs.iter().map(leg).collect(),
+        }
+    }
+
     /// A repetition applies nothing, but who asks for a reply gets the stored outcome.
-    fn answer_again(&self, task: &'a Task, message: &Message, now: Timestamp, source: &str, events: &mut Events) {
+    fn answer_again(&self, task: &'a Task, message: &Message, source: &str, events: &mut Events) {
         if let Some(stored) = self.stored.get(&task.id) {
             stored.with_event(message.properties.clone(), source, |event| events.tell(event, false));
-        } else if let Some(first) = self.items.iter().position(|item| item.task.id == task.id) {
-            let rejection = self.rejection(first);
-            let balances = self.balances_after(first);
+        } else if let Some(first) = self.layout.items.iter().position(|item| item.task.id == task.id) {
             let publisher = self.batch[self.plan.tasks[first].position].message.properties.publisher.clone();
             let properties = Properties { publisher, ..message.properties.clone() };
-            let event =
-                Event { task, properties: &properties, rejection, settled_at: now, balances: &balances, source };
-            events.tell(&event, false);
+            self.with_event(first, &properties, source, |event| events.tell(event, false));
         }
     }
 }

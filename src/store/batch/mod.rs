@@ -5,10 +5,13 @@
 //! with it the only [`Proof`] that settles a delivery.
 
 mod column;
+mod decided;
 mod events;
+mod life;
 mod plan;
 mod prepared;
 mod read;
+mod references;
 mod write;
 
 use std::collections::HashMap;
@@ -16,17 +19,21 @@ use std::future::Future;
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object, Pool};
+use jiff::Timestamp;
 use uuid::Uuid;
 
+use self::decided::Decided;
 use self::events::Events;
 use self::plan::Plan;
 pub use self::prepared::Prepared;
 use self::read::Locked;
+use self::write::Written;
+use super::agenda::{self, Due, Waiting};
 use super::names::Names;
 use super::queries::payment::{StoredTask, load_tasks};
 use super::{PostgresSettings, StoreError};
-use crate::contract::{DeadLetter, DeadReason, Message, Rejection, Task};
-use crate::ledger::{self, Arrival, Known, Pending};
+use crate::contract::{AccountName, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
+use crate::ledger::{self, Account, Arrival, Books, Known, Payment, Pending, Rules};
 
 /// A message with its place in the order, for the store to decide.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +44,14 @@ pub struct Submission<'a> {
     pub message: &'a Message,
     /// What is to be done with it: its task, or a dead letter.
     pub content: Result<&'a Task, &'a DeadLetter>,
+    /// Whether it is stored as scheduled or parked, and looked at again.
+    pub resumes: bool,
 }
 
 impl<'a> Submission<'a> {
     /// The message as it was read.
     pub const fn of(arrival: Arrival, message: &'a Message) -> Self {
-        Self { arrival, message, content: message.content.as_ref() }
+        Self { arrival, message, content: message.content.as_ref(), resumes: false }
     }
 }
 
@@ -61,10 +70,14 @@ impl Proof {
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Committed: the payment is posted, the account open.
+    /// Committed: applied, whatever its type asks for.
     Settled,
     /// Committed: declined.
     Rejected(Rejection),
+    /// Committed: scheduled or parked.
+    Waiting(PaymentState),
+    /// It was parked before, and goes on waiting.
+    StillWaiting,
     /// An earlier commit holds the outcome.
     Duplicate,
     /// Committed as a dead letter.
@@ -72,7 +85,7 @@ pub enum Answer {
     /// Nothing was committed: see [`ledger::Outcome::SetAside`].
     SetAside {
         /// The account on which it waits.
-        waits_on: Option<crate::contract::AccountName>,
+        waits_on: Option<AccountName>,
     },
 }
 
@@ -98,6 +111,12 @@ pub struct Committed {
     pub answers: Vec<Answer>,
     /// What is to be published.
     pub parcel: Option<Parcel>,
+    /// How many tasks that waited are due now because of it.
+    pub woken: u64,
+    /// How many holds the clock has ended.
+    pub expired: usize,
+    /// How many tasks took an account below its limit, as nothing but a chargeback may.
+    pub shortfalls: usize,
 }
 
 impl Committed {
@@ -109,32 +128,52 @@ impl Committed {
 
 /// The seam.
 pub trait BatchStore: Send + Sync + 'static {
-    /// Decides and commits a batch in order of arrival. On an error nothing of it is known to
-    /// be committed, and it may be submitted again as it is. With `leased`, the events are for
-    /// this process to publish; without, for whoever sweeps first.
+    /// Ends those of the holds `expired` that have run out, then decides a batch in order of
+    /// arrival, and commits. On an error nothing of it is known to be committed, and it may be
+    /// submitted again as it is. With `leased`, the events are for this process to publish;
+    /// without, for whoever sweeps first.
     fn commit(
         &self,
         batch: &[Submission<'_>],
+        expired: &[Uuid],
         pending: &(impl Pending + Sync),
         leased: bool,
     ) -> impl Future<Output = Result<Committed, StoreError>> + Send;
+
+    /// What waits and is due; no more than `most` tasks and holds.
+    fn due(&self, most: usize) -> impl Future<Output = Result<Due, StoreError>> + Send;
+
+    /// Leaves a task that is due alone for a while.
+    fn postpone(&self, task: Uuid, by: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// How much waits.
+    fn waiting(&self) -> impl Future<Output = Result<Waiting, StoreError>> + Send;
 }
 
 /// The store on PostgreSQL.
 pub struct PostgresStore {
     pool: Pool,
     names: Names,
+    rules: Rules,
     source: String,
     lease: Duration,
     trip_limit: Duration,
 }
 
 impl PostgresStore {
-    /// A store over `pool` that remembers `account_cache` names; events name `source` and are
-    /// leased for `lease` to this daemon's relay.
-    pub fn new(pool: Pool, settings: &PostgresSettings, account_cache: usize, source: &str, lease: Duration) -> Self {
+    /// A store over `pool` that remembers `account_cache` names; payments go by `rules`, events name
+    /// `source` and are leased for `lease` to this daemon's relay.
+    pub fn new(
+        pool: Pool,
+        settings: &PostgresSettings,
+        rules: Rules,
+        account_cache: usize,
+        source: &str,
+        lease: Duration,
+    ) -> Self {
         Self {
             pool,
+            rules,
             names: Names::new(account_cache),
             source: source.to_owned(),
             lease,
@@ -147,54 +186,103 @@ impl PostgresStore {
         &self,
         client: &ClientWrapper,
         batch: &[Submission<'_>],
+        expired: &[Uuid],
         pending: &(impl Pending + Sync),
         leased: bool,
     ) -> Result<Committed, StoreError> {
-        let plan = Plan::of(batch);
+        let mut plan = Plan::of(batch);
+        plan.referred.extend_from_slice(expired);
         let ids = timed(self.trip_limit, self.names.ids(client, &plan.names)).await??;
-        let (account_ids, items) = plan.items(&ids);
-        let task_ids: Vec<Uuid> = items.iter().map(|item| item.task.id).collect();
-        let mut locked = read::begin_and_lock(client, &account_ids, &task_ids, self.trip_limit).await?;
-        let stored = self.stored(client, batch, &mut locked.known).await?;
-        let Locked { accounts: before, known, now } = locked;
-        let mut accounts = before.clone();
-        let outcomes = ledger::apply(&items, &mut accounts, &known, pending);
-        let decided = plan::Decided { batch, plan: &plan, items: &items, outcomes, accounts, before, stored };
+        let others = timed(self.trip_limit, references::accounts(client, &plan.referred)).await??;
+        let layout = plan.layout(&ids, &others);
+        let task_ids: Vec<Uuid> = layout.items.iter().filter(|item| !item.resumes).map(|item| item.task.id).collect();
+        let limit = self.trip_limit;
+        let mut locked = read::begin_and_lock(client, &layout.account_ids, &task_ids, &plan.referred, limit).await?;
+        let stored = self.stored(client, batch, expired, &mut locked.known).await?;
+        let Locked { accounts: accounts_before, known, payments: payments_before, woken, now, someone_waits } = locked;
+        let (mut accounts, mut payments) = (accounts_before.clone(), payments_before.clone());
+        let (ended, mut transitions) = if expired.is_empty() {
+            (Vec::new(), Vec::new())
+        } else {
+            ledger::expire(expired, self.books(&mut accounts, &layout.names, &mut payments, &known, now))
+        };
+        let books = self.books(&mut accounts, &layout.names, &mut payments, &known, now);
+        let mut decision = ledger::apply(&layout.items, books, pending);
+        transitions.append(&mut decision.transitions);
+        decision.transitions = transitions;
+        let decided = Decided {
+            batch,
+            plan: &plan,
+            layout: &layout,
+            now,
+            decision,
+            expired: ended,
+            accounts,
+            accounts_before,
+            payments,
+            payments_before,
+            woken,
+            someone_waits,
+            stored,
+        };
         let (answers, rows) = decided.rows();
+        let (expired, shortfalls) = (decided.expired.len(), decided.shortfalls());
         if rows.is_empty() {
-            let rolled_back = timed(self.trip_limit, client.batch_execute("ROLLBACK")).await?;
+            let rolled_back = timed(limit, client.batch_execute("ROLLBACK")).await?;
             rolled_back.map_err(|error| StoreError::before_commit(&error))?;
-            return Ok(Committed { proof: Proof(()), answers, parcel: None });
+            return Ok(Committed { proof: Proof(()), answers, parcel: None, woken: 0, expired, shortfalls });
         }
         let lease = if leased { self.lease } else { Duration::ZERO };
-        let tell = || decided.events(now, &self.source);
-        let outbox = write::write_and_commit(client, &rows, now, lease, self.trip_limit, tell).await?;
+        let tell = || decided.events(&self.source);
+        let Written { outbox, woken } = write::write_and_commit(client, &rows, now, lease, limit, tell).await?;
         let parcel = outbox.map(|(id, Events { body, count })| Parcel {
             id,
             body,
             events: count.unsigned_abs(),
             held_key: None,
         });
-        Ok(Committed { proof: Proof(()), answers, parcel })
+        Ok(Committed { proof: Proof(()), answers, parcel, woken, expired, shortfalls })
     }
 
-    /// The stored tasks that matter: those another task contradicts, and those whose outcome is
-    /// asked for again. Both are rare, and only they cost a round trip.
+    const fn books<'b>(
+        &'b self,
+        accounts: &'b mut [Account],
+        names: &'b [&'b AccountName],
+        payments: &'b mut HashMap<Uuid, Payment>,
+        known: &'b HashMap<Uuid, Known>,
+        now: Timestamp,
+    ) -> Books<'b> {
+        Books { accounts, names, payments, known, now, rules: &self.rules }
+    }
+
+    async fn client(&self) -> Result<Object, StoreError> {
+        self.pool.get().await.map_err(|error| StoreError::pool(&error))
+    }
+
+    /// The answer to what was asked outside a transaction.
+    async fn answer<T>(
+        &self,
+        question: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, StoreError> {
+        timed(self.trip_limit, question).await?.map_err(|error| StoreError::before_commit(&error))
+    }
+
+    /// The stored tasks that matter: those another task contradicts, those whose outcome is asked
+    /// for again, and those whose hold has run out. They are rare, and only they cost a round trip.
     async fn stored(
         &self,
         client: &ClientWrapper,
         batch: &[Submission<'_>],
+        expired: &[Uuid],
         known: &mut HashMap<Uuid, Known>,
     ) -> Result<HashMap<Uuid, StoredTask>, StoreError> {
-        let wanted: Vec<Uuid> = batch
-            .iter()
-            .filter_map(|submission| {
-                let task = submission.content.ok()?;
-                let known = known.get(&task.id)?;
-                let asks = submission.message.properties.reply_to.is_some();
-                (asks || known.fingerprint != task.fingerprint).then_some(task.id)
-            })
-            .collect();
+        let contradicted = batch.iter().filter_map(|submission| {
+            let task = submission.content.ok()?;
+            let known = known.get(&task.id)?;
+            let asks = submission.message.properties.reply_to.is_some();
+            (asks || known.fingerprint != task.fingerprint).then_some(task.id)
+        });
+        let wanted: Vec<Uuid> = contradicted.chain(expired.iter().copied()).collect();
         if wanted.is_empty() {
             return Ok(HashMap::new());
         }
@@ -215,11 +303,12 @@ impl BatchStore for PostgresStore {
     async fn commit(
         &self,
         batch: &[Submission<'_>],
+        expired: &[Uuid],
         pending: &(impl Pending + Sync),
         leased: bool,
     ) -> Result<Committed, StoreError> {
-        let client = self.pool.get().await.map_err(|error| StoreError::pool(&error))?;
-        let result = self.commit_on(&client, batch, pending, leased).await;
+        let client = self.client().await?;
+        let result = self.commit_on(&client, batch, expired, pending, leased).await;
         if let Err(error) = &result {
             let clean = error.spares_the_connection()
                 && timed(self.trip_limit, client.batch_execute("ROLLBACK")).await.is_ok_and(|ended| ended.is_ok());
@@ -230,6 +319,32 @@ impl BatchStore for PostgresStore {
         }
         result
     }
+
+    async fn due(&self, most: usize) -> Result<Due, StoreError> {
+        let client = self.client().await?;
+        let answered = self.answer(agenda::due(&client, most)).await;
+        keep_if_well(client, answered)
+    }
+
+    async fn postpone(&self, task: Uuid, by: Duration) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let answered = self.answer(agenda::postpone(&client, task, by)).await;
+        keep_if_well(client, answered)
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        let client = self.client().await?;
+        let answered = self.answer(agenda::waiting(&client)).await;
+        keep_if_well(client, answered)
+    }
+}
+
+/// A connection in an unknown state never goes back into the pool.
+fn keep_if_well<T>(client: Object, answered: Result<T, StoreError>) -> Result<T, StoreError> {
+    if answered.is_err() {
+        drop(Object::take(client));
+    }
+    answered
 }
 
 async fn timed<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, StoreError> {

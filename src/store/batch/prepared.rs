@@ -10,12 +10,13 @@ use deadpool_postgres::{Object, Pool};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::decided::Decided;
 use super::events::Events;
-use super::plan::{Decided, Plan};
+use super::plan::Plan;
 use super::write::Rows;
 use super::{Answer, Submission, read, write};
 use crate::contract::AccountName;
-use crate::ledger::{self, Account, NonePending};
+use crate::ledger::{self, Account, Books, NonePending, Rules};
 use crate::store::StoreError;
 
 /// For the server's answers and for the events, which nobody publishes.
@@ -49,22 +50,48 @@ impl<'a> Prepared<'a> {
             .map(|name| accounts.get(*name).cloned().ok_or_else(|| StoreError::Broken(format!("no account {name}"))))
             .collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<i64> = before.iter().map(|account| account.id).collect();
-        let (account_ids, items) = plan.items(&ids);
+        let layout = plan.layout(&ids, &[]);
         before.sort_unstable_by_key(|account| account.id);
         let mut after = before.clone();
-        let outcomes = ledger::apply(&items, &mut after, &HashMap::new(), &NonePending);
+        let now = Timestamp::now();
+        let (known, mut payments) = (HashMap::new(), HashMap::new());
+        let books = Books {
+            accounts: &mut after,
+            names: &layout.names,
+            payments: &mut payments,
+            known: &known,
+            now,
+            rules: &Rules::default(),
+        };
+        let decision = ledger::apply(&layout.items, books, &NonePending);
         for (name, id) in plan.names.iter().zip(&ids) {
-            if let Ok(place) = account_ids.binary_search(id) {
+            if let Ok(place) = layout.account_ids.binary_search(id) {
                 accounts.insert((*name).clone(), after[place].clone());
             }
         }
-        let decided =
-            Decided { batch, plan: &plan, items: &items, outcomes, accounts: after, before, stored: HashMap::new() };
+        let decided = Decided {
+            batch,
+            plan: &plan,
+            layout: &layout,
+            now,
+            decision,
+            expired: Vec::new(),
+            accounts: after,
+            accounts_before: before,
+            payments,
+            payments_before: HashMap::new(),
+            woken: HashMap::new(),
+            someone_waits: false,
+            stored: HashMap::new(),
+        };
         let (answers, rows) = decided.rows();
-        let events = decided.events(Timestamp::now(), source);
+        let events = decided.events(source);
         match answers.iter().find(|answer| **answer != Answer::Settled) {
             Some(other) => Err(StoreError::Broken(format!("a task came to {other:?}"))),
-            None => Ok(Self { account_ids, task_ids: items.iter().map(|item| item.task.id).collect(), rows, events }),
+            None => {
+                let task_ids = layout.items.iter().map(|item| item.task.id).collect();
+                Ok(Self { account_ids: layout.account_ids, task_ids, rows, events })
+            }
         }
     }
 
@@ -83,7 +110,7 @@ impl<'a> Prepared<'a> {
     pub async fn commit(&self, pool: &Pool) -> Result<(), StoreError> {
         let client = pool.get().await.map_err(|error| StoreError::pool(&error))?;
         let committed = async {
-            let locked = read::begin_and_lock(&client, &self.account_ids, &self.task_ids, LIMIT).await?;
+            let locked = read::begin_and_lock(&client, &self.account_ids, &self.task_ids, &[], LIMIT).await?;
             write::write_and_commit(&client, &self.rows, locked.now, LIMIT, LIMIT, || &self.events).await
         };
         let result = committed.await.map(drop);

@@ -1,4 +1,5 @@
-//! The first round trip: lock the accounts, then read which ids are already known.
+//! The first round trip: lock the accounts, then read which ids are already known, and the payments
+//! that tasks of the batch refer to.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,48 +11,65 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::super::StoreError;
+use super::references::{self, References};
 use super::timed;
 use crate::contract::{Currency, Fingerprint};
-use crate::ledger::{Account, AccountStatus, Known};
+use crate::ledger::{Account, AccountStatus, Known, Payment};
 
 /// In id order, whatever the plan: two batches never wait for each other.
 const LOCK: &str = "
-    SELECT id, posted, held, version, min_balance, status::text, currency
+    SELECT id, posted, held, version, min_balance, status::text, currency, max_balance, shortfall
       FROM account WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE";
 
 /// After the locks: the wait for them is what makes a concurrent duplicate visible.
-/// One more row, without an id, tells the time: a statement of its own would cost as much as either.
+/// One more row, without an id, tells the time, and whether any task waits for another one: a
+/// statement of its own would cost as much as either.
 const KNOWN: &str = "
-    SELECT id, fingerprint, NULL FROM payment WHERE id = ANY($1::uuid[])
-     UNION ALL SELECT NULL, NULL, clock_timestamp()";
+    SELECT id, fingerprint, NULL, NULL FROM payment WHERE id = ANY($1::uuid[])
+     UNION ALL SELECT NULL, NULL, clock_timestamp(), EXISTS (SELECT FROM agenda WHERE waits_for IS NOT NULL)";
 
 /// What the ledger needs to know.
 pub(super) struct Locked {
     /// In the order of the ids that were asked for.
     pub(super) accounts: Vec<Account>,
     pub(super) known: HashMap<Uuid, Known>,
+    /// The payments that were asked for and are known.
+    pub(super) payments: HashMap<Uuid, Payment>,
+    /// How often those of them that wait have been woken.
+    pub(super) woken: HashMap<Uuid, i32>,
     /// The database's clock, once the locks were had.
     pub(super) now: Timestamp,
+    /// Whether any task waits for another one.
+    pub(super) someone_waits: bool,
 }
 
-/// Begins a transaction; `account_ids` are sorted and without repetition.
+/// Begins a transaction; `account_ids` are sorted and without repetition. `referred` are the ids
+/// whose payments matter.
 pub(super) async fn begin_and_lock(
     client: &ClientWrapper,
     account_ids: &[i64],
     task_ids: &[Uuid],
+    referred: &[Uuid],
     limit: Duration,
 ) -> Result<Locked, StoreError> {
     let failed = |error: tokio_postgres::Error| StoreError::before_commit(&error);
-    let prepare = async { futures_util::try_join!(client.prepare_cached(LOCK), client.prepare_cached(KNOWN)) };
-    let (lock, known) = timed(limit, prepare).await?.map_err(failed)?;
+    let prepare = async {
+        futures_util::try_join!(
+            client.prepare_cached(LOCK),
+            client.prepare_cached(KNOWN),
+            References::prepare(client, referred)
+        )
+    };
+    let (lock, known, references) = timed(limit, prepare).await?.map_err(failed)?;
     // Polled together, they travel together.
     let (account_ids_param, task_ids_param): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) =
         ([&account_ids], [&task_ids]);
-    let (begun, locked, known) = timed(limit, async {
+    let (begun, locked, known, referred) = timed(limit, async {
         futures_util::join!(
             client.batch_execute("BEGIN"),
             client.query(&lock, &account_ids_param),
             client.query(&known, &task_ids_param),
+            references::read(client, references.as_ref(), referred),
         )
     })
     .await?;
@@ -60,15 +78,17 @@ pub(super) async fn begin_and_lock(
     if accounts.len() != account_ids.len() {
         return Err(StoreError::Broken("an account that was given an id is gone".into()));
     }
-    let (rows, mut known, mut now) = (known.map_err(failed)?, HashMap::new(), None);
+    let (rows, mut known, mut clock) = (known.map_err(failed)?, HashMap::new(), None);
     for row in &rows {
         match row.get(0) {
             Some(id) => drop(known.insert(id, known_task(row)?)),
-            None => now = row.get(2),
+            None => clock = Some((row.get(2), row.get(3))),
         }
     }
-    let now = now.ok_or_else(|| StoreError::Broken("the database doesn't tell the time".into()))?;
-    Ok(Locked { accounts, known, now })
+    let (now, someone_waits) = clock.ok_or_else(|| StoreError::Broken("the database doesn't tell the time".into()))?;
+    let referred = referred.map_err(failed)?;
+    let (payments, woken) = (references::payments(&referred, account_ids)?, references::woken(&referred));
+    Ok(Locked { accounts, known, payments, woken, now, someone_waits })
 }
 
 fn account(row: &Row) -> Result<Account, StoreError> {
@@ -83,6 +103,8 @@ fn account(row: &Row) -> Result<Account, StoreError> {
         status: AccountStatus::from_name(status)
             .ok_or_else(|| StoreError::Broken(format!("an account has the status {status:?}")))?,
         currency: currency.and_then(Currency::parse),
+        max_balance: row.get(7),
+        shortfall: row.get(8),
     })
 }
 

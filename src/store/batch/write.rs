@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::super::StoreError;
 use super::column::Column;
 use super::events::Events;
+use super::life::{self, Life};
 use super::timed;
 use crate::contract::Currency;
 
@@ -121,13 +122,14 @@ pub(super) struct Rows<'a> {
     pub(super) opened: Vec<OpenedRow>,
     pub(super) balances: Vec<BalanceRow>,
     pub(super) dead_letters: Vec<DeadLetterRow<'a>>,
+    pub(super) life: Life<'a>,
     /// Whether there are events.
     pub(super) tells: bool,
 }
 
 impl Rows<'_> {
     pub(super) const fn is_empty(&self) -> bool {
-        self.payments.is_empty() && self.dead_letters.is_empty() && !self.tells
+        self.payments.is_empty() && self.dead_letters.is_empty() && self.life.is_empty() && !self.tells
     }
 }
 
@@ -138,11 +140,15 @@ struct Statements {
     balances: Statement,
     dead_letters: Statement,
     outbox: Statement,
+    /// Only where there is something for them to write.
+    life: Option<life::Statements>,
 }
 
 impl Statements {
-    async fn prepare(client: &ClientWrapper) -> Result<Self, tokio_postgres::Error> {
+    async fn prepare(client: &ClientWrapper, rows: &Rows<'_>) -> Result<Self, tokio_postgres::Error> {
+        let life = if rows.life.is_empty() { None } else { Some(life::Statements::prepare(client).await?) };
         Ok(Self {
+            life,
             payments: client.prepare_cached(PAYMENTS).await?,
             entries: client.prepare_cached(ENTRIES).await?,
             opened: client.prepare_cached(OPENED).await?,
@@ -153,7 +159,15 @@ impl Statements {
     }
 }
 
-/// Writes all rows and commits; answers the outbox row, if there is one.
+/// What was committed.
+pub(super) struct Written<E> {
+    /// The outbox row, if there is one.
+    pub(super) outbox: Option<(i64, E)>,
+    /// How many waiting tasks were woken.
+    pub(super) woken: u64,
+}
+
+/// Writes all rows and commits.
 ///
 /// A statement that fails turns the COMMIT behind it into a ROLLBACK, which PostgreSQL doesn't
 /// call an error: so each result is looked at.
@@ -166,41 +180,44 @@ pub(super) async fn write_and_commit<E: Borrow<Events>>(
     lease: Duration,
     limit: Duration,
     events: impl FnOnce() -> E,
-) -> Result<Option<(i64, E)>, StoreError> {
-    let prepared = timed(limit, Statements::prepare(client)).await?;
+) -> Result<Written<E>, StoreError> {
+    let prepared = timed(limit, Statements::prepare(client, rows)).await?;
     let statements = prepared.map_err(|error| StoreError::before_commit(&error))?;
     let trip = async {
         // The order of this list is the order on the wire.
         futures_util::join!(
+            life::before(client, statements.life.as_ref(), &rows.life, now),
             payments(client, &statements.payments, &rows.payments, now),
             entries(client, &statements.entries, &rows.entries),
             opened(client, &statements.opened, &rows.opened, now),
             balances(client, &statements.balances, &rows.balances),
+            life::after(client, statements.life.as_ref(), &rows.life, now),
             dead_letters(client, &statements.dead_letters, &rows.dead_letters),
             outbox(client, &statements.outbox, rows.tells.then_some(events), lease),
             client.batch_execute("COMMIT"),
         )
     };
     // After this time the commit may or may not happen.
-    let (payments, entries, opened, balances, dead_letters, outbox, committed) =
+    let (before, payments, entries, opened, balances, after, dead_letters, outbox, committed) =
         timed(limit, trip).await.map_err(|error| StoreError::OutcomeUnknown(error.to_string()))?;
     let failed = |error: tokio_postgres::Error| StoreError::around_commit(&error);
+    before.map_err(failed)?;
     let written = [payments.map_err(failed)?, entries.map_err(failed)?];
     for checked in [opened, balances, dead_letters] {
         checked.map_err(failed)?;
     }
-    let outbox = outbox.map_err(failed)?;
+    let (woken, outbox) = (after.map_err(failed)?, outbox.map_err(failed)?);
     committed.map_err(failed)?;
     // An insert of n rows writes n or fails; should it ever not, money is at stake.
     if written != [rows.payments.len() as u64, rows.entries.len() as u64] {
         return Err(StoreError::Broken(format!("{written:?} rows of payments and entries were written")));
     }
-    Ok(outbox)
+    Ok(Written { outbox, woken })
 }
 
-type Written = Result<u64, tokio_postgres::Error>;
+type Count = Result<u64, tokio_postgres::Error>;
 
-async fn payments(client: &ClientWrapper, statement: &Statement, rows: &[PaymentRow<'_>], now: Timestamp) -> Written {
+async fn payments(client: &ClientWrapper, statement: &Statement, rows: &[PaymentRow<'_>], now: Timestamp) -> Count {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -230,7 +247,7 @@ async fn payments(client: &ClientWrapper, statement: &Statement, rows: &[Payment
         .await
 }
 
-async fn entries(client: &ClientWrapper, statement: &Statement, rows: &[EntryRow]) -> Written {
+async fn entries(client: &ClientWrapper, statement: &Statement, rows: &[EntryRow]) -> Count {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -248,7 +265,7 @@ async fn entries(client: &ClientWrapper, statement: &Statement, rows: &[EntryRow
         .await
 }
 
-async fn opened(client: &ClientWrapper, statement: &Statement, rows: &[OpenedRow], now: Timestamp) -> Written {
+async fn opened(client: &ClientWrapper, statement: &Statement, rows: &[OpenedRow], now: Timestamp) -> Count {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -258,7 +275,7 @@ async fn opened(client: &ClientWrapper, statement: &Statement, rows: &[OpenedRow
     client.execute(statement, &[&accounts, &currencies, &limits, &now]).await
 }
 
-async fn balances(client: &ClientWrapper, statement: &Statement, rows: &[BalanceRow]) -> Written {
+async fn balances(client: &ClientWrapper, statement: &Statement, rows: &[BalanceRow]) -> Count {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -269,7 +286,7 @@ async fn balances(client: &ClientWrapper, statement: &Statement, rows: &[Balance
     client.execute(statement, &[&accounts, &posted, &versions, &versions_before]).await
 }
 
-async fn dead_letters(client: &ClientWrapper, statement: &Statement, rows: &[DeadLetterRow<'_>]) -> Written {
+async fn dead_letters(client: &ClientWrapper, statement: &Statement, rows: &[DeadLetterRow<'_>]) -> Count {
     if rows.is_empty() {
         return Ok(0);
     }

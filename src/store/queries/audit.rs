@@ -1,8 +1,8 @@
 //! Does the ledger keep its promises? Every invariant, checked over every row, in one snapshot.
 //!
 //! A check reads the tables, never what the daemon believes. Each file under `audit/` is one
-//! pass that yields a row per violation; together they also prove that settled transfers and
-//! entries match one to one: each transfer has its two, and each entry is a side of one.
+//! pass that yields a row per violation; together they also prove that what was moved and the
+//! entries match one to one: each movement has its two, and each entry is a side of one.
 
 mod totals;
 
@@ -14,29 +14,45 @@ use tokio_postgres::{Client, IsolationLevel, Transaction};
 pub use self::totals::{CurrencyTotals, DeadLetterCount, OutboxTotals, PaymentCount, Totals};
 use super::Error;
 use crate::contract::{MAX_AMOUNT, MAX_BALANCE, Rejection};
+use crate::ledger::state;
 
 /// How many violations of a check are shown.
-const EXAMPLES: i64 = 10;
+const EXAMPLES: usize = 10;
 
 /// The checks: name, and what holds when it finds nothing.
-const CHECKS: [(&str, &str); 17] = [
-    ("payment_state", "every outcome is legal: settled, or rejected for a reason that has a name"),
-    ("payment_entries", "a settled transfer has its two entries, -amount and +amount"),
+const CHECKS: [(&str, &str); 29] = [
+    ("payment_state", "every task is in a state that its type can have, rejected for a reason that has a name"),
+    ("payment_shape", "every task has the accounts, amounts and keys that its type has"),
+    ("payment_entries", "what has moved money has its two entries, -amount and +amount; of a list, each leg"),
     ("payment_sum", "the entries of a payment sum to zero"),
-    ("payment_accounts", "a payment's accounts exist, and are opened if it settled"),
-    ("payment_currency", "a settled payment has the currency of its accounts"),
-    ("entry_payment", "every entry is a side of one settled transfer"),
+    ("payment_accounts", "a payment's accounts exist, and are opened if it was applied"),
+    ("payment_currency", "a payment that was applied has the currency of its accounts"),
+    ("payment_legs", "a payment has the legs that it says it has"),
+    (
+        "payment_captured",
+        "captured, refunded and charged back are the sums of the follow-ups, and never more than there was",
+    ),
+    ("payment_progress", "a payment's state is the one that its amounts say"),
+    ("payment_transitions", "a payment came to its state by transitions, one a version, without a gap"),
+    ("transition_legal", "every transition is one of the state table's"),
+    ("transition_cause", "every transition was made by a task that can, and every follow-up that settled made one"),
+    ("follow_up_parent", "what a follow-up moved goes between its payment's accounts"),
+    ("hold_payment", "what is held is what a payment still holds, and the other way round"),
+    ("agenda_task", "every task that waits is on the agenda, and nothing else is"),
+    ("entry_payment", "every entry is a side of what one task moved"),
     ("entry_chain", "every entry continues the balance before it"),
-    ("account_exists", "every entry belongs to an account"),
+    ("account_exists", "every entry and every hold belongs to an account"),
     ("account_posted", "a balance is the sum of the account's entries"),
     ("account_last_balance", "a balance is the one after the account's last entry"),
     ("account_version", "an account's entries are numbered 1 to its version, without a gap"),
-    ("account_limit", "no balance is or was below its limit, or beyond the largest"),
-    ("account_held", "nothing is held without a payment that holds it"),
-    ("account_status", "an account is open with a currency, or untouched"),
-    ("account_opening", "an account was opened once, with the currency and limit it has"),
+    ("account_limit", "no balance is beyond its limits, or was when they were never changed"),
+    ("account_shortfall", "only chargebacks take a balance below its limit, and the account says how far"),
+    ("account_held", "what an account holds is the sum of its holds"),
+    ("account_status", "an account is unopened, open, frozen or closed as the tasks about it left it"),
+    ("account_opening", "an account was opened once, with the currency it has"),
+    ("account_terms", "an account's limits are those that it was given last"),
     ("currency_sum", "the balances of a currency sum to zero"),
-    ("guards", "the database's own constraints and triggers are in force"),
+    ("guards", "the database's own constraints, triggers and indexes are in force"),
 ];
 
 /// One invariant, and how often it is broken.
@@ -79,8 +95,14 @@ pub async fn audit(client: &mut Client) -> Result<Audit, Error> {
     let mut checks: Vec<Check> =
         CHECKS.iter().map(|&(name, holds)| Check { name, holds, violations: 0, examples: Vec::new() }).collect();
     let reasons: Vec<&str> = Rejection::ALL.iter().map(|rejection| rejection.name()).collect();
-    let passes: [(&str, &[&(dyn ToSql + Sync)]); 4] = [
+    let (from, to): (Vec<&str>, Vec<&str>) =
+        state::transitions().into_iter().map(|(from, to)| (from.name(), to.name())).unzip();
+    let passes: [(&str, &[&(dyn ToSql + Sync)]); 8] = [
         (include_str!("audit/payments.sql"), &[&reasons, &MAX_AMOUNT]),
+        (include_str!("audit/legs.sql"), &[&MAX_AMOUNT]),
+        (include_str!("audit/follow_ups.sql"), &[]),
+        (include_str!("audit/transitions.sql"), &[&from, &to]),
+        (include_str!("audit/waiting.sql"), &[]),
         (include_str!("audit/entries.sql"), &[]),
         (include_str!("audit/accounts.sql"), &[&MAX_BALANCE]),
         (include_str!("audit/database.sql"), &[]),
@@ -111,8 +133,10 @@ async fn violations(
         let check = checks.iter_mut().find(|check| check.name == name);
         debug_assert!(check.is_some(), "a pass yields the unknown check {name}");
         if let Some(check) = check {
-            check.violations = row.get(1);
-            check.examples = row.get(2);
+            // Payments and their legs are two passes over the same checks.
+            check.violations += row.get::<_, i64>(1);
+            check.examples.extend(row.get::<_, Vec<String>>(2));
+            check.examples.truncate(EXAMPLES);
         }
     }
     Ok(())

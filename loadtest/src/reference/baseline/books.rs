@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use settled::contract::{AccountName, DeadLetter, DeadReason, Message, Task, TaskBody};
-use settled::ledger::{self, Account, AccountIx, Arrival, Item, NonePending};
+use settled::ledger::{self, Account, AccountIx, Arrival, Item, NonePending, Rules};
 use settled::store::{Client, PostgresSettings, connect, queries};
 use settled::telemetry::labels::Outcome;
 use tokio_postgres::Transaction;
@@ -67,8 +68,12 @@ impl Books {
 
     async fn task(&mut self, message: &Message, task: &Task) -> Result<Outcome> {
         let statements = &self.statements;
-        let debit = self.ids.of(&self.client, statements, task.body.ordering_account()).await?;
-        let credit = self.ids.of(&self.client, statements, task.body.credited_account()).await?;
+        let mut pairs = task.body.account_pairs();
+        let (Some((debit, credit)), None) = (pairs.next(), pairs.next()) else {
+            anyhow::bail!("this consumer opens accounts and makes transfers, nothing else");
+        };
+        let debit = self.ids.of(&self.client, statements, debit).await?;
+        let credit = self.ids.of(&self.client, statements, credit).await?;
         let transaction = self.client.transaction().await?;
         let mut accounts = sql::lock(&transaction, statements, [debit, credit]).await?;
         let outcome = match known(&transaction, statements, task).await? {
@@ -107,8 +112,19 @@ async fn decide_and_write(
 ) -> Result<Outcome> {
     let place =
         |id: i64| accounts.iter().position(|account| account.id == id).map(AccountIx).context("no such account");
-    let item = Item { task, arrival: Arrival(0), ordering: place(debit)?, credited: place(credit)? };
-    let decided = ledger::apply(&[item], accounts, &HashMap::<Uuid, ledger::Known>::new(), &NonePending).pop();
+    let pairs = smallvec::smallvec![(place(debit)?, place(credit)?)];
+    let item = Item { task, arrival: Arrival(0), pairs, resumes: false };
+    let names: Vec<&AccountName> =
+        task.body.account_pairs().flat_map(|(one, other)| [one, other]).take(accounts.len()).collect();
+    let books = ledger::Books {
+        accounts,
+        names: &names,
+        payments: &mut HashMap::new(),
+        known: &HashMap::<Uuid, ledger::Known>::new(),
+        now: Timestamp::now(),
+        rules: &Rules::default(),
+    };
+    let decided = ledger::apply(&[item], books, &NonePending).outcomes.pop();
     let (rejection, postings) = match decided.context("one task, one outcome")? {
         ledger::Outcome::Opened => (None, None),
         ledger::Outcome::Settled { debit, credit } => (None, Some([debit, credit])),

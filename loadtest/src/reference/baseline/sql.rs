@@ -103,6 +103,7 @@ fn account(row: &Row) -> Result<Account> {
         min_balance: row.get(4),
         status: AccountStatus::from_name(status).with_context(|| format!("an account is {status}"))?,
         currency: currency.and_then(Currency::parse),
+        ..Account::unopened(row.get(0))
     })
 }
 
@@ -145,14 +146,13 @@ pub(super) struct PaymentRow<'a> {
 /// Writes what became of a task.
 pub(super) async fn insert_payment(client: &impl GenericClient, statements: &Statements, row: &PaymentRow<'_>) -> Done {
     let task = row.task;
-    let (credit, amount, min_balance, reference, metadata) = match &task.body {
-        TaskBody::OpenAccount(open) => (None, None, open.min_balance, None, None),
-        TaskBody::Transfer(transfer) => {
-            (Some(row.credit), Some(transfer.amount), None, transfer.reference.as_deref(), transfer.metadata.as_deref())
-        }
+    let (credit, amount, currency, min_balance) = match &task.body {
+        TaskBody::OpenAccount(open) => (None, None, open.currency, open.min_balance),
+        TaskBody::Transfer(transfer) => (Some(row.credit), Some(transfer.amount), transfer.currency, None),
+        other => unreachable!("this consumer takes no {}", other.task_type().name()),
     };
     let [debit_seq, credit_seq] = match row.postings {
-        Some([debit, credit]) => [Some(debit.seq), Some(credit.seq)],
+        Some([debit, credit]) => [Some(debit.after.version), Some(credit.after.version)],
         None => [None, None],
     };
     client
@@ -169,12 +169,12 @@ pub(super) async fn insert_payment(client: &impl GenericClient, statements: &Sta
                 &row.message.received_at,
                 &task.body.task_type().name(),
                 &(if row.rejection.is_some() { "rejected" } else { "settled" }),
-                &task.body.currency().as_str(),
+                &currency.as_str(),
                 &task.fingerprint.as_bytes().as_slice(),
                 &row.rejection.map(Rejection::name),
                 &row.message.properties.publisher.as_deref(),
-                &reference,
-                &metadata,
+                &task.body.reference(),
+                &task.body.metadata(),
             ],
         )
         .await
@@ -194,13 +194,13 @@ pub(super) async fn insert_entries(
             &statements.entries,
             &[
                 &debited,
-                &debit.seq,
+                &debit.after.version,
                 &debit.amount,
-                &debit.balance_after,
+                &debit.after.posted,
                 &credited,
-                &credit.seq,
+                &credit.after.version,
                 &credit.amount,
-                &credit.balance_after,
+                &credit.after.posted,
                 &payment,
             ],
         )

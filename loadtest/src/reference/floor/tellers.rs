@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use jiff::Timestamp;
 use settled::contract::{AccountName, Currency, Message, OpenAccount, Properties, Task, TaskBody, Transfer};
-use settled::ledger::{Account, AccountStatus, Arrival, NonePending};
+use settled::ledger::{Account, AccountStatus, Arrival, NonePending, Rules};
 use settled::store::{Answer, BatchStore, Client, Pool, PostgresSettings, PostgresStore, Prepared, Submission};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ impl Teller {
         };
         for names in self.names.chunks(OPENED_TOGETHER) {
             let messages: Vec<Message> = names.iter().map(open).collect();
-            let committed = store.commit(&submissions(&messages), &NonePending, true).await?;
+            let committed = store.commit(&submissions(&messages), &[], &NonePending, true).await?;
             ensure!(committed.answers.iter().all(|answer| *answer == Answer::Settled), "an account was not opened");
         }
         Ok(())
@@ -78,7 +78,7 @@ impl Teller {
 
 /// The store that opens the accounts.
 pub(super) fn store(pool: &Pool, settings: &PostgresSettings) -> PostgresStore {
-    PostgresStore::new(pool.clone(), settings, OPENED_TOGETHER, SOURCE, LEASE)
+    PostgresStore::new(pool.clone(), settings, Rules::default(), OPENED_TOGETHER, SOURCE, LEASE)
 }
 
 /// One of the accounts pays another one.

@@ -14,6 +14,12 @@ pub struct Totals {
     pub unopened_accounts: i64,
     /// Entries.
     pub entries: i64,
+    /// Legs of payments that have a list of them, and of their follow-ups.
+    pub legs: i64,
+    /// Changes of state after the first.
+    pub transitions: i64,
+    /// Live holds, one for each leg.
+    pub holds: i64,
     /// Payments by type, state and reason.
     pub payments: Vec<PaymentCount>,
     /// The balances by currency.
@@ -30,7 +36,7 @@ pub struct PaymentCount {
     /// The tasks' type.
     #[serde(rename = "type")]
     pub task_type: String,
-    /// `settled` or `rejected`.
+    /// Where they stand.
     pub state: String,
     /// Why, if rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,17 +45,21 @@ pub struct PaymentCount {
     pub count: i64,
 }
 
-/// The balances of one currency.
+/// The balances of one currency, in minor units.
 #[derive(Clone, Debug, Serialize)]
 pub struct CurrencyTotals {
     /// Which.
     pub currency: String,
     /// How many accounts are kept in it.
     pub accounts: i64,
-    /// The sum of the balances above zero, in minor units.
+    /// The sum of the balances above zero.
     pub credit: i128,
-    /// The sum of the balances below zero, in minor units.
+    /// The sum of the balances below zero.
     pub debit: i128,
+    /// What is held.
+    pub held: i128,
+    /// How far accounts are below their limits because of chargebacks.
+    pub shortfall: i128,
 }
 
 /// What is still to be published.
@@ -72,16 +82,18 @@ pub struct DeadLetterCount {
     pub count: i64,
 }
 
-const ACCOUNTS: &str =
-    "SELECT count(*) FILTER (WHERE status <> 'unopened'), count(*) FILTER (WHERE status = 'unopened'),
-                               (SELECT count(*) FROM entry)
-                          FROM account";
+const ACCOUNTS: &str = "
+    SELECT count(*) FILTER (WHERE status <> 'unopened'), count(*) FILTER (WHERE status = 'unopened'),
+           (SELECT count(*) FROM entry), (SELECT count(*) FROM leg), (SELECT count(*) FROM transition),
+           (SELECT count(*) FROM hold)
+      FROM account";
 const PAYMENTS: &str = "SELECT type::text, state::text, reason, count(*) FROM payment
                          GROUP BY type, state, reason ORDER BY type, state, count(*) DESC, reason";
 // A sum of many balances may not fit into 64 bits.
-const CURRENCIES: &str = "SELECT currency, count(*), coalesce(sum(posted) FILTER (WHERE posted > 0), 0)::text,
-                                 coalesce(sum(posted) FILTER (WHERE posted < 0), 0)::text
-                            FROM account WHERE currency IS NOT NULL GROUP BY currency ORDER BY currency";
+const CURRENCIES: &str = "
+    SELECT currency, count(*), coalesce(sum(posted) FILTER (WHERE posted > 0), 0)::text,
+           coalesce(sum(posted) FILTER (WHERE posted < 0), 0)::text, sum(held)::text, sum(shortfall)::text
+      FROM account WHERE currency IS NOT NULL GROUP BY currency ORDER BY currency";
 const OUTBOX: &str = "SELECT count(*), coalesce(sum(events), 0),
                              coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0) FROM outbox";
 const DEAD_LETTERS: &str = "SELECT reason, count(*) FROM dead_letter WHERE resolution IS NULL GROUP BY reason
@@ -98,6 +110,9 @@ impl Totals {
             accounts: accounts.get(0),
             unopened_accounts: accounts.get(1),
             entries: accounts.get(2),
+            legs: accounts.get(3),
+            transitions: accounts.get(4),
+            holds: accounts.get(5),
             payments: payments.iter().map(payment_count).collect(),
             currencies: currencies.iter().map(currency_totals).collect(),
             outbox: OutboxTotals { rows: outbox.get(0), events: outbox.get(1), held_events: outbox.get(2) },
@@ -115,5 +130,12 @@ fn payment_count(row: &Row) -> PaymentCount {
 
 fn currency_totals(row: &Row) -> CurrencyTotals {
     let sum = |column| row.get::<_, &str>(column).parse().unwrap_or_default();
-    CurrencyTotals { currency: row.get(0), accounts: row.get(1), credit: sum(2), debit: sum(3) }
+    CurrencyTotals {
+        currency: row.get(0),
+        accounts: row.get(1),
+        credit: sum(2),
+        debit: sum(3),
+        held: sum(4),
+        shortfall: sum(5),
+    }
 }

@@ -1,12 +1,16 @@
 //! What the documents say is what the code does. What can be generated is: run this test with
-//! `SETTLED_UPDATE_DOCS=1` to bring README.md up to date.
+//! `SETTLED_UPDATE_DOCS=1` to bring README.md and ARCHITECTURE.md up to date.
 
+mod database;
+mod generated;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use serde_json::Value;
-use settled::contract::{DeadReason, EventKind, MAX_BODY_BYTES, Properties, Rejection, decode};
-use settled::telemetry::metrics::{ALL, Kind};
+use settled::contract::{DeadReason, EventKind, MAX_BODY_BYTES, PaymentState, Properties, Rejection, TaskType, decode};
+use settled::telemetry::metrics;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -20,65 +24,6 @@ fn json(path: &str) -> Value {
     serde_json::from_str(&read(path)).expect("JSON")
 }
 
-/// What a generated block of README.md holds.
-fn generated(name: &str) -> String {
-    match name {
-        "rejections" => rejections(),
-        "metrics" => metrics(),
-        "python" => format!("```python\n{}```\n", read("examples/clients/python/pay.py")),
-        "node" => format!("```javascript\n{}```\n", read("examples/clients/node/pay.mjs")),
-        other => panic!("no block is called {other:?}"),
-    }
-}
-
-/// The meanings are those of the schema, and so of the type.
-fn rejections() -> String {
-    let schema = json("schemas/event.schema.json");
-    let described = schema["$defs"]["Rejection"]["oneOf"].as_array().expect("a list");
-    let mut table = "| reason | code | |\n|---|---|---|\n".to_owned();
-    for rejection in Rejection::ALL {
-        let meaning = described.iter().find(|each| each["const"] == rejection.name()).expect("described");
-        let meaning = meaning["description"].as_str().expect("text");
-        table += &format!("| `{}` | {} | {meaning} |\n", rejection.name(), rejection.iso_code());
-    }
-    table
-}
-
-fn metrics() -> String {
-    let mut table = "| metric | kind | |\n|---|---|---|\n".to_owned();
-    for metric in ALL {
-        let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        table += &format!("| `{}` | {kind} | {} |\n", metric.name, metric.help);
-    }
-    table
-}
-
-#[test]
-fn the_generated_parts_of_the_readme_are_current() {
-    let readme = read("README.md");
-    let mut current = String::new();
-    let mut rest = readme.as_str();
-    let mut blocks = 0;
-    while let Some((before, after)) = rest.split_once("<!-- generated: ") {
-        let (name, after) = after.split_once(" -->\n").expect("a name");
-        let (_, after) = after.split_once("<!-- end -->").expect("an end");
-        current += &format!("{before}<!-- generated: {name} -->\n{}<!-- end -->", generated(name));
-        rest = after;
-        blocks += 1;
-    }
-    current += rest;
-    assert_eq!(blocks, 4);
-    if std::env::var_os("SETTLED_UPDATE_DOCS").is_some() {
-        std::fs::write(root().join("README.md"), &current).expect("written");
-    } else {
-        assert!(readme == current, "README.md is not current: run this test with SETTLED_UPDATE_DOCS=1");
-    }
-}
-
 /// The blocks of a language, without its fences.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("```{language}\n");
@@ -90,23 +35,23 @@ fn the_examples_in_the_readme_are_of_the_contract() {
     let readme = read("README.md");
     let schema = |name: &str| jsonschema::draft202012::new(&json(name)).expect("a schema");
     let (task, event) = (schema("schemas/task.schema.json"), schema("schemas/event.schema.json"));
-    let (mut tasks, mut events) = (0, 0);
-    for block in blocks(&readme, "json") {
+    let events = blocks(&readme, "json");
+    assert!(events.len() >= 3, "{events:?}");
+    for block in events {
         let document: Value = serde_json::from_str(block).expect("JSON");
-        if document.get("state").is_some() {
-            assert!(event.is_valid(&document), "{block}");
-            events += 1;
-        } else {
-            assert!(task.is_valid(&document), "{block}");
-            decode(block.as_bytes(), &Properties::default()).expect("a task");
-            tasks += 1;
-        }
+        assert!(event.is_valid(&document), "{block}");
     }
-    assert_eq!((tasks, events), (2, 2));
+    let mut types: Vec<TaskType> = Vec::new();
     let published = readme.lines().filter(|line| line.starts_with("{\"id\"") && line.ends_with('}'));
     for line in published {
-        decode(line.as_bytes(), &Properties::default()).expect("a task");
+        let document: Value = serde_json::from_str(line).expect("JSON");
+        assert!(task.is_valid(&document), "{line}");
+        let task =
+            decode(line.as_bytes(), &Properties::default()).unwrap_or_else(|letter| panic!("{letter:?}: {line}"));
+        types.push(task.body.task_type());
     }
+    let missing: Vec<_> = TaskType::ALL.into_iter().filter(|each| !types.contains(each)).collect();
+    assert!(missing.is_empty(), "README.md has no example of {missing:?}");
     assert!(readme.contains("64 KiB") && MAX_BODY_BYTES == 64 * 1024);
 }
 
@@ -119,16 +64,40 @@ fn the_example_of_a_configuration_is_one() {
     }
 }
 
+/// The names of all properties of a schema.
+fn fields(schema: &str) -> BTreeSet<String> {
+    fn collect(value: &Value, names: &mut BTreeSet<String>) {
+        let Some(object) = value.as_object() else {
+            value.as_array().into_iter().flatten().for_each(|each| collect(each, names));
+            return;
+        };
+        names.extend(
+            object.get("properties").and_then(Value::as_object).into_iter().flat_map(|all| all.keys().cloned()),
+        );
+        object.values().for_each(|each| collect(each, names));
+    }
+    let mut names = BTreeSet::new();
+    collect(&json(schema), &mut names);
+    names
+}
+
 #[test]
 fn the_readme_knows_every_name_that_users_meet() {
     let readme = read("README.md");
     let mut names: Vec<String> = Vec::new();
+    names.extend(TaskType::ALL.map(|task| task.name().to_owned()));
+    names.extend(PaymentState::ALL.map(|state| state.name().to_owned()));
+    names.extend(Rejection::ALL.map(|rejection| rejection.name().to_owned()));
     names.extend(DeadReason::ALL.map(|reason| reason.name().to_owned()));
     names.extend(EventKind::ALL.map(|kind| kind.name().to_owned()));
+    names.extend(metrics::ALL.iter().map(|metric| metric.name.to_owned()));
+    names.extend(generated::sample().into_iter().map(|key| key.name));
+    names.extend(fields("schemas/task.schema.json"));
+    names.extend(fields("schemas/event.schema.json"));
     names.extend(["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"].map(str::to_owned));
     let alerts = read("systemd/alerts.yml");
     names.extend(alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned));
-    assert!(names.len() > 20, "{names:?}");
+    assert!(names.len() > 150, "{names:?}");
     let missing: Vec<_> = names.iter().filter(|name| !readme.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "README.md doesn't know {missing:?}");
 }
@@ -204,21 +173,29 @@ fn what_the_architecture_names_exists() {
     assert!(checked > 40, "only {checked} names were found");
 }
 
+fn anchors_of(text: &str) -> Vec<String> {
+    let anchor = |heading: &str| -> String {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+    };
+    text.lines().filter(|line| line.starts_with('#')).map(anchor).collect()
+}
+
 /// Files that exist, and headings that do.
 #[test]
 fn links_lead_somewhere() {
     for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
         let text = read(document);
-        let anchor = |heading: &str| -> String {
-            let kept = heading.trim_start_matches('#').trim().to_lowercase();
-            kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
-        };
-        let anchors: Vec<String> = text.lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+        let anchors = anchors_of(&text);
         for link in text.split("](").skip(1).filter_map(|link| link.split(')').next()) {
             match link.strip_prefix('#') {
                 Some(heading) => assert!(anchors.iter().any(|each| each == heading), "{document}: {link}"),
                 None if link.starts_with("https://") => {}
-                None => assert!(root().join(link).exists(), "{document}: {link}"),
+                None => {
+                    let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+                    assert!(root().join(file).exists(), "{document}: {link}");
+                    assert!(heading.is_empty() || anchors_of(&read(file)).iter().any(|each| each == heading), "{link}");
+                }
             }
         }
     }

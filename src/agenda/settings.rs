@@ -1,0 +1,65 @@
+//! `[payments]`: what the operator decides about payments.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::config::{Field, Key, Section};
+use crate::ledger::Rules;
+
+/// How long things may wait, and what a frozen account is.
+#[derive(Debug, Clone)]
+pub struct PaymentSettings {
+    /// How long a hold lasts that doesn't say it.
+    pub hold: Duration,
+    /// How long a hold may last.
+    pub longest_hold: Duration,
+    /// How long a task waits for another one that isn't known.
+    pub parking: Duration,
+    /// Whether a frozen account can be paid.
+    pub frozen_takes_credits: bool,
+    /// How often what is due is looked for.
+    pub interval: Duration,
+}
+
+impl Default for PaymentSettings {
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_secs(7 * 24 * 3600),
+            longest_hold: Duration::from_secs(31 * 24 * 3600),
+            parking: Duration::from_secs(15 * 60),
+            frozen_takes_credits: true,
+            interval: Duration::from_millis(200),
+        }
+    }
+}
+
+impl PaymentSettings {
+    /// As the ledger goes by them.
+    pub fn rules(&self) -> Rules {
+        let signed = |span: Duration| SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
+        Rules {
+            hold: signed(self.hold),
+            longest_hold: signed(self.longest_hold),
+            parking: signed(self.parking),
+            frozen_takes_credits: self.frozen_takes_credits,
+        }
+    }
+}
+
+impl Section for PaymentSettings {
+    const NAME: &'static str = "payments";
+    const ABOUT: &'static str = "How long things may wait, and what a frozen account is. The same for all daemons.";
+
+    #[rustfmt::skip]
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let year = Duration::from_secs(366 * 24 * 3600);
+        vec![
+            Key::new("hold", Field::Span(&mut self.hold, Duration::from_secs(1)..=year), "How long an authorization holds money if it doesn't say so itself; at most longest_hold."),
+            Key::new("longest_hold", Field::Span(&mut self.longest_hold, Duration::from_secs(1)..=year), "How long an authorization may hold money; one that asks for more is rejected."),
+            Key::new("parking", Field::Span(&mut self.parking, Duration::from_millis(100)..=year), "How long a task waits for the payment it acts on, or for the task it comes after, before it is rejected."),
+            Key::new("frozen_takes_credits", Field::Flag(&mut self.frozen_takes_credits), "Whether a frozen account can be paid. Nothing but a chargeback or its reversal debits it."),
+            Key::new("interval", Field::Span(&mut self.interval, Duration::from_millis(10)..=Duration::from_millis(1000)), "How often scheduled and parked tasks and holds that run out are looked for. What a commit makes due is looked at at once."),
+        ]
+    }
+}

@@ -1,0 +1,82 @@
+//! `settled account open`: publishes the task and waits for what becomes of it.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::super::human::{account_name, currency, duration};
+use super::super::outcome::{Before, Outcome};
+use super::super::publisher::{Outgoing, Publisher};
+use super::super::{Exit, Failure, output, payment, publish};
+use crate::contract::{AccountName, Currency, OpenAccount, Task, TaskBody};
+use crate::intake::BrokerSettings;
+use crate::store::Client;
+
+/// What to open.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The account.
+    #[arg(value_parser = account_name)]
+    name: AccountName,
+    /// Its only currency.
+    #[arg(long, value_parser = currency)]
+    currency: Currency,
+    /// The balance it may not fall below, in minor units, or `none`.
+    #[arg(long, default_value = "0", value_parser = min_balance, allow_hyphen_values = true, value_name = "N|none")]
+    min_balance: MinBalance,
+    /// The task's id; a new one if none is given.
+    #[arg(long)]
+    id: Option<Uuid>,
+    /// How long to wait for the outcome.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// A limit, or none. clap would take an `Option` for an argument that may be left out.
+#[derive(Clone, Copy, Debug)]
+struct MinBalance(Option<i64>);
+
+pub(super) async fn run(args: &Args, client: &Client, broker: &BrokerSettings, json: bool) -> Result<Exit, Failure> {
+    let id = args.id.unwrap_or_else(Uuid::now_v7);
+    let body = OpenAccount { account: args.name.clone(), currency: args.currency, min_balance: args.min_balance.0 };
+    let tasks = [Task::new(id, TaskBody::OpenAccount(body))];
+    let before = Before::look(client, &tasks).await?;
+    let publisher = Publisher::connect(broker).await?;
+    let message = Outgoing::task(&tasks[0], tasks[0].to_json().into_bytes(), publish::PUBLISHER);
+    let published = publisher.publish([&message], || ()).await;
+    publisher.close().await;
+    if let Some(error) = published.error {
+        return Err(Failure::from(error).hint(format!("to be sure of not asking twice, repeat it with --id {id}")));
+    }
+    let Some(outcome) = before.wait(client, &tasks, args.timeout).await?.pop() else { return Ok(Exit::Ok) };
+    output::print(json, &outcome, || opened(&outcome))?;
+    Ok(outcome.exit())
+}
+
+fn opened(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Payment(stored) => {
+            let verb = if stored.rejection.is_none() { "opened".to_owned() } else { payment::state(stored) };
+            match &stored.task.body {
+                TaskBody::OpenAccount(open) => {
+                    format!("{verb} {} in {}, task {}", open.account, open.currency, stored.task.id)
+                }
+                other => format!("{verb}: a task of type {}, {}", other.task_type().name(), stored.task.id),
+            }
+        }
+        Outcome::DeadLetter { id, detail } => format!("not opened: task {id} is a dead letter: {detail}"),
+        Outcome::Unknown { id } => format!(
+            "task {id} is published, and has no outcome yet: is `settled run` up? See `settled payment show {id}`"
+        ),
+    }
+}
+
+fn min_balance(text: &str) -> Result<MinBalance, String> {
+    match text {
+        "none" => Ok(MinBalance(None)),
+        _ => text
+            .parse()
+            .map(|limit| MinBalance(Some(limit)))
+            .map_err(|_| "expected an integer in minor units, or `none` for an account without a limit".to_owned()),
+    }
+}

@@ -1,0 +1,69 @@
+//! The guards that look at a task alone, and what a decline is.
+
+use super::AccountIx;
+use crate::contract::{AccountChange, Currency, Leg, MAX_AMOUNT, MAX_BALANCE, Rejection, Task, TaskBody, Transfer};
+
+/// A rejection, and the account it is about where an earlier task could change it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decline {
+    pub(super) rejection: Rejection,
+    pub(super) account: Option<AccountIx>,
+}
+
+impl Decline {
+    pub(super) const fn on(account: AccountIx) -> impl FnOnce(Rejection) -> Self {
+        move |rejection| Self { rejection, account: Some(account) }
+    }
+}
+
+impl From<Rejection> for Decline {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, account: None }
+    }
+}
+
+/// What is wrong with a task whatever the ledger holds: `unknown_currency`, then
+/// `amount_out_of_range`, then `same_account`; leg by leg.
+pub(super) fn alone(task: &Task) -> Result<(), Rejection> {
+    match &task.body {
+        TaskBody::OpenAccount(open) => {
+            known(open.currency)?;
+            limit(open.min_balance, -MAX_BALANCE..=0)
+        }
+        TaskBody::Transfer(Transfer { debit_account, credit_account, amount, currency, .. }) => {
+            movement(*currency, *amount, debit_account == credit_account)
+        }
+        TaskBody::Split(split) => legs(&split.legs),
+        TaskBody::Authorize(authorize) => legs(authorize.legs()),
+        TaskBody::FollowUp(follow_up) => follow_up.action.amount().map_or(Ok(()), amount_in_range),
+        TaskBody::ChangeAccount(change) => match change.change {
+            AccountChange::SetLimits(limits) => {
+                limit(limits.min_balance.flatten(), -MAX_BALANCE..=MAX_BALANCE)?;
+                limit(limits.max_balance.flatten(), -MAX_BALANCE..=MAX_BALANCE)
+            }
+            AccountChange::Close | AccountChange::Freeze | AccountChange::Unfreeze => Ok(()),
+        },
+    }
+}
+
+fn legs(legs: &[Leg]) -> Result<(), Rejection> {
+    legs.iter().try_for_each(|leg| movement(leg.currency, leg.amount, leg.debit_account == leg.credit_account))
+}
+
+fn movement(currency: Currency, amount: i64, same_account: bool) -> Result<(), Rejection> {
+    known(currency)?;
+    amount_in_range(amount)?;
+    if same_account { Err(Rejection::SameAccount) } else { Ok(()) }
+}
+
+fn known(currency: Currency) -> Result<(), Rejection> {
+    if currency.is_known() { Ok(()) } else { Err(Rejection::UnknownCurrency) }
+}
+
+fn amount_in_range(amount: i64) -> Result<(), Rejection> {
+    limit(Some(amount), 1..=MAX_AMOUNT)
+}
+
+fn limit(amount: Option<i64>, range: std::ops::RangeInclusive<i64>) -> Result<(), Rejection> {
+    if amount.is_none_or(|amount| range.contains(&amount)) { Ok(()) } else { Err(Rejection::AmountOutOfRange) }
+}

@@ -1,0 +1,281 @@
+//! A second ledger, to compare the first one with: written from the description of what tasks do,
+//! not from the ledger's code. One task at a time, plain maps, and a copy of all accounts to go
+//! back to; slow and simple.
+//!
+//! Whoever includes it has `contract` in scope, so that the library's own tests can use it, too:
+//!
+//! ```ignore
+//! use settled::contract;
+//! #[path = "support/model/mod.rs"]
+//! mod model;
+//!
+//! let mut expected = model::Model::new(settings, now);
+//! for task in model::tasks(seed, 5000, "account:") {
+//!     publish_and_await(model::json(&task));
+//!     expected.arrive(&[task]);
+//! }
+//! assert_eq!(expected.row(id).state, …);
+//! ```
+//!
+//! What waits is looked at again after each call of `arrive`, so tasks that are to come to the same
+//! in a daemon are published one by one, each when the one before has set in motion what it does.
+#![allow(dead_code, unused_imports, reason = "not every test looks at all of it")]
+
+mod account;
+mod follow_up;
+mod json;
+mod random;
+mod rows;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+pub(crate) use self::account::{Account, Entry};
+pub(crate) use self::json::json;
+pub(crate) use self::random::ACCOUNTS;
+pub(crate) use self::rows::Row;
+pub(crate) use self::steps::{Step, steps, tasks};
+use super::contract::{AccountChange, PaymentState, Rejection, Task, TaskBody};
+
+/// What the operator decides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) hold: SignedDuration,
+    pub(crate) longest_hold: SignedDuration,
+    pub(crate) parking: SignedDuration,
+    pub(crate) frozen_takes_credits: bool,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    New,
+    Duplicate,
+    Conflict,
+}
+
+/// Why a task isn't done.
+enum Stop {
+    Rejected(Rejection),
+    /// Not before this time.
+    NotBefore(Timestamp),
+    /// Not before something happens to that task; never for that reason.
+    WaitsFor(Uuid, Rejection),
+}
+
+impl From<Rejection> for Stop {
+    fn from(reason: Rejection) -> Self {
+        Self::Rejected(reason)
+    }
+}
+
+/// All that there is.
+pub(crate) struct Model {
+    pub(crate) now: Timestamp,
+    pub(crate) accounts: BTreeMap<String, Account>,
+    /// In the order in which they were made.
+    pub(crate) entries: Vec<Entry>,
+    /// In order of arrival.
+    pub(crate) rows: Vec<Row>,
+    places: BTreeMap<Uuid, usize>,
+    settings: Settings,
+    /// What has changed since whoever waits for it was last looked at.
+    changed: BTreeSet<Uuid>,
+}
+
+impl Model {
+    pub(crate) fn new(settings: Settings, now: Timestamp) -> Self {
+        Self {
+            now,
+            accounts: BTreeMap::new(),
+            entries: Vec::new(),
+            rows: Vec::new(),
+            places: BTreeMap::new(),
+            settings,
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// The task of that id, if it has come.
+    pub(crate) fn row(&self, id: Uuid) -> Option<&Row> {
+        self.places.get(&id).map(|place| &self.rows[*place])
+    }
+
+    /// New messages, one after another; then whatever they set in motion.
+    pub(crate) fn arrive(&mut self, tasks: &[Task]) -> Vec<Arrived> {
+        let arrived = tasks.iter().map(|task| self.take(task)).collect();
+        self.wake();
+        arrived
+    }
+
+    /// All whose time has come: what is scheduled, and what has waited for long enough.
+    pub(crate) fn due(&mut self) {
+        let is_due = |row: &Row| row.waits_until.is_some_and(|until| until <= self.now);
+        let due: Vec<usize> = (0..self.rows.len()).filter(|place| is_due(&self.rows[*place])).collect();
+        due.into_iter().for_each(|place| self.look_at(place));
+        self.wake();
+    }
+
+    /// All holds that have run out.
+    pub(crate) fn expire(&mut self) {
+        for place in 0..self.rows.len() {
+            if self.rows[place].hold_until.is_some_and(|until| until <= self.now) {
+                self.release(place);
+                self.rows[place].end_hold(PaymentState::Expired);
+                self.has_changed(place);
+            }
+        }
+        self.wake();
+    }
+
+    fn take(&mut self, task: &Task) -> Arrived {
+        if let Some(row) = self.row(task.id) {
+            return if row.task == *task { Arrived::Duplicate } else { Arrived::Conflict };
+        }
+        self.places.insert(task.id, self.rows.len());
+        self.rows.push(Row::new(task.clone()));
+        self.look_at(self.rows.len() - 1);
+        Arrived::New
+    }
+
+    /// Looks again at what waits for what has changed, in order of arrival, until nothing moves.
+    fn wake(&mut self) {
+        while !self.changed.is_empty() {
+            let changed = std::mem::take(&mut self.changed);
+            let woken = |row: &Row| row.waits_for.is_some_and(|awaited| changed.contains(&awaited));
+            let woken: Vec<usize> = (0..self.rows.len()).filter(|place| woken(&self.rows[*place])).collect();
+            woken.into_iter().for_each(|place| self.look_at(place));
+        }
+    }
+
+    /// Does the task of that row, if it still is to be done.
+    fn look_at(&mut self, place: usize) {
+        let state = self.rows[place].state;
+        if state.is_some_and(|state| !matches!(state, PaymentState::Scheduled | PaymentState::Parked)) {
+            return;
+        }
+        let before = (self.accounts.clone(), self.entries.len());
+        let mut stop = self.attempt(place).err();
+        if stop.is_some() {
+            self.accounts = before.0;
+            self.entries.truncate(before.1);
+        }
+        if let Some(Stop::WaitsFor(awaited, reason)) = stop {
+            let until = self.patience(place, awaited);
+            self.rows[place].waits_until = Some(until);
+            self.rows[place].waits_for = Some(awaited);
+            if until <= self.now {
+                stop = Some(Stop::Rejected(reason));
+            }
+        }
+        let row = &mut self.rows[place];
+        let state_now = match stop {
+            None => row.applied(),
+            Some(Stop::WaitsFor(..)) => PaymentState::Parked,
+            Some(Stop::NotBefore(time)) => {
+                row.waits_until = Some(time);
+                PaymentState::Scheduled
+            }
+            Some(Stop::Rejected(reason)) => {
+                row.reason = Some(reason);
+                PaymentState::Rejected
+            }
+        };
+        if !matches!(state_now, PaymentState::Scheduled | PaymentState::Parked) {
+            (row.waits_until, row.waits_for) = (None, None);
+        }
+        if state != Some(state_now) {
+            row.state = Some(state_now);
+            self.has_changed(place);
+        }
+    }
+
+    fn has_changed(&mut self, place: usize) {
+        self.rows[place].version += 1;
+        self.changed.insert(self.rows[place].task.id);
+    }
+
+    /// Until when a task waits for another one: its own time, or that of the other if it waits, too.
+    fn patience(&self, place: usize, awaited: Uuid) -> Timestamp {
+        let row = &self.rows[place];
+        let own = match row.state {
+            Some(PaymentState::Parked) => row.waits_until.expect("what is parked has a deadline"),
+            _ => self.now + self.settings.parking,
+        };
+        let Some(awaited) = self.row(awaited) else { return own };
+        match (awaited.state, awaited.waits_until) {
+            (Some(PaymentState::Scheduled), Some(until)) => own.max(until + self.settings.parking),
+            (Some(PaymentState::Parked), Some(until)) => own.max(until),
+            _ => own,
+        }
+    }
+
+    fn attempt(&mut self, place: usize) -> Result<(), Stop> {
+        let task = self.rows[place].task.clone();
+        rows::sound(&task)?;
+        if let Some(time) = task.when.execute_at
+            && time > self.now
+        {
+            return Err(Stop::NotBefore(time));
+        }
+        if let Some(id) = task.when.after {
+            match self.row(id).and_then(|row| row.state) {
+                None | Some(PaymentState::Scheduled | PaymentState::Parked) => {
+                    return Err(Stop::WaitsFor(id, Rejection::DependencyNotFound));
+                }
+                Some(PaymentState::Rejected | PaymentState::Canceled) => {
+                    return Err(Stop::Rejected(Rejection::DependencyFailed));
+                }
+                Some(_) => {}
+            }
+        }
+        match &task.body {
+            TaskBody::OpenAccount(open) => {
+                self.open(open.account.as_str(), open.currency.as_str(), open.min_balance)?;
+            }
+            TaskBody::ChangeAccount(change) => self.change(change.account.as_str(), change.change)?,
+            TaskBody::Transfer(_) | TaskBody::Split(_) => {
+                let mut legs = rows::legs_of(&task);
+                for leg in &mut legs {
+                    self.transfer(task.id, leg, leg.amount)?;
+                    leg.captured = leg.amount;
+                }
+                self.rows[place].legs = legs;
+            }
+            TaskBody::Authorize(authorize) => {
+                let lasts =
+                    authorize.expires_in.map_or(self.settings.hold, |secs| SignedDuration::from_secs(secs.into()));
+                if lasts > self.settings.longest_hold {
+                    return Err(Rejection::ExpiryOutOfRange.into());
+                }
+                let legs = rows::legs_of(&task);
+                legs.iter().try_for_each(|leg| self.hold(leg))?;
+                self.rows[place].legs = legs;
+                self.rows[place].hold_until = Some(self.now + lasts);
+            }
+            TaskBody::FollowUp(follow_up) => self.follow_up(task.id, follow_up)?,
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, name: &str, change: AccountChange) -> Result<(), Rejection> {
+        let account = self.existing(name)?;
+        match change {
+            AccountChange::Close if account.posted != 0 || account.held != 0 => Err(Rejection::AccountNotEmpty),
+            AccountChange::Close => {
+                account.is_closed = true;
+                Ok(())
+            }
+            AccountChange::Freeze if account.is_frozen => Err(Rejection::AccountFrozen),
+            AccountChange::Unfreeze if !account.is_frozen => Err(Rejection::AccountNotFrozen),
+            AccountChange::Freeze | AccountChange::Unfreeze => {
+                account.is_frozen = !account.is_frozen;
+                Ok(())
+            }
+            AccountChange::SetLimits(limits) => account.set_limits(limits.min_balance, limits.max_balance),
+        }
+    }
+}

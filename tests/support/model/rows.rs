@@ -1,0 +1,141 @@
+//! Tasks and the payments that they are.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::super::contract::{self, AccountChange, AccountName, Currency, PaymentState, Rejection, Task, TaskBody};
+use super::random::UNKNOWN_CURRENCY;
+
+/// One task.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) task: Task,
+    /// `None` before it is looked at for the first time.
+    pub(crate) state: Option<PaymentState>,
+    pub(crate) reason: Option<Rejection>,
+    pub(crate) version: i32,
+    /// While it waits: until when, and for whom.
+    pub(crate) waits_until: Option<Timestamp>,
+    pub(crate) waits_for: Option<Uuid>,
+    /// While it holds money: until when.
+    pub(crate) hold_until: Option<Timestamp>,
+    pub(crate) legs: Vec<Leg>,
+}
+
+/// One movement of a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leg {
+    pub(crate) debit: String,
+    pub(crate) credit: String,
+    pub(crate) currency: String,
+    pub(crate) amount: i64,
+    pub(crate) captured: i64,
+    pub(crate) refunded: i64,
+    pub(crate) charged_back: i64,
+}
+
+impl Leg {
+    pub(crate) fn kept(&self) -> i64 {
+        self.captured - self.refunded - self.charged_back
+    }
+
+    /// The way back.
+    pub(super) fn backwards(&self) -> Self {
+        Self { debit: self.credit.clone(), credit: self.debit.clone(), ..self.clone() }
+    }
+}
+
+impl Row {
+    pub(super) fn new(task: Task) -> Self {
+        Self {
+            task,
+            state: None,
+            reason: None,
+            version: 0,
+            waits_until: None,
+            waits_for: None,
+            hold_until: None,
+            legs: Vec::new(),
+        }
+    }
+
+    /// What it is once it has been done: what its amounts say.
+    pub(super) fn applied(&self) -> PaymentState {
+        let sum = |of: fn(&Leg) -> i64| self.legs.iter().map(of).sum::<i64>();
+        let (captured, kept) = (sum(|leg| leg.captured), sum(Leg::kept));
+        match self.hold_until {
+            Some(_) if captured == 0 => PaymentState::Authorized,
+            Some(_) => PaymentState::PartiallyCaptured,
+            None if sum(|leg| leg.charged_back) > 0 => PaymentState::ChargedBack,
+            None if sum(|leg| leg.refunded) == 0 => PaymentState::Settled,
+            None if kept == 0 => PaymentState::Refunded,
+            None => PaymentState::PartiallyRefunded,
+        }
+    }
+
+    /// Its hold has ended: with what was captured, or without anything.
+    pub(super) fn end_hold(&mut self, without: PaymentState) {
+        self.hold_until = None;
+        let is_empty = self.legs.iter().all(|leg| leg.captured == 0);
+        self.state = Some(if is_empty { without } else { self.applied() });
+    }
+
+    pub(super) fn moves_money(&self) -> bool {
+        matches!(self.task.body, TaskBody::Transfer(_) | TaskBody::Split(_) | TaskBody::Authorize(_))
+    }
+}
+
+/// The movements that a task asks for.
+pub(super) fn legs_of(task: &Task) -> Vec<Leg> {
+    let of = |debit: &AccountName, credit: &AccountName, amount: i64, currency: Currency| Leg {
+        debit: debit.to_string(),
+        credit: credit.to_string(),
+        currency: currency.to_string(),
+        amount,
+        captured: 0,
+        refunded: 0,
+        charged_back: 0,
+    };
+    let listed: &[contract::Leg] = match &task.body {
+        TaskBody::Transfer(one) => return vec![of(&one.debit_account, &one.credit_account, one.amount, one.currency)],
+        TaskBody::Split(split) => &split.legs,
+        TaskBody::Authorize(authorize) => authorize.legs(),
+        _ => &[],
+    };
+    listed.iter().map(|leg| of(&leg.debit_account, &leg.credit_account, leg.amount, leg.currency)).collect()
+}
+
+/// What is wrong with a task whatever there is.
+pub(super) fn sound(task: &Task) -> Result<(), Rejection> {
+    let within = |amount: i64, least: i64, most: i64| {
+        if amount < least || amount > most { Err(Rejection::AmountOutOfRange) } else { Ok(()) }
+    };
+    const QUADRILLION: i64 = 1_000_000_000_000_000;
+    const QUINTILLION: i64 = 1_000_000_000_000_000_000;
+    for leg in legs_of(task) {
+        if leg.currency == UNKNOWN_CURRENCY {
+            return Err(Rejection::UnknownCurrency);
+        }
+        within(leg.amount, 1, QUADRILLION)?;
+        if leg.debit == leg.credit {
+            return Err(Rejection::SameAccount);
+        }
+    }
+    match &task.body {
+        TaskBody::OpenAccount(open) => {
+            if open.currency.as_str() == UNKNOWN_CURRENCY {
+                return Err(Rejection::UnknownCurrency);
+            }
+            within(open.min_balance.unwrap_or(0), -QUINTILLION, 0)
+        }
+        TaskBody::ChangeAccount(change) => {
+            if let AccountChange::SetLimits(limits) = change.change {
+                within(limits.min_balance.flatten().unwrap_or(0), -QUINTILLION, QUINTILLION)?;
+                within(limits.max_balance.flatten().unwrap_or(0), -QUINTILLION, QUINTILLION)?;
+            }
+            Ok(())
+        }
+        TaskBody::FollowUp(follow_up) => within(follow_up.action.amount().unwrap_or(1), 1, QUADRILLION),
+        TaskBody::Transfer(_) | TaskBody::Split(_) | TaskBody::Authorize(_) => Ok(()),
+    }
+}
