@@ -1,0 +1,58 @@
+//! The life of a payment, each test on the real binary and real servers: holds, follow-ups, legs,
+//! schedules, dependencies, and what happens when they race or the daemon dies.
+
+#[path = "../support/model/mod.rs"]
+mod model;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod accounts;
+mod crashes;
+mod deadlines;
+mod follow_ups;
+mod holds;
+mod legs;
+mod order;
+mod races;
+mod random;
+mod waiting;
+
+use settled::contract;
+use support::{Task, World, open};
+
+/// Opens `world` without a limit, and the others with `min_balance` 0; funds those with an amount.
+async fn accounts(world: &World, funded: &[(&str, i64)]) {
+    let publisher = world.publisher().await;
+    let mut opened = vec![open("world", "USD", None)];
+    opened.extend(funded.iter().map(|(name, _)| open(name, "USD", Some(0))));
+    let paid = funded.iter().filter(|(_, amount)| *amount > 0);
+    let paid: Vec<Task> = paid.map(|(name, amount)| support::transfer("world", name, *amount)).collect();
+    // One after the other: several daemons promise no order among them.
+    for tasks in [opened, paid] {
+        publisher.publish_all(&tasks).await;
+        world.become_all("settled", &tasks).await;
+    }
+}
+
+/// So many milliseconds from now, as `execute_at` takes it.
+fn soon(milliseconds: i64) -> String {
+    let moment = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(milliseconds);
+    moment.round(jiff::Unit::Microsecond).expect("in range").to_string()
+}
+
+/// Publishes a task; answers its row once it has come to `state`.
+async fn done(world: &World, state: &str, task: &Task) -> serde_json::Value {
+    world.publisher().await.publish(task).await;
+    world.becomes(state, task).await
+}
+
+/// Publishes a task; it has to be rejected for `reason`.
+async fn declined(world: &World, reason: &str, task: &Task) {
+    assert_eq!(done(world, "rejected", task).await["reason"], reason, "{}", task.json);
+}
+
+/// What an account has: posted, held.
+async fn balance(world: &World, account: &str) -> (i64, i64) {
+    let row = world.account(account).await;
+    (row["posted"].as_i64().expect("posted"), row["held"].as_i64().expect("held"))
+}
