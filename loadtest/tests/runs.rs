@@ -87,6 +87,42 @@ fn a_demo_has_some_of_everything() {
     assert_eq!(summary["duplicates"], 20);
 }
 
+/// The mix of a shop, in which a few things come late and a few too early.
+const MIX: &str = "--mix transfer:60,authorize-capture:20,authorize-void:5,refund:10,legs:4:5";
+
+#[test]
+fn payments_with_a_life_come_to_what_was_planned_whenever_their_messages_come() {
+    let line = format!("run --rate max --count 3000 --daemons 2 --publishers 2 {MIX} --out-of-order 20%");
+    let summary = loadtest(&format!("{line} --scheduled 10%:2s --duplicates 1% --altered 1% --json")).passed();
+    assert_eq!((&summary["published"], &summary["lost"]), (&3000.into(), &0.into()));
+    assert_eq!(summary["settled"], 2940);
+    let settled = |kind: &str| summary["by_type"][kind]["settled"].as_u64().expect(kind);
+    assert_eq!(settled("capture") + settled("void"), settled("authorize"));
+    for state in ["scheduled", "parked"] {
+        assert!(summary["waited"][state].as_u64().is_some_and(|times| times > 0), "{state}: {summary:#}");
+    }
+    // Beside the one of its outcome, a task has an event for each state in which it waited.
+    let waited = summary["waited"].as_object().expect("counts").values().filter_map(serde_json::Value::as_u64);
+    assert_eq!(summary["events"].as_u64(), Some(2940 + waited.sum::<u64>()));
+    assert_eq!(summary["load"]["cases"]["authorize-capture"], 0.2);
+}
+
+#[test]
+fn payments_with_a_life_survive_daemons_that_are_killed() {
+    let rest = "--out-of-order 20% --scheduled 20%:2s --kill 2 --json";
+    let more = "authorize-capture-parts:5,chargeback:10,cancel:5";
+    let summary = loadtest(&format!("run --rate 300 --duration 4s {MIX},{more} {rest}")).passed();
+    assert_eq!((&summary["published"], &summary["daemon"]["restarts"]), (&1200.into(), &2.into()));
+    assert_eq!(summary["canceled"], summary["by_type"]["cancel"]["settled"]);
+}
+
+#[test]
+fn a_case_that_was_begun_is_published_to_its_end() {
+    let line = "run --rate max --duration 1s --window 100 --mix authorize-capture:1 --out-of-order 50% --json";
+    let summary = loadtest(line).passed();
+    assert_eq!(summary["by_type"]["authorize"], summary["by_type"]["capture"]);
+}
+
 #[test]
 fn a_search_tells_the_highest_rate_that_was_kept() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -47,7 +47,7 @@ fn claims<'s>(violated: &[(&'s str, &str)]) -> Vec<&'s str> {
 }
 
 const STUCK: &str = "every step of the run came to its end";
-const SUM: &str = "settled + rejected + duplicates + dead letters = published";
+const SUM: &str = "settled + rejected + canceled + duplicates + dead letters = published";
 const LOST: &str = "no message that the broker confirmed is lost";
 const DOUBLED: &str = "no payment is applied twice";
 const PLANNED: &str = "every payment came to what was planned for it, and there is no other";
@@ -78,6 +78,25 @@ fn payments_that_are_posted_twice_are_doubled() {
 fn events_that_are_not_written_are_missing() {
     let summary = caught("dropped_event", "run --rate max --count 2000");
     assert_eq!(counts(&summary), [0, 0, 20], "{summary:#}");
+    assert_eq!(claims(&violated(&summary)), [STUCK, EVENTS]);
+}
+
+/// Of the payments among 2,000 messages, and of what acts on them.
+const LIFE: &str = "run --rate max --count 2000 --mix transfer:60,authorize-capture:20,refund:15,legs:4:5";
+
+#[test]
+fn payments_with_a_life_that_are_posted_twice_are_doubled() {
+    let summary = caught("doubled_entry", LIFE);
+    let [lost, doubled, missing] = counts(&summary);
+    assert!(doubled > 0 && (lost, missing) == (0, 0), "{summary:#}");
+    assert_eq!(claims(&violated(&summary)), [DOUBLED, BALANCES, AUDIT]);
+}
+
+#[test]
+fn events_of_payments_with_a_life_that_are_not_written_are_missing() {
+    let summary = caught("dropped_event", LIFE);
+    let [lost, doubled, missing] = counts(&summary);
+    assert!(missing > 0 && (lost, doubled) == (0, 0), "{summary:#}");
     assert_eq!(claims(&violated(&summary)), [STUCK, EVENTS]);
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use super::values::{self, Rate};
 use crate::load::Pace;
 use crate::load::schedule::{Arrival, Curve, Limit};
-use crate::plan::{Mix, Skew};
+use crate::plan::{Kinds, Life, Mix, Skew};
 use crate::scenario::{Order, Subscriber};
 use crate::sink::EventQueue;
 
@@ -22,6 +22,23 @@ pub(crate) struct LoadArgs {
     /// is between the same two
     #[arg(long, value_name = "SKEW", default_value_t = Skew::Uniform)]
     skew: Skew,
+    /// What becomes of the good payments: cases with their weights, such as
+    /// transfer:60,authorize-capture:20,authorize-void:5,refund:10,legs:4:5 [default: transfer:1]
+    ///
+    /// Cases are transfer; authorize-capture, authorize-capture-parts (two captures) and
+    /// authorize-void; refund, of a transfer or of a capture; chargeback, at times with a reversal;
+    /// cancel, of a transfer for the next day; legs:N, a transfer with N legs. A weight says how many
+    /// of the cases are of that kind; a case is one to three messages, and those are what rates and
+    /// counts are about.
+    #[arg(long, value_name = "CASE:WEIGHT,…", default_value = "transfer:1", hide_default_value = true)]
+    mix: Kinds,
+    /// Cases that are published in reverse, so that what acts on a payment comes before it
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = values::share, hide_default_value = true)]
+    out_of_order: f64,
+    /// Payments that are to be executed later, within 5s of being published or another time, such as
+    /// 10% or 10%:30s
+    #[arg(long, value_name = "SHARE[:WITHIN]", default_value = "0", value_parser = values::scheduled, hide_default_value = true)]
+    scheduled: (f64, Duration),
     /// Messages that repeat an earlier one; a share such as 1% or 0.01, as all of these
     #[arg(long, value_name = "SHARE", value_parser = values::share)]
     duplicates: Option<f64>,
@@ -101,6 +118,13 @@ impl PaceArgs {
 }
 
 impl LoadArgs {
+    /// What becomes of the good payments.
+    pub(super) fn life(&self) -> Life {
+        let (scheduled, within) = self.scheduled;
+        let within = if scheduled > 0.0 { within } else { Duration::ZERO };
+        Life { kinds: self.mix.clone(), out_of_order: self.out_of_order, scheduled, within }
+    }
+
     /// What is to be published; shares that are not given are as in `usual`.
     pub(super) fn order(
         &self,
@@ -129,6 +153,7 @@ impl LoadArgs {
             ledger: None,
             skew: self.skew,
             mix,
+            life: self.life(),
             payload_bytes: self.payload_bytes,
             seed: self.seed,
             pace,

@@ -233,6 +233,9 @@ impl Verb {
             // Each step opens accounts of its own, with the daemons that run.
             refuse("--subject: find-max needs a subject that opens accounts, expected settled");
         }
+        if place.subject() != Subject::Settled && !load.life().is_plain() {
+            refuse("--subject: knows transfers for at once only, expected settled with --mix or --scheduled");
+        }
         if search.is_some() && output.slo.is_none() {
             refuse("--slo is missing: expected what has to hold, such as p99<25ms");
         }
@@ -313,6 +316,15 @@ mod tests {
     }
 
     #[test]
+    fn payments_are_transfers_for_at_once_unless_they_are_given_a_life() {
+        assert!(job("run").order.life.is_plain() && job("drain --out-of-order 10%").order.life.is_plain());
+        let life = job("drain --mix transfer:3,legs:4:1 --out-of-order 10% --scheduled 5%:30s").order.life;
+        assert_eq!(life.kinds.by_name(), [("legs:4".to_owned(), 0.25), ("transfer".to_owned(), 0.75)].into());
+        assert_eq!((life.out_of_order, life.scheduled, life.within), (0.1, 0.05, Duration::from_secs(30)));
+        assert!(!job("run --scheduled 5%").order.life.is_plain());
+    }
+
+    #[test]
     fn a_subject_without_events_has_no_subscriber() {
         assert_eq!(job("run --subject baseline").order.subscriber, Subscriber::None);
         assert_eq!(job("drain --subscriber late").order.subscriber, Subscriber::Late);
@@ -328,6 +340,9 @@ mod tests {
             ("run --admin 127.0.0.1:1", "--no-spawn"),
             ("drain --ledger 5 --amqp-uri amqp://a --postgres-url postgresql://b", "cannot be used with"),
             ("run --duplicates 200%", "such as 1% or 0.01"),
+            ("run --mix transfer:1,capture:1", "authorize-capture-parts"),
+            ("run --out-of-order 2", "such as 1% or 0.01"),
+            ("run --scheduled 5%:5", "10%:30s"),
             ("run --slo p95<3ms", "unknown measure `p95`"),
             ("run --payload-bytes 70000", "25000"),
         ] {

@@ -79,6 +79,18 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a share below the whole, as a percentage or a fraction, such as 1% or 0.01".to_owned())
 }
 
+/// A share, and perhaps a time behind it.
+pub(super) fn scheduled(text: &str) -> Result<(f64, Duration), String> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (share, within) = text.split_once(':').map_or((text, None), |(share, within)| (share, Some(within)));
+    let within = within.map_or(Ok(WITHIN), duration).ok().filter(|within| *within <= HOUR);
+    let scheduled = self::share(share).ok().zip(within);
+    scheduled.ok_or_else(|| "expected a share, and perhaps a time of up to an hour, such as 10% or 10%:30s".to_owned())
+}
+
+/// How long what is scheduled waits, unless that is said.
+const WITHIN: Duration = Duration::from_secs(5);
+
 /// A percentage or a fraction above 0.
 pub(super) fn precision(text: &str) -> Result<f64, String> {
     let expected = |_| "expected a share above 0 and up to a half, such as 5% or 0.05".to_owned();
@@ -146,6 +158,15 @@ mod tests {
         }
         assert_eq!(precision("5%"), Ok(0.05));
         assert!(precision("0").is_err() && precision("80%").is_err());
+    }
+
+    #[test]
+    fn what_is_scheduled_is_a_share_and_perhaps_a_time() {
+        assert_eq!(scheduled("10%"), Ok((0.1, Duration::from_secs(5))));
+        assert_eq!(scheduled("0.2:30s"), Ok((0.2, Duration::from_secs(30))));
+        for text in ["", "5", "10%:", "10%:5", "10%:61m", ":5s"] {
+            assert!(scheduled(text).is_err_and(|error| error.contains("10%:30s")), "{text}");
+        }
     }
 
     #[test]

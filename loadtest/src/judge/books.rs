@@ -1,10 +1,11 @@
 //! What the database says in the end, read without a word of the daemon's code.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
+use settled::contract::PaymentState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
@@ -22,6 +23,12 @@ pub(crate) struct Books {
     pub(crate) dead_letters: Vec<DeadLetter>,
     /// The balance of every open account of the run.
     pub(crate) balances: HashMap<String, i64>,
+    /// Tasks that wait for their time or for another task.
+    pub(crate) waiting: i64,
+    /// What is held, in minor units.
+    pub(crate) held: i64,
+    /// How often a task waited, by what for: it is `scheduled` or `parked`.
+    pub(crate) waits: BTreeMap<String, u64>,
     /// Events that are still to be published, whoever's.
     pub(crate) outbox_events: i64,
     /// Payments that are applied more than once, or not as they say.
@@ -34,10 +41,16 @@ pub(crate) struct Books {
 /// What became of a task.
 #[derive(Clone, Debug)]
 pub(crate) struct Payment {
-    /// Why it was declined; `None` if it settled.
+    /// Where it stands.
+    pub(crate) state: PaymentState,
+    /// Why it was declined; `None` if it was not.
     pub(crate) rejection: Option<String>,
     /// In minor units; 0 for an account that was opened.
     pub(crate) amount: i64,
+    /// What was posted, what has gone back, and what was taken back from outside, in minor units.
+    pub(crate) progress: [i64; 3],
+    /// How often it waited before it was decided.
+    pub(crate) waits: u8,
     /// When its transaction was committed, in microseconds since 1970.
     pub(crate) committed_at: i64,
 }
@@ -63,6 +76,9 @@ fn ours(id: &str) -> String {
     format!("{id} >= $1 AND substring(uuid_send({id}) FROM 9 FOR 4) = $2")
 }
 
+/// The transitions out of a state in which a task waits.
+const WAITED: &str = "from_state IN ('scheduled', 'parked')";
+
 /// A run, as the database knows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
@@ -81,6 +97,8 @@ impl Run {
     pub(crate) async fn read(&self, client: &Client) -> Result<Books> {
         let mut books = Books { exact_times: has_commit_times(client).await?, ..Books::default() };
         self.payments(client, &mut books).await?;
+        self.waits(client, &mut books).await?;
+        (books.waiting, books.held) = self.left(client).await?;
         books.dead_letters = self.dead_letters(client).await?;
         books.balances = self.balances(client).await?;
         books.doubled = self.doubled(client).await?;
@@ -88,11 +106,11 @@ impl Run {
         Ok(books)
     }
 
-    /// How many messages have an outcome of their own by now: payments, the opening of accounts
-    /// too, and dead letters.
+    /// How many messages have an outcome of their own by now: payments that do not wait, the opening
+    /// of accounts too, and dead letters.
     pub(crate) async fn outcomes(&self, client: &Client) -> Result<u64> {
         let query = format!(
-            "SELECT (SELECT count(*) FROM payment WHERE {})
+            "SELECT (SELECT count(*) FROM payment WHERE {} AND state NOT IN ('scheduled', 'parked'))
                   + (SELECT count(*) FROM dead_letter WHERE {})",
             ours("id"),
             own_dead_letters()
@@ -101,16 +119,37 @@ impl Run {
         Ok(row.get::<_, i64>(0).cast_unsigned())
     }
 
+    /// How many events there are of tasks that waited.
+    pub(crate) async fn waiting_events(&self, client: &Client) -> Result<u64> {
+        let query = format!("SELECT count(*) FROM transition WHERE {} AND {WAITED}", ours("payment_id"));
+        let row = client.query_one(&query, &[&self.first, &self.mark.bytes()]).await?;
+        Ok(row.get::<_, i64>(0).cast_unsigned())
+    }
+
     /// The time of the commit itself, not of the transaction's begin, is what
-    /// `track_commit_timestamp` is for.
+    /// `track_commit_timestamp` is for. Of a row that was changed since by what acts on it, it is that
+    /// of the change: then the time of the decision stands for it.
     async fn payments(&self, client: &Client, books: &mut Books) -> Result<()> {
-        let time =
-            if books.exact_times { "coalesce(pg_xact_commit_timestamp(xmin), settled_at)" } else { "settled_at" };
+        let time = match books.exact_times {
+            true => {
+                "CASE WHEN version = 1 OR parent_id IS NOT NULL
+                      THEN coalesce(pg_xact_commit_timestamp(p.xmin), settled_at) ELSE settled_at END"
+            }
+            false => "settled_at",
+        };
         let query = format!(
-            "SELECT id, CASE WHEN state = 'rejected' THEN coalesce(reason, '') END, coalesce(amount, 0),
+            "SELECT p.id, state::text, reason, coalesce(p.amount, l.amount, 0),
+                    coalesce(p.captured, l.captured,
+                             CASE WHEN type = 'transfer' AND state = 'settled' THEN p.amount END, 0),
+                    coalesce(p.refunded, l.refunded, 0), coalesce(p.charged_back, l.charged_back, 0),
                     (extract(epoch FROM {time}) * 1000000)::bigint
-               FROM payment WHERE {}",
-            ours("id")
+               FROM payment p LEFT JOIN (
+                    SELECT payment_id, sum(amount)::bigint AS amount, sum(captured)::bigint AS captured,
+                           sum(refunded)::bigint AS refunded, sum(charged_back)::bigint AS charged_back
+                      FROM leg WHERE {} GROUP BY payment_id) l ON l.payment_id = p.id
+              WHERE {}",
+            ours("payment_id"),
+            ours("p.id")
         );
         let mark = self.mark.bytes();
         let params: [&(dyn ToSql + Sync); 2] = [&self.first, &mark];
@@ -121,10 +160,43 @@ impl Run {
             if books.payments.len() <= number {
                 books.payments.resize(number + 1, None);
             }
-            let payment = Payment { rejection: row.get(1), amount: row.get(2), committed_at: row.get(3) };
-            books.payments[number] = Some(payment);
+            let state: &str = row.get(1);
+            books.payments[number] = Some(Payment {
+                state: PaymentState::from_name(state).with_context(|| format!("a payment has the state {state}"))?,
+                rejection: row.get(2),
+                amount: row.get(3),
+                progress: [row.get(4), row.get(5), row.get(6)],
+                waits: 0,
+                committed_at: row.get(7),
+            });
         }
         Ok(())
+    }
+
+    /// Every state in which a task waited is one that it has left since.
+    async fn waits(&self, client: &Client, books: &mut Books) -> Result<()> {
+        let query =
+            format!("SELECT payment_id, from_state::text FROM transition WHERE {} AND {WAITED}", ours("payment_id"));
+        for row in client.query(&query, &[&self.first, &self.mark.bytes()]).await? {
+            *books.waits.entry(row.get(1)).or_default() += 1;
+            let number = self.mark.read(row.get(0)).map(|stamp| stamp.number);
+            if let Some(Some(payment)) = number.and_then(|number| books.payments.get_mut(number)) {
+                payment.waits += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many tasks wait, and how much is held.
+    async fn left(&self, client: &Client) -> Result<(i64, i64)> {
+        let query = format!(
+            "SELECT (SELECT count(*) FROM agenda WHERE {}),
+                    (SELECT coalesce(sum(amount), 0)::bigint FROM hold WHERE {})",
+            ours("task_id"),
+            ours("payment_id")
+        );
+        let row = client.query_one(&query, &[&self.first, &self.mark.bytes()]).await?;
+        Ok((row.get(0), row.get(1)))
     }
 
     async fn dead_letters(&self, client: &Client) -> Result<Vec<DeadLetter>> {
@@ -156,25 +228,29 @@ impl Run {
         Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Payments that settled without having exactly their two entries, and entries that belong
-    /// to no payment that settled.
+    /// Payments that moved money without having exactly their entries, two for each movement, and
+    /// entries that belong to no payment that did.
     async fn doubled(&self, client: &Client) -> Result<u64> {
         let query = format!(
             "WITH ours AS (
-                 SELECT id, debit_account, credit_account, amount FROM payment
-                  WHERE {} AND type = 'transfer' AND state = 'settled'
-             ), applied AS (
-                 SELECT payment_id AS id, account, amount FROM entry WHERE {}
-             ), legs AS (
-                 SELECT coalesce(ours.id, applied.id) AS id,
-                        count(*) FILTER (WHERE applied.account = debit_account
-                                           AND applied.amount = -ours.amount) AS debits,
-                        count(*) FILTER (WHERE applied.account = credit_account
-                                           AND applied.amount = ours.amount) AS credits,
-                        count(applied.id) AS entries
-                   FROM ours FULL JOIN applied ON applied.id = ours.id
-                  GROUP BY 1)
-             SELECT count(*) FROM legs WHERE (debits, credits, entries) <> (1, 1, 2)",
+                 SELECT id, debit_account, credit_account, amount, legs FROM payment
+                  WHERE {}
+                    AND (type = 'transfer' AND state IN ('settled', 'partially_refunded', 'refunded', 'charged_back')
+                      OR type IN ('capture', 'refund', 'chargeback', 'chargeback_reversal') AND state = 'settled')
+             ), moved AS (
+                 SELECT id, debit_account, credit_account, amount FROM ours WHERE legs IS NULL
+                 UNION ALL
+                 SELECT id, leg.debit_account, leg.credit_account, leg.amount
+                   FROM ours JOIN leg ON leg.payment_id = id WHERE legs IS NOT NULL
+             ), posted AS (
+                 SELECT id, debit_account AS account, -amount AS amount, 1 AS due FROM moved
+                 UNION ALL
+                 SELECT id, credit_account, amount, 1 FROM moved
+                 UNION ALL
+                 SELECT payment_id, account, amount, -1 FROM entry WHERE {}
+             ), wrong AS (
+                 SELECT id FROM posted GROUP BY id, account, amount HAVING sum(due) <> 0)
+             SELECT count(DISTINCT id) FROM wrong",
             ours("id"),
             ours("payment_id")
         );

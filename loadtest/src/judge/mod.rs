@@ -4,11 +4,11 @@ pub(crate) mod books;
 pub(crate) mod slo;
 pub(crate) mod verdict;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
 use serde_json::Value;
-use settled::contract::DeadReason;
+use settled::contract::{DeadReason, PaymentState};
 use settled::telemetry::labels::Outcome;
 
 use crate::load::{Flights, Lines};
@@ -56,8 +56,11 @@ pub(crate) struct Left {
 /// What came of the load.
 #[derive(Debug)]
 pub(crate) struct Findings {
-    /// Outcomes, as the database has them.
+    /// Outcomes, as the database has them; what was called off before it was applied counts as
+    /// scheduled.
     pub(crate) tally: Tally,
+    /// How many tasks of each type came to each outcome.
+    pub(crate) by_type: BTreeMap<String, BTreeMap<String, u64>>,
     /// Confirmed messages without an outcome.
     pub(crate) lost: u64,
     /// Outcomes whose event did not come.
@@ -77,11 +80,14 @@ impl Evidence {
         self.books.payments.get(message.id)?.as_ref()
     }
 
-    /// What came of a message that has to have a payment of its own.
+    /// What came of a message that has to have a payment of its own; nothing yet, while it waits.
     fn outcome(&self, message: &Message) -> Option<Outcome> {
-        match &self.payment(message)?.rejection {
-            None => Some(Outcome::Settled),
-            Some(reason) => named("rejected", reason),
+        let payment = self.payment(message)?;
+        match (payment.state, &payment.rejection) {
+            (state, _) if state.is_pending() => None,
+            (PaymentState::Canceled, _) => Some(Outcome::Scheduled),
+            (_, Some(reason)) => named("rejected", reason),
+            _ => Some(Outcome::Settled),
         }
     }
 
@@ -89,9 +95,12 @@ impl Evidence {
     pub(crate) fn find(&self) -> Findings {
         let load = &self.plan().load;
         let mut tally = Tally::default();
+        let mut by_type: BTreeMap<_, BTreeMap<_, u64>> = BTreeMap::new();
         for message in load.iter().filter(|message| message.is_decided()) {
             if let Some(outcome) = self.outcome(message) {
                 tally.add(outcome, 1);
+                let name = if outcome == Outcome::Scheduled { "canceled" } else { outcome.name() };
+                *by_type.entry(message.ask.task_type().name()).or_default().entry(name).or_default() += 1;
             }
         }
         let mut dead: HashMap<usize, u64> = HashMap::new();
@@ -107,7 +116,7 @@ impl Evidence {
         }
         let has_outcome = |message: &Message| match message.outcome {
             Outcome::DeadLettered(_) => dead.contains_key(&message.id),
-            _ => self.payment(message).is_some(),
+            _ => self.payment(message).is_some_and(|payment| !payment.state.is_pending()),
         };
         let confirmed = self.flights.confirmed.iter().filter_map(|confirmed| load.get(confirmed.index));
         let lost = confirmed.filter(|message| !has_outcome(message)).count() as u64;
@@ -120,19 +129,29 @@ impl Evidence {
         };
         tally.add(Outcome::Duplicate, duplicates);
         let (events_missing, events_unexpected) = self.events();
-        Findings { tally, lost, events_missing, events_unexpected }
+        let owned = |counts: BTreeMap<&str, u64>| counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+        let by_type = by_type.into_iter().map(|(name, counts)| (name.to_owned(), owned(counts))).collect();
+        Findings { tally, by_type, lost, events_missing, events_unexpected }
     }
 
-    /// Events that did not come, and events that should not have.
+    /// Events that did not come, and events that should not have. Of a task there is one event for
+    /// each state in which it waited, and one for what it came to, in this order: its last version is
+    /// that of the final one.
     fn events(&self) -> (u64, u64) {
         let Some(received) = &self.received else { return (0, 0) };
-        let decided = self.plan().load.iter().filter(|message| message.is_decided());
-        let of_payments = decided.filter(|message| self.payment(message).is_some());
-        let missing = of_payments.filter(|message| received.arrival(message.id).is_none()).count() as u64;
+        let (mut missing, mut unexpected) = (0, 0);
+        for message in self.plan().load.iter().filter(|message| message.is_decided()) {
+            let Some(payment) = self.payment(message) else { continue };
+            let (due, came) = (due(payment), received.heard(message.id).versions());
+            missing += u64::from((due & !came).count_ones());
+            unexpected += u64::from((came & !due).count_ones());
+        }
         let without_payment = |number: &usize| self.books.payments.get(*number).is_none_or(Option::is_none);
-        let unexplained = received.numbers().filter(without_payment).count() as u64;
+        let unexplained = received.numbers().filter(without_payment);
+        let unexplained: u64 =
+            unexplained.map(|number| u64::from(received.heard(number).versions().count_ones())).sum();
         let foreign = if self.left.is_some() { received.foreign } else { 0 };
-        (missing, unexplained + foreign + received.wrong)
+        (missing, unexpected + unexplained + foreign + received.wrong)
     }
 
     /// When the first and the last payment of the load were committed, in microseconds since 1970.
@@ -140,6 +159,18 @@ impl Evidence {
         let times = self.plan().load.iter().filter(|message| message.is_decided());
         let times = times.filter_map(|message| Some(self.payment(message)?.committed_at));
         times.fold(None, |span, at| span.map_or(Some((at, at)), |(first, last)| Some((at.min(first), at.max(last)))))
+    }
+}
+
+/// The versions of a payment that have an event of its own, one bit each from the lowest on: those
+/// in which it waited and the one in which it was decided. Of one that was called off, the task that
+/// did it tells.
+fn due(payment: &Payment) -> u16 {
+    let waited = (1 << payment.waits.min(15)) - 1;
+    match payment.state {
+        PaymentState::Canceled => waited,
+        // One that still waits has not left its last state.
+        _ => waited << 1 | 1,
     }
 }
 

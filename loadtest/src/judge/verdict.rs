@@ -7,7 +7,7 @@ use settled::contract::EventKind;
 use settled::telemetry::labels::Outcome;
 
 use super::{Evidence, Findings, is_altered};
-use crate::plan::{Ask, Message};
+use crate::plan::{Act, Ask, Message};
 use crate::report::model::Check;
 
 /// How many of the differences are named.
@@ -21,9 +21,9 @@ type Applies = fn(&Evidence) -> bool;
 
 const ALWAYS: Applies = |_| true;
 
-const CHECKS: [(&str, Applies, Verify); 12] = [
+const CHECKS: [(&str, Applies, Verify); 13] = [
     ("every step of the run came to its end", ALWAYS, came_to_an_end),
-    ("settled + rejected + duplicates + dead letters = published", ALWAYS, one_outcome_each),
+    ("settled + rejected + canceled + duplicates + dead letters = published", ALWAYS, one_outcome_each),
     ("no message that the broker confirmed is lost", ALWAYS, nothing_lost),
     ("no payment is applied twice", ALWAYS, nothing_doubled),
     ("every payment came to what was planned for it, and there is no other", ALWAYS, planned_outcomes),
@@ -31,6 +31,7 @@ const CHECKS: [(&str, Applies, Verify); 12] = [
     ("the daemon's own counters say the same", |evidence| evidence.counted.is_some(), counters_agree),
     ("every outcome had its event, and there was no other", |evidence| evidence.received.is_some(), planned_events),
     ("every balance is what the payments make of it", ALWAYS, planned_balances),
+    ("no task waits, and nothing is held", ALWAYS, nothing_is_open),
     ("nothing is left in the queues and in the outbox", |evidence| evidence.left.is_some(), nothing_waits),
     ("settled audit passes", ALWAYS, audit_passes),
     ("the daemon drained and ended with 0", |evidence| !evidence.fleet.stopped.is_empty(), stopped_in_order),
@@ -63,13 +64,14 @@ fn nothing_lost(_: &Evidence, findings: &Findings) -> Finding {
 fn nothing_doubled(evidence: &Evidence, _: &Findings) -> Finding {
     match evidence.books.doubled {
         0 => Ok(()),
-        doubled => Err(format!("{doubled} have other entries than their two")),
+        doubled => Err(format!("{doubled} have other entries than their own")),
     }
 }
 
 fn planned_outcomes(evidence: &Evidence, _: &Findings) -> Finding {
     let plan = evidence.plan();
     let other_amounts = other_amounts(evidence);
+    let fates = plan.fates();
     let mut wrong = Vec::new();
     let mut planned = 0;
     for message in plan.opening.iter().chain(&plan.load).filter(|message| message.is_decided()) {
@@ -78,13 +80,19 @@ fn planned_outcomes(evidence: &Evidence, _: &Findings) -> Finding {
         if outcome != Some(message.outcome) {
             wrong.push(format!("{:?}: {outcome:?}, not {:?}", evidence.lines.id(message), message.outcome));
         }
-        let amount = evidence.payment(message).map(|payment| payment.amount);
+        let Some((payment, fate)) = evidence.payment(message).zip(fates[message.id]) else { continue };
+        let id = || evidence.lines.id(message);
+        if payment.state != fate.state {
+            wrong.push(format!("{:?}: {}, not {}", id(), payment.state.name(), fate.state.name()));
+        }
+        let (amount, asked) = (payment.amount, fate.amount);
         let other = other_amounts.get(&message.id).copied().filter(|_| evidence.any_order);
-        if let (Ask::Transfer { amount: asked, .. }, Some(amount)) = (message.ask, amount)
-            && amount != asked
-            && Some(amount) != other
-        {
-            wrong.push(format!("{:?}: amount {amount}, not {asked}", evidence.lines.id(message)));
+        if amount == asked && payment.progress != fate.progress() {
+            let [captured, refunded, charged_back] = payment.progress;
+            let found = format!("captured {captured}, refunded {refunded}, charged back {charged_back}");
+            wrong.push(format!("{:?}: {found}, not {:?}", id(), fate.progress()));
+        } else if amount != asked && Some(amount) != other {
+            wrong.push(format!("{:?}: amount {amount}, not {asked}", id()));
         }
     }
     if evidence.books.count != planned {
@@ -98,7 +106,7 @@ fn other_amounts(evidence: &Evidence) -> HashMap<usize, i64> {
     let altered = evidence.plan().load.iter().filter(|message| is_altered(message));
     let amounts = altered.filter_map(|message| match message.ask {
         Ask::Transfer { amount, .. } => Some((message.id, amount)),
-        Ask::Open(_) => None,
+        _ => None,
     });
     amounts.collect()
 }
@@ -119,7 +127,8 @@ fn planned_dead_letters(evidence: &Evidence, _: &Findings) -> Finding {
     none(wrong.map(|((reason, field), count)| format!("{count:+} {reason} of {field}")).collect())
 }
 
-/// Where others use the servers too, their payments count as well.
+/// Where others use the servers too, their payments count as well. What waits is counted whenever
+/// it does, which is a matter of time.
 fn counters_agree(evidence: &Evidence, _: &Findings) -> Finding {
     let (planned, counted) = (evidence.plan().expected(), evidence.counted.unwrap_or_default());
     let alone = evidence.left.is_some();
@@ -127,7 +136,8 @@ fn counters_agree(evidence: &Evidence, _: &Findings) -> Finding {
         let (planned, counted) = (planned.get(*outcome), counted.get(*outcome));
         if alone { planned != counted } else { planned > counted }
     };
-    let wrong = Outcome::all().filter(differs).map(|outcome| {
+    let is_final = |outcome: &Outcome| !matches!(outcome, Outcome::Scheduled | Outcome::Parked);
+    let wrong = Outcome::all().filter(is_final).filter(differs).map(|outcome| {
         let (planned, counted) = (planned.get(outcome), counted.get(outcome));
         format!("{} ({}): {counted}, not {planned}", outcome.name(), outcome.reason())
     });
@@ -141,22 +151,42 @@ fn planned_events(evidence: &Evidence, findings: &Findings) -> Finding {
         let (missing, unexpected) = (findings.events_missing, findings.events_unexpected);
         wrong.insert(0, format!("{missing} missing, {unexpected} unexpected"));
     }
+    let waits = ["scheduled", "parked"].map(|state| evidence.books.waits.get(state).copied().unwrap_or_default());
+    if received.waiting != waits {
+        let [scheduled, parked] = received.waiting;
+        wrong.push(format!("{scheduled} events of what is scheduled and {parked} of what is parked, not {waits:?}"));
+    }
     for message in evidence.plan().load.iter().filter(|message| message.is_decided()) {
-        let kind = received.arrival(message.id).map(|arrival| arrival.kind);
-        if kind != Some(kind_of(message)) {
-            wrong.push(format!("{:?}: {kind:?}, not {}", evidence.lines.id(message), kind_of(message).name()));
+        let (kind, planned) = (received.arrival(message.id).map(|arrival| arrival.kind), kind_of(message));
+        if kind != planned {
+            let name = |kind: Option<EventKind>| kind.map_or("no event", EventKind::name);
+            wrong.push(format!("{:?}: {}, not {}", evidence.lines.id(message), name(kind), name(planned)));
         }
     }
     none(wrong)
 }
 
-fn kind_of(message: &Message) -> EventKind {
-    match (message.ask, message.outcome) {
+/// The event of what a message comes to; none of what is called off, of which the one that calls it
+/// off tells.
+fn kind_of(message: &Message) -> Option<EventKind> {
+    if message.is_called_off() {
+        return None;
+    }
+    Some(match (message.ask, message.outcome) {
         (Ask::Open(_), Outcome::Settled) => EventKind::AccountOpened,
         (Ask::Open(_), _) => EventKind::AccountRejected,
-        (Ask::Transfer { .. }, Outcome::Settled) => EventKind::PaymentSettled,
-        (Ask::Transfer { .. }, _) => EventKind::PaymentRejected,
-    }
+        (Ask::Transfer { .. } | Ask::Split { .. }, Outcome::Settled) => EventKind::PaymentSettled,
+        (Ask::Authorize { .. }, Outcome::Settled) => EventKind::PaymentAuthorized,
+        (Ask::FollowUp { act, .. }, Outcome::Settled) => match act {
+            Act::Capture { .. } => EventKind::PaymentCaptured,
+            Act::Void => EventKind::PaymentVoided,
+            Act::Refund => EventKind::PaymentRefunded,
+            Act::Chargeback => EventKind::PaymentChargedBack,
+            Act::ChargebackReversal => EventKind::PaymentChargebackReversed,
+            Act::Cancel => EventKind::PaymentCanceled,
+        },
+        _ => EventKind::PaymentRejected,
+    })
 }
 
 fn planned_balances(evidence: &Evidence, _: &Findings) -> Finding {
@@ -187,6 +217,17 @@ fn balances_as_decided(evidence: &Evidence) -> Vec<i64> {
         }
     }
     balances
+}
+
+fn nothing_is_open(evidence: &Evidence, _: &Findings) -> Finding {
+    let mut wrong = Vec::new();
+    if evidence.books.waiting > 0 {
+        wrong.push(format!("{} tasks wait for their time or for another task", evidence.books.waiting));
+    }
+    if evidence.books.held != 0 {
+        wrong.push(format!("{} minor units are held", evidence.books.held));
+    }
+    none(wrong)
 }
 
 fn nothing_waits(evidence: &Evidence, _: &Findings) -> Finding {

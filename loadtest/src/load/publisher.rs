@@ -112,7 +112,7 @@ impl Publisher {
                 return Ok(sent);
             }
             let at = now_micros();
-            let bodies = due.iter().map(|due| Body::new(&desk.accounts, &due.message, due.id).bytes(&due.message));
+            let bodies = due.iter().map(|due| Body::new(&desk.accounts, &due.message, due.ids).bytes(&due.message));
             let bodies: Vec<Vec<u8>> = bodies.collect::<Result<_, _>>()?;
             let messages = due.iter().zip(&bodies).map(|(due, body)| self.send(due, body));
             let confirms = runtime.block_on(try_join_all(messages))?;
@@ -129,12 +129,9 @@ impl Publisher {
     }
 
     async fn send(&self, due: &Due, body: &[u8]) -> lapin::Result<PublisherConfirm> {
-        let key = match due.message.ask {
-            crate::plan::Ask::Open(_) => "task.open_account",
-            crate::plan::Ask::Transfer { .. } => "task.transfer",
-        };
+        let key = format!("task.{}", due.message.ask.task_type().name());
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = properties(&due.message, due.id, &self.app_id);
+        let properties = properties(&due.message, due.ids.own, &self.app_id);
         self.channel.basic_publish(TASKS_EXCHANGE.into(), key.into(), options, body, properties).await
     }
 }

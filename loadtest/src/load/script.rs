@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use crate::plan::{Mark, Message, Plan, Stamp};
+use crate::plan::{Ask, Ids, Mark, Message, Plan, Stamp};
 
 /// What all publishers of a load share.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub(crate) struct Due {
     pub(crate) index: usize,
     /// What it is.
     pub(crate) message: Message,
-    /// Its id.
-    pub(crate) id: Uuid,
+    /// Its ids.
+    pub(crate) ids: Ids,
     /// When it was to be published, in microseconds since 1970.
     pub(crate) at: i64,
 }
@@ -89,20 +89,21 @@ impl Lines {
     }
 
     /// The message at that place of a part, due at that time. Its id tells the time of the first
-    /// message that has it.
+    /// message that has it, or that names it: what acts on a payment can be due before it.
     pub(super) fn due(&mut self, part: Part, index: usize, at: i64) -> Due {
         let message = self.messages(part)[index];
-        if self.ids.len() <= message.id {
-            self.ids.resize(self.plan.ids.max(message.id + 1), None);
-        }
-        let stamp = Stamp { number: message.id, scheduled: at };
-        let id = *self.ids[message.id].get_or_insert_with(|| self.mark.id(stamp));
-        Due { index, message, id, at }
+        let parent = if let Ask::FollowUp { parent, .. } = message.ask { Some(self.id_of(parent, at)) } else { None };
+        let own = self.id_of(message.id, at);
+        let due = message.execute_in.and_then(|_| self.mark.read(own)).map_or(at, |stamp| stamp.scheduled);
+        Due { index, message, ids: Ids { own, parent, due }, at }
     }
 
-    /// What all of its ids are marked with.
-    pub(crate) fn mark(&self) -> Mark {
-        self.mark
+    /// The id with that number, which tells that time if it is new.
+    fn id_of(&mut self, number: usize, at: i64) -> Uuid {
+        if self.ids.len() <= number {
+            self.ids.resize(self.plan.ids.max(number + 1), None);
+        }
+        *self.ids[number].get_or_insert_with(|| self.mark.id(Stamp { number, scheduled: at }))
     }
 
     /// The id of a message; `None` until one with it was due.

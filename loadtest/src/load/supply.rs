@@ -115,7 +115,8 @@ fn windowed(
             End::Count(_) => false,
             End::Time(end) => now_micros() >= end,
         };
-        if script.stopped() || ended {
+        // A case that was begun is published to its end.
+        if script.stopped() || ended && is_all_taken(script, part, next) {
             return Vec::new();
         }
         // All that is free, and at least one: given back by whoever awaits the confirms.
@@ -124,7 +125,7 @@ fn windowed(
         let more = window.available_permits().min(TOGETHER - 1);
         let more = window.try_acquire_many(more as u32).ok();
         let room = 1 + more.as_ref().map_or(0, tokio::sync::SemaphorePermit::num_permits);
-        let taken = take(script, part, next, end, room);
+        let taken = take(script, part, next, (end, ended), room);
         for permit in [Some(one), more].into_iter().flatten() {
             permit.forget();
         }
@@ -133,17 +134,30 @@ fn windowed(
     }
 }
 
-/// The next messages of a part, at most so many. The load grows as it is needed.
-fn take(script: &Script, part: Part, next: &std::sync::Mutex<usize>, end: End, room: usize) -> Vec<Due> {
+/// Whether all of a part that is there is taken.
+fn is_all_taken(script: &Script, part: Part, next: &std::sync::Mutex<usize>) -> bool {
+    let next = *next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    script.with(|lines| lines.messages(part).len() <= next)
+}
+
+/// The next messages of a part, at most so many. The load grows as it is needed, until it is to end.
+fn take(
+    script: &Script,
+    part: Part,
+    next: &std::sync::Mutex<usize>,
+    (end, ended): (End, bool),
+    room: usize,
+) -> Vec<Due> {
     let mut next = next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     script.with(|lines| {
-        let until = match end {
-            End::Count(count) => count.min(*next + room),
-            End::Time(_) => *next + room,
-        };
         let there = lines.messages(part).len();
+        let (until, most) = match end {
+            End::Count(count) => (count.min(*next + room), Some(count)),
+            End::Time(_) if ended => (there.min(*next + room), None),
+            End::Time(_) => (*next + room, None),
+        };
         if part == Part::Load && there < until {
-            lines.plan.grow(until - there);
+            lines.plan.reach(until, most);
         }
         let now = now_micros();
         let taken: Vec<Due> = (*next..until).map(|index| lines.due(part, index, now)).collect();

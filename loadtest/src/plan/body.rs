@@ -4,10 +4,22 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Accounts, Ask, Message};
+use super::generate::CURRENCY;
+use super::{Accounts, Act, Ask, Message, legs_of};
+
+/// The ids of a message, and when it was due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ids {
+    /// Its own.
+    pub(crate) own: Uuid,
+    /// That of the payment that it acts on.
+    pub(crate) parent: Option<Uuid>,
+    /// When the first message with its id was due, in microseconds since 1970.
+    pub(crate) due: i64,
+}
 
 /// The fields of a task.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Body<'a> {
     pub(super) id: Uuid,
     #[serde(rename = "type")]
@@ -20,7 +32,16 @@ pub(crate) struct Body<'a> {
     credit_account: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) amount: Option<i64>,
-    currency: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    legs: Vec<Leg<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_id: Option<Uuid>,
+    #[serde(rename = "final", skip_serializing_if = "Option::is_none")]
+    is_final: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execute_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     min_balance: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,35 +50,61 @@ pub(crate) struct Body<'a> {
     metadata: Option<&'a RawValue>,
 }
 
+/// One movement of several.
+#[derive(Debug, Serialize)]
+struct Leg<'a> {
+    debit_account: &'a str,
+    credit_account: &'a str,
+    amount: i64,
+    currency: &'static str,
+}
+
 impl<'a> Body<'a> {
-    /// What `message` says once its id is known.
-    pub(crate) fn new(accounts: &'a Accounts, message: &Message, id: Uuid) -> Self {
-        let name = |account: usize| Some(accounts.all[account].name.as_str());
+    /// What `message` says once its ids are known.
+    pub(crate) fn new(accounts: &'a Accounts, message: &Message, ids: Ids) -> Self {
+        let name = |account: usize| accounts.all[account].name.as_str();
+        let (id, task_type) = (ids.own, message.ask.task_type().name());
+        let payment = Self {
+            id,
+            task_type,
+            execute_at: message.execute_in.map(|millis| rfc_3339(ids.due + i64::from(millis) * 1000)),
+            // The same for a repetition of the message: it belongs to the id.
+            reference: Some(format!("order-{}", message.id)),
+            metadata: accounts.padding.json(),
+            ..Self::default()
+        };
         match message.ask {
             Ask::Open(account) => Self {
                 id,
-                task_type: "open_account",
-                account: name(account),
-                debit_account: None,
-                credit_account: None,
-                amount: None,
-                currency: accounts.all[account].currency.unwrap_or_default(),
+                task_type,
+                account: Some(name(account)),
+                currency: Some(accounts.all[account].currency.unwrap_or_default()),
                 min_balance: Some(accounts.all[account].min_balance),
-                reference: None,
-                metadata: None,
+                ..Self::default()
             },
-            Ask::Transfer { debit, credit, amount, currency } => Self {
-                id,
-                task_type: "transfer",
-                account: None,
-                debit_account: name(debit),
-                credit_account: name(credit),
-                amount: Some(amount),
-                currency,
-                min_balance: None,
-                // The same for a repetition of the message: it belongs to the id.
-                reference: Some(format!("order-{}", message.id)),
-                metadata: accounts.padding.json(),
+            Ask::Transfer { debit, credit, amount, currency } | Ask::Authorize { debit, credit, amount, currency } => {
+                Self {
+                    debit_account: Some(name(debit)),
+                    credit_account: Some(name(credit)),
+                    amount: Some(amount),
+                    currency: Some(currency),
+                    ..payment
+                }
+            }
+            Ask::Split { debit, credit, amount, legs } => {
+                let leg = |(debit, credit, amount)| Leg {
+                    debit_account: name(debit),
+                    credit_account: name(credit),
+                    amount,
+                    currency: CURRENCY,
+                };
+                Self { legs: legs_of(accounts, debit, credit, amount, legs).map(leg).collect(), ..payment }
+            }
+            Ask::FollowUp { act, amount, says_amount, .. } => Self {
+                payment_id: ids.parent,
+                amount: says_amount.then_some(amount),
+                is_final: (act == Act::Capture { is_final: false }).then_some(false),
+                ..payment
             },
         }
     }
@@ -73,4 +120,9 @@ impl<'a> Body<'a> {
             None => good,
         })
     }
+}
+
+/// A time in microseconds since 1970, in UTC.
+fn rfc_3339(micros: i64) -> String {
+    jiff::Timestamp::from_microsecond(micros).unwrap_or_default().to_string()
 }

@@ -10,11 +10,12 @@ use settled::contract::{DeadReason, Rejection};
 use settled::telemetry::labels::Outcome;
 use uuid::Uuid;
 
+use super::life::{Chooser, Life};
 use super::mix::{Mixer, Part};
 use super::skew::Draw;
-use super::{Account, Accounts, Ask, Body, Broken, Message, Padding, Plan, Shape};
+use super::{Account, Accounts, Ask, Body, Broken, Ids, Message, Padding, Plan, Shape};
 
-const CURRENCY: &str = "USD";
+pub(super) const CURRENCY: &str = "USD";
 const OTHER_CURRENCY: &str = "EUR";
 
 /// Good payments have at most this, in minor units.
@@ -34,8 +35,10 @@ const TRIES: usize = 100;
 /// What the next message is made of.
 #[derive(Debug)]
 pub(super) struct Generator {
-    rng: Rng,
+    pub(super) rng: Rng,
     mixer: Mixer,
+    pub(super) life: Life,
+    pub(super) chooser: Chooser,
     /// In turn, so that a load of any size has as many kinds as it can.
     broken: Cycle<IntoIter<Broken, { Broken::ALL.len() }>>,
     /// Places of the first customer and of the first merchant.
@@ -76,6 +79,8 @@ impl Plan {
         let generator = Generator {
             rng: Rng::with_seed(shape.seed),
             mixer: Mixer::new(shape.mix),
+            life: shape.life.clone(),
+            chooser: Chooser::new(&shape.life.kinds),
             broken: Broken::ALL.into_iter().cycle(),
             customers: first_customer,
             merchants: first_merchant,
@@ -87,7 +92,7 @@ impl Plan {
             duplicated: HashSet::new(),
         };
         let balances = vec![0; all.len()];
-        let mut accounts = Accounts { all, padding: Padding::default() };
+        let mut accounts = Accounts { all, merchants: first_merchant..first_customer, padding: Padding::default() };
         accounts.padding = Padding::of(shape.payload_bytes.saturating_sub(generator.shortest(&accounts)));
         let open = (0..accounts.all.len()).filter(|account| accounts.all[*account].currency.is_some());
         let opening: Vec<Message> = open.enumerate().map(|(id, account)| first(id, Ask::Open(account))).collect();
@@ -95,15 +100,30 @@ impl Plan {
         Self { accounts: Arc::new(accounts), balances, opening, load: Vec::new(), ids, generator }
     }
 
-    /// Adds `count` messages to the load.
+    /// Adds messages to the load up to its `until`-th, and where a payment has a life some more, so
+    /// that no case is left unfinished; `end` is how many there may be in all.
+    pub(crate) fn reach(&mut self, until: usize, end: Option<usize>) {
+        let there = self.load.len();
+        let at_once = if self.generator.life.is_plain() { 1 } else { BLOCK };
+        let until = until.max(there + at_once).min(end.unwrap_or(usize::MAX));
+        self.grow(until.saturating_sub(there));
+    }
+
+    /// Adds `count` messages to the load: whole cases.
     pub(crate) fn grow(&mut self, count: usize) {
         let until = self.load.len() + count;
         self.load.reserve(count);
         while self.load.len() < until {
             let made = self.load.len();
             let parts = self.generator.mixer.parts((until - made).min(BLOCK), &mut self.generator.rng);
+            let mut cases = Vec::new();
+            if !self.generator.life.is_plain() {
+                cases = self.cases(parts.iter().filter(|part| **part == Part::Good).count());
+            }
+            let mut cases = cases.into_iter();
             for part in parts {
-                let message = self.message(part);
+                let case = if part == Part::Good { cases.next() } else { None };
+                let message = case.unwrap_or_else(|| self.message(part));
                 self.load.push(message);
             }
         }
@@ -143,7 +163,7 @@ impl Plan {
     }
 
     /// A message with an id of its own.
-    fn first(&mut self, ask: Ask, outcome: Outcome) -> Message {
+    pub(super) fn first(&mut self, ask: Ask, outcome: Outcome) -> Message {
         self.ids += 1;
         Message { outcome, ..first(self.ids - 1, ask) }
     }
@@ -169,13 +189,17 @@ impl Plan {
         Message { outcome: Outcome::Duplicate, ..message }
     }
 
-    /// The id of an earlier message with another amount. From the same account, so it is the
+    /// The id of an earlier transfer that nothing acts on, with another amount. From the same account, so it is the
     /// later one of the two for the ledger too. A repetition if there is none left to alter.
     fn altered(&mut self) -> Message {
         let first = self.load[0].id;
         let unused = |generator: &Generator, message: &Message| {
             let id = &message.id;
-            *id != first && !generator.altered.contains(id) && !generator.duplicated.contains(id)
+            matches!(message.ask, Ask::Transfer { .. })
+                && message.is_alone
+                && *id != first
+                && !generator.altered.contains(id)
+                && !generator.duplicated.contains(id)
         };
         let Some(mut message) = self.decided_before_that(unused) else { return self.duplicate() };
         self.generator.altered.insert(message.id);
@@ -200,7 +224,7 @@ impl Plan {
 
 impl Generator {
     /// Who pays whom how much.
-    fn payment(&mut self) -> (usize, usize, i64) {
+    pub(super) fn payment(&mut self) -> (usize, usize, i64) {
         let debit = self.customers + self.payer.draw(&mut self.rng);
         let credit = self.merchants + self.payee.draw(&mut self.rng);
         (debit, credit, self.rng.i64(1..=MAX_PAYMENT))
@@ -210,11 +234,12 @@ impl Generator {
     fn shortest(&self, accounts: &Accounts) -> usize {
         let (debit, credit) = (self.customers, self.merchants);
         let payment = first(0, Ask::Transfer { debit, credit, amount: MAX_PAYMENT / 2, currency: CURRENCY });
-        Body::new(accounts, &payment, Uuid::nil()).bytes(&payment).map_or(0, |body| body.len())
+        let ids = Ids { own: Uuid::nil(), parent: None, due: 0 };
+        Body::new(accounts, &payment, ids).bytes(&payment).map_or(0, |body| body.len())
     }
 }
 
 /// A message that is the first with its id, and good.
 fn first(id: usize, ask: Ask) -> Message {
-    Message { id, ask, broken: None, outcome: Outcome::Settled, field: None }
+    Message { id, ask, broken: None, outcome: Outcome::Settled, field: None, execute_in: None, is_alone: true }
 }

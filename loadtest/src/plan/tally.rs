@@ -32,6 +32,11 @@ impl Tally {
         self.0.iter().sum()
     }
 
+    /// How many came to an outcome that is the last word: what waits will come to another one.
+    pub(crate) fn decided(&self) -> u64 {
+        self.total() - self.get(Outcome::Scheduled) - self.get(Outcome::Parked)
+    }
+
     /// Every outcome that occurs, with its number.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Outcome, u64)> {
         Outcome::all().map(|outcome| (outcome, self.get(outcome))).filter(|(_, count)| *count > 0)

@@ -10,6 +10,7 @@ fn shape() -> Shape {
         customers: 50,
         skew: Skew::Uniform,
         mix: Mix::FAULTY,
+        life: Life::default(),
         payload_bytes: 0,
         seed: 7,
         prefix: Mark::random().to_string(),
@@ -27,8 +28,10 @@ fn messages(plan: &Plan) -> impl Iterator<Item = &Message> {
 }
 
 fn body(plan: &Plan, message: &Message) -> Vec<u8> {
-    let id = Uuid::from_u128(message.id as u128 + 1);
-    Body::new(&plan.accounts, message, id).bytes(message).expect("plain values")
+    let id = |number: usize| Uuid::from_u128(number as u128 + 1);
+    let parent = if let Ask::FollowUp { parent, .. } = message.ask { Some(id(parent)) } else { None };
+    let ids = Ids { own: id(message.id), parent, due: 1_790_000_000_000_000 };
+    Body::new(&plan.accounts, message, ids).bytes(message).expect("plain values")
 }
 
 fn decoded(plan: &Plan, message: &Message) -> Result<TaskBody, DeadLetter> {
@@ -118,7 +121,7 @@ fn a_hot_load_is_between_two_accounts() {
         .iter()
         .map(|message| match message.ask {
             Ask::Transfer { debit, credit, .. } => format!("{debit} {credit}"),
-            Ask::Open(_) => "open".to_owned(),
+            other => format!("{other:?}"),
         })
         .collect();
     assert_eq!(pairs.len(), 1);
@@ -133,4 +136,128 @@ fn a_payload_has_about_the_size_that_was_asked_for_and_is_a_task_even_at_the_lim
         assert!(length.abs_diff(payload_bytes) <= 20, "{length}, not {payload_bytes}");
         assert!(decoded(&plan, message).is_ok());
     }
+}
+
+/// Some of every kind, and of everything that can be wrong.
+fn whole_life() -> Shape {
+    let kinds = "transfer:20,authorize-capture:20,authorize-capture-parts:10,authorize-void:10,refund:20,chargeback:10,\
+                 cancel:5,legs:4:5";
+    let kinds = kinds.parse().expect("a mix");
+    let within = std::time::Duration::from_secs(5);
+    Shape { life: Life { kinds, out_of_order: 0.2, scheduled: 0.1, within }, ..shape() }
+}
+
+fn share(count: usize, of: usize) -> f64 {
+    count as f64 / of as f64
+}
+
+#[test]
+fn messages_are_counted_and_cases_have_their_weights() {
+    let kinds = "transfer:60,authorize-capture:20,authorize-void:5,refund:10,legs:4:5".parse().expect("a mix");
+    let plan = plan(&Shape { life: Life { kinds, ..Life::default() }, mix: Mix::default(), ..shape() });
+    assert_eq!(plan.load.len(), 20_000);
+    let count = |suits: fn(&Ask) -> bool| plan.load.iter().filter(|message| suits(&message.ask)).count();
+    let cases = plan.load.len() - count(|ask| matches!(ask, Ask::FollowUp { .. }));
+    assert!((share(count(|ask| matches!(ask, Ask::Split { legs: 4, .. })), cases) - 0.05).abs() < 0.002);
+    assert!((share(count(|ask| matches!(ask, Ask::FollowUp { act: Act::Void, .. })), cases) - 0.05).abs() < 0.002);
+    assert!((share(count(|ask| matches!(ask, Ask::FollowUp { act: Act::Refund, .. })), cases) - 0.1).abs() < 0.002);
+    // Half of the refunds are of captures.
+    assert!((share(count(|ask| matches!(ask, Ask::Authorize { .. })), cases) - 0.3).abs() < 0.02);
+}
+
+#[test]
+fn whatever_is_asked_for_is_a_task_of_its_type() {
+    let plan = plan(&Shape { mix: Mix::default(), ..whole_life() });
+    let mut types = BTreeSet::new();
+    for message in messages(&plan) {
+        let task = decoded(&plan, message).expect("a task");
+        assert_eq!(task.task_type(), message.ask.task_type());
+        types.insert(task.task_type().name());
+    }
+    assert_eq!(types.len(), 9, "{types:?}");
+}
+
+#[test]
+fn a_case_ends_with_the_load_and_is_in_order_unless_it_is_to_be_reversed() {
+    for out_of_order in [0.0, 0.2, 0.9] {
+        let life = Life { out_of_order, ..whole_life().life };
+        // However often it grows, and also for the last few messages.
+        let mut plan = Plan::new(&Shape { life, ..shape() });
+        while plan.load.len() < 5_003 {
+            plan.reach(plan.load.len() + 100, Some(5_003));
+        }
+        assert_eq!(plan.load.len(), 5_003);
+        let decided = || plan.load.iter().filter(|message| message.is_decided());
+        let places: HashMap<usize, usize> = decided().enumerate().map(|(place, message)| (message.id, place)).collect();
+        let (mut early, mut all) = (0, 0);
+        for message in decided() {
+            let Ask::FollowUp { parent, needs, .. } = message.ask else { continue };
+            let (own, parent, needs) = (places[&message.id], places[&parent], places[&needs]);
+            assert_eq!(own < parent, own < needs, "whole cases are reversed");
+            early += usize::from(own < parent);
+            all += 1;
+        }
+        assert!((share(early, all) - out_of_order).abs() < 0.05, "{early} of {all}");
+    }
+}
+
+#[test]
+fn a_share_of_the_payments_is_scheduled_within_the_time() {
+    let plan = plan(&Shape { mix: Mix::default(), ..whole_life() });
+    let payments = || {
+        let is_payment = |message: &&Message| !matches!(message.ask, Ask::FollowUp { .. }) && !message.is_called_off();
+        plan.load.iter().filter(is_payment)
+    };
+    let scheduled: Vec<u32> = payments().filter_map(|message| message.execute_in).collect();
+    assert!((share(scheduled.len(), payments().count()) - 0.1).abs() < 0.01, "{}", scheduled.len());
+    assert!(scheduled.iter().all(|millis| (1..=5000).contains(millis)));
+    assert!(
+        plan.load.iter().all(|message| message.execute_in.is_none() || !matches!(message.ask, Ask::FollowUp { .. }))
+    );
+    assert_eq!(
+        plan.called_off(),
+        plan.load.iter().filter(|message| message.ask.task_type().name() == "cancel").count()
+    );
+}
+
+#[test]
+fn the_fates_of_the_payments_add_up_to_the_balances() {
+    let plan = plan(&whole_life());
+    let fates = plan.fates();
+    let (mut balances, mut states) = (vec![0; plan.balances.len()], BTreeSet::new());
+    for message in plan.load.iter().filter(|message| message.is_decided()) {
+        let fate = fates[message.id].expect("a fate");
+        let [captured, refunded, charged_back] = fate.progress();
+        assert!(refunded >= 0 && charged_back >= 0 && refunded + charged_back <= captured && captured <= fate.amount);
+        states.insert(fate.state);
+        let kept = captured - refunded - charged_back;
+        match message.ask {
+            Ask::Transfer { debit, credit, .. } | Ask::Authorize { debit, credit, .. } => {
+                balances[debit] -= kept;
+                balances[credit] += kept;
+            }
+            Ask::Split { debit, credit, amount, legs } => {
+                let parts: Vec<_> = legs_of(&plan.accounts, debit, credit, amount, legs).collect();
+                assert_eq!((parts.len(), parts.iter().map(|(.., part)| part).sum::<i64>()), (legs.into(), amount));
+                for (debit, credit, part) in parts {
+                    assert!(part > 0 && plan.accounts.merchants.contains(&credit));
+                    balances[debit] -= part;
+                    balances[credit] += part;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(balances, plan.balances);
+    use settled::contract::PaymentState as State;
+    let ends = [
+        State::Settled,
+        State::PartiallyRefunded,
+        State::Refunded,
+        State::ChargedBack,
+        State::Voided,
+        State::Canceled,
+        State::Rejected,
+    ];
+    assert_eq!(states, ends.into());
 }

@@ -1,5 +1,7 @@
 //! Runs as they could have been, the same each time.
 
+use std::collections::BTreeMap;
+
 use super::model::*;
 
 /// Of sixty seconds and two thousand payments per second, as it should be.
@@ -83,10 +85,13 @@ fn summary(seconds: u32, rate: f64, messages: u64, histograms: &Histograms) -> S
         rejected: [("account_not_found", declined / 4), ("insufficient_funds", declined - declined / 4)]
             .map(|(reason, count)| (reason.to_owned(), count))
             .into(),
+        canceled: 0,
         duplicates,
         dead_lettered: [("idempotency_conflict", malformed / 3), ("malformed", malformed - malformed / 3)]
             .map(|(reason, count)| (reason.to_owned(), count))
             .into(),
+        by_type: [("transfer".to_owned(), [("settled".to_owned(), payments - declined)].into())].into(),
+        waited: BTreeMap::new(),
         events: payments,
         events_received: payments + 12,
         events_missing: 0,
@@ -135,6 +140,10 @@ fn load(rate: f64) -> Load {
         seed: 1,
         payload_bytes: 231,
         mix: mix.map(|(kind, share)| (kind.to_owned(), share)).into(),
+        cases: BTreeMap::new(),
+        out_of_order: 0.0,
+        scheduled: 0.0,
+        scheduled_within_s: 0.0,
         daemons: 1,
     }
 }

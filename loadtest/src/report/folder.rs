@@ -204,6 +204,21 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_from_before_payments_had_a_life_can_be_read() {
+        let mut old = serde_json::to_value(fixture::good_run().summary).expect("JSON");
+        for (place, fields) in [
+            ("", ["canceled", "by_type", "waited"].as_slice()),
+            ("/load", &["cases", "out_of_order", "scheduled", "scheduled_within_s"]),
+        ] {
+            let object = old.pointer_mut(place).and_then(Value::as_object_mut).expect("an object");
+            assert!(fields.iter().all(|field| object.remove(*field).is_some()));
+        }
+        let read = summary_from_json(&serde_json::to_vec(&old).expect("JSON")).expect("a summary");
+        let by_type = std::collections::BTreeMap::new();
+        assert_eq!(read, Summary { by_type, ..fixture::good_run().summary });
+    }
+
+    #[test]
     fn a_series_names_its_columns_and_units_even_without_a_sample() {
         let csv = |series: &[Sample]| String::from_utf8(series_to_csv(series).expect("CSV")).expect("text");
         assert_eq!(csv(&[]), format!("{HEADER}\n"));

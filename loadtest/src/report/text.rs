@@ -21,12 +21,16 @@ fn write(text: &mut String, summary: &Summary, paint: Paint) -> fmt::Result {
     row(text, "settled", summary.settled)?;
     row(text, "rejected", summary.rejected.values().sum())?;
     reasons(text, &summary.rejected, paint)?;
+    if summary.canceled > 0 {
+        row(text, "canceled", summary.canceled)?;
+    }
     row(text, "duplicates", summary.duplicates)?;
     row(text, "dead-lettered", summary.dead_lettered.values().sum())?;
     reasons(text, &summary.dead_lettered, paint)?;
     must_be_none(text, "lost", summary.lost, paint)?;
     must_be_none(text, "doubled", summary.doubled, paint)?;
     writeln!(text)?;
+    types(text, summary)?;
     speed(text, summary)?;
     latencies(text, summary)?;
     processes(text, summary)?;
@@ -50,6 +54,21 @@ fn reasons(text: &mut String, reasons: &BTreeMap<String, u64>, paint: Paint) -> 
         writeln!(text, "{}", paint.dim(&format!("      {reason:<26}{:>12}", count(*number))))?;
     }
     Ok(())
+}
+
+/// Where there is more than transfers.
+fn types(text: &mut String, summary: &Summary) -> fmt::Result {
+    if summary.by_type.keys().all(|name| name == "transfer") && summary.waited.is_empty() {
+        return Ok(());
+    }
+    for (name, outcomes) in &summary.by_type {
+        let outcomes: Vec<_> = outcomes.iter().map(|(outcome, n)| format!("{} {outcome}", count(*n))).collect();
+        writeln!(text, "    {name:<28}{:>12}", outcomes.join(", "))?;
+    }
+    for (state, times) in &summary.waited {
+        row(text, &format!("{state} before that"), *times)?;
+    }
+    writeln!(text)
 }
 
 fn speed(text: &mut String, summary: &Summary) -> fmt::Result {

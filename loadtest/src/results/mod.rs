@@ -6,12 +6,13 @@ mod series;
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
+use settled::telemetry::labels::Outcome as Decided;
 
 use crate::args::Job;
 use crate::judge::slo::Counts;
 use crate::judge::{Evidence, verdict};
 use crate::load::Pace;
-use crate::plan::{Body, Tally};
+use crate::plan::{Act, Ask, Body, Ids, Tally};
 use crate::report::model::{
     Audit, Check, Histograms, LatencyMs, Load, Machine, ProcessUse, Quantiles, Results, SCHEMA_VERSION, Summary,
 };
@@ -52,7 +53,8 @@ pub(crate) fn assemble(job: &Job, machine: &Machine, outcome: &Outcome) -> Resul
     let findings = evidence.find();
     let (published, confirmed) = (times.sent.len() as u64, times.confirmed.len() as u64);
     let (first, last) = evidence.committed().unwrap_or_default();
-    let decided = (times.settled.len() + times.rejected.len()) as u64;
+    let canceled = findings.tally.get(Decided::Scheduled);
+    let decided = (times.settled.len() + times.rejected.len()) as u64 + canceled;
     let (events, last_event) =
         evidence.received.as_ref().map_or((0, 0), |received| (received.unique, received.last_at));
     let rate_committed = per_second(decided, first, last);
@@ -80,8 +82,11 @@ pub(crate) fn assemble(job: &Job, machine: &Machine, outcome: &Outcome) -> Resul
         confirmed,
         settled: findings.tally.named("settled"),
         rejected: by_reason(&findings.tally, "rejected"),
+        canceled,
         duplicates: findings.tally.named("duplicate"),
         dead_lettered: by_reason(&findings.tally, "dead_lettered"),
+        by_type: findings.by_type.clone(),
+        waited: evidence.books.waits.clone(),
         events,
         events_received: evidence.received.as_ref().map_or(0, |received| received.total),
         events_missing: findings.events_missing,
@@ -158,13 +163,9 @@ impl Times {
         }
         let confirmed = evidence.flights.confirmed.iter();
         times.confirmed = confirmed.map(|confirmed| (scheduled[confirmed.index], confirmed.at)).collect();
-        for message in load.iter().filter(|message| message.is_decided()) {
-            // Of the first message with the id: that is when it was due.
-            let due = evidence
-                .lines
-                .id(message)
-                .and_then(|id| evidence.lines.mark().read(id))
-                .map_or(0, |stamp| stamp.scheduled);
+        let due = due(evidence, &scheduled);
+        for message in load.iter().filter(|message| message.is_decided() && !message.is_called_off()) {
+            let due = due[message.id];
             if let Some(payment) = evidence.payment(message) {
                 let times = if payment.rejection.is_none() { &mut times.settled } else { &mut times.rejected };
                 times.push((due, payment.committed_at));
@@ -212,6 +213,25 @@ impl Times {
     }
 }
 
+/// From when on each number of the plan's ids could be applied: when its first message was to be
+/// published, and all that it needs could be applied; what is scheduled, at its time.
+fn due(evidence: &Evidence, scheduled: &[i64]) -> Vec<i64> {
+    let plan = evidence.plan();
+    let mut due = vec![0; plan.ids];
+    for (message, at) in plan.load.iter().zip(scheduled).filter(|(message, _)| message.is_decided()) {
+        due[message.id] = at + message.execute_in.map_or(0, |millis| i64::from(millis) * 1000);
+    }
+    // Of a capture and its refund each may come first in the load: twice is enough for both.
+    for message in plan.load.iter().chain(&plan.load).filter(|message| message.is_decided()) {
+        if let Ask::FollowUp { act, needs, .. } = message.ask
+            && act != Act::Cancel
+        {
+            due[message.id] = due[message.id].max(due[needs]);
+        }
+    }
+    due
+}
+
 fn record(histogram: &mut Histogram<u64>, times: &[(i64, i64)]) {
     for (from, to) in times {
         histogram.saturating_record(u64::try_from(to - from).unwrap_or_default());
@@ -227,7 +247,10 @@ fn load(job: &Job, evidence: &Evidence) -> Load {
     };
     let plan = evidence.plan();
     let payment = plan.load.first().zip(evidence.lines.ids.last().copied().flatten());
-    let body = payment.and_then(|(message, id)| Body::new(&plan.accounts, message, id).bytes(message).ok());
+    let body = payment.and_then(|(message, id)| {
+        let ids = Ids { own: id, parent: Some(id), due: 0 };
+        Body::new(&plan.accounts, message, ids).bytes(message).ok()
+    });
     Load {
         rate,
         arrival,
@@ -236,6 +259,10 @@ fn load(job: &Job, evidence: &Evidence) -> Load {
         seed: order.seed,
         payload_bytes: body.map_or(0, |body| body.len() as u64),
         mix: order.mix.by_name(),
+        cases: order.life.kinds.by_name(),
+        out_of_order: order.life.out_of_order,
+        scheduled: order.life.scheduled,
+        scheduled_within_s: order.life.within.as_secs_f64(),
         daemons: job.blueprint.daemons() as u32,
     }
 }

@@ -23,7 +23,7 @@ use crate::watch::Seen;
 pub(super) const POLL: Duration = Duration::from_millis(50);
 /// The same for a question that costs the database something.
 pub(super) const COSTLY_POLL: Duration = Duration::from_millis(500);
-/// How long a run may make no progress at all.
+/// How long a run may make no progress at all, unless something waits for its time.
 pub(super) const STALLED: Duration = Duration::from_secs(30);
 
 /// A load on its way.
@@ -55,6 +55,7 @@ impl<'a> Case<'a> {
             customers: order.accounts,
             skew: order.skew,
             mix: order.mix,
+            life: order.life.clone(),
             payload_bytes: order.payload_bytes,
             seed: order.seed,
             prefix: mark.to_string(),
@@ -129,7 +130,9 @@ impl<'a> Case<'a> {
     /// Waits until the events of the whole load have come.
     pub(super) async fn follow_events(&mut self, sink: &mut Sink) -> Result<()> {
         let step = Step::begin();
-        let expected = self.script.with(|lines| lines.plan.decided()) as u64;
+        let (decided, called_off) = self.script.with(|lines| (lines.plan.decided(), lines.plan.called_off()));
+        let waiting = self.run.waiting_events(&self.rig.database().await?).await?;
+        let expected = (decided - called_off) as u64 + waiting;
         let mut lost = None;
         let stuck = reach(expected, POLL, async || {
             lost = sink.lost().await;

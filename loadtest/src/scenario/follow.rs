@@ -50,7 +50,7 @@ struct Position {
 
 impl Position {
     fn decided(&self) -> u64 {
-        self.counted.map_or(0, |tally| tally.total())
+        self.counted.map_or(0, |tally| tally.decided())
     }
 }
 
@@ -97,6 +97,7 @@ impl Follower<'_, '_> {
     async fn stay(&mut self, view: &mut View) -> Result<Option<String>> {
         let mut shown = Instant::now();
         let (mut best, mut moved) = (0, Instant::now());
+        let patience = STALLED + self.case.order.life.within;
         loop {
             let position = self.position().await?;
             if shown.elapsed() >= SHOWN {
@@ -116,9 +117,9 @@ impl Follower<'_, '_> {
             let sum = position.published + position.confirmed + position.events + position.decided();
             if sum > best || self.is_within_its_schedule() {
                 (best, moved) = (sum, Instant::now());
-            } else if moved.elapsed() > STALLED {
+            } else if moved.elapsed() > patience {
                 let (decided, published) = (grouped(position.decided()), grouped(position.published));
-                return Ok(Some(format!("{decided} of {published} messages have an outcome, for {STALLED:?}")));
+                return Ok(Some(format!("{decided} of {published} messages have an outcome, for {patience:?}")));
             }
             sleep(POLL).await;
         }
@@ -166,7 +167,8 @@ impl Follower<'_, '_> {
     /// that a repetition was settled is taken from the queue being empty.
     async fn is_decided(&mut self, position: &Position) -> Result<bool> {
         if self.those.fleet.is_ours() && self.kills == 0 {
-            return Ok(position.decided() >= position.published);
+            let called_off = self.case.script.with(|lines| lines.plan.called_off());
+            return Ok(position.decided() + called_off as u64 >= position.published);
         }
         let (database, at) = match self.asked.take() {
             Some(asked) => asked,

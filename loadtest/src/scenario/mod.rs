@@ -12,7 +12,7 @@ mod start_up;
 use crate::judge::Evidence;
 use crate::load::Pace;
 use crate::load::schedule::Limit;
-use crate::plan::{Mix, Skew};
+use crate::plan::{Life, Mix, Skew};
 use crate::sink::EventQueue;
 use crate::watch::Seen;
 
@@ -32,6 +32,8 @@ pub(crate) struct Order {
     pub(crate) skew: Skew,
     /// What else there is beside good payments.
     pub(crate) mix: Mix,
+    /// What becomes of the good payments.
+    pub(crate) life: Life,
     /// How long a message is to be, in bytes.
     pub(crate) payload_bytes: usize,
     /// Of the random numbers.

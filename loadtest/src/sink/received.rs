@@ -10,6 +10,8 @@ use crate::plan::Mark;
 use crate::report::model::empty_histogram;
 
 const BATCH: &str = "application/cloudevents-batch+json";
+/// A task does not wait more often than this and one.
+const MOST_VERSIONS: u8 = 16;
 /// How many of the events that should not have come are kept.
 const EXAMPLES: usize = 100;
 
@@ -20,16 +22,18 @@ pub(crate) struct Received {
     /// Ids below this opened the accounts.
     first: usize,
     /// What came for each number of the run's ids, from `first` on.
-    pub(crate) arrivals: Vec<Option<Arrival>>,
+    heard: Vec<Heard>,
     /// Deliveries of the load, the repeated ones included.
     pub(crate) total: u64,
     /// Different events of the load.
     pub(crate) unique: u64,
+    /// Those of them that say that a task is scheduled, and those that say that one is parked.
+    pub(crate) waiting: [u64; 2],
     /// When the last new one came, in microseconds since 1970.
     pub(crate) last_at: i64,
     /// Events of other runs, or of no run at all.
     pub(crate) foreign: u64,
-    /// How many contradicted others, or could not be read, or were of no first version.
+    /// How many contradicted others, or could not be read.
     pub(crate) wrong: u64,
     /// Some of those.
     pub(crate) examples: Vec<String>,
@@ -37,7 +41,19 @@ pub(crate) struct Received {
     pub(super) latency: Histogram<u64>,
 }
 
-/// The first delivery of an event.
+/// What came of a task.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heard {
+    /// The event of what it came to, if that came.
+    last: Option<EventKind>,
+    last_version: u8,
+    /// The versions in which it waited and of which an event came, one bit each.
+    waited: u16,
+    /// When the event of what it came to first came, in microseconds since 1970.
+    at: i64,
+}
+
+/// The first delivery of the event of what a task came to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     /// What kind it was.
@@ -46,15 +62,23 @@ pub(crate) struct Arrival {
     pub(crate) at: i64,
 }
 
+impl Heard {
+    /// The versions of which an event came, one bit each from the lowest on.
+    pub(crate) fn versions(self) -> u16 {
+        self.waited | self.last.map_or(0, |_| 1 << (self.last_version - 1))
+    }
+}
+
 impl Received {
     /// Nothing yet.
     pub(crate) fn new(mark: Mark, first: usize) -> Self {
         Self {
             mark,
             first,
-            arrivals: Vec::new(),
+            heard: Vec::new(),
             total: 0,
             unique: 0,
+            waiting: [0; 2],
             last_at: 0,
             foreign: 0,
             wrong: 0,
@@ -69,14 +93,21 @@ impl Received {
         std::mem::replace(self, nothing)
     }
 
-    /// The event of that number of the run's ids, if it came.
+    /// All that came for that number of the run's ids.
+    pub(crate) fn heard(&self, number: usize) -> Heard {
+        let place = number.checked_sub(self.first);
+        place.and_then(|place| self.heard.get(place)).copied().unwrap_or_default()
+    }
+
+    /// The event of what that number of the run's ids came to, if it came.
     pub(crate) fn arrival(&self, number: usize) -> Option<Arrival> {
-        self.arrivals.get(number.checked_sub(self.first)?).copied().flatten()
+        let heard = self.heard(number);
+        heard.last.map(|kind| Arrival { kind, at: heard.at })
     }
 
     /// The numbers of which an event came.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> {
-        let came = self.arrivals.iter().enumerate().filter(|(_, arrival)| arrival.is_some());
+        let came = self.heard.iter().enumerate().filter(|(_, heard)| heard.versions() > 0);
         came.map(|(place, _)| place + self.first)
     }
 
@@ -107,7 +138,10 @@ impl Received {
 
     /// An event's id is `<task id>/<version>`.
     fn note(&mut self, id: &str, kind: &str, now: i64) {
-        let task = id.split_once('/').and_then(|(task, version)| Some((task.parse::<Uuid>().ok()?, version)));
+        let task = id.split_once('/').and_then(|(task, version)| {
+            let version = version.parse().ok().filter(|version| (1..=MOST_VERSIONS).contains(version));
+            Some((task.parse::<Uuid>().ok()?, version?))
+        });
         let (Some((task, version)), Some(kind)) = (task, EventKind::from_name(kind)) else {
             return self.complain(format!("event {id} of type {kind}"));
         };
@@ -117,22 +151,35 @@ impl Received {
         };
         let Some(place) = stamp.number.checked_sub(self.first) else { return };
         self.total += 1;
-        if version != "1" {
-            return self.complain(format!("event {id} of another version than the first"));
+        if self.heard.len() <= place {
+            self.heard.resize(place + 1, Heard::default());
         }
-        if self.arrivals.len() <= place {
-            self.arrivals.resize(place + 1, None);
-        }
-        match self.arrivals[place] {
-            None => {
-                self.arrivals[place] = Some(Arrival { kind, at: now });
-                self.unique += 1;
-                self.last_at = now;
-                self.latency.saturating_record(u64::try_from(now - stamp.scheduled).unwrap_or_default());
+        let heard = &mut self.heard[place];
+        let bit = 1 << (version - 1);
+        if heard.versions() & bit != 0 {
+            let again = if heard.waited & bit == 0 { heard.last } else { Some(kind).filter(|kind| is_waiting(*kind)) };
+            if again != Some(kind) {
+                self.complain(format!("event {id} came as {} too", kind.name()));
             }
-            Some(first) if first.kind == kind => {}
-            Some(first) => self.complain(format!("event {id} came as {} and as {}", first.kind.name(), kind.name())),
+            return;
         }
+        match heard.last {
+            _ if is_waiting(kind) => {
+                heard.waited |= bit;
+                let is_parked = matches!(kind, EventKind::PaymentParked | EventKind::AccountParked);
+                self.waiting[usize::from(is_parked)] += 1;
+            }
+            None => {
+                (heard.last, heard.last_version, heard.at) = (Some(kind), version, now);
+                // What waited says nothing of how fast anybody is.
+                if version == 1 {
+                    self.latency.saturating_record(u64::try_from(now - stamp.scheduled).unwrap_or_default());
+                }
+            }
+            Some(last) => return self.complain(format!("event {id} came as {} after {}", kind.name(), last.name())),
+        }
+        self.unique += 1;
+        self.last_at = now;
     }
 
     fn complain(&mut self, what: String) {
@@ -141,6 +188,14 @@ impl Received {
             self.examples.push(what);
         }
     }
+}
+
+/// Whether it says that a task waits, and will come to something else.
+const fn is_waiting(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::PaymentScheduled | EventKind::PaymentParked | EventKind::AccountScheduled | EventKind::AccountParked
+    )
 }
 
 #[cfg(test)]
@@ -152,6 +207,24 @@ mod tests {
 
     fn event(mark: Mark, number: usize) -> String {
         format!("{}/1", mark.id(Stamp { number, scheduled: NOW - 1500 }))
+    }
+
+    #[test]
+    fn a_task_that_waited_has_an_event_of_each_state_and_one_of_its_outcome() {
+        let mark = Mark::random();
+        let id = |version: u8| format!("{}/{version}", mark.id(Stamp { number: 3, scheduled: NOW }));
+        let mut received = Received::new(mark, 0);
+        received.note(&id(3), "payment.settled", NOW);
+        received.note(&id(1), "payment.scheduled", NOW + 1);
+        for _ in 0..2 {
+            received.note(&id(2), "payment.parked", NOW + 1);
+        }
+        assert_eq!((received.unique, received.total, received.wrong), (3, 4, 0));
+        assert_eq!((received.heard(3).versions(), received.arrival(3).map(|last| last.at)), (0b111, Some(NOW)));
+        received.note(&id(4), "payment.settled", NOW);
+        received.note(&id(2), "payment.settled", NOW);
+        received.note(&id(3), "payment.parked", NOW);
+        assert_eq!((received.unique, received.wrong), (3, 3), "{:?}", received.examples);
     }
 
     #[test]

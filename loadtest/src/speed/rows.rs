@@ -26,6 +26,8 @@ pub(crate) enum Row {
     Discard,
     /// A backlog between the same two accounts
     Hot,
+    /// A backlog of which half is transfers, and half holds and their captures
+    Mix,
     /// The time to the commit at 1000 payments per second
     Latency,
     /// Resident memory over a million payments
@@ -46,6 +48,7 @@ pub(super) enum Run {
     Batch,
     Discard,
     Hot,
+    Mix,
     Latency,
     R1Latency,
     Memory,
@@ -123,7 +126,7 @@ impl Line {
 }
 
 /// The whole table.
-pub(super) const LINES: [Line; 15] = {
+pub(super) const LINES: [Line; 16] = {
     use Figure::{CommitP50, CommitP99, Committed, FirstCommit, MaxMemory, MemoryGrowth, Outcomes, Ready};
     [
         Line::new(Row::R1, "r1", Run::R1, Committed),
@@ -133,6 +136,7 @@ pub(super) const LINES: [Line; 15] = {
         Line::new(Row::Batch, "batch", Run::Batch, Outcomes).against(Run::R1, Committed).at_least(10.0).aim(15.0),
         Line::new(Row::Discard, "discard", Run::Discard, Committed).against(Run::R2, Committed).at_least(0.8),
         Line::new(Row::Hot, "hot", Run::Hot, Committed).against(Run::Single, Committed).at_least(1.0),
+        Line::new(Row::Mix, "mix", Run::Mix, Committed).against(Run::Single, Committed).at_least(0.5),
         Line::new(Row::Latency, "latency p50", Run::Latency, CommitP50).at_most(2.0),
         Line::new(Row::Latency, "latency p99", Run::Latency, CommitP99).at_most(10.0),
         Line::new(Row::Latency, "latency p99 to r1", Run::Latency, CommitP99)
@@ -147,7 +151,7 @@ pub(super) const LINES: [Line; 15] = {
 };
 
 /// In the order in which they take turns.
-const RUNS: [Run; 13] = [
+const RUNS: [Run; 14] = [
     Run::R1,
     Run::R2,
     Run::Single,
@@ -155,6 +159,7 @@ const RUNS: [Run; 13] = [
     Run::Batch,
     Run::Discard,
     Run::Hot,
+    Run::Mix,
     Run::Latency,
     Run::R1Latency,
     Run::Memory,
@@ -174,6 +179,7 @@ impl Run {
             Self::Batch => "batch",
             Self::Discard => "discard",
             Self::Hot => "hot",
+            Self::Mix => "mix",
             Self::Latency => "latency",
             Self::R1Latency => "r1-latency",
             Self::Memory => "memory",
@@ -203,6 +209,8 @@ impl Run {
             Self::Batch => format!("drain --count {} {heard} --set events.format=batch", count(200_000)),
             Self::Discard => format!("drain --count {} --subscriber none", count(400_000)),
             Self::Hot => format!("drain --count {} --skew hot {heard}", count(200_000)),
+            // A capture for each hold: as many tasks as there are transfers.
+            Self::Mix => format!("drain --count {} --mix transfer:2,authorize-capture:1 {heard}", count(200_000)),
             Self::Latency => format!("run --rate 1000 --duration {}", scale.millis(30_000)),
             Self::R1Latency => format!("run --subject baseline --rate 1000 --duration {}", scale.millis(30_000)),
             Self::Memory => format!("drain --count {} {heard}", count(1_000_000)),

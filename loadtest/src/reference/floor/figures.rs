@@ -41,8 +41,11 @@ fn summary(options: &Options, measured: Measured) -> Summary {
         confirmed: 0,
         settled,
         rejected: BTreeMap::new(),
+        canceled: 0,
         duplicates: 0,
         dead_lettered: BTreeMap::new(),
+        by_type: [("transfer".to_owned(), [("settled".to_owned(), settled)].into())].into(),
+        waited: BTreeMap::new(),
         events: 0,
         events_received: 0,
         events_missing: 0,
@@ -79,6 +82,10 @@ fn load(options: &Options) -> Load {
         seed: options.seed,
         payload_bytes: 0,
         mix: BTreeMap::from([("good".to_owned(), 1.0)]),
+        cases: BTreeMap::new(),
+        out_of_order: 0.0,
+        scheduled: 0.0,
+        scheduled_within_s: 0.0,
         daemons: 0,
     }
 }

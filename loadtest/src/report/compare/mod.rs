@@ -104,7 +104,20 @@ type Differ<'a> = dyn FnMut(&str, &dyn Display, &dyn Display) + 'a;
 
 fn load(a: &Load, b: &Load, mut differ: impl FnMut(&str, &dyn Display, &dyn Display)) {
     // All fields by name: a new one is not forgotten.
-    let Load { rate, arrival, accounts, skew, seed, payload_bytes, mix, daemons } = a;
+    let Load {
+        rate,
+        arrival,
+        accounts,
+        skew,
+        seed,
+        payload_bytes,
+        mix,
+        cases,
+        out_of_order,
+        scheduled,
+        scheduled_within_s,
+        daemons,
+    } = a;
     let differ: &mut Differ<'_> = &mut differ;
     differ("rate", rate, &b.rate);
     differ("arrival", arrival, &b.arrival);
@@ -113,6 +126,10 @@ fn load(a: &Load, b: &Load, mut differ: impl FnMut(&str, &dyn Display, &dyn Disp
     differ("seed", seed, &b.seed);
     differ("bytes of payload", payload_bytes, &b.payload_bytes);
     differ("mix", &shares(mix), &shares(&b.mix));
+    differ("cases", &shares(cases), &shares(&b.cases));
+    differ("cases in reverse", out_of_order, &b.out_of_order);
+    differ("scheduled payments", scheduled, &b.scheduled);
+    differ("seconds within which they are scheduled", scheduled_within_s, &b.scheduled_within_s);
     differ("daemons", daemons, &b.daemons);
 }
 

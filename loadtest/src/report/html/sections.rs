@@ -79,17 +79,39 @@ fn outcomes(summary: &Summary) -> Markup {
                 (row("settled", summary.settled))
                 (row("rejected", summary.rejected.values().sum()))
                 (reasons(&summary.rejected, summary.published))
+                @if summary.canceled > 0 { (row("canceled", summary.canceled)) }
                 (row("duplicates", summary.duplicates))
                 (row("dead-lettered", summary.dead_lettered.values().sum()))
                 (reasons(&summary.dead_lettered, summary.published))
                 (must_be_none("lost", summary.lost))
                 (must_be_none("doubled", summary.doubled))
             }
+            (types(summary))
             tbody {
                 (plain("events, different ones", summary.events))
                 (plain("events, repetitions included", summary.events_received))
                 (must_be_none("events missing", summary.events_missing))
                 (must_be_none("events unexpected", summary.events_unexpected))
+            }
+        }
+    }
+}
+
+/// What came of the tasks of each type, where there is more than transfers.
+fn types(summary: &Summary) -> Markup {
+    let is_plain = summary.by_type.keys().all(|name| name == "transfer") && summary.waited.is_empty();
+    html! {
+        @if !is_plain {
+            tbody {
+                @for (name, outcomes) in &summary.by_type {
+                    @for (outcome, number) in outcomes {
+                        tr { th scope="row" { code { (name) } ", " (outcome) } td { (count(*number)) }
+                             td { (share(*number, summary.published)) } }
+                    }
+                }
+                @for (state, times) in &summary.waited {
+                    tr { th scope="row" { (state) " before that" } td { (count(*times)) } td {} }
+                }
             }
         }
     }
@@ -171,6 +193,18 @@ pub(super) fn circumstances(summary: &Summary) -> Markup {
                 dt { "seed" } dd { (load.seed) }
                 dt { "payload" } dd { (count(load.payload_bytes)) " bytes" }
                 dt { "mix" } dd { (shares(&load.mix)) }
+                @if !load.cases.is_empty() {
+                    dt { "cases" } dd { (shares(&load.cases)) }
+                }
+                @if load.out_of_order > 0.0 {
+                    dt { "in reverse" } dd { (decimal(100.0 * load.out_of_order, 1)) " % of the cases" }
+                }
+                @if load.scheduled > 0.0 {
+                    dt { "scheduled" } dd {
+                        (decimal(100.0 * load.scheduled, 1)) " % of the payments, within "
+                        (decimal(load.scheduled_within_s, 1)) " s"
+                    }
+                }
                 dt { "daemons" } dd { (load.daemons) }
             }
         }

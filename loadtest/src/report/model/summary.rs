@@ -36,26 +36,35 @@ pub(crate) struct Summary {
     pub(crate) published: u64,
     /// Messages of the load that the broker confirmed.
     pub(crate) confirmed: u64,
-    /// Payments that were posted.
+    /// Tasks that were applied: payments that were posted or held, and what acts on them.
     pub(crate) settled: u64,
-    /// Payments that were declined, by reason.
+    /// Tasks that were declined, by reason.
     pub(crate) rejected: BTreeMap<String, u64>,
+    /// Payments that were called off while they waited.
+    #[serde(default)]
+    pub(crate) canceled: u64,
     /// Messages that repeated another and changed nothing.
     pub(crate) duplicates: u64,
     /// Messages that became no payment, by reason.
     pub(crate) dead_lettered: BTreeMap<String, u64>,
-    /// Different events that were received.
+    /// How many tasks of each type came to each outcome: `settled`, `rejected` or `canceled`.
+    #[serde(default)]
+    pub(crate) by_type: BTreeMap<String, BTreeMap<String, u64>>,
+    /// How often a task waited before that: `scheduled` for its time, `parked` for another task.
+    #[serde(default)]
+    pub(crate) waited: BTreeMap<String, u64>,
+    /// Different events that were received, those of waiting too.
     pub(crate) events: u64,
     /// Events that were received, repetitions included: delivery is at least once.
     pub(crate) events_received: u64,
-    /// Outcomes whose event did not come.
+    /// Events that did not come, of outcomes and of waiting.
     pub(crate) events_missing: u64,
     /// Different events that no outcome of the load explains.
     pub(crate) events_unexpected: u64,
     /// Messages that were confirmed by the broker, but the database has no outcome of them. Has
     /// to be 0.
     pub(crate) lost: u64,
-    /// Payments that were applied more than once. Has to be 0.
+    /// Tasks that were applied more than once, or in part. Has to be 0.
     pub(crate) doubled: u64,
     /// Messages published per second, over the time of publishing.
     pub(crate) rate_published_per_s: f64,
@@ -125,8 +134,20 @@ pub(crate) struct Load {
     pub(crate) seed: u64,
     /// The length of a message's body, in bytes.
     pub(crate) payload_bytes: u64,
-    /// The share of each kind of message, from 0 to 1.
+    /// The share of each kind of message that is no good payment, from 0 to 1.
     pub(crate) mix: BTreeMap<String, f64>,
+    /// The share of each kind of case among the others, from 0 to 1; empty if all are transfers.
+    #[serde(default)]
+    pub(crate) cases: BTreeMap<String, f64>,
+    /// The share of the cases that were published in reverse, from 0 to 1.
+    #[serde(default)]
+    pub(crate) out_of_order: f64,
+    /// The share of the payments that were to be executed later, from 0 to 1.
+    #[serde(default)]
+    pub(crate) scheduled: f64,
+    /// How much later at the most, in seconds.
+    #[serde(default)]
+    pub(crate) scheduled_within_s: f64,
     /// How many daemons shared the load.
     pub(crate) daemons: u32,
 }
