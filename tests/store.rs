@@ -212,3 +212,23 @@ async fn a_task_that_was_woken_after_it_was_looked_at_is_looked_at_again_at_once
     let (ledger, _other) = looked_at_while(woken).await;
     assert_eq!(ledger.store.due(10).await.expect("what is due").tasks.len(), 1);
 }
+
+#[tokio::test]
+async fn a_scheduled_task_that_is_looked_at_too_early_goes_on_waiting_and_tells_nobody() {
+    let ledger = Ledger::new().await;
+    let id = Uuid::now_v7();
+    let later = written(json!({
+        "id": id, "type": "transfer", "debit_account": "a", "credit_account": "b", "amount": 100, "currency": "USD",
+        "execute_at": "2999-01-01T00:00:00Z",
+    }));
+    let submission = Submission::of(Arrival(0), &later);
+    let scheduled = ledger.store.commit(&[submission], &[], &NonePending, true).await.expect("committed");
+    assert_eq!(scheduled.answers, [Answer::Waiting(PaymentState::Scheduled)]);
+    let look = Submission { resumes: true, ..submission };
+    let looked = ledger.store.commit(&[look], &[], &NonePending, true).await.expect("committed");
+    assert_eq!(looked.answers, [Answer::StillWaiting]);
+    assert!(looked.parcel.is_none(), "it was told already");
+    let query = "SELECT version, (SELECT count(*) FROM transition) FROM payment WHERE id = $1";
+    let row = ledger.client().await.query_one(query, &[&id]).await.expect("a payment");
+    assert_eq!((row.get(0), row.get(1)), (1, 0_i64));
+}

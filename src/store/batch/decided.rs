@@ -73,8 +73,8 @@ impl<'a> Decided<'_, 'a> {
             Outcome::Conflict(field) => return bury(message, conflict(item.task, field), rows),
             Outcome::SetAside { waits_on } => return Answer::SetAside { waits_on: waits_on.clone() },
             Outcome::Opened | Outcome::Settled { .. } | Outcome::Acted(_) => Answer::Settled,
+            Outcome::Scheduled(_) | Outcome::Parked { .. } if self.waits_as_before(item) => Answer::StillWaiting,
             Outcome::Scheduled(_) => Answer::Waiting(PaymentState::Scheduled),
-            Outcome::Parked { .. } if self.waits_as_before(item) => Answer::StillWaiting,
             Outcome::Parked { .. } => Answer::Waiting(PaymentState::Parked),
             Outcome::Rejected(rejection) => Answer::Rejected(*rejection),
         };
@@ -112,12 +112,11 @@ impl<'a> Decided<'_, 'a> {
             && self.payments.get(&item.task.id).is_none_or(|payment| payment.version == 1)
     }
 
-    /// A parked task that goes on waiting: nothing that anybody needs to be told.
+    /// A task that goes on waiting as it did: nothing that anybody needs to be told.
     pub(super) fn waits_as_before(&self, item: &Item<'_>) -> bool {
-        item.resumes
-            && [&self.payments_before, &self.payments]
-                .iter()
-                .all(|payments| payments.get(&item.task.id).is_some_and(|own| own.state == PaymentState::Parked))
+        let state = |payments: &HashMap<Uuid, Payment>| payments.get(&item.task.id).map(|own| own.state);
+        let before = state(&self.payments_before).filter(|state| state.is_pending());
+        item.resumes && before.is_some() && before == state(&self.payments)
     }
 
     fn write_payment(&self, item: &Item<'a>, message: &'a Message, outcome: &Outcome, rows: &mut Rows<'a>) {

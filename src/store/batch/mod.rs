@@ -76,7 +76,7 @@ pub enum Answer {
     Rejected(Rejection),
     /// Committed: scheduled or parked.
     Waiting(PaymentState),
-    /// It was parked before, and goes on waiting.
+    /// It was scheduled or parked before, and goes on waiting.
     StillWaiting,
     /// An earlier commit holds the outcome.
     Duplicate,
