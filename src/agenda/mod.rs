@@ -93,16 +93,7 @@ impl<S: BatchStore, D: Delivery> Agenda<S, D> {
     /// task has become due.
     async fn work_off(&self, due: Due) -> Result<bool, StoreError> {
         let Due { tasks, expired } = due;
-        let (tasks, unreadable): (Vec<Message>, Vec<Message>) =
-            tasks.into_iter().partition(|message| message.content.is_ok());
-        for (id, letter) in unreadable
-            .iter()
-            .filter_map(|message| message.content.as_ref().err())
-            .filter_map(|letter| letter.task_id.zip(Some(letter)))
-        {
-            warn!(%id, detail = letter.detail, "a task that is due can't be read any more: it is tried again in a minute");
-            self.pipeline.store.postpone(id, POSTPONED).await?;
-        }
+        let tasks = self.readable(tasks).await?;
         let mut woken = self.commit(&[], &expired).await?.is_some_and(|committed| committed.woken > 0);
         let mut pieces: Vec<&[Message]> = vec![&tasks];
         while let Some(piece) = pieces.pop().filter(|piece| !piece.is_empty()) {
@@ -118,6 +109,17 @@ impl<S: BatchStore, D: Delivery> Agenda<S, D> {
             }
         }
         Ok(woken)
+    }
+
+    /// Leaves alone what can't be read any more, for people to look at; answers the rest.
+    async fn readable(&self, tasks: Vec<Message>) -> Result<Vec<Message>, StoreError> {
+        let (readable, rest): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|message| message.content.is_ok());
+        for letter in rest.iter().filter_map(|message| message.content.as_ref().err()) {
+            let Some(id) = letter.task_id else { continue };
+            warn!(%id, detail = letter.detail, "a task that is due can't be read any more: it is tried again in a minute");
+            self.pipeline.store.postpone(id, POSTPONED).await?;
+        }
+        Ok(readable)
     }
 
     async fn commit(&self, tasks: &[Message], expired: &[uuid::Uuid]) -> Result<Option<Committed>, StoreError> {

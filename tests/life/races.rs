@@ -126,18 +126,18 @@ async fn of_a_capture_and_a_void_exactly_one_wins_in_each_of_1000_rounds() {
 async fn of_a_capture_and_the_clock_exactly_one_wins_in_each_of_1000_rounds() {
     let (world, _daemons) = two().await;
     accounts(&world, &[("alice", 1_000_000), ("shop", 0)]).await;
-    let holds: Vec<Task> = (0..ROUNDS).map(|_| authorize("alice", "shop", 10).with("expires_in", 2)).collect();
+    let holds: Vec<Task> = (0..ROUNDS).map(|_| authorize("alice", "shop", 10).with("expires_in", 6)).collect();
     let captures: Vec<Task> = holds.iter().map(|hold| follow_up("capture", hold, None)).collect();
     let publisher = world.publisher().await;
     publisher.publish_all(&holds).await;
     world.become_all("authorized", &holds).await;
-    // From half a second before the middle one runs out until half a second after.
+    // From well before the middle one runs out until well after: however slow the machine is, they meet.
     let left = "SELECT extract(epoch FROM percentile_disc(0.5) WITHIN GROUP (ORDER BY expires_at) - clock_timestamp())::float8 AS s
                   FROM hold";
     let left = world.rows(left, &[]).await[0]["s"].as_f64().expect("seconds");
     let pieces = captures.chunks(20);
-    let step = Duration::from_secs(1) / u32::try_from(pieces.len()).expect("few");
-    let mut at = Instant::now() + Duration::from_secs_f64((left - 0.5).max(0.0));
+    let step = Duration::from_secs(3) / u32::try_from(pieces.len()).expect("few");
+    let mut at = Instant::now() + Duration::from_secs_f64((left - 1.5).max(0.0));
     for piece in pieces {
         tokio::time::sleep_until(at).await;
         publisher.publish_all(piece).await;
