@@ -18,8 +18,9 @@ pub struct Message {
 }
 
 impl Message {
-    /// Reads a message.
+    /// Reads a message. Of its properties only what can be passed on is kept.
     pub fn read(body: Vec<u8>, properties: Properties, received_at: Timestamp) -> Self {
+        let properties = properties.without_what_harms();
         let content = decode(&body, &properties);
         Self { body, properties, received_at, content }
     }
