@@ -7,3 +7,4 @@ mod support;
 mod crowd;
 mod edges;
 mod odd;
+mod refused;
