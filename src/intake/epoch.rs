@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::ack_window::{Ack, AckWindow};
 use super::session::{Acks, SessionError};
+use crate::sabotage::{self, Defect};
 use crate::store::Proof;
 use crate::telemetry::labels::AckKind;
 use crate::telemetry::metrics::Metrics;
@@ -36,6 +37,10 @@ pub struct Delivery {
 
 impl worker::Delivery for Delivery {
     fn settle(self, _: &Proof) {
+        #[cfg(feature = "sabotage")]
+        if sabotage::has(Defect::StaleEpochAcked) && self.epoch.over.load(Ordering::SeqCst) {
+            sabotage::late(Some(self.tag));
+        }
         self.epoch.window.lock().settle(self.tag);
         self.epoch.settled.notify_one();
     }
@@ -83,7 +88,12 @@ impl Epoch {
             // A batch is settled delivery by delivery: one ack for all of it.
             tokio::time::sleep(COALESCE).await;
             self.window.lock().flush(&mut due);
-            send(&acks, &metrics, &mut due).await?;
+            #[cfg(feature = "sabotage")]
+            due.extend(sabotage::late(None).into_iter().map(Ack::Single));
+            let sent = send(&acks, &metrics, &mut due).await;
+            if !sabotage::has(Defect::AckFailureIgnored) {
+                sent?;
+            }
             metrics.ack_lag.set(self.lag() as f64);
         }
         Ok(())

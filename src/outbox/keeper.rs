@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+#[cfg(feature = "sabotage")]
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -12,6 +14,8 @@ use tracing::debug;
 
 use super::{EventSettings, Handover, Report, Room};
 use crate::health::{Dependency, Health};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::{self, Defect};
 use crate::store::outbox::{Depth, OutboxStore};
 use crate::store::{Parcel, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -51,6 +55,9 @@ pub struct Keeper<O> {
     measuring: Duration,
     /// Whether the last sweep left rows behind for want of room.
     backlog: bool,
+    /// Where the last sweep ended.
+    #[cfg(feature = "sabotage")]
+    cursor: AtomicI64,
 }
 
 impl<O: OutboxStore> Keeper<O> {
@@ -79,6 +86,8 @@ impl<O: OutboxStore> Keeper<O> {
             measured: None,
             measuring: Duration::ZERO,
             backlog: false,
+            #[cfg(feature = "sabotage")]
+            cursor: AtomicI64::new(0),
         }
     }
 
@@ -204,13 +213,25 @@ impl<O: OutboxStore> Keeper<O> {
         if !handover.is_half_empty() {
             return Ok((rooms, true));
         }
-        let waiting = self.outbox.abandoned(MOST_SWEPT).await?;
+        let waiting = self.abandoned().await?;
         for (id, events) in &waiting {
             let room = handover.is_half_empty().then(|| handover.reserve(*events)).flatten();
             let Some(room) = room else { return Ok((rooms, true)) };
             rooms.insert(*id, room);
         }
         Ok((rooms, waiting.len() == MOST_SWEPT))
+    }
+
+    async fn abandoned(&self) -> Result<Vec<(i64, usize)>, StoreError> {
+        #[cfg(feature = "sabotage")]
+        if sabotage::has(Defect::OutboxCursor) {
+            let mut waiting = self.outbox.abandoned(MOST_SWEPT).await?;
+            let cursor = waiting.iter().map(|(id, _)| *id).max();
+            let from = cursor.map_or(i64::MAX, |cursor| self.cursor.fetch_max(cursor, Ordering::Relaxed));
+            waiting.retain(|(id, _)| *id > from);
+            return Ok(waiting);
+        }
+        self.outbox.abandoned(MOST_SWEPT).await
     }
 
     /// Looks at the table for the gauges: seldom, when looking takes long.

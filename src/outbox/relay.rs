@@ -19,6 +19,7 @@ use super::{EventSettings, Parcels, Unroutable};
 use crate::contract::EventKind;
 use crate::health::{Dependency, Health};
 use crate::retry::{Delays, RetrySettings};
+use crate::sabotage::{self, Defect};
 use crate::store::Parcel;
 use crate::store::outbox::Unrouted;
 use crate::telemetry::labels::{self, UnroutableAction};
@@ -235,12 +236,17 @@ impl<B: Sink> Relay<B> {
         for together in messages.chunks(WRITTEN_TOGETHER) {
             channel.send_all(together, &mut confirms).await?;
         }
+        if sabotage::has(Defect::ConfirmNotAwaited) {
+            return Ok(not_taken);
+        }
         for (message, confirm) in messages.iter().zip(confirms) {
             let confirmation = confirm.await?;
             if !confirmation.taken {
                 not_taken.refused.insert(message.id_on_the_wire().into_owned());
             }
-            not_taken.returned.extend(confirmation.returned);
+            if !sabotage::has(Defect::ReturnedEventCounted) {
+                not_taken.returned.extend(confirmation.returned);
+            }
         }
         observe(&self.metrics.event_confirm_seconds, began.elapsed());
         Ok(not_taken)

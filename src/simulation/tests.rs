@@ -21,18 +21,22 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Runs the seeds from `first` on, on two threads, until one fails; answers it.
-fn search(first: u64, count: u64, seen: &(impl Fn(&Report) + Sync)) -> Option<(u64, Report)> {
-    let (next, found) = (AtomicU64::new(first), Mutex::new(None::<(u64, Report)>));
+/// Has `run` run the seeds up to `count` on two threads, until one fails; answers it.
+fn search(
+    count: u64,
+    run: &(impl Fn(u64) -> Report + Sync),
+    seen: &(impl Fn(&Report) + Sync),
+) -> Option<(u64, Report)> {
+    let (next, found) = (AtomicU64::new(0), Mutex::new(None::<(u64, Report)>));
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while found.lock().is_none() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + count {
+                    if seed >= count {
                         return;
                     }
-                    let report = run(seed, false);
+                    let report = run(seed);
                     seen(&report);
                     if !report.violations.is_empty() {
                         found.lock().get_or_insert((seed, report));
@@ -55,7 +59,7 @@ fn ten_thousand_seeds_lose_nothing_double_nothing_and_get_everything_done() {
     let (count, began) = (number(SEEDS).unwrap_or(USUAL), Instant::now());
     let (kinds, states) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
     let faults: Mutex<Vec<(Discriminant<Fault>, u64)>> = Mutex::default();
-    let found = search(0, count, &|report| {
+    let found = search(count, &|seed| run(seed, false), &|report| {
         kinds.lock().extend(report.kinds.iter().map(|kind| format!("{kind:?}")));
         states.lock().extend(report.states.iter().map(|state| state.name()));
         let mut faults = faults.lock();
@@ -87,5 +91,32 @@ fn the_same_seed_is_the_same_run() {
         let differs = once.lines.iter().zip(&again.lines).position(|(one, other)| one != other);
         let context = differs.map(|at| (&once.lines[at], &again.lines[at]));
         assert_eq!((once.lines.len(), differs), (again.lines.len(), None), "seed {seed}: {context:?}");
+    }
+}
+
+/// The simulation sees what is wrong with a daemon that is broken on purpose.
+#[cfg(feature = "sabotage")]
+#[test]
+fn each_defect_is_found_by_some_seed() {
+    use crate::sabotage::{Defect, name, with};
+
+    let defects = [
+        Defect::AckBeforeCommit,
+        Defect::AckFailureIgnored,
+        Defect::StaleEpochAcked,
+        Defect::AckAcrossGap,
+        Defect::AlteredReplayApplied,
+        Defect::OutboxCursor,
+        Defect::ReturnedEventCounted,
+        Defect::DedupedByBytes,
+        Defect::DroppedOnFullLane,
+        Defect::ConfirmNotAwaited,
+    ];
+    for defect in defects {
+        let began = Instant::now();
+        let found = search(USUAL, &|seed| with(Some(defect), || run(seed, false)), &|_| ());
+        let (seed, report) = found.unwrap_or_else(|| panic!("no seed up to {USUAL} finds {defect:?}"));
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{}: seed {seed}, {seconds:.2} s: {}", name(defect), report.violations[0]);
     }
 }
