@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{DeadLetter, Properties, Task, decode};
+use super::{DeadLetter, Fingerprint, Properties, Task, decode};
+use crate::sabotage::{self, Defect};
 
 /// A message, read: either a task or the dead letter it has to become.
 #[derive(Clone, Debug)]
@@ -21,7 +22,10 @@ impl Message {
     /// Reads a message. Of its properties only what can be passed on is kept.
     pub fn read(body: Vec<u8>, properties: Properties, received_at: Timestamp) -> Self {
         let properties = properties.without_what_harms();
-        let content = decode(&body, &properties);
+        let mut content = decode(&body, &properties);
+        if let (true, Ok(task)) = (sabotage::has(Defect::DedupedByBytes), &mut content) {
+            task.fingerprint = Fingerprint::of_bytes(&body);
+        }
         Self { body, properties, received_at, content }
     }
 

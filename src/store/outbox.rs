@@ -1,10 +1,13 @@
 //! What is still to be published, as rows: taken by lease, never followed by a cursor (an id
 //! that commits late would be passed over).
 
+mod keeping;
+
 use std::time::Duration;
 
 use tokio_postgres::{GenericClient, Row};
 
+pub use self::keeping::{OutboxStore, PostgresOutbox};
 use super::Parcel;
 
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
