@@ -211,6 +211,22 @@ fn properties() -> Vec<Odd> {
             header(AMQPValue::LongString(vec![0xff; 100 << 10].into())),
         ),
     ];
+    // Each NUL is three bytes longer once it is replaced: too long to be published as it was.
+    let nul = "\0".repeat(250);
+    let mut contradicts = |what: &str, field: &'static str, change: &dyn Fn(BasicProperties) -> BasicProperties| {
+        all.push(Odd { ends: Ends::Dead(Some(field)), ..Odd::with(what, change) });
+    };
+    contradicts("an id of NUL", "message_id", &|properties| properties.with_message_id(nul.as_str().into()));
+    contradicts("a content type of NUL", "content_type", &|properties| {
+        properties.with_content_type(nul.as_str().into()).with_app_id(nul.as_str().into())
+    });
+    contradicts("an id of accents", "message_id", &|properties| {
+        properties.with_message_id(longest.clone()).with_correlation_id(nul.as_str().into())
+    });
+    all.push(Odd {
+        routing_key: format!("task.{nul}"),
+        ..Odd::written("a routing key of NUL", Ends::Dead(Some("reference")), |body| bytes(&body, b"\xff"))
+    });
     for key in ["task.", "task.\u{1}", "task.é.*.#", &format!("task.{}", "x".repeat(250))] {
         all.push(Odd { routing_key: key.to_owned(), ..Odd::new(format!("the routing key {key}"), &pay(), SETTLED) });
     }
