@@ -10,6 +10,7 @@ pub mod guardian;
 mod place;
 mod postgres;
 mod programs;
+pub mod proxy;
 mod rabbitmq;
 mod server;
 mod wire;
