@@ -197,3 +197,24 @@ async fn a_half_open_connection_to_the_database_is_found() {
 async fn a_half_open_connection_to_the_broker_is_found() {
     half_open("broker_intake", |proxies| &proxies.amqp).await;
 }
+
+#[tokio::test]
+async fn database_connections_that_a_firewall_forgot_are_replaced() {
+    let world = World::new(&[]).await;
+    let proxies = Proxies::before(&world, &["log.level = \"info\""]).await;
+    let archive = Archive::open(&world).await;
+    let daemon = world.daemon().await;
+    Load::prepare(&world).await;
+    let publishing = Load::of(2_000).publish(&world, Duration::from_millis(20));
+    within(SOON, "it is at work", async || proxies.postgres.reached(AfterCommit) > 5).await;
+    let forgotten = proxies.postgres.forget_all();
+    let (began, commits) = (Instant::now(), proxies.postgres.reached(AfterCommit));
+    let committed = async || proxies.postgres.reached(AfterCommit) > commits;
+    within(FOUND, "a batch is committed on a new connection", committed).await;
+    println!("{forgotten} forgotten connections: a commit after {}", seconds(began.elapsed()));
+    let load = publishing.done().await;
+    let reckoning = reckon(&world, &load, &archive).await;
+    println!("forgotten connections: {reckoning:?} after {}", seconds(began.elapsed()));
+    // None of them is left for somebody else to wait for.
+    daemon.stop().await;
+}
