@@ -15,6 +15,7 @@ mod legs;
 mod order;
 mod races;
 mod random;
+mod replaying;
 mod waiting;
 
 use replay::{Replayed, Settings};

@@ -11,11 +11,13 @@ use super::recorded::{Entry, Recorded};
 use super::script::{Deed, Script, Step, reason};
 use super::waiting::Waiting;
 
-/// How many steps of a moment are given precedence because others have overtaken them.
-const PRECEDENCES: usize = 8;
+/// How many steps of a moment are given precedence because others have overtaken them, and how many
+/// attempts that may cost: enough for what real moments leave open, and an end for what never was.
+const PRECEDENCES: usize = 50;
+const ATTEMPTS: usize = 100_000;
 
-/// How long a step may stay behind: it reads the clock first, and then sees what others have
-/// committed meanwhile.
+/// How long a step may stay behind, at most: it reads the clock first, and then what others have
+/// committed of the tasks that it refers to.
 const BEHIND: SignedDuration = SignedDuration::from_secs(2);
 
 /// And how many of them.
@@ -54,10 +56,10 @@ impl<'r> Run<'r> {
             self.waiting.begin(&mut self.model, at);
             let steps: Vec<usize> = behind.into_iter().chain(first..next).collect();
             behind = self.moment(&steps);
-            match behind.first() {
-                None => self.waiting.end(at)?,
-                Some(oldest) if behind.len() > MOST_BEHIND || script.steps[*oldest].at + BEHIND < at => break,
-                Some(_) => {}
+            if behind.is_empty() {
+                self.waiting.end(at)?;
+            } else if !self.may_be_behind(&behind, at) {
+                break;
             }
         }
         if !behind.is_empty() {
@@ -72,13 +74,26 @@ impl<'r> Run<'r> {
         Ok(self.model)
     }
 
+    /// Whether steps may be done later than they are recorded. All that a task's own accounts decide
+    /// is seen under their locks; it is another task that may have moved meanwhile.
+    fn may_be_behind(&self, behind: &[usize], now: Timestamp) -> bool {
+        let refers = |ix: &usize| match self.script.steps[*ix].deed {
+            Deed::Decide(place) => self.recorded.payments[place].task.refers_to().next().is_some(),
+            Deed::RunOut(_) => false,
+        };
+        let oldest = self.script.steps[behind[0]].at;
+        behind.len() <= MOST_BEHIND && oldest + BEHIND >= now && behind.iter().any(refers)
+    }
+
     /// Does the steps of one moment; answers those that have not had their turn.
     fn moment(&mut self, steps: &[usize]) -> Vec<usize> {
         let mut precede: Vec<usize> = Vec::new();
+        let mut attempts = 0;
         loop {
             let (mut done, mut left) = (Vec::new(), Vec::new());
             let others = steps.iter().filter(|step| !precede.contains(step));
             for step in precede.iter().chain(others) {
+                attempts += 1 + left.len();
                 if !self.attempt(*step, &mut done) {
                     left.push(*step);
                     continue;
@@ -87,8 +102,8 @@ impl<'r> Run<'r> {
                     left.remove(place);
                 }
             }
-            let overtaken = left.iter().find(|step| !precede.contains(step));
-            let Some(overtaken) = overtaken.filter(|_| precede.len() < PRECEDENCES) else {
+            let overtaken = left.iter().find(|step| !precede.contains(step) && self.has_turn(**step));
+            let Some(overtaken) = overtaken.filter(|_| precede.len() < PRECEDENCES && attempts < ATTEMPTS) else {
                 // They were compared already.
                 self.model.entries.clear();
                 return left;
@@ -105,7 +120,7 @@ impl<'r> Run<'r> {
             Deed::Decide(place) => place,
             Deed::RunOut(payment) => return self.run_out(step, payment, done),
         };
-        if !self.has_turn(place) {
+        if !self.has_turn(ix) {
             return false;
         }
         let mark = done.len();
@@ -194,9 +209,10 @@ impl<'r> Run<'r> {
         self.recorded.entries.get(&task).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether what a task was recorded to do could be what comes next: for its accounts and for the
+    /// Whether what is recorded of a step could be what comes next: for its accounts, and for the
     /// payment that it acts on.
-    fn has_turn(&self, place: usize) -> bool {
+    fn has_turn(&self, ix: usize) -> bool {
+        let Deed::Decide(place) = self.script.steps[ix].deed else { return true };
         let id = self.recorded.payments[place].task.id;
         let is_next = |entries: &[Entry]| {
             let account = self.recorded.accounts.get(&entries[0].account);
@@ -243,11 +259,7 @@ impl<'r> Run<'r> {
     /// Of the first step that can't be done, though it would be its turn: what is recorded, and what
     /// it comes to.
     fn complaint(&mut self, left: &[usize]) -> String {
-        let has_turn = |ix: &&usize| match self.script.steps[**ix].deed {
-            Deed::Decide(place) => self.has_turn(place),
-            Deed::RunOut(_) => true,
-        };
-        let ix = *left.iter().find(has_turn).unwrap_or(&left[0]);
+        let ix = *left.iter().find(|ix| self.has_turn(**ix)).unwrap_or(&left[0]);
         let step = &self.script.steps[ix];
         let behind = format!("{} more stand behind it", left.len() - 1);
         let recorded = format!("{} at version {} at {}", step.state.name(), step.version, step.at);
