@@ -12,6 +12,9 @@ mod sink;
 mod watch;
 mod scenario;
 mod judge;
+// What the tests of the daemon include, too.
+#[path = "../../tests/support/replay/mod.rs"]
+mod replay;
 mod results;
 mod report;
 mod progress;
@@ -33,6 +36,7 @@ use reference::floor;
 use report::model::{Results, Summary};
 use report::{compare, folder, text};
 use rig::Rig;
+use settled::contract;
 use scenario::find_max::{Found, find_max};
 
 /// What the daemon uses too.
