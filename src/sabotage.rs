@@ -13,7 +13,7 @@ use crate::ledger::{Arrival, Balance, Posting};
 #[cfg(feature = "sabotage")]
 pub(crate) use broken::{ack, choose, confess, has, strikes};
 #[cfg(not(feature = "sabotage"))]
-pub(crate) use honest::strikes;
+pub(crate) use honest::{has, strikes};
 
 /// What can be wrong with a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,14 @@ pub(crate) enum Defect {
     DoubledEntry,
     /// A payment is acknowledged as settled, and nothing is applied.
     LostMessage,
+    /// A commit whose answer is lost, or that is lost itself, is taken for one that happened.
+    CommitErrorSwallowed,
+    /// Accounts are locked in any order.
+    UnorderedLocks,
+    /// The outbox is followed by its ids: a row that was seen once is not looked at again, whoever had
+    /// it then.
+    #[cfg(feature = "sabotage")]
+    OutboxCursor,
 }
 
 /// The posting that follows if the same is posted again.
