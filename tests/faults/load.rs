@@ -72,6 +72,15 @@ impl Load {
         load
     }
 
+    /// Both together, published already.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.ids.extend(other.ids);
+        self.rejected += other.rejected;
+        self.conflicts += other.conflicts;
+        self.malformed += other.malformed;
+        self
+    }
+
     fn push(&mut self, task: &Task) {
         self.messages.push(Message { routing_key: task.routing_key(), body: task.body(), id: Some(task.id) });
     }

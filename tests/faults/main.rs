@@ -7,6 +7,7 @@ mod support;
 mod alarm;
 mod broker_away;
 mod consumer;
+mod cuts;
 mod database_away;
 mod exchange;
 mod frozen;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::cutter::{Cutter, Direction};
 use super::postgres::{Backend, Frontend, Session};
-use super::{CutPoint, Protocol, Shared, Weather, amqp};
+use super::{CutPoint, Listed, Protocol, Weather, amqp};
 
 /// How much is read at once.
 const CHUNK: usize = 32 * 1024;
@@ -38,9 +38,9 @@ impl From<io::Error> for Stop {
 }
 
 /// Carries what client and server say to each other.
-pub(super) async fn carry(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -> End {
-    let points = &shared.points;
-    let weather = || shared.weather.subscribe();
+pub(super) async fn carry(client: &mut TcpStream, server: &mut TcpStream, listed: &Listed) -> End {
+    let (points, shared) = (&listed.shared.points, &listed.shared);
+    let weather = || (listed.id, shared.weather.subscribe());
     let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
     match shared.protocol {
         Protocol::Postgres => {
@@ -70,7 +70,7 @@ async fn forward(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut cutter: Cutter<impl Direction>,
-    mut weather: watch::Receiver<Weather>,
+    mut weather: (u64, watch::Receiver<Weather>),
 ) -> Result<(), Stop> {
     let (mut chunk, mut out) = (vec![0; CHUNK], Vec::with_capacity(CHUNK));
     loop {
@@ -89,8 +89,8 @@ async fn forward(
 }
 
 /// Waits as the weather wants it.
-async fn pass(weather: &mut watch::Receiver<Weather>) -> Result<(), Stop> {
-    let delay = weather.wait_for(|weather| !weather.half_open).await.map_err(|_| Stop::Gone)?.delay;
+async fn pass((id, weather): &mut (u64, watch::Receiver<Weather>)) -> Result<(), Stop> {
+    let delay = weather.wait_for(|weather| weather.lets_pass(*id)).await.map_err(|_| Stop::Gone)?.delay;
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }

@@ -53,6 +53,15 @@ pub struct CuttingProxy {
 struct Weather {
     delay: Duration,
     half_open: bool,
+    /// Connections with smaller numbers carry nothing.
+    forgotten: u64,
+}
+
+impl Weather {
+    /// Whether anything gets through on the connection with this number.
+    const fn lets_pass(&self, id: u64) -> bool {
+        !self.half_open && id >= self.forgotten
+    }
 }
 
 /// What all connections share.
@@ -102,6 +111,11 @@ impl CuttingProxy {
         self.shared.points.armed(point)
     }
 
+    /// How often a connection has come to `point`, cut there or not.
+    pub fn reached(&self, point: CutPoint) -> u64 {
+        self.shared.points.reached(point)
+    }
+
     /// How many connections have been cut at `point`, both sides of each being closed.
     pub fn cuts(&self, point: CutPoint) -> u64 {
         self.shared.points.cuts(point)
@@ -126,6 +140,15 @@ impl CuttingProxy {
     /// up goes on when it is turned off.
     pub fn half_open(&self, on: bool) {
         self.shared.weather.send_modify(|weather| weather.half_open = on);
+    }
+
+    /// The connections that are open now carry nothing any more, for ever; new ones are as usual:
+    /// as with a firewall that has lost its state and is silent about it. Answers how many.
+    pub fn forget_all(&self) -> usize {
+        let open = self.shared.open.lock();
+        let next = open.keys().max().map_or(0, |newest| newest + 1);
+        self.shared.weather.send_modify(|weather| weather.forgotten = weather.forgotten.max(next));
+        open.len()
     }
 
     /// How many connections are open.
@@ -179,7 +202,7 @@ async fn serve(mut client: TcpStream, listed: Listed, cut: CancellationToken) {
     let shared = &listed.shared;
     let mut weather = shared.weather.subscribe();
     let server = async {
-        weather.wait_for(|weather| !weather.half_open).await.ok()?;
+        weather.wait_for(|weather| weather.lets_pass(listed.id)).await.ok()?;
         TcpStream::connect(shared.target).await.ok()
     };
     let server = tokio::select! {
@@ -190,7 +213,7 @@ async fn serve(mut client: TcpStream, listed: Listed, cut: CancellationToken) {
     let Some(mut server) = server else { return };
     let _ = client.set_nodelay(true).and(server.set_nodelay(true));
     let end = tokio::select! {
-        end = connection::carry(&mut client, &mut server, shared) => end,
+        end = connection::carry(&mut client, &mut server, &listed) => end,
         () = cut.cancelled() => End::Reset,
     };
     if matches!(end, End::Reset) {

@@ -45,6 +45,7 @@ pub(super) struct Points([Count; CutPoint::ALL.len()]);
 
 #[derive(Debug, Default)]
 struct Count {
+    reached: AtomicU64,
     armed: AtomicU64,
     cuts: AtomicU64,
 }
@@ -60,8 +61,13 @@ impl Points {
 
     /// Whether whoever has reached `point` is to be cut, which nobody else is told then.
     pub(super) fn take(&self, point: CutPoint) -> bool {
-        let armed = &self.of(point).armed;
+        let Count { reached, armed, .. } = self.of(point);
+        reached.fetch_add(1, Ordering::AcqRel);
         armed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |armed| armed.checked_sub(1)).is_ok()
+    }
+
+    pub(super) fn reached(&self, point: CutPoint) -> u64 {
+        self.of(point).reached.load(Ordering::Acquire)
     }
 
     pub(super) fn has_cut(&self, point: CutPoint) {

@@ -178,8 +178,8 @@ impl PostgresStore {
             names: Names::new(account_cache),
             source: source.to_owned(),
             lease,
-            // The server's own limits come first; this one is for a server that doesn't answer.
-            trip_limit: settings.statement_timeout * 2 + Duration::from_secs(5),
+            // The server's own limit comes first; this one is for a server that doesn't answer.
+            trip_limit: settings.statement_timeout + Duration::from_secs(5),
         }
     }
 

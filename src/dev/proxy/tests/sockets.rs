@@ -89,6 +89,7 @@ async fn each_arming_is_one_cut_of_whichever_connection_comes_first() {
     client.write_all(&bytes).await.unwrap();
     arrives(&mut accepted, &bytes).await;
     assert_eq!((proxy.armed(CutPoint::BeforeAck), proxy.connections()), (0, 1));
+    assert_eq!((proxy.reached(CutPoint::BeforeAck), proxy.reached(CutPoint::AfterAck)), (4, 2));
 }
 
 #[tokio::test]
@@ -124,6 +125,20 @@ async fn a_half_open_connection_stays_open_and_carries_nothing_until_it_is_whole
     let (mut late_accepted, _) = timeout(SOON, server.accept()).await.unwrap().unwrap();
     late.write_all(HEARTBEAT).await.unwrap();
     arrives(&mut late_accepted, HEARTBEAT).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_forgotten_carries_nothing_and_a_new_one_does() {
+    let (proxy, server) = proxy().await;
+    let (mut client, mut accepted) = connected(&proxy, &server).await;
+    assert_eq!(proxy.forget_all(), 1);
+    client.write_all(HEARTBEAT).await.unwrap();
+    assert!(timeout(A_WHILE, accepted.read(&mut [0])).await.is_err(), "nothing arrives");
+    let (mut new, mut new_accepted) = connected(&proxy, &server).await;
+    new.write_all(HEARTBEAT).await.unwrap();
+    arrives(&mut new_accepted, HEARTBEAT).await;
+    assert_eq!((proxy.connections(), proxy.cut_all()), (2, 2));
+    assert_eq!(rest(&mut client).await, (Vec::new(), true));
 }
 
 #[tokio::test]
