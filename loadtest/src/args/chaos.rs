@@ -57,6 +57,9 @@ pub(crate) struct ChaosArgs {
     /// A setting of the daemon, such as pipeline.lanes=1; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", help_heading = "Servers and daemons")]
     settings: Vec<Setting>,
+    /// How long nothing may move when all has struck, before what is missing counts as lost
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration, help_heading = "Result")]
+    patience: Duration,
     /// Fail if anything takes longer to go on than the project promises, not only show it
     #[arg(long, help_heading = "Result")]
     goals: bool,
@@ -91,6 +94,7 @@ impl ChaosArgs {
             hold: self.hold,
             tempo: Tempo { rate: self.rate, burst: self.burst },
             in_flight: self.in_flight,
+            patience: self.patience,
             goals: self.goals,
             json: self.json,
             out: self.out.clone(),

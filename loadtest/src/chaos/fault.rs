@@ -37,12 +37,16 @@ pub(crate) enum Fault {
     DbTerminate,
     /// All connections to PostgreSQL reset.
     DbCut,
+    /// No room on PostgreSQL's disk.
+    DbFull,
     /// PostgreSQL takes no writes.
     DbReadOnly,
     /// Another session holds a lock on the accounts.
     DbLock,
     /// Every insertion of payments takes its time.
     DbSlow,
+    /// PostgreSQL stopped at once, and its synchronous standby promoted.
+    DbPromote,
     /// A connection cut with a COMMIT on its way to PostgreSQL.
     CutBeforeCommit,
     /// A connection cut when PostgreSQL has committed, before it can say so.
@@ -79,6 +83,20 @@ impl Fault {
         matches!(self, Self::Kill | Self::Freeze | Self::Term)
     }
 
+    /// Whether it is PostgreSQL that is struck, or its sessions.
+    pub(super) const fn is_of_postgres(self) -> bool {
+        matches!(
+            self,
+            Self::DbStop
+                | Self::DbTerminate
+                | Self::DbFull
+                | Self::DbReadOnly
+                | Self::DbLock
+                | Self::DbSlow
+                | Self::DbPromote
+        )
+    }
+
     /// Where a connection is cut, if that is what it is.
     pub(super) const fn cut(self) -> Option<CutPoint> {
         match self {
@@ -96,7 +114,7 @@ impl Fault {
         Some(match self {
             Self::Freeze | Self::Delay => 500..=3000,
             Self::BrokerKill | Self::BrokerRestart | Self::DbStop => 0..=2000,
-            Self::BrokerAlarm => 2000..=5000,
+            Self::BrokerAlarm | Self::DbFull => 2000..=5000,
             Self::EventsUnbind | Self::EventsDelete => 500..=2000,
             // Longer than the daemon's own limit for a lock now and then.
             Self::DbLock => 500..=8000,
@@ -114,8 +132,9 @@ impl Fault {
     pub(super) const fn goal(self) -> Option<Duration> {
         Some(Duration::from_secs(match self {
             Self::Kill => 2,
+            Self::DbPromote => 10,
             Self::BrokerAlarm => 1,
-            Self::BrokerKill | Self::BrokerRestart | Self::DbStop | Self::HalfOpen => 5,
+            Self::BrokerKill | Self::BrokerRestart | Self::DbStop | Self::DbFull | Self::HalfOpen => 5,
             _ => return None,
         }))
     }
@@ -126,6 +145,11 @@ impl Fault {
             Self::BrokerAlarm | Self::EventsUnbind | Self::EventsDelete => Yardstick::Events,
             _ => Yardstick::Commit,
         }
+    }
+
+    /// What it needs and is not there on this machine.
+    fn lacks(self) -> Option<&'static str> {
+        (self == Self::DbFull && !rustix::process::geteuid().is_root()).then_some("root, for a disk of its own")
     }
 }
 
@@ -160,6 +184,9 @@ impl FromStr for Wanted {
             let names: Vec<_> = Fault::value_variants().iter().map(|fault| fault.name()).collect();
             format!("`{name}` is no fault, expected all, or {}", names.join(", "))
         })?;
+        if let Some(lack) = fault.lacks() {
+            return Err(format!("{name} needs {lack}"));
+        }
         Ok(Self { fault: Some(fault), count })
     }
 }
@@ -169,7 +196,7 @@ impl FromStr for Wanted {
 pub(super) fn wanted(items: &[Wanted]) -> Vec<(Fault, Option<usize>)> {
     let of = |fault: Fault| {
         let named = items.iter().rev().find(|item| item.fault == Some(fault));
-        let all = items.iter().rev().find(|item| item.fault.is_none());
+        let all = items.iter().rev().find(|item| item.fault.is_none() && fault.lacks().is_none());
         named.or(all).map(|item| (fault, item.count))
     };
     Fault::value_variants().iter().filter_map(|fault| of(*fault)).collect()

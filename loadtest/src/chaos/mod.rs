@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use settled::dev::ServersOptions;
 use tokio::time::sleep;
 
 use crate::Stop;
@@ -29,6 +30,7 @@ use crate::results::machine;
 use crate::rig::{Blueprint, Fleet, Rig};
 use crate::scenario::{Case, Order};
 use crate::sink::LastingSink;
+use fault::Fault;
 pub(crate) use fault::Wanted;
 use record::Struck;
 use report::Report;
@@ -37,6 +39,11 @@ use settle::Done;
 use strike::{Lines, Storm};
 pub(crate) use upstream::Tempo;
 use upstream::Upstream;
+
+/// A disk that is to become full when it is filled, not before: for PostgreSQL itself, and for the
+/// rows of a message and what is left of them, in bytes.
+const ROOM: u64 = 512 << 20;
+const ROOM_OF_A_MESSAGE: f64 = 2048.0;
 
 /// What a command line asks for.
 #[derive(Clone, Debug)]
@@ -53,6 +60,8 @@ pub(crate) struct Job {
     pub(crate) tempo: Tempo,
     /// How many tasks have to be in flight.
     pub(crate) in_flight: u64,
+    /// How long nothing may move in the end.
+    pub(crate) patience: Duration,
     /// Whether what is promised is a part of the verdict.
     pub(crate) goals: bool,
     /// Whether the result is for programs.
@@ -69,6 +78,15 @@ impl Job {
     fn strikes(&self) -> Vec<Strike> {
         let faults = fault::wanted(&self.faults);
         schedule::schedule(&faults, self.usual, (self.duration, self.hold), self.order.seed)
+    }
+
+    /// What the servers have to be like for these strikes.
+    fn servers(&self, strikes: &[Strike]) -> ServersOptions {
+        let has = |fault| strikes.iter().any(|strike| strike.fault == fault);
+        let messages = self.tempo.rate * self.duration.as_secs_f64();
+        let space = ROOM + (messages * ROOM_OF_A_MESSAGE) as u64;
+        let postgres_space = has(Fault::DbFull).then_some(space);
+        ServersOptions { standby: has(Fault::DbPromote), postgres_space, ..ServersOptions::default() }
     }
 
     /// What repeats it.
@@ -95,7 +113,8 @@ pub(crate) async fn run(job: &Job, stop: &mut Stop) -> Result<Option<bool>> {
         std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
     }
     let step = Step::begin();
-    let mut rig = Rig::start(job.blueprint.clone()).await?;
+    let blueprint = Blueprint { servers: job.servers(&strikes), ..job.blueprint.clone() };
+    let mut rig = Rig::start(blueprint).await?;
     step.done("PostgreSQL and RabbitMQ of our own");
     let mut struck = Vec::new();
     let measured = tokio::select! {

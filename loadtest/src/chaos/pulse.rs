@@ -22,6 +22,8 @@ pub(super) struct Beat {
     pub(super) database_is_up: bool,
     /// Whether both of its connections to the broker work.
     pub(super) broker_is_up: bool,
+    /// Whether it takes no tasks because it cannot commit any.
+    pub(super) is_paused: bool,
     /// Resident memory, in bytes.
     pub(super) rss: u64,
 }
@@ -41,6 +43,7 @@ impl Beat {
             looked_up: count("settled_unknown_commits_total", ""),
             database_is_up: up("postgres"),
             broker_is_up: up("broker_intake") && up("broker_relay"),
+            is_paused: count("settled_paused", "") > 0,
             rss: count("process_resident_memory_bytes", ""),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
@@ -17,7 +18,7 @@ use crate::judge::{Evidence, books, verdict};
 use crate::load::Flights;
 use crate::progress::{Step, grouped};
 use crate::rig::{Fleet, Rig};
-use crate::scenario::{COSTLY_POLL, Case, POLL, STALLED, left, reach};
+use crate::scenario::{COSTLY_POLL, Case, POLL, left, reach_within};
 use crate::sink::LastingSink;
 
 /// What is there when everything has struck.
@@ -36,7 +37,7 @@ pub(super) struct Done<'a> {
 pub(super) async fn settle(done: Done<'_>) -> Result<Report> {
     let Done { rig, job, case, fleet, upstream, sink, strikes, struck } = done;
     let connections = upstream.connections();
-    let flights = all_confirmed(upstream).await?;
+    let flights = all_confirmed(upstream, job.patience).await?;
     let step = Step::begin();
     let stuck = come_to_an_end(rig, job, &case, &sink).await?;
     step.done(&format!("{} messages came to their end", grouped(flights.sent.len() as u64)));
@@ -52,7 +53,10 @@ pub(super) async fn settle(done: Done<'_>) -> Result<Report> {
     let evidence =
         Evidence { lines, flights, counted: None, books, received, audit, fleet, left, any_order: true, stuck };
     step.done("books read and audited");
-    let deadlocks = deadlocks(rig.dir());
+    let servers = rig.private_servers().context("servers of our own")?;
+    // As their guardian sees it, who may have mounts of his own.
+    let dir = format!("/proc/{}/root{}", servers.guardian_pid(), servers.dir().display());
+    let deadlocks = deadlocks(Path::new(&dir));
     Ok(report(job, &evidence, connections, deadlocks, (strikes, struck)))
 }
 
@@ -106,15 +110,15 @@ fn report(
 }
 
 /// Has the system upstream end, when the broker has confirmed all of it.
-async fn all_confirmed(upstream: Upstream) -> Result<Flights> {
+async fn all_confirmed(upstream: Upstream, patience: Duration) -> Result<Flights> {
     upstream.end();
     let (mut best, mut moved) = (0, Instant::now());
     while !upstream.is_done() {
         let (published, confirmed) = upstream.counts();
         if published + confirmed > best {
             (best, moved) = (published + confirmed, Instant::now());
-        } else if moved.elapsed() > STALLED {
-            bail!("the broker has confirmed {confirmed} of {published} messages, and no more for {STALLED:?}");
+        } else if moved.elapsed() > patience {
+            bail!("the broker has confirmed {confirmed} of {published} messages, and no more for {patience:?}");
         }
         sleep(POLL).await;
     }
@@ -123,28 +127,30 @@ async fn all_confirmed(upstream: Upstream) -> Result<Flights> {
 
 /// Waits for every outcome and every event; answers what did not come.
 async fn come_to_an_end(rig: &Rig, job: &Job, case: &Case<'_>, sink: &LastingSink) -> Result<Option<String>> {
-    let database = rig.database().await?;
+    let (database, patience) = (rig.database().await?, job.patience);
     let (decided, called_off, dead) =
         case.script.with(|lines| (lines.plan.decided(), lines.plan.called_off(), lines.plan.dead_letters()));
     let outcomes = (case.opening + decided + dead) as u64;
     // What is scheduled comes when it is due.
     sleep(job.order.life.within).await;
-    if let Some(stuck) = reach(outcomes, COSTLY_POLL, async || case.run.outcomes(&database).await).await? {
+    if let Some(stuck) =
+        reach_within(patience, outcomes, COSTLY_POLL, async || case.run.outcomes(&database).await).await?
+    {
         return Ok(Some(format!("outcomes: {stuck}")));
     }
     let connection = broker::connect(rig.amqp_uri(), "settled-loadtest").await?;
     let channel = connection.create_channel().await?;
     let empty = async || Ok(u64::from(broker::waiting(&channel, TASKS_QUEUE).await? == 0));
-    if reach(1, POLL, empty).await?.is_some() {
-        return Ok(Some(format!("the queue did not become empty within {STALLED:?}")));
+    if reach_within(patience, 1, POLL, empty).await?.is_some() {
+        return Ok(Some(format!("the queue did not become empty within {patience:?}")));
     }
     let events = (decided - called_off) as u64 + case.run.waiting_events(&database).await?;
-    if let Some(stuck) = reach(events, POLL, async || Ok(sink.unique())).await? {
+    if let Some(stuck) = reach_within(patience, events, POLL, async || Ok(sink.unique())).await? {
         return Ok(Some(format!("events received: {stuck}")));
     }
     let empty = async || Ok(u64::from(books::outbox_events(&database).await? == 0));
-    let told = reach(1, POLL, empty).await?;
-    Ok(told.map(|_| format!("the outbox did not become empty within {STALLED:?}")))
+    let told = reach_within(patience, 1, POLL, empty).await?;
+    Ok(told.map(|_| format!("the outbox did not become empty within {patience:?}")))
 }
 
 /// How often PostgreSQL ended a wait of two sessions for each other, from its logs: it loses its own

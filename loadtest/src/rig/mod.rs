@@ -5,7 +5,6 @@ pub(crate) mod admin;
 mod daemon;
 mod fleet;
 pub(crate) mod process;
-mod rabbitmqctl;
 mod servers;
 mod settings;
 mod subject;
@@ -183,11 +182,6 @@ impl Rig {
             std::fs::copy(&log, &copy).with_context(|| format!("write {}", copy.display()))?;
         }
         Ok(())
-    }
-
-    /// Where the servers are, and what they and the daemons log.
-    pub(crate) fn dir(&self) -> &Path {
-        self.servers.dir()
     }
 
     fn logs(&self) -> impl Iterator<Item = PathBuf> {

@@ -215,6 +215,16 @@ pub(crate) async fn left(rig: &Rig) -> Result<Left> {
 pub(crate) async fn reach(
     goal: u64,
     every: Duration,
+    position: impl AsyncFnMut() -> Result<u64>,
+) -> Result<Option<String>> {
+    reach_within(STALLED, goal, every, position).await
+}
+
+/// The same, with another idea of what is too long.
+pub(crate) async fn reach_within(
+    patience: Duration,
+    goal: u64,
+    every: Duration,
     mut position: impl AsyncFnMut() -> Result<u64>,
 ) -> Result<Option<String>> {
     let (mut best, mut moved) = (0, Instant::now());
@@ -225,8 +235,8 @@ pub(crate) async fn reach(
         }
         if now > best {
             (best, moved) = (now, Instant::now());
-        } else if moved.elapsed() > STALLED {
-            return Ok(Some(format!("{} of {}, for {STALLED:?}", grouped(now), grouped(goal))));
+        } else if moved.elapsed() > patience {
+            return Ok(Some(format!("{} of {}, for {patience:?}", grouped(now), grouped(goal))));
         }
         sleep(every).await;
     }

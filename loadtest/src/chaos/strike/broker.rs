@@ -33,7 +33,7 @@ impl Storm<'_> {
                 Ok(Blow::now(""))
             }
             Fault::BrokerClose => {
-                self.rig.rabbitmqctl(&["close_all_connections", "chaos"]).await?;
+                self.servers.rabbitmqctl(&["close_all_connections", "chaos"]).await?;
                 Ok(Blow::now(""))
             }
             Fault::BrokerAlarm => self.alarm(strike, struck).await,
@@ -89,7 +89,8 @@ impl Storm<'_> {
 
     /// Ends an alarm, if there is one.
     pub(super) async fn quiet_alarm(&self) -> Result<()> {
-        self.rig.rabbitmqctl(&["set_vm_memory_high_watermark", WATERMARKS[1]]).await
+        self.servers.rabbitmqctl(&["set_vm_memory_high_watermark", WATERMARKS[1]]).await?;
+        Ok(())
     }
 
     /// How many messages came for the daemons meanwhile.
@@ -98,7 +99,7 @@ impl Storm<'_> {
         while self.upstream.counts().1 < before + self.in_flight {
             sleep(GLANCE).await;
         }
-        self.rig.rabbitmqctl(&["set_vm_memory_high_watermark", WATERMARKS[0]]).await?;
+        self.servers.rabbitmqctl(&["set_vm_memory_high_watermark", WATERMARKS[0]]).await?;
         let since = Instant::now();
         while !self.upstream.is_blocked() {
             ensure!(since.elapsed() < STANDSTILL, "the broker does not block publishing");

@@ -1,13 +1,19 @@
 //! Faults of PostgreSQL.
 
-use anyhow::Result;
-use settled::dev::StopMode;
+use std::time::Duration;
 
-use super::{Blow, Storm};
+use anyhow::{Result, ensure};
+use settled::dev::StopMode;
+use tokio::time::Instant;
+
+use super::{Blow, STANDSTILL, Storm};
 use crate::chaos::fault::Fault;
+use crate::chaos::pulse;
 use crate::chaos::record::Struck;
 use crate::chaos::schedule::Strike;
 
+/// How often a full disk is filled again.
+const REFILL: Duration = Duration::from_millis(200);
 /// The daemons' sessions, by the name that they give themselves.
 const TERMINATE: &str = "
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -35,8 +41,32 @@ impl Storm<'_> {
                 self.servers.start_postgres().await?;
                 Ok(Blow::now(""))
             }
+            Fault::DbFull => self.fill_disk(strike, struck).await,
+            Fault::DbPromote => {
+                self.servers.promote().await?;
+                Ok(Blow::now(""))
+            }
             _ => self.strike_sessions(strike, struck).await,
         }
+    }
+
+    /// Leaves no room until some daemon has noticed: PostgreSQL makes some for itself at times.
+    async fn fill_disk(&self, strike: &Strike, struck: &mut Struck) -> Result<Blow> {
+        let since = Instant::now();
+        let (admins, mut noticed) = (self.fleet.admins(), None);
+        while noticed.is_none() || since.elapsed() < strike.hold {
+            ensure!(since.elapsed() < STANDSTILL, "no daemon noticed that there is no room");
+            self.servers.fill_postgres_disk().await?;
+            self.hold(REFILL, struck).await;
+            let beats = pulse::all(&admins).await;
+            if beats.iter().any(|beat| beat.is_paused || !beat.database_is_up) {
+                noticed = noticed.or(Some(since.elapsed()));
+            }
+        }
+        self.servers.free_postgres_disk().await?;
+        // It ends when it cannot write its log.
+        self.servers.start_postgres().await?;
+        Ok(Blow { found: noticed, ..Blow::now("") })
     }
 
     /// From a session of its own.

@@ -145,9 +145,7 @@ impl Storm<'_> {
             (Fault::Delay, _) => self.lines.delay(strike).await,
             (Fault::HalfOpen, _) => self.half_open(strike).await,
             (Fault::DbCut, _) => self.lines.cut_database(),
-            (Fault::DbStop | Fault::DbTerminate | Fault::DbReadOnly | Fault::DbLock | Fault::DbSlow, _) => {
-                self.strike_database(strike, struck).await
-            }
+            (fault, _) if fault.is_of_postgres() => self.strike_database(strike, struck).await,
             _ => self.strike_broker(strike, struck).await,
         }
     }
@@ -219,6 +217,8 @@ impl Storm<'_> {
     async fn clear_up(&mut self, fault: Fault) -> Result<()> {
         match fault {
             Fault::QueueDelete => self.publish_what_is_gone().await,
+            // The one that was stopped becomes the standby of the other.
+            Fault::DbPromote => Ok(self.servers.rebuild_standby().await?),
             _ => Ok(()),
         }
     }
