@@ -56,7 +56,7 @@ fn main() {
 
 fn count() -> Counts {
     let runtime = runtime::Builder::new_current_thread().build().expect("a runtime");
-    let (lanes, register) = (Lanes::new(1, BATCH), InFlight::new(1));
+    let (lanes, register) = (Lanes::new(1, BATCH), InFlight::new(1, 0));
     let mut accounts: HashMap<AccountName, Account> = (0..ACCOUNTS).map(account).collect();
     let mut random = Random::new();
     let mut batch: Vec<(Arrival, Message)> = Vec::with_capacity(BATCH);

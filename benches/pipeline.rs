@@ -25,7 +25,7 @@ fn in_flight(criterion: &mut Criterion) {
         payment(debit, credit)
     };
     let tasks: Vec<Task> = (0..BATCH).map(&mut pay).collect();
-    let register = InFlight::new(PipelineSettings::default().lanes);
+    let register = InFlight::new(PipelineSettings::default().lanes, 0);
     let mut group = criterion.benchmark_group("in_flight");
     group.throughput(Throughput::Elements(BATCH));
     group.bench_function("arrive and done", |bencher| {

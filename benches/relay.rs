@@ -14,7 +14,7 @@ use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use settled::contract::{BalanceAfter, Event, EventKind, PaymentState};
 use settled::health::Health;
 use settled::intake::BrokerSettings;
-use settled::outbox::{EventFormat, EventSettings, Handover, Relay, Report};
+use settled::outbox::{EventFormat, EventSettings, Handover, RabbitSink, Relay, Report};
 use settled::retry::RetrySettings;
 use settled::store::Parcel;
 use settled::telemetry::metrics::Metrics;
@@ -98,7 +98,8 @@ impl Running {
         let (metrics, stop) = (Arc::new(Metrics::register(1)), CancellationToken::new());
         let health = Health::new(Arc::clone(&metrics));
         let retry = RetrySettings::default();
-        let relay = Relay::new(broker, settings, retry, handed_over, report, health, metrics, stop.clone());
+        let sink = RabbitSink::new(broker, &settings);
+        let relay = Relay::new(sink, settings, retry, handed_over, report, health, metrics, stop.clone());
         Self { handover, reports, stop, relay: tokio::spawn(relay.run()), next: 0 }
     }
 

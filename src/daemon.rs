@@ -3,29 +3,28 @@
 //! The order of the drain: intake takes nothing more; what is in the lanes is committed and
 //! acknowledged; the events are published and confirmed; the servers of the operator go last.
 
+mod machine;
+
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
+pub(crate) use self::machine::{Machine, Outside};
 use crate::admin::{AdminServer, BindError};
-use crate::agenda::Agenda;
 use crate::config::Config;
 use crate::health::{Dependency, Health};
-use crate::intake::{Delivery, Intake, IntakeError};
-use crate::lanes::{InFlight, Lanes};
+use crate::intake::{IntakeError, RabbitSource};
 use crate::lifecycle::Shutdown;
 use crate::lifecycle::systemd::{Patience, ServiceManager};
-use crate::outbox::{Handover, Keeper, Relay};
+use crate::outbox::RabbitSink;
 use crate::retry::Delays;
-use crate::store::{self, ConnectError, MigrateError, Pool, PoolSetUpError, PostgresStore};
+use crate::store::outbox::PostgresOutbox;
+use crate::store::{self, ConnectError, MigrateError, PoolSetUpError, PostgresStore};
 use crate::telemetry::exporter::Exporter;
 use crate::telemetry::metrics::Metrics;
-use crate::worker::{Buffers, Pipeline};
 
 /// Why the daemon ended otherwise than drained.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +80,24 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> 
         ready = prepare_schema(&config, &health) => ready?,
         () = shutdown.drain().cancelled() => return Ok(()),
     }
-    let pool = store::pool(&config.postgres)?;
-    let machine = Machine::build(&config, pool, &health, &metrics);
+    let (pool, events) = (store::pool(&config.postgres)?, &config.events);
+    let store = PostgresStore::new(
+        pool.clone(),
+        &config.postgres,
+        config.payments.rules(),
+        config.pipeline.account_cache,
+        &events.source,
+        events.lease,
+    );
+    let outside = Outside {
+        store,
+        outbox: PostgresOutbox::new(pool),
+        source: RabbitSource::new(config.broker.clone(), &events.exchange),
+        sink: RabbitSink::new(config.broker.clone(), events),
+    };
+    // Of this process only: which accounts share a lane is nothing that a publisher could aim at.
+    let key = RandomState::new().hash_one(std::process::id());
+    let machine = Machine::build(&config, outside, key, &health, &metrics);
     machine.watch(&exporter, &metrics);
     machine.run(&config, &shutdown, &health).await
 }
@@ -138,155 +153,4 @@ async fn schema_once(config: &Config) -> Result<(), SchemaError> {
     }
     let missing = missing.join(", ");
     Err(SchemaError::Wrong(format!("the schema lacks {missing} and postgres.migrate is false: run `settled migrate`")))
-}
-
-/// Everything that moves payments.
-struct Machine {
-    pipeline: Arc<Pipeline<PostgresStore, Delivery>>,
-    relay: Relay,
-    keeper: Keeper,
-    relay_stop: CancellationToken,
-}
-
-impl Machine {
-    fn build(config: &Config, pool: Pool, health: &Arc<Health>, metrics: &Arc<Metrics>) -> Self {
-        let (lanes, events) = (&config.pipeline, &config.events);
-        let (handover, parcels) = Handover::new(events.handover);
-        let (reports, reported) = mpsc::channel(events.handover);
-        let relay_stop = CancellationToken::new();
-        let pipeline = Pipeline {
-            store: PostgresStore::new(
-                pool.clone(),
-                &config.postgres,
-                config.payments.rules(),
-                lanes.account_cache,
-                &events.source,
-                events.lease,
-            ),
-            lanes: Lanes::new(lanes.lanes, lanes.lane_capacity),
-            in_flight: InFlight::new(lanes.lanes),
-            transactions: Semaphore::new(lanes.max_transactions),
-            handover: handover.clone(),
-            // A worker has one batch to commit, and one to settle meanwhile.
-            buffers: Buffers::new(lanes.workers * 2, lanes.max_batch),
-            max_batch: lanes.max_batch,
-            retry: config.retry.clone(),
-            health: Arc::clone(health),
-            metrics: Arc::clone(metrics),
-            failing: AtomicUsize::new(0),
-            agenda: Notify::new(),
-            broken: CancellationToken::new(),
-        };
-        let relay = Relay::new(
-            config.broker.clone(),
-            events.clone(),
-            config.retry.clone(),
-            parcels,
-            reports,
-            Arc::clone(health),
-            Arc::clone(metrics),
-            relay_stop.clone(),
-        );
-        let keeper = Keeper::new(
-            pool,
-            events.clone(),
-            handover,
-            reported,
-            Arc::clone(health),
-            Arc::clone(metrics),
-            relay_stop.clone(),
-        );
-        Self { pipeline: Arc::new(pipeline), relay, keeper, relay_stop }
-    }
-
-    /// What can be looked at is looked at when somebody asks.
-    fn watch(&self, exporter: &Exporter, metrics: &Arc<Metrics>) {
-        let (pipeline, metrics) = (Arc::clone(&self.pipeline), Arc::clone(metrics));
-        exporter.on_scrape(move || {
-            for lane in 0..pipeline.lanes.count() {
-                metrics.lane_depth(lane).set(pipeline.lanes.depth(lane) as f64);
-            }
-            metrics.tasks_in_flight.set(pipeline.in_flight.count() as f64);
-            metrics.tasks_set_aside.set(pipeline.lanes.set_aside() as f64);
-        });
-    }
-
-    async fn run(self, config: &Config, shutdown: &Shutdown, health: &Arc<Health>) -> Result<(), DaemonError> {
-        let Self { pipeline, relay, keeper, relay_stop } = self;
-        let workers: Vec<JoinHandle<()>> =
-            (0..config.pipeline.workers).map(|_| vital(Arc::clone(&pipeline).work(), &pipeline.broken)).collect();
-        let relaying = vital(relay.run(), &pipeline.broken);
-        let keeping = vital(keeper.run(), &pipeline.broken);
-        let drain = shutdown.drain().clone();
-        let agenda = Agenda::new(Arc::clone(&pipeline), config.payments.clone(), drain.clone());
-        let sweeping = vital(agenda.run(), &pipeline.broken);
-        let intake = Intake::new(config.broker.clone(), &config.events.exchange, Arc::clone(&pipeline), drain.clone());
-
-        let limit = config.pipeline.drain_timeout;
-        let time_is_up = async {
-            drain.cancelled().await;
-            health.drain();
-            tokio::time::sleep(limit).await;
-        };
-        let work = async {
-            intake.run().await?;
-            // Tasks of an epoch that was lost: nobody waits for their acks, but their commits count.
-            while pipeline.in_flight.count() > 0 {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            pipeline.lanes.close();
-            for worker in workers {
-                let _ = worker.await;
-            }
-            let _ = sweeping.await;
-            finish_events(&pipeline.handover, limit / 2).await;
-            relay_stop.cancel();
-            let _ = relaying.await;
-            let _ = keeping.await;
-            Ok(())
-        };
-        tokio::select! {
-            done = work => { info!("drained"); done }
-            () = pipeline.broken.cancelled() => Err(DaemonError::Broken),
-            () = time_is_up => Err(DaemonError::DrainTimeout(limit)),
-            () = shutdown.now().cancelled() => Err(DaemonError::StoppedAtOnce),
-        }
-    }
-}
-
-/// Spawns what the daemon can't be without: a panic in it stops the daemon, which would go on
-/// and never notice otherwise.
-fn vital(work: impl Future<Output = ()> + Send + 'static, broken: &CancellationToken) -> JoinHandle<()> {
-    let alarm = broken.clone().drop_guard();
-    tokio::spawn(async move {
-        work.await;
-        alarm.disarm();
-    })
-}
-
-/// Waits until all that was handed over is published, confirmed and deleted; what isn't in
-/// time is in the table, for the next daemon.
-async fn finish_events(handover: &Handover, limit: Duration) {
-    let published = async {
-        while !handover.leases().is_empty() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    if tokio::time::timeout(limit, published).await.is_err() {
-        warn!("not all events were confirmed in time: they stay in the outbox, and are published after the next start");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_in_vital_work_stops_the_daemon_and_its_end_does_not() {
-        let broken = CancellationToken::new();
-        assert!(vital(async {}, &broken).await.is_ok());
-        assert!(!broken.is_cancelled());
-        assert!(vital(async { panic!("a bug") }, &broken).await.is_err());
-        assert!(broken.is_cancelled());
-    }
 }

@@ -31,6 +31,10 @@ pub mod config;
 pub mod cli;
 pub mod dev;
 
+// The pipeline between a simulated broker and a simulated store.
+#[cfg(test)]
+mod simulation;
+
 // Deliberate defects, in builds that ask for them.
 mod sabotage;
 

@@ -11,7 +11,9 @@ use crate::contract::Task;
 use crate::ledger::{Arrival, Balance, Posting};
 
 #[cfg(feature = "sabotage")]
-pub(crate) use broken::{ack, choose, confess, has, strikes};
+pub(crate) use broken::{ack, choose, confess, has, late, strikes};
+#[cfg(all(test, feature = "sabotage"))]
+pub(crate) use broken::{name, with};
 #[cfg(not(feature = "sabotage"))]
 pub(crate) use honest::{has, strikes};
 
@@ -29,14 +31,29 @@ pub(crate) enum Defect {
     DoubledEntry,
     /// A payment is acknowledged as settled, and nothing is applied.
     LostMessage,
+    /// An acknowledgement that could not be sent counts as sent.
+    AckFailureIgnored,
+    /// What is settled after the end of its epoch is acknowledged in the next one.
+    #[cfg(feature = "sabotage")]
+    StaleEpochAcked,
+    /// A multiple acknowledgement covers deliveries that are not settled.
+    AckAcrossGap,
+    /// A task with a known id and other content is applied.
+    AlteredReplayApplied,
+    /// The outbox is swept from where the last sweep ended, not row by row.
+    OutboxCursor,
+    /// An event that came back counts as published.
+    ReturnedEventCounted,
+    /// A repetition is known by its bytes, not by what they say.
+    DedupedByBytes,
+    /// A task that finds its lane full is dropped.
+    DroppedOnFullLane,
+    /// An event counts as published once it is sent.
+    ConfirmNotAwaited,
     /// A commit whose answer is lost, or that is lost itself, is taken for one that happened.
     CommitErrorSwallowed,
     /// Accounts are locked in any order.
     UnorderedLocks,
-    /// The outbox is followed by its ids: a row that was seen once is not looked at again, whoever had
-    /// it then.
-    #[cfg(feature = "sabotage")]
-    OutboxCursor,
 }
 
 /// The posting that follows if the same is posted again.
@@ -67,6 +84,7 @@ mod broken {
     use std::time::Duration;
 
     use clap::ValueEnum;
+    use parking_lot::Mutex;
 
     use super::{Arrival, Defect, Task};
     use crate::config::{Origin, Problem};
@@ -75,6 +93,18 @@ mod broken {
     use crate::worker::{Delivery, Job};
 
     static CHOSEN: OnceLock<Defect> = OnceLock::new();
+
+    /// Tags of epochs that are over.
+    #[cfg(not(test))]
+    static LATE: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+    #[cfg(test)]
+    thread_local! {
+        static LATE: Mutex<Vec<u64>> = const { Mutex::new(Vec::new()) };
+
+        /// What is tried on this thread.
+        static TRIED: std::cell::Cell<Option<Defect>> = const { std::cell::Cell::new(None) };
+    }
 
     /// Of so many arrivals one is struck, if it is a payment.
     const INTERVAL: u64 = 100;
@@ -115,7 +145,42 @@ mod broken {
 
     /// Whether this daemon has the defect.
     pub(crate) fn has(defect: Defect) -> bool {
+        #[cfg(test)]
+        if TRIED.get().is_some() {
+            return TRIED.get() == Some(defect);
+        }
         CHOSEN.get() == Some(&defect)
+    }
+
+    /// Has whatever `work` does on this thread get it wrong.
+    #[cfg(test)]
+    pub(crate) fn with<T>(defect: Option<Defect>, work: impl FnOnce() -> T) -> T {
+        TRIED.set(defect);
+        late(None);
+        let done = work();
+        TRIED.set(None);
+        done
+    }
+
+    /// The name of a defect.
+    #[cfg(test)]
+    pub(crate) fn name(defect: Defect) -> String {
+        defect.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Keeps a tag for an epoch that it is not of; answers all that are kept.
+    pub(crate) fn late(tag: Option<u64>) -> Vec<u64> {
+        let keep = |late: &Mutex<Vec<u64>>| match tag {
+            Some(tag) => {
+                late.lock().push(tag);
+                Vec::new()
+            }
+            None => std::mem::take(&mut *late.lock()),
+        };
+        #[cfg(test)]
+        return LATE.with(keep);
+        #[cfg(not(test))]
+        keep(&LATE)
     }
 
     /// Whether the defect shows in this task: in every 100th to arrive, if it is a payment. Accounts

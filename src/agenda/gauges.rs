@@ -1,6 +1,6 @@
 //! How much waits, and how much is held: measured now and then, as often as that is cheap.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use super::pause_after;
 use crate::store::BatchStore;

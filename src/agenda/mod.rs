@@ -9,9 +9,9 @@ mod gauges;
 mod settings;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -49,6 +49,7 @@ impl<S: BatchStore, D: Delivery> Agenda<S, D> {
         let mut gauges = Gauges::default();
         loop {
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 () = self.pipeline.agenda.notified() => {}
                 _ = rounds.tick() => {}
@@ -64,6 +65,7 @@ impl<S: BatchStore, D: Delivery> Agenda<S, D> {
                 Err(error) => {
                     debug!(%error, "what is due has to wait");
                     tokio::select! {
+                        biased;
                         () = self.stop.cancelled() => return,
                         () = tokio::time::sleep(delays.next_delay()) => {}
                     }

@@ -68,7 +68,12 @@ impl Fingerprint {
             fields.text("after");
             fields.bytes(after.as_bytes());
         }
-        let hash = digest::digest(&digest::SHA256, &fields.0);
+        Self::of_bytes(&fields.0)
+    }
+
+    /// The fingerprint of canonical fields.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+        let hash = digest::digest(&digest::SHA256, bytes);
         let mut short = [0; 16];
         short.copy_from_slice(&hash.as_ref()[..16]);
         Self(short)

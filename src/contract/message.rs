@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{DeadLetter, Properties, Task, decode};
+use super::{DeadLetter, Fingerprint, Properties, Task, decode};
+use crate::sabotage::{self, Defect};
 
 /// A message, read: either a task or the dead letter it has to become.
 #[derive(Clone, Debug)]
@@ -20,7 +21,10 @@ pub struct Message {
 impl Message {
     /// Reads a message.
     pub fn read(body: Vec<u8>, properties: Properties, received_at: Timestamp) -> Self {
-        let content = decode(&body, &properties);
+        let mut content = decode(&body, &properties);
+        if let (true, Ok(task)) = (sabotage::has(Defect::DedupedByBytes), &mut content) {
+            task.fingerprint = Fingerprint::of_bytes(&body);
+        }
         Self { body, properties, received_at, content }
     }
 

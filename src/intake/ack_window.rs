@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use crate::sabotage::{self, Defect};
+
 /// An acknowledgement to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
@@ -49,11 +51,16 @@ impl AckWindow {
 
     /// Moves what may be acknowledged now into `acks`.
     pub fn flush(&mut self, acks: &mut Vec<Ack>) {
-        let prefix = self.open.iter().take_while(|(_, settled)| *settled).count();
-        if let Some((last, _)) = self.open.drain(..prefix).next_back() {
+        let mut prefix = self.open.iter().take_while(|(_, settled)| *settled).count();
+        if sabotage::has(Defect::AckAcrossGap) {
+            prefix = self.open.iter().rposition(|(_, settled)| *settled).map_or(0, |last| last + 1);
+        }
+        let mut covered = self.open.drain(..prefix);
+        if let Some((last, _)) = covered.next_back() {
             acks.push(Ack::Multiple(last));
         }
-        self.settled -= prefix;
+        drop(covered);
+        self.settled = self.settled.saturating_sub(prefix);
         if self.settled > self.straggler_limit {
             self.flush_singly(acks);
         }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lapin::Channel;
-use lapin::options::BasicAckOptions;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::ack_window::{Ack, AckWindow};
+use super::session::{Acks, SessionError};
+use crate::sabotage::{self, Defect};
 use crate::store::Proof;
 use crate::telemetry::labels::AckKind;
 use crate::telemetry::metrics::Metrics;
@@ -37,6 +37,10 @@ pub struct Delivery {
 
 impl worker::Delivery for Delivery {
     fn settle(self, _: &Proof) {
+        #[cfg(feature = "sabotage")]
+        if sabotage::has(Defect::StaleEpochAcked) && self.epoch.over.load(Ordering::SeqCst) {
+            sabotage::late(Some(self.tag));
+        }
         self.epoch.window.lock().settle(self.tag);
         self.epoch.settled.notify_one();
     }
@@ -71,46 +75,55 @@ impl Epoch {
         self.window.lock().lag()
     }
 
-    /// Sends acknowledgements as deliveries are settled, on the epoch's own channel, until the
-    /// epoch ends or the channel does.
-    pub async fn acknowledge(self: Arc<Self>, channel: Channel, metrics: Arc<Metrics>) {
-        let mut acks = Vec::new();
+    /// Sends acknowledgements as deliveries are settled, in the epoch's own session, until the
+    /// epoch ends or the session does.
+    ///
+    /// # Errors
+    ///
+    /// The session's: this epoch acknowledges nothing more.
+    pub async fn acknowledge(self: Arc<Self>, acks: impl Acks, metrics: Arc<Metrics>) -> Result<(), SessionError> {
+        let mut due = Vec::new();
         while !self.over.load(Ordering::SeqCst) {
             self.settled.notified().await;
             // A batch is settled delivery by delivery: one ack for all of it.
             tokio::time::sleep(COALESCE).await;
-            self.window.lock().flush(&mut acks);
-            if send(&channel, &metrics, &mut acks).await.is_err() {
-                return; // Whoever consumes hears of it too.
+            self.window.lock().flush(&mut due);
+            #[cfg(feature = "sabotage")]
+            due.extend(sabotage::late(None).into_iter().map(Ack::Single));
+            let sent = send(&acks, &metrics, &mut due).await;
+            if !sabotage::has(Defect::AckFailureIgnored) {
+                sent?;
             }
             metrics.ack_lag.set(self.lag() as f64);
         }
+        Ok(())
     }
 
-    /// Acknowledges all that is settled: before the connection is closed.
+    /// Acknowledges all that is settled: before the session is closed.
     ///
     /// # Errors
     ///
-    /// The channel's.
-    pub async fn acknowledge_rest(&self, channel: &Channel, metrics: &Metrics) -> lapin::Result<()> {
-        let mut acks = Vec::new();
+    /// The session's.
+    pub async fn acknowledge_rest(&self, acks: &impl Acks, metrics: &Metrics) -> Result<(), SessionError> {
+        let mut due = Vec::new();
         {
             let mut window = self.window.lock();
-            window.flush(&mut acks);
-            window.flush_singly(&mut acks);
+            window.flush(&mut due);
+            window.flush_singly(&mut due);
         }
-        send(channel, metrics, &mut acks).await
+        send(acks, metrics, &mut due).await
     }
 }
 
-async fn send(channel: &Channel, metrics: &Metrics, acks: &mut Vec<Ack>) -> lapin::Result<()> {
-    for ack in acks.drain(..) {
-        let (tag, multiple, kind) = match ack {
-            Ack::Multiple(tag) => (tag, true, AckKind::Multiple),
-            Ack::Single(tag) => (tag, false, AckKind::Single),
-        };
-        channel.basic_ack(tag, BasicAckOptions { multiple }).await?;
-        metrics.acks(kind).increment(1);
+async fn send(acks: &impl Acks, metrics: &Metrics, due: &mut Vec<Ack>) -> Result<(), SessionError> {
+    for ack in due.drain(..) {
+        acks.send(ack).await?;
+        metrics
+            .acks(match ack {
+                Ack::Multiple(_) => AckKind::Multiple,
+                Ack::Single(_) => AckKind::Single,
+            })
+            .increment(1);
     }
     Ok(())
 }

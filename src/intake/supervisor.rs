@@ -1,37 +1,30 @@
-//! Owns the consuming connection: connects, consumes, and begins a new epoch when it is lost,
+//! Owns the consuming session: opens one, consumes, and begins a new epoch when it is lost,
 //! for ever.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::StreamExt;
-use jiff::Timestamp;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer, ErrorKind};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::BrokerSettings;
 use super::epoch::{Delivery, Epoch};
-use super::topology::{self, TopologyError};
-use super::{BrokerSettings, message};
-use crate::broker::Connector;
+use super::session::{Next, OpenError, Session, SessionError, Source};
+use crate::contract::Message;
 use crate::health::Dependency;
 use crate::retry::Delays;
 use crate::store::BatchStore;
 use crate::telemetry::labels;
 use crate::worker::{Job, Pipeline};
 
-/// The consumer's tag, as operators see it.
-const CONSUMER: &str = "settled";
-
 /// Why intake ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     /// There is no queue to consume from, and it is not to be declared.
     #[error("{0}")]
-    Topology(TopologyError),
+    NoQueue(String),
 }
 
 /// Why a session ended.
@@ -40,38 +33,29 @@ enum End {
     Drained,
     /// Connection or channel are gone.
     Lost(String),
-    /// Something came that is not AMQP as lapin reads it: a property that isn't UTF-8, say. It
-    /// takes the connection along, and will with each delivery.
+    /// See [`Next::Unreadable`].
     Unreadable(String),
     /// What could break the connection has been passed.
     Passed,
 }
 
 /// Takes tasks from the queue into the lanes.
-pub struct Intake<S> {
-    connector: Connector,
+pub struct Intake<B, S> {
+    source: B,
     settings: BrokerSettings,
-    events_exchange: String,
     pipeline: Arc<Pipeline<S, Delivery>>,
     drain: CancellationToken,
 }
 
-struct Session {
-    connection: Connection,
-    channel: Channel,
-    consumer: Consumer,
-}
-
-impl<S: BatchStore> Intake<S> {
-    /// Consumes as `settings` say until `drain` is cancelled.
-    pub fn new(
+impl<B: Source, S: BatchStore> Intake<B, S> {
+    /// Consumes from `source`, as `settings` say, until `drain` is cancelled.
+    pub const fn new(
+        source: B,
         settings: BrokerSettings,
-        events_exchange: &str,
         pipeline: Arc<Pipeline<S, Delivery>>,
         drain: CancellationToken,
     ) -> Self {
-        let connector = Connector::new(settings.clone(), "settled intake");
-        Self { connector, settings, events_exchange: events_exchange.to_owned(), pipeline, drain }
+        Self { source, settings, pipeline, drain }
     }
 
     /// Runs until drained: no more is taken, and all that was taken is settled and acknowledged.
@@ -87,8 +71,9 @@ impl<S: BatchStore> Intake<S> {
         while !self.drain.is_cancelled() {
             self.wait_while_paused().await;
             let opened = tokio::select! {
-                opened = self.open(self.prefetch(suspects)) => opened,
+                biased;
                 () = self.drain.cancelled() => return Ok(()),
+                opened = self.source.open(self.prefetch(suspects)) => opened,
             };
             let reason = match opened {
                 Ok(session) => {
@@ -115,15 +100,14 @@ impl<S: BatchStore> Intake<S> {
                         }
                     }
                 }
-                Err(OpenError::Topology(error @ TopologyError::Missing(_))) => {
-                    return Err(IntakeError::Topology(error));
-                }
-                Err(error) => error.to_string(),
+                Err(OpenError::NoQueue(reason)) => return Err(IntakeError::NoQueue(reason)),
+                Err(OpenError::Unavailable(reason)) => reason,
             };
             self.pipeline.health.set_down(Dependency::BrokerIntake, reason);
             tokio::select! {
-                () = tokio::time::sleep(delays.next_delay()) => {}
+                biased;
                 () = self.drain.cancelled() => {}
+                () = tokio::time::sleep(delays.next_delay()) => {}
             }
         }
         Ok(())
@@ -144,44 +128,24 @@ impl<S: BatchStore> Intake<S> {
         }
     }
 
-    async fn open(&self, prefetch: u16) -> Result<Session, OpenError> {
-        let connection = self.connector.connect().await?;
-        // A broker that is starting accepts connections before it answers on channels.
-        let limit = self.settings.connect_timeout * 2;
-        let set_up = async {
-            topology::ensure(&connection, &self.settings, &self.events_exchange).await?;
-            let channel = connection.create_channel().await?;
-            channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-            let queue = self.settings.queue.as_str().into();
-            let options = BasicConsumeOptions::default();
-            let consumer = channel.basic_consume(queue, CONSUMER.into(), options, FieldTable::default()).await?;
-            Ok::<_, OpenError>((channel, consumer))
-        };
-        match tokio::time::timeout(limit, set_up).await {
-            Ok(Ok((channel, consumer))) => Ok(Session { connection, channel, consumer }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(OpenError::Timeout(limit)),
-        }
-    }
-
-    async fn consume(&self, session: Session, suspects: &mut usize) -> End {
-        let Session { connection, channel, mut consumer } = session;
+    async fn consume(&self, mut session: B::Session, suspects: &mut usize) -> End {
         let prefetch = self.prefetch(*suspects);
         // Behind a slow lane the others go on until a quarter of the prefetch is left for them.
         let epoch = Epoch::begin(usize::from(prefetch) / 4 * 3);
         let metrics = Arc::clone(&self.pipeline.metrics);
-        let mut acknowledging = tokio::spawn(Arc::clone(&epoch).acknowledge(channel.clone(), metrics));
+        let mut acknowledging = tokio::spawn(Arc::clone(&epoch).acknowledge(session.acks(), metrics));
         info!(queue = %self.settings.queue, prefetch, "taking tasks");
         let end = loop {
             let next = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => break End::Drained,
-                next = consumer.next() => next,
+                ended = &mut acknowledging => break End::Lost(why(ended)),
+                next = session.next() => next,
             };
             match next {
                 // A full lane empties while draining too, so this is never cut short.
-                Some(Ok(delivery)) => {
-                    self.take(&epoch, delivery).await;
+                Next::Delivery(tag, message) => {
+                    self.take(&epoch, tag, message).await;
                     if *suspects > 0 {
                         *suspects -= 1;
                         if *suspects == 0 {
@@ -189,64 +153,53 @@ impl<S: BatchStore> Intake<S> {
                         }
                     }
                 }
-                Some(Err(error)) if matches!(error.kind(), ErrorKind::ParsingError(_)) => {
-                    break End::Unreadable(error.to_string());
-                }
-                Some(Err(error)) => break End::Lost(error.to_string()),
-                None => break End::Lost("the broker cancelled the consumer: the queue was deleted or moved".into()),
+                Next::Unreadable(reason) => break End::Unreadable(reason),
+                Next::Lost(reason) => break End::Lost(reason),
             }
         };
         if matches!(end, End::Drained | End::Passed) {
-            self.finish(&epoch, &channel, &mut acknowledging).await;
+            self.finish(&epoch, &mut session, &mut acknowledging).await;
         }
         epoch.end();
         acknowledging.abort();
         self.pipeline.metrics.ack_lag.set(0.0);
-        let goodbye = connection.close(200, "settled is done".into());
-        if tokio::time::timeout(Duration::from_secs(2), goodbye).await.is_err() {
-            warn!("the broker did not answer the goodbye");
-        }
+        session.close().await;
         end
     }
 
     /// Puts a delivery into its lane; waits while the lane is full, and so does the broker.
-    async fn take(&self, epoch: &Arc<Epoch>, delivery: lapin::message::Delivery) {
+    async fn take(&self, epoch: &Arc<Epoch>, tag: u64, message: Message) {
         let pipeline = &self.pipeline;
         pipeline.metrics.tasks_received.increment(1);
-        let tag = delivery.delivery_tag;
-        let message = message::read(delivery, Timestamp::now());
         let delivery = epoch.deliver(tag);
         pipeline.health.progress().entered(1);
         let arrived = pipeline.in_flight.arrive(message.content.as_ref().ok());
-        let job = Job { arrival: arrived.arrival, message, taken: Instant::now(), delivery };
+        let job = Job { arrival: arrived.arrival, message, taken: std::time::Instant::now(), delivery };
         pipeline.lanes.push(arrived.lane, job).await;
     }
 
     /// No more is taken; what was taken is waited for and acknowledged.
-    async fn finish(&self, epoch: &Arc<Epoch>, channel: &Channel, acknowledging: &mut JoinHandle<()>) {
-        // Without an answer to the cancel, deliveries may still come: they go back with the close.
-        let cancel = channel.basic_cancel(CONSUMER.into(), BasicCancelOptions::default());
-        let _ = tokio::time::timeout(Duration::from_secs(1), cancel).await;
+    async fn finish(&self, epoch: &Arc<Epoch>, session: &mut B::Session, acknowledging: &mut Acknowledging) {
+        session.cancel().await;
         while self.pipeline.in_flight.count() > 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         // What it has taken out of the window it also sends.
         epoch.end();
         let _ = tokio::time::timeout(Duration::from_secs(1), acknowledging).await;
-        if let Err(error) = epoch.acknowledge_rest(channel, &self.pipeline.metrics).await {
+        if let Err(error) = epoch.acknowledge_rest(&session.acks(), &self.pipeline.metrics).await {
             warn!(%error, "the last acknowledgements were not sent: these tasks will come again, and be known");
         }
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error("{0}")]
-    Connect(#[from] crate::broker::ConnectError),
-    #[error("{0}")]
-    Topology(#[from] TopologyError),
-    #[error("{0}")]
-    Broker(#[from] lapin::Error),
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
+type Acknowledging = JoinHandle<Result<(), SessionError>>;
+
+/// An epoch that can't acknowledge is lost, even if deliveries still come.
+fn why(ended: Result<Result<(), SessionError>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "the epoch is over".to_owned(),
+        Ok(Err(error)) => format!("acknowledgements can't be sent: {error}"),
+        Err(died) => format!("acknowledging has died: {died}"),
+    }
 }

@@ -6,7 +6,7 @@
 //! that share one wait for each other now and then, which costs time and nothing else.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -31,7 +31,7 @@ pub struct Arrived {
 /// The register.
 pub struct InFlight {
     lanes: usize,
-    hasher: RandomState,
+    key: u64,
     inner: Mutex<Inner>,
 }
 
@@ -58,9 +58,9 @@ struct Copies {
 }
 
 impl InFlight {
-    /// An empty register for `lanes` lanes.
-    pub fn new(lanes: usize) -> Self {
-        Self { lanes, hasher: RandomState::new(), inner: Mutex::default() }
+    /// An empty register for `lanes` lanes; which account belongs in which is decided by `key`.
+    pub fn new(lanes: usize, key: u64) -> Self {
+        Self { lanes, key, inner: Mutex::default() }
     }
 
     /// How many tasks are in flight.
@@ -124,7 +124,7 @@ impl InFlight {
     /// may do so) is done. `false` when there is none any more: look again at once.
     #[must_use]
     pub fn wait(&self, account: &AccountName, before: Arrival, lane: usize) -> bool {
-        let keys = [self.hasher.hash_one(account.as_str()), ANY_ACCOUNT];
+        let keys = [self.hash(account.as_str()), ANY_ACCOUNT];
         let mut inner = self.inner.lock();
         let mut any = false;
         for key in keys {
@@ -140,11 +140,18 @@ impl InFlight {
         any
     }
 
+    fn hash(&self, of: impl Hash) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.key);
+        of.hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// What decides about the lane: an account, or a payment.
     fn ordering(&self, task: &Task) -> u64 {
         match task.body.ordering_account() {
-            Some(account) => self.hasher.hash_one(account.as_str()),
-            None => self.hasher.hash_one(task.body.payment_id().unwrap_or(task.id)),
+            Some(account) => self.hash(account.as_str()),
+            None => self.hash(task.body.payment_id().unwrap_or(task.id)),
         }
     }
 
@@ -152,7 +159,7 @@ impl InFlight {
     /// credit any: which one, only the database knows.
     fn credited(&self, task: &Task) -> SmallVec<[u64; 2]> {
         let mut keys: SmallVec<[u64; 2]> =
-            task.body.account_pairs().map(|(_, credit)| self.hasher.hash_one(credit.as_str())).collect();
+            task.body.account_pairs().map(|(_, credit)| self.hash(credit.as_str())).collect();
         if keys.is_empty() {
             keys.push(ANY_ACCOUNT);
         }
@@ -174,7 +181,7 @@ impl InFlight {
 
 impl Pending for InFlight {
     fn earlier(&self, account: &AccountName, before: Arrival) -> Vec<Arrival> {
-        let keys = [self.hasher.hash_one(account.as_str()), ANY_ACCOUNT];
+        let keys = [self.hash(account.as_str()), ANY_ACCOUNT];
         let inner = self.inner.lock();
         let arrivals = keys.iter().filter_map(|key| inner.credits.get(key)).flat_map(|credits| &credits.arrivals);
         arrivals.copied().filter(|arrival| *arrival < before).collect()
@@ -201,7 +208,7 @@ mod tests {
 
     #[test]
     fn an_altered_repetition_follows_the_first_into_its_lane() {
-        let register = InFlight::new(64);
+        let register = InFlight::new(64, 0);
         let first = register.arrive(Some(&task(1, "alice", "m")));
         let lanes: Vec<usize> =
             (0..20).map(|n| register.arrive(Some(&task(1, &format!("other{n}"), "m"))).lane).collect();
@@ -210,7 +217,7 @@ mod tests {
 
     #[test]
     fn only_earlier_credits_of_the_account_are_pending() {
-        let register = InFlight::new(4);
+        let register = InFlight::new(4, 0);
         let funding = task(1, "world", "alice");
         let credit = register.arrive(Some(&funding));
         let spend = register.arrive(Some(&task(2, "alice", "m")));

@@ -18,6 +18,8 @@ use tokio::sync::Semaphore;
 
 pub use in_flight::{Arrived, InFlight};
 
+use crate::sabotage::{self, Defect};
+
 /// The lanes.
 pub struct Lanes<T> {
     lanes: Box<[Lane<T>]>,
@@ -69,6 +71,9 @@ impl<T> Lanes<T> {
 
     /// Puts a task into a lane; waits while the lane is full. One task pushes at a time.
     pub async fn push(&self, lane: usize, task: T) {
+        if sabotage::has(Defect::DroppedOnFullLane) && self.lanes[lane].free.available_permits() == 0 {
+            return;
+        }
         let Ok(slot) = self.lanes[lane].free.acquire().await else {
             return; // The semaphore is never closed.
         };

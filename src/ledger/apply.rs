@@ -205,6 +205,9 @@ impl<'b, 'i, P: Pending> Batch<'b, 'i, P> {
             if known.fingerprint == task.fingerprint {
                 return Some(Outcome::Duplicate);
             }
+            if sabotage::has(Defect::AlteredReplayApplied) {
+                return None;
+            }
             let field = known.task.as_ref().and_then(|first| task.differs_from(first));
             return Some(Outcome::Conflict(field.unwrap_or("id")));
         }

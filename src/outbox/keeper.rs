@@ -1,18 +1,22 @@
 //! The database side of the outbox: deletes what was published, holds what no queue took,
 //! renews leases, sweeps what was left behind, and measures.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+#[cfg(feature = "sabotage")]
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{EventSettings, Handover, Report, Room};
 use crate::health::{Dependency, Health};
-use crate::store::outbox::{self, Depth};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::{self, Defect};
+use crate::store::outbox::{Depth, OutboxStore};
 use crate::store::{Parcel, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -32,11 +36,11 @@ const MOST_DELETED: usize = 256;
 const GATHERING: Duration = Duration::from_millis(20);
 
 /// The most rows swept in a round.
-const MOST_SWEPT: i64 = 256;
+const MOST_SWEPT: usize = 256;
 
 /// The keeper.
-pub struct Keeper {
-    pool: Pool,
+pub struct Keeper<O> {
+    outbox: O,
     settings: EventSettings,
     handover: Handover,
     reports: mpsc::Receiver<Report>,
@@ -51,12 +55,15 @@ pub struct Keeper {
     measuring: Duration,
     /// Whether the last sweep left rows behind for want of room.
     backlog: bool,
+    /// Where the last sweep ended.
+    #[cfg(feature = "sabotage")]
+    cursor: AtomicI64,
 }
 
-impl Keeper {
-    /// Keeps the outbox until `stop` is cancelled and all reports are worked off.
+impl<O: OutboxStore> Keeper<O> {
+    /// Keeps `outbox` until `stop` is cancelled and all reports are worked off.
     pub fn new(
-        pool: Pool,
+        outbox: O,
         settings: EventSettings,
         handover: Handover,
         reports: mpsc::Receiver<Report>,
@@ -66,7 +73,7 @@ impl Keeper {
     ) -> Self {
         let held_probed = Instant::now();
         Self {
-            pool,
+            outbox,
             settings,
             handover,
             reports,
@@ -79,6 +86,8 @@ impl Keeper {
             measured: None,
             measuring: Duration::ZERO,
             backlog: false,
+            #[cfg(feature = "sabotage")]
+            cursor: AtomicI64::new(0),
         }
     }
 
@@ -142,19 +151,14 @@ impl Keeper {
         }
     }
 
-    async fn settle(&self, reports: &[Report]) -> Result<(), String> {
-        let mut client = self.client().await?;
-        let done: Vec<i64> =
-            reports.iter().filter(|report| report.unrouted.is_empty()).map(|report| report.id).collect();
+    async fn settle(&self, reports: &[Report]) -> Result<(), StoreError> {
+        let (done, held): (Vec<_>, Vec<_>) = reports.iter().partition(|report| report.unrouted.is_empty());
         if !done.is_empty() {
-            outbox::delete(&mut **client, &done).await.map_err(describe)?;
+            let ids: Vec<i64> = done.iter().map(|report| report.id).collect();
+            self.outbox.delete(&ids).await?;
         }
-        for report in reports.iter().filter(|report| !report.unrouted.is_empty()) {
-            let held = outbox::hold(&mut **client, report.id, &report.unrouted, self.settings.retry_held).await;
-            if let Err(error) = held {
-                drop(Object::take(client));
-                return Err(describe(error));
-            }
+        for report in held {
+            self.outbox.hold(report.id, &report.unrouted, self.settings.retry_held).await?;
         }
         Ok(())
     }
@@ -174,60 +178,70 @@ impl Keeper {
         }
     }
 
-    async fn sweep(&mut self) -> Result<bool, String> {
-        let client = self.client().await?;
+    async fn sweep(&mut self) -> Result<bool, StoreError> {
         let lease = self.settings.lease;
         if let Some(since) = Instant::now().checked_sub(lease / 3) {
             let old = self.handover.leases().held_since(since);
             if !old.is_empty() {
-                outbox::renew(&**client, &old, lease).await.map_err(describe)?;
+                self.outbox.renew(&old, lease).await?;
             }
         }
-        self.measure(&client).await?;
+        self.measure().await?;
         let handover = self.handover.clone();
-        let (rooms, more) = Self::make_room(&client, &handover).await?;
+        let (rooms, more) = self.make_room(&handover).await?;
         let mut parcels = Vec::new();
         if !rooms.is_empty() {
             let ids: Vec<i64> = rooms.keys().copied().collect();
-            parcels = outbox::take_abandoned(&**client, &ids, lease).await.map_err(describe)?;
+            parcels = self.outbox.take_abandoned(&ids, lease).await?;
         }
         self.backlog = more;
         if self.depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
             self.held_probed = Instant::now();
-            parcels.extend(outbox::take_held(&**client, lease).await.map_err(describe)?);
+            parcels.extend(self.outbox.take_held(lease).await?);
         }
         for key in std::mem::take(&mut self.open_keys) {
-            parcels.extend(outbox::take_held_of(&**client, &key, MOST_SWEPT, lease).await.map_err(describe)?);
+            parcels.extend(self.outbox.take_held_of(&key, MOST_SWEPT, lease).await?);
         }
-        drop(client);
         Ok(give(parcels, rooms, &handover) && more)
     }
 
     /// Room first, then leases: a row that is leased without room would wait for its lease to run
     /// out. What there is no room for is another round's, or another daemon's; and half of the
     /// room is left to the workers. Answers the room for each row, and whether there are more.
-    async fn make_room<'h>(client: &Object, handover: &'h Handover) -> Result<(HashMap<i64, Room<'h>>, bool), String> {
-        let mut rooms = HashMap::new();
+    async fn make_room<'h>(&self, handover: &'h Handover) -> Result<(BTreeMap<i64, Room<'h>>, bool), StoreError> {
+        let mut rooms = BTreeMap::new();
         if !handover.is_half_empty() {
             return Ok((rooms, true));
         }
-        let waiting = outbox::abandoned(&***client, MOST_SWEPT).await.map_err(describe)?;
+        let waiting = self.abandoned().await?;
         for (id, events) in &waiting {
             let room = handover.is_half_empty().then(|| handover.reserve(*events)).flatten();
             let Some(room) = room else { return Ok((rooms, true)) };
             rooms.insert(*id, room);
         }
-        Ok((rooms, waiting.len() as i64 == MOST_SWEPT))
+        Ok((rooms, waiting.len() == MOST_SWEPT))
+    }
+
+    async fn abandoned(&self) -> Result<Vec<(i64, usize)>, StoreError> {
+        #[cfg(feature = "sabotage")]
+        if sabotage::has(Defect::OutboxCursor) {
+            let mut waiting = self.outbox.abandoned(MOST_SWEPT).await?;
+            let cursor = waiting.iter().map(|(id, _)| *id).max();
+            let from = cursor.map_or(i64::MAX, |cursor| self.cursor.fetch_max(cursor, Ordering::Relaxed));
+            waiting.retain(|(id, _)| *id > from);
+            return Ok(waiting);
+        }
+        self.outbox.abandoned(MOST_SWEPT).await
     }
 
     /// Looks at the table for the gauges: seldom, when looking takes long.
-    async fn measure(&mut self, client: &Object) -> Result<(), String> {
+    async fn measure(&mut self) -> Result<(), StoreError> {
         if self.measured.is_some_and(|at| at.elapsed() < self.measuring * 20) {
             return Ok(());
         }
         let began = Instant::now();
-        self.depth = outbox::depth(&***client).await.map_err(describe)?;
-        let dead_letters = outbox::open_dead_letters(&***client).await.map_err(describe)?;
+        let dead_letters;
+        (self.depth, dead_letters) = self.outbox.measure().await?;
         self.measured = Some(began);
         self.measuring = began.elapsed();
         self.metrics.outbox_depth.set(self.depth.events as f64);
@@ -237,15 +251,11 @@ impl Keeper {
         self.metrics.dead_letters_open.set(dead_letters as f64);
         Ok(())
     }
-
-    async fn client(&self) -> Result<Object, String> {
-        self.pool.get().await.map_err(|error| StoreError::pool(&error).to_string())
-    }
 }
 
 /// Leaves the parcels with the relay; whether there was room for all of them. It isn't waited for:
 /// the relay may be waiting for the keeper to take its reports.
-fn give(parcels: Vec<Parcel>, mut rooms: HashMap<i64, Room<'_>>, handover: &Handover) -> bool {
+fn give(parcels: Vec<Parcel>, mut rooms: BTreeMap<i64, Room<'_>>, handover: &Handover) -> bool {
     for parcel in parcels {
         match rooms.remove(&parcel.id).or_else(|| handover.reserve(parcel.events as usize)) {
             Some(room) => room.give(parcel),
@@ -256,11 +266,9 @@ fn give(parcels: Vec<Parcel>, mut rooms: HashMap<i64, Room<'_>>, handover: &Hand
 }
 
 /// The server's own limits come first; this one is for a server that doesn't answer.
-async fn within_limit<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let late = |_| Err(format!("no answer within {} s", ANSWER_LIMIT.as_secs()));
-    tokio::time::timeout(ANSWER_LIMIT, work).await.unwrap_or_else(late)
-}
-
-fn describe(error: tokio_postgres::Error) -> String {
-    crate::store::describe(&error)
+async fn within_limit<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+    match tokio::time::timeout(ANSWER_LIMIT, work).await {
+        Ok(answered) => answered.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_LIMIT.as_secs())),
+    }
 }

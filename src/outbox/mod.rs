@@ -7,21 +7,24 @@
 
 mod keeper;
 mod publication;
+mod rabbitmq;
 mod relay;
 mod routing;
+mod session;
 mod settings;
-mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::time::Instant;
 
 pub use self::keeper::Keeper;
 pub use self::publication::{Publication, publications};
+pub use self::rabbitmq::RabbitSink;
 pub use self::relay::{Relay, Report};
+pub use self::session::{Channel, Confirmation, RelayError, Session, Sink};
 pub use self::settings::{EventFormat, EventSettings, Unroutable};
 use crate::store::Parcel;
 

@@ -33,6 +33,16 @@ pub struct Publication<'a> {
     pub events: u32,
 }
 
+impl Publication<'_> {
+    /// The `message_id` on the wire: a reply's tells it from the event.
+    pub(crate) fn id_on_the_wire(&self) -> Cow<'_, str> {
+        match &self.reply_to {
+            Some(_) => format!("{}/reply", self.message_id).into(),
+            None => (&*self.message_id).into(),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]

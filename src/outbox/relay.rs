@@ -6,23 +6,20 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use lapin::{Channel, Connection, Event};
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::publication::{Publication, publications};
 use super::routing::{NotTaken, Unbound};
-use super::wire::{self, Session};
+use super::session::{Channel, RelayError, Session, Sink};
 use super::{EventSettings, Parcels, Unroutable};
-use crate::broker::Connector;
 use crate::contract::EventKind;
 use crate::health::{Dependency, Health};
-use crate::intake::BrokerSettings;
 use crate::retry::{Delays, RetrySettings};
+use crate::sabotage::{self, Defect};
 use crate::store::Parcel;
 use crate::store::outbox::Unrouted;
 use crate::telemetry::labels::{self, UnroutableAction};
@@ -50,21 +47,9 @@ pub struct Report {
     pub unrouted: Vec<Unrouted>,
 }
 
-/// Why a session ends.
-#[derive(Debug, thiserror::Error)]
-enum RelayError {
-    #[error("{0}")]
-    Broker(#[from] lapin::Error),
-    #[error("the broker sends no confirms")]
-    NoConfirms,
-}
-
 /// The relay.
-pub struct Relay {
-    connector: Connector,
-    declare: bool,
-    /// For the answers that a new session waits for.
-    set_up_limit: Duration,
+pub struct Relay<B> {
+    sink: B,
     settings: EventSettings,
     retry: RetrySettings,
     parcels: Mutex<Parcels>,
@@ -78,11 +63,12 @@ pub struct Relay {
     stop: CancellationToken,
 }
 
-impl Relay {
-    /// Publishes what comes through `parcels` and tells `reports`, until `stop` is cancelled.
+impl<B: Sink> Relay<B> {
+    /// Publishes to `sink` what comes through `parcels` and tells `reports`, until `stop` is
+    /// cancelled.
     #[allow(clippy::too_many_arguments, reason = "wired in one place")]
     pub fn new(
-        broker: BrokerSettings,
+        sink: B,
         settings: EventSettings,
         retry: RetrySettings,
         parcels: Parcels,
@@ -92,9 +78,7 @@ impl Relay {
         stop: CancellationToken,
     ) -> Self {
         Self {
-            declare: broker.declare,
-            set_up_limit: broker.connect_timeout * 2,
-            connector: Connector::new(broker, "settled relay"),
+            sink,
             settings,
             retry,
             parcels: Mutex::new(parcels),
@@ -113,8 +97,9 @@ impl Relay {
         let mut connected_before = false;
         while !self.stop.is_cancelled() {
             let opened = tokio::select! {
-                opened = self.open() => opened,
+                biased;
                 () = self.stop.cancelled() => return,
+                opened = self.sink.open() => opened,
             };
             let reason = match opened {
                 Ok(session) => {
@@ -138,49 +123,33 @@ impl Relay {
             self.health.unblock();
             self.health.set_down(Dependency::BrokerRelay, reason);
             tokio::select! {
-                () = tokio::time::sleep(delays.next_delay()) => {}
+                biased;
                 () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(delays.next_delay()) => {}
             }
-        }
-    }
-
-    async fn open(&self) -> Result<Session, String> {
-        let connection = self.connector.connect().await.map_err(|error| error.to_string())?;
-        // A broker that is starting accepts connections before it answers on channels.
-        let declared = self.declare.then_some(self.settings.exchange.as_str());
-        let set_up = Session::set_up(connection, declared, self.settings.publishers);
-        match tokio::time::timeout(self.set_up_limit, set_up).await {
-            Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {:?}", self.set_up_limit)),
         }
     }
 
     /// `Ok` when stopped, whatever is still unconfirmed then; the first channel's error ends all.
     /// What the channels were publishing goes back to [`Relay::interrupted`].
-    async fn publish_all(&self, session: &Session) -> Result<(), RelayError> {
-        let publishing = futures_util::future::try_join_all(session.channels.iter().map(|c| self.publish_on(c)));
+    async fn publish_all(&self, session: &B::Session) -> Result<(), RelayError> {
+        let publishing = futures_util::future::try_join_all(session.channels().iter().map(|c| self.publish_on(c)));
         tokio::select! {
-            done = publishing => done.map(drop),
-            () = self.watch_blocking(&session.connection) => Ok(()),
+            biased;
             () = self.stop.cancelled() => Ok(()),
+            () = session.watch_blocking(|blocked| self.tell_blocked(blocked)) => Ok(()),
+            done = publishing => done.map(drop),
         }
     }
 
-    /// Never ends: says when the broker blocks publishing, and when it takes events again.
-    async fn watch_blocking(&self, connection: &Connection) {
-        let mut events = Box::pin(connection.events_listener());
-        while let Some(event) = events.next().await {
-            match event {
-                Event::ConnectionBlocked(reason) => self.health.block(reason),
-                Event::ConnectionUnblocked => self.health.unblock(),
-                _ => {}
-            }
+    fn tell_blocked(&self, blocked: Option<String>) {
+        match blocked {
+            Some(reason) => self.health.block(reason),
+            None => self.health.unblock(),
         }
-        std::future::pending().await
     }
 
-    async fn publish_on(&self, channel: &Channel) -> Result<(), RelayError> {
+    async fn publish_on(&self, channel: &impl Channel) -> Result<(), RelayError> {
         while let Some(parcels) = self.next().await {
             let unrouted = self.publish(channel, &parcels).await?;
             for (parcel, unrouted) in parcels.into_iter().zip(unrouted) {
@@ -196,7 +165,7 @@ impl Relay {
 
     /// Whatever is waiting, up to [`PUBLISHED_TOGETHER`] events: the confirm of one event takes as
     /// long as those of many.
-    async fn next(&self) -> Option<Vec<Taken<'_>>> {
+    async fn next(&self) -> Option<Vec<Taken<'_, B>>> {
         let taken = |parcel| Taken { parcel: Some(parcel), relay: self };
         let interrupted = self.interrupted.lock().pop();
         if let Some(parcel) = interrupted {
@@ -215,7 +184,11 @@ impl Relay {
     }
 
     /// Publishes parcels and waits for all confirms; answers what is to be held of each.
-    async fn publish(&self, channel: &Channel, parcels: &[Taken<'_>]) -> Result<Vec<Vec<Unrouted>>, RelayError> {
+    async fn publish(
+        &self,
+        channel: &impl Channel,
+        parcels: &[Taken<'_, B>],
+    ) -> Result<Vec<Vec<Unrouted>>, RelayError> {
         let rows: Vec<Row<'_>> = parcels.iter().map(|parcel| self.read(parcel)).collect();
         let messages: Vec<&Publication<'_>> = rows.iter().flatten().flatten().collect();
         let not_taken = match self.settings.unroutable {
@@ -239,17 +212,21 @@ impl Relay {
     }
 
     /// As [`Relay::offer`], without offering what is known to come back.
-    async fn offer_if_bound(&self, channel: &Channel, messages: Vec<&Publication<'_>>) -> Result<NotTaken, RelayError> {
+    async fn offer_if_bound(
+        &self,
+        channel: &impl Channel,
+        messages: Vec<&Publication<'_>>,
+    ) -> Result<NotTaken, RelayError> {
         let (published, withheld) = self.unbound.split(messages);
         let mut not_taken = self.offer(channel, &published).await?;
         let (welcome, discarded) = self.unbound.learn(&published, withheld, &not_taken);
         not_taken.extend(self.offer(channel, &welcome).await?);
-        not_taken.returned.extend(discarded.iter().map(|message| wire::message_id(message).into_owned()));
+        not_taken.returned.extend(discarded.iter().map(|message| message.id_on_the_wire().into_owned()));
         Ok(not_taken)
     }
 
     /// Publishes and waits for all confirms; answers what no queue took.
-    async fn offer(&self, channel: &Channel, messages: &[&Publication<'_>]) -> Result<NotTaken, RelayError> {
+    async fn offer(&self, channel: &impl Channel, messages: &[&Publication<'_>]) -> Result<NotTaken, RelayError> {
         let mut not_taken = NotTaken::default();
         if messages.is_empty() {
             return Ok(not_taken);
@@ -257,20 +234,19 @@ impl Relay {
         let began = Instant::now();
         let mut confirms = Vec::with_capacity(messages.len());
         for together in messages.chunks(WRITTEN_TOGETHER) {
-            wire::send_all(channel, &self.settings.exchange, together, &mut confirms).await?;
+            channel.send_all(together, &mut confirms).await?;
+        }
+        if sabotage::has(Defect::ConfirmNotAwaited) {
+            return Ok(not_taken);
         }
         for (message, confirm) in messages.iter().zip(confirms) {
             let confirmation = confirm.await?;
-            if confirmation.is_nack() {
-                not_taken.refused.insert(wire::message_id(message).into_owned());
-            } else if !confirmation.is_ack() {
-                return Err(RelayError::NoConfirms);
+            if !confirmation.taken {
+                not_taken.refused.insert(message.id_on_the_wire().into_owned());
             }
-            // Of this message or of another one: it says itself of which.
-            let returned = confirmation.take_message();
-            not_taken
-                .returned
-                .extend(returned.and_then(|m| m.properties.message_id().as_ref().map(ToString::to_string)));
+            if !sabotage::has(Defect::ReturnedEventCounted) {
+                not_taken.returned.extend(confirmation.returned);
+            }
         }
         observe(&self.metrics.event_confirm_seconds, began.elapsed());
         Ok(not_taken)
@@ -280,7 +256,7 @@ impl Relay {
     fn sort_out(&self, messages: &[Publication<'_>], not_taken: &NotTaken) -> Vec<Unrouted> {
         let mut held: Vec<Unrouted> = Vec::new();
         for message in messages {
-            let id = wire::message_id(message);
+            let id = message.id_on_the_wire();
             let refused = not_taken.refused.contains(&*id);
             if !refused && !not_taken.returned.contains(&*id) {
                 if let Some(kind) = EventKind::from_name(&message.routing_key) {
@@ -313,18 +289,18 @@ impl Relay {
 
 /// A parcel that is being published. Whatever interrupts that, it isn't forgotten: its row is
 /// leased to this process, and nobody else would publish it.
-struct Taken<'a> {
+struct Taken<'a, B> {
     parcel: Option<Parcel>,
-    relay: &'a Relay,
+    relay: &'a Relay<B>,
 }
 
-impl Taken<'_> {
+impl<B> Taken<'_, B> {
     fn done(mut self) -> Parcel {
         self.parcel.take().expect("only `done` and `drop` take it, and both once")
     }
 }
 
-impl Deref for Taken<'_> {
+impl<B> Deref for Taken<'_, B> {
     type Target = Parcel;
 
     fn deref(&self) -> &Parcel {
@@ -332,7 +308,7 @@ impl Deref for Taken<'_> {
     }
 }
 
-impl Drop for Taken<'_> {
+impl<B> Drop for Taken<'_, B> {
     fn drop(&mut self) {
         self.relay.interrupted.lock().extend(self.parcel.take());
     }

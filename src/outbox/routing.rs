@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use parking_lot::Mutex;
 
 use super::publication::Publication;
-use super::wire;
 
 /// The messages that are not in a queue, by their id on the wire.
 #[derive(Debug, Default)]
@@ -25,7 +24,7 @@ impl NotTaken {
     }
 
     fn has_returned(&self, message: &Publication<'_>) -> bool {
-        !self.returned.is_empty() && self.returned.contains(&*wire::message_id(message))
+        !self.returned.is_empty() && self.returned.contains(&*message.id_on_the_wire())
     }
 }
 

@@ -60,7 +60,7 @@ impl StoreError {
 }
 
 /// tokio-postgres says only "db error"; what happened is one level down.
-pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
+pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     match (error.as_db_error(), std::error::Error::source(error)) {
         (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
         (None, Some(source)) => format!("{error}: {source}"),

@@ -1,13 +1,14 @@
 //! What is still to be published, as rows: taken by lease, never followed by a cursor (an id
 //! that commits late would be passed over).
 
+mod keeping;
+
 use std::time::Duration;
 
 use tokio_postgres::{GenericClient, Row};
 
+pub use self::keeping::{OutboxStore, PostgresOutbox};
 use super::Parcel;
-#[cfg(feature = "sabotage")]
-use crate::sabotage::{self, Defect};
 
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
 
@@ -58,28 +59,8 @@ pub async fn abandoned(client: &impl GenericClient, most: i64) -> Result<Vec<(i6
     const ABANDONED: &str = "
         SELECT id, events FROM outbox WHERE held_key IS NULL AND leased_until < clock_timestamp()
          ORDER BY id LIMIT $1";
-    #[cfg(feature = "sabotage")]
-    if sabotage::has(Defect::OutboxCursor) {
-        return beyond_the_cursor(client, most).await;
-    }
     let rows = client.query(ABANDONED, &[&most]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get::<_, i32>(1).unsigned_abs() as usize)).collect())
-}
-
-/// Those of them that were not there the last time.
-#[cfg(feature = "sabotage")]
-async fn beyond_the_cursor(client: &impl GenericClient, most: i64) -> Result<Vec<(i64, usize)>> {
-    use std::sync::atomic::{AtomicI64, Ordering};
-    static SEEN: AtomicI64 = AtomicI64::new(0);
-    const BEYOND: &str = "
-        SELECT id, events, leased_until < clock_timestamp() FROM outbox WHERE held_key IS NULL AND id > $1
-         ORDER BY id LIMIT $2";
-    let rows = client.query(BEYOND, &[&SEEN.load(Ordering::Relaxed), &most]).await?;
-    if let Some(last) = rows.last() {
-        SEEN.store(last.get(0), Ordering::Relaxed);
-    }
-    let abandoned = rows.iter().filter(|row| row.get(2));
-    Ok(abandoned.map(|row| (row.get(0), row.get::<_, i32>(1).unsigned_abs() as usize)).collect())
 }
 
 /// Takes those of the rows whose lease nobody has taken meanwhile.

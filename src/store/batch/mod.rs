@@ -8,6 +8,8 @@ mod column;
 mod decided;
 mod events;
 mod life;
+#[cfg(test)]
+mod memory;
 mod plan;
 mod prepared;
 mod read;
@@ -24,6 +26,8 @@ use uuid::Uuid;
 
 use self::decided::Decided;
 use self::events::Events;
+#[cfg(test)]
+pub(crate) use self::memory::{Memory, event_ids};
 use self::plan::Plan;
 pub use self::prepared::Prepared;
 use self::read::Locked;
@@ -59,6 +63,14 @@ impl<'a> Submission<'a> {
 /// That a commit happened. Only the store can make one, and only after it did.
 #[derive(Debug)]
 pub struct Proof(());
+
+#[cfg(test)]
+impl Proof {
+    /// That the tables in memory have it.
+    const fn of_memory() -> Self {
+        Self(())
+    }
+}
 
 #[cfg(feature = "sabotage")]
 impl Proof {

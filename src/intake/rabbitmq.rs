@@ -1,0 +1,113 @@
+//! Sessions on RabbitMQ.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, Consumer, ErrorKind};
+use tracing::warn;
+
+use super::ack_window::Ack;
+use super::session::{Acks, Next, OpenError, Session, SessionError, Source};
+use super::topology::{self, TopologyError};
+use super::{BrokerSettings, message};
+use crate::broker::Connector;
+
+/// The consumer's tag, as operators see it.
+const CONSUMER: &str = "settled";
+
+/// Opens sessions on the brokers of the settings in turn.
+#[derive(Debug)]
+pub struct RabbitSource {
+    connector: Connector,
+    settings: BrokerSettings,
+    events_exchange: String,
+}
+
+/// A consumer of the task queue.
+#[derive(Debug)]
+pub struct RabbitSession {
+    connection: Connection,
+    channel: Channel,
+    consumer: Consumer,
+}
+
+impl RabbitSource {
+    /// Consumes from the queue of `settings`; declares what is missing, the exchange for events
+    /// included, if they say so.
+    pub fn new(settings: BrokerSettings, events_exchange: &str) -> Self {
+        let connector = Connector::new(settings.clone(), "settled intake");
+        Self { connector, settings, events_exchange: events_exchange.to_owned() }
+    }
+
+    async fn consume(&self, connection: &Connection, prefetch: u16) -> Result<(Channel, Consumer), TopologyError> {
+        topology::ensure(connection, &self.settings, &self.events_exchange).await?;
+        let channel = connection.create_channel().await?;
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+        let queue = self.settings.queue.as_str().into();
+        let options = BasicConsumeOptions::default();
+        let consumer = channel.basic_consume(queue, CONSUMER.into(), options, FieldTable::default()).await?;
+        Ok((channel, consumer))
+    }
+}
+
+impl Source for RabbitSource {
+    type Session = RabbitSession;
+
+    async fn open(&self, prefetch: u16) -> Result<RabbitSession, OpenError> {
+        let unavailable = |error: &dyn std::error::Error| OpenError::Unavailable(error.to_string());
+        let connection = self.connector.connect().await.map_err(|error| unavailable(&error))?;
+        // A broker that is starting accepts connections before it answers on channels.
+        let limit = self.settings.connect_timeout * 2;
+        match tokio::time::timeout(limit, self.consume(&connection, prefetch)).await {
+            Ok(Ok((channel, consumer))) => Ok(RabbitSession { connection, channel, consumer }),
+            Ok(Err(error @ TopologyError::Missing(_))) => Err(OpenError::NoQueue(error.to_string())),
+            Ok(Err(error)) => Err(unavailable(&error)),
+            Err(_) => Err(OpenError::Unavailable(format!("no answer within {limit:?}"))),
+        }
+    }
+}
+
+impl Session for RabbitSession {
+    type Acks = Channel;
+
+    fn acks(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    async fn next(&mut self) -> Next {
+        match self.consumer.next().await {
+            Some(Ok(delivery)) => Next::Delivery(delivery.delivery_tag, message::read(delivery, Timestamp::now())),
+            Some(Err(error)) if matches!(error.kind(), ErrorKind::ParsingError(_)) => {
+                Next::Unreadable(error.to_string())
+            }
+            Some(Err(error)) => Next::Lost(error.to_string()),
+            None => Next::Lost("the broker cancelled the consumer: the queue was deleted or moved".into()),
+        }
+    }
+
+    async fn cancel(&mut self) {
+        // Without an answer to the cancel, deliveries may still come: they go back with the close.
+        let cancel = self.channel.basic_cancel(CONSUMER.into(), BasicCancelOptions::default());
+        let _ = tokio::time::timeout(Duration::from_secs(1), cancel).await;
+    }
+
+    async fn close(self) {
+        let goodbye = self.connection.close(200, "settled is done".into());
+        if tokio::time::timeout(Duration::from_secs(2), goodbye).await.is_err() {
+            warn!("the broker did not answer the goodbye");
+        }
+    }
+}
+
+impl Acks for Channel {
+    async fn send(&self, ack: Ack) -> Result<(), SessionError> {
+        let (tag, multiple) = match ack {
+            Ack::Multiple(tag) => (tag, true),
+            Ack::Single(tag) => (tag, false),
+        };
+        self.basic_ack(tag, BasicAckOptions { multiple }).await.map_err(|error| SessionError(error.to_string()))
+    }
+}

@@ -1,0 +1,194 @@
+//! Sessions on RabbitMQ, and a publication as a message.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{maybe_done, poll_immediate};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Connection, Event, ExchangeKind, PublisherConfirm};
+
+use super::EventSettings;
+use super::publication::Publication;
+use super::session::{Channel, Confirmation, RelayError, Session, Sink};
+use crate::broker::{Connector, declare_exchange};
+use crate::intake::BrokerSettings;
+
+/// Opens sessions on the brokers of the settings in turn.
+#[derive(Debug)]
+pub struct RabbitSink {
+    connector: Connector,
+    declare: bool,
+    /// For the answers that a new session waits for.
+    set_up_limit: Duration,
+    exchange: String,
+    publishers: usize,
+}
+
+/// A connection with a channel for each publisher.
+#[derive(Debug)]
+pub struct RabbitSession {
+    connection: Connection,
+    channels: Vec<RabbitChannel>,
+}
+
+/// One of its channels.
+#[derive(Debug)]
+pub struct RabbitChannel {
+    channel: lapin::Channel,
+    exchange: String,
+}
+
+/// The confirm to come.
+#[derive(Debug)]
+pub struct RabbitConfirm(PublisherConfirm);
+
+impl RabbitSink {
+    /// Publishes to the events' exchange, which is declared if `broker` says so.
+    pub fn new(broker: BrokerSettings, events: &EventSettings) -> Self {
+        Self {
+            declare: broker.declare,
+            set_up_limit: broker.connect_timeout * 2,
+            connector: Connector::new(broker, "settled relay"),
+            exchange: events.exchange.clone(),
+            publishers: events.publishers,
+        }
+    }
+
+    /// Declares the exchange, if it is to be declared, and opens the channels.
+    async fn set_up(&self, connection: Connection) -> lapin::Result<RabbitSession> {
+        if self.declare {
+            declare_exchange(&connection, &self.exchange, ExchangeKind::Topic).await?;
+        }
+        let mut channels = Vec::with_capacity(self.publishers);
+        for _ in 0..self.publishers {
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            channels.push(RabbitChannel { channel, exchange: self.exchange.clone() });
+        }
+        Ok(RabbitSession { connection, channels })
+    }
+}
+
+impl Sink for RabbitSink {
+    type Session = RabbitSession;
+
+    async fn open(&self) -> Result<RabbitSession, String> {
+        let connection = self.connector.connect().await.map_err(|error| error.to_string())?;
+        // A broker that is starting accepts connections before it answers on channels.
+        match tokio::time::timeout(self.set_up_limit, self.set_up(connection)).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {:?}", self.set_up_limit)),
+        }
+    }
+}
+
+impl Session for RabbitSession {
+    type Channel = RabbitChannel;
+
+    fn channels(&self) -> &[RabbitChannel] {
+        &self.channels
+    }
+
+    async fn watch_blocking(&self, tell: impl Fn(Option<String>) + Send + Sync) {
+        let mut events = Box::pin(self.connection.events_listener());
+        while let Some(event) = events.next().await {
+            match event {
+                Event::ConnectionBlocked(reason) => tell(Some(reason.to_string())),
+                Event::ConnectionUnblocked => tell(None),
+                _ => {}
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn close(self) {
+        if self.connection.status().blocked() {
+            return; // Nothing is written on it, goodbyes included.
+        }
+        let goodbye = self.connection.close(200, "settled is done".into());
+        let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
+    }
+}
+
+impl Channel for RabbitChannel {
+    type Confirm = RabbitConfirm;
+
+    /// All of them are handed to lapin before the first is waited for.
+    async fn send_all(
+        &self,
+        messages: &[&Publication<'_>],
+        confirms: &mut Vec<RabbitConfirm>,
+    ) -> Result<(), RelayError> {
+        let mut sent: Vec<_> = messages.iter().map(|message| maybe_done(Box::pin(self.send(message)))).collect();
+        for sending in &mut sent {
+            // Polled once it is in lapin's queue; whether it is done shows below.
+            let _ = poll_immediate(&mut *sending).await;
+        }
+        for mut sending in sent {
+            (&mut sending).await;
+            confirms.extend(Pin::new(&mut sending).take_output().transpose().map_err(broken)?.map(RabbitConfirm));
+        }
+        Ok(())
+    }
+}
+
+impl RabbitChannel {
+    /// Publishes one message: an event to the exchange, a reply to its queue.
+    async fn send(&self, message: &Publication<'_>) -> lapin::Result<PublisherConfirm> {
+        let (exchange, key) = match &message.reply_to {
+            Some(queue) => ("", &**queue),
+            None => (&*self.exchange, &*message.routing_key),
+        };
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, key) = (exchange.into(), key.into());
+        self.channel.basic_publish(exchange, key, options, &message.body, properties(message)).await
+    }
+}
+
+impl Future for RabbitConfirm {
+    type Output = Result<Confirmation, RelayError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let confirmation = ready!(Pin::new(&mut self.0).poll(context)).map_err(broken)?;
+        let taken = confirmation.is_ack();
+        if !taken && !confirmation.is_nack() {
+            return Poll::Ready(Err(RelayError::NoConfirms));
+        }
+        // Of this message or of another one: it says itself of which.
+        let returned =
+            confirmation.take_message().and_then(|m| m.properties.message_id().as_ref().map(ToString::to_string));
+        Poll::Ready(Ok(Confirmation { taken, returned }))
+    }
+}
+
+fn broken(error: lapin::Error) -> RelayError {
+    RelayError::Broker(error.to_string())
+}
+
+fn properties(message: &Publication<'_>) -> BasicProperties {
+    const PERSISTENT: u8 = 2;
+    let mut headers = FieldTable::default();
+    let text = |value: &str| AMQPValue::LongString(value.into());
+    for (name, value) in message.attributes.iter().flatten() {
+        headers.insert((*name).into(), text(value));
+    }
+    for (name, value) in [("traceparent", &message.traceparent), ("tracestate", &message.tracestate)] {
+        if let Some(value) = value {
+            headers.insert(name.into(), text(value));
+        }
+    }
+    let mut properties = BasicProperties::default()
+        .with_content_type(message.content_type.into())
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id((&*message.id_on_the_wire()).into())
+        .with_type((&*message.routing_key).into())
+        .with_headers(headers);
+    if let Some(id) = message.correlation_id.as_deref().and_then(|id| ShortString::try_new(id).ok()) {
+        properties = properties.with_correlation_id(id);
+    }
+    properties
+}

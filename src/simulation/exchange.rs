@@ -1,0 +1,178 @@
+//! The exchange that events go to, and the one queue behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::oneshot;
+
+use super::world::{Life, World};
+use crate::outbox::{Channel, Confirmation, Publication, RelayError, Session, Sink};
+use crate::store::event_ids;
+
+/// What was received, and who is connected.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    sessions: u64,
+    open: BTreeSet<u64>,
+    /// Events by their ids: how often they came.
+    pub(super) received: BTreeMap<String, u32>,
+}
+
+impl Exchange {
+    pub(super) fn close_all(&mut self) {
+        self.open.clear();
+    }
+}
+
+/// A daemon's way to the exchange.
+#[derive(Clone)]
+pub(super) struct SimSink {
+    pub(super) world: Arc<World>,
+    pub(super) life: Life,
+    pub(super) publishers: usize,
+}
+
+/// A connection to it.
+pub(super) struct SimPublishing {
+    channels: Vec<SimChannel>,
+}
+
+/// One of its channels.
+#[derive(Clone)]
+pub(super) struct SimChannel {
+    world: Arc<World>,
+    life: Life,
+    session: u64,
+}
+
+/// A confirm to come.
+pub(super) struct SimConfirm(oneshot::Receiver<Confirmation>);
+
+/// A message on the wire.
+struct OnTheWire {
+    id: String,
+    events: Vec<String>,
+    confirm: oneshot::Sender<Confirmation>,
+}
+
+impl Sink for SimSink {
+    type Session = SimPublishing;
+
+    async fn open(&self) -> Result<SimPublishing, String> {
+        let world = &self.world;
+        let session = self.life.outside(async {
+            world.answer_takes().await;
+            if world.broker_away.is_on() {
+                return Err("the broker is away".to_owned());
+            }
+            let mut exchange = world.exchange.lock();
+            exchange.sessions += 1;
+            let session = exchange.sessions;
+            exchange.open.insert(session);
+            Ok(session)
+        });
+        let channel = SimChannel { world: Arc::clone(world), life: self.life.clone(), session: session.await? };
+        Ok(SimPublishing { channels: vec![channel; self.publishers] })
+    }
+}
+
+impl Session for SimPublishing {
+    type Channel = SimChannel;
+
+    fn channels(&self) -> &[SimChannel] {
+        &self.channels
+    }
+
+    async fn watch_blocking(&self, tell: impl Fn(Option<String>) + Send + Sync) {
+        let SimChannel { world, life, .. } = &self.channels[0];
+        let watch = async {
+            loop {
+                world.blocked.becomes(true).await;
+                tell(Some("an alarm".to_owned()));
+                world.blocked.becomes(false).await;
+                tell(None);
+            }
+        };
+        life.outside(watch).await
+    }
+
+    async fn close(self) {}
+}
+
+impl Drop for SimPublishing {
+    fn drop(&mut self) {
+        let SimChannel { world, session, .. } = &self.channels[0];
+        world.exchange.lock().open.remove(session);
+    }
+}
+
+impl SimChannel {
+    fn is_open(&self) -> bool {
+        !self.life.ended.is_cancelled() && self.world.exchange.lock().open.contains(&self.session)
+    }
+
+    /// Carries messages to the exchange, and the confirms back; none come once the session is over.
+    async fn carry(self, messages: Vec<OnTheWire>) {
+        let world = &self.world;
+        world.answer_takes().await;
+        world.blocked.becomes(false).await;
+        if !self.is_open() {
+            return;
+        }
+        let is_unbound = world.unbound.is_on();
+        let (mut returned, mut confirms) = (Vec::new(), Vec::new());
+        for OnTheWire { id, events, confirm } in messages {
+            let taken = is_unbound || !world.mishap(world.weather.nack);
+            if is_unbound {
+                returned.push(id);
+            } else if taken {
+                world.journal.note(|| format!("event {id} received"));
+                let mut exchange = world.exchange.lock();
+                events.into_iter().for_each(|event| *exchange.received.entry(event).or_default() += 1);
+            }
+            confirms.push((confirm, taken));
+        }
+        world.answer_takes().await;
+        if !self.is_open() {
+            return;
+        }
+        // A returned message can come with the confirm of any other of the same frame.
+        for (confirm, taken) in confirms {
+            let returned = (!returned.is_empty()).then(|| returned.swap_remove(world.below(returned.len())));
+            // Whoever doesn't wait for it any more.
+            let _ = confirm.send(Confirmation { taken, returned });
+        }
+    }
+}
+
+impl Channel for SimChannel {
+    type Confirm = SimConfirm;
+
+    async fn send_all(&self, messages: &[&Publication<'_>], confirms: &mut Vec<SimConfirm>) -> Result<(), RelayError> {
+        self.life.goes_on().await;
+        if !self.is_open() {
+            return Err(closed());
+        }
+        let on_the_wire = messages.iter().map(|message| {
+            let (confirm, confirmed) = oneshot::channel();
+            confirms.push(SimConfirm(confirmed));
+            OnTheWire { id: message.id_on_the_wire().into_owned(), events: event_ids(&message.lines), confirm }
+        });
+        tokio::spawn(self.clone().carry(on_the_wire.collect()));
+        Ok(())
+    }
+}
+
+impl Future for SimConfirm {
+    type Output = Result<Confirmation, RelayError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(ready!(Pin::new(&mut self.0).poll(context)).map_err(|_| closed()))
+    }
+}
+
+fn closed() -> RelayError {
+    RelayError::Broker("the connection is closed".into())
+}

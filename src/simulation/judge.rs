@@ -1,0 +1,244 @@
+//! What a run is judged by: what happened, what is wrong with it, and what has to be in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::crew;
+use super::store::short;
+use super::weather::Fault;
+use super::workload::Kind;
+use super::world::World;
+use crate::contract::{DeadLetter, DeadReason, Message, PaymentState, Rejection};
+use crate::ledger::{NonePending, Rules};
+use crate::store::{Memory, Submission};
+
+/// What happened.
+#[derive(Debug)]
+pub(super) struct Journal {
+    start: Instant,
+    tell: bool,
+    lines: Mutex<Vec<String>>,
+    violations: Mutex<Vec<String>>,
+    faults: Mutex<Vec<Fault>>,
+}
+
+impl Journal {
+    pub(super) fn new(start: Instant, tell: bool) -> Self {
+        Self { start, tell, lines: Mutex::default(), violations: Mutex::default(), faults: Mutex::default() }
+    }
+
+    /// A step, for those who want to read of it.
+    pub(super) fn note(&self, line: impl FnOnce() -> String) {
+        if self.tell {
+            self.lines.lock().push(format!("{:9.4} {}", self.start.elapsed().as_secs_f64(), line()));
+        }
+    }
+
+    /// Something is wrong.
+    pub(super) fn violation(&self, what: String) {
+        self.note(|| format!("VIOLATION: {what}"));
+        self.violations.lock().push(what);
+    }
+
+    pub(super) fn has_violations(&self) -> bool {
+        !self.violations.lock().is_empty()
+    }
+
+    pub(super) fn struck(&self, fault: Fault) {
+        self.note(|| format!("{fault:?}"));
+        self.faults.lock().push(fault);
+    }
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) violations: Vec<String>,
+    pub(super) lines: Vec<String>,
+    pub(super) faults: Vec<Fault>,
+    /// How many messages there were, by what they are.
+    pub(super) kinds: Vec<Kind>,
+    /// Where the tasks stand in the end.
+    pub(super) states: Vec<PaymentState>,
+}
+
+/// Whether a committed row says what became of a message.
+fn has_outcome(tables: &Memory, message: &Message) -> bool {
+    match &message.content {
+        Ok(task) => {
+            let stored = tables.stored.get(&task.id);
+            stored.is_some_and(|stored| stored.task.body == task.body)
+                || [DeadReason::IdempotencyConflict, DeadReason::Unprocessable]
+                    .into_iter()
+                    .any(|reason| tables.dead_letters.contains_key(&digest(message, reason)))
+        }
+        Err(letter) => tables.dead_letters.contains_key(&letter.digest(&message.body, &message.properties)),
+    }
+}
+
+fn digest(message: &Message, reason: DeadReason) -> [u8; 32] {
+    let letter = DeadLetter { reason, field: None, detail: String::new(), task_id: None };
+    letter.digest(&message.body, &message.properties)
+}
+
+/// The broker has forgotten this message.
+pub(super) fn acknowledged(world: &World, number: usize) {
+    let message = world.load.messages[number].message(world.now());
+    if !has_outcome(&world.tables.lock(), &message) {
+        world
+            .journal
+            .violation(format!("message {number} is acknowledged, and nothing committed says what became of it"));
+    }
+}
+
+/// Whether nothing is left to do.
+pub(super) fn is_done(world: &World) -> bool {
+    let tables = world.tables.lock();
+    world.queue.lock().left() == 0 && tables.outbox.is_empty() && tables.waiting() == 0
+}
+
+/// For a run that doesn't get there.
+pub(super) fn what_is_left(world: &World) -> String {
+    let tables = world.tables.lock();
+    let (messages, rows, waiting) = (world.queue.lock().left(), tables.outbox.len(), tables.waiting());
+    format!("{messages} messages, {rows} rows of the outbox, {waiting} tasks that wait")
+}
+
+/// Judges a run that has come to its end.
+pub(super) fn report(world: &World) -> Report {
+    let tables = world.tables.lock();
+    let wrong = |what: String| world.journal.violation(what);
+    // One that is stuck has not done everything, of course.
+    if !world.journal.has_violations() {
+        outcomes(world, &tables, &wrong);
+        dead_letters(world, &tables, &wrong);
+        entries(&tables, &wrong);
+        events(world, &tables, &wrong);
+        if world.load.is_orderly {
+            in_order(world, &tables, &wrong);
+        }
+    }
+    let journal = &world.journal;
+    Report {
+        violations: journal.violations.lock().clone(),
+        lines: journal.lines.lock().clone(),
+        faults: journal.faults.lock().clone(),
+        kinds: world.load.messages.iter().map(|sent| sent.kind).collect(),
+        states: tables.stored.values().map(|stored| stored.payment.state).collect(),
+    }
+}
+
+fn outcomes(world: &World, tables: &Memory, wrong: &impl Fn(String)) {
+    let dead = &world.queue.lock().dead;
+    let mut ids = BTreeSet::new();
+    for (number, sent) in world.load.messages.iter().enumerate() {
+        let message = sent.message(world.now());
+        ids.extend(message.content.as_ref().ok().map(|task| task.id));
+        let given_up = dead.iter().filter(|dead| **dead == number).count();
+        if given_up != usize::from(sent.breaks()) {
+            wrong(format!("message {number} ({:?}) was given up {given_up} times by the broker", sent.kind));
+        }
+        if !sent.breaks() && !has_outcome(tables, &message) {
+            wrong(format!("message {number} ({:?}) is lost", sent.kind));
+        }
+    }
+    for (id, stored) in &tables.stored {
+        if stored.written != 1 {
+            wrong(format!("task {} was applied {} times", short(*id), stored.written));
+        }
+        if !ids.contains(id) {
+            wrong(format!("task {} was never published", short(*id)));
+        }
+    }
+}
+
+/// Each dead letter has a message that had to become one.
+fn dead_letters(world: &World, tables: &Memory, wrong: &impl Fn(String)) {
+    let mut allowed = BTreeSet::new();
+    for sent in &world.load.messages {
+        let message = sent.message(world.now());
+        match &message.content {
+            Err(letter) => drop(allowed.insert(letter.digest(&message.body, &message.properties))),
+            Ok(task) if sent.kind == Kind::Poison => {
+                allowed.insert(digest(&message, DeadReason::Unprocessable));
+                if tables.stored.contains_key(&task.id) {
+                    wrong(format!("task {} can't have been stored", short(task.id)));
+                }
+            }
+            // Of two tasks with one id, either can have been first, if there are several daemons.
+            Ok(task) if tables.stored.get(&task.id).is_some_and(|first| first.task.body != task.body) => {
+                allowed.insert(digest(&message, DeadReason::IdempotencyConflict));
+            }
+            Ok(_) => {}
+        }
+    }
+    for (digest, (id, reason)) in &tables.dead_letters {
+        if !allowed.contains(digest) {
+            wrong(format!("a dead letter for {reason} that nothing explains, of {:?}", id.map(short)));
+        }
+    }
+}
+
+fn entries(tables: &Memory, wrong: &impl Fn(String)) {
+    let mut of_payment: BTreeMap<Uuid, i64> = BTreeMap::new();
+    for (account, entries) in tables.accounts.iter().zip(&tables.entries) {
+        let mut balance = 0;
+        for (payment, amount, after) in entries {
+            balance += amount;
+            *of_payment.entry(*payment).or_default() += amount;
+            if balance != *after {
+                wrong(format!("account {}: {after} after an entry, its entries make {balance}", account.id));
+            }
+        }
+        if (balance, entries.len() as i64) != (account.posted, account.version) {
+            wrong(format!("account {}: {} posted, its entries make {balance}", account.id, account.posted));
+        }
+        if account.min_balance.is_some_and(|least| account.posted - account.held < least) {
+            wrong(format!("account {} is below its limit", account.id));
+        }
+    }
+    for (payment, _) in of_payment.iter().filter(|(_, sum)| **sum != 0) {
+        wrong(format!("the entries of {} don't sum to zero", short(*payment)));
+    }
+}
+
+fn events(world: &World, tables: &Memory, wrong: &impl Fn(String)) {
+    let received = &world.exchange.lock().received;
+    for event in tables.told.iter().filter(|event| !received.contains_key(*event)) {
+        wrong(format!("event {event} was never received"));
+    }
+    for event in received.keys().filter(|event| !tables.told.contains(*event)) {
+        wrong(format!("event {event} was received, and never written"));
+    }
+    for id in tables.stored.keys().filter(|id| !tables.told.contains(&format!("{id}/1"))) {
+        wrong(format!("task {} has no event", short(*id)));
+    }
+}
+
+/// What comes of the tasks one by one, in the order in which they were published. With several lanes
+/// a credit can come before an earlier debit of the same account, which then is not declined: there
+/// the order decides about nothing only if there is enough for everybody.
+fn in_order(world: &World, tables: &Memory, wrong: &impl Fn(String)) {
+    let mut expected = Memory::new(Rules::default());
+    for sent in world.load.messages.iter().filter(|sent| !matches!(sent.kind, Kind::Breaks | Kind::Poison)) {
+        let message = sent.message(world.now());
+        let submission = Submission::of(crate::ledger::Arrival(0), &message);
+        expected.commit(&[submission], &[], &NonePending, std::time::Duration::ZERO, world.now());
+    }
+    let is_short = expected.stored.values().any(|stored| stored.rejection == Some(Rejection::InsufficientFunds));
+    if is_short && crew::configure(world.seed, 0).pipeline.lanes > 1 {
+        return;
+    }
+    for (id, stored) in &expected.stored {
+        let state = tables.stored.get(id).map(|stored| stored.payment.state);
+        if state != Some(stored.payment.state) {
+            wrong(format!("task {} is {state:?}, in its order it is {:?}", short(*id), stored.payment.state));
+        }
+    }
+    if expected.balances() != tables.balances() {
+        wrong(format!("balances are {:?}, in order they are {:?}", tables.balances(), expected.balances()));
+    }
+}

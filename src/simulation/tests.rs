@@ -1,0 +1,122 @@
+use std::collections::BTreeSet;
+use std::mem::{Discriminant, discriminant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::judge::Report;
+use super::run;
+use super::weather::Fault;
+
+/// Of a run to be told step by step.
+const SEED: &str = "SETTLED_SIM_SEED";
+
+/// How many runs there are, instead of [`USUAL`].
+const SEEDS: &str = "SETTLED_SIM_SEEDS";
+const USUAL: u64 = 10_000;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Has `run` run the seeds up to `count` on two threads, until one fails; answers it.
+fn search(
+    count: u64,
+    run: &(impl Fn(u64) -> Report + Sync),
+    seen: &(impl Fn(&Report) + Sync),
+) -> Option<(u64, Report)> {
+    let (next, found) = (AtomicU64::new(0), Mutex::new(None::<(u64, Report)>));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while found.lock().is_none() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count {
+                        return;
+                    }
+                    let report = run(seed);
+                    seen(&report);
+                    if !report.violations.is_empty() {
+                        found.lock().get_or_insert((seed, report));
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner()
+}
+
+#[test]
+fn ten_thousand_seeds_lose_nothing_double_nothing_and_get_everything_done() {
+    if let Some(seed) = number(SEED) {
+        let report = run(seed, true);
+        report.lines.iter().for_each(|line| println!("{line}"));
+        assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
+        return;
+    }
+    let (count, began) = (number(SEEDS).unwrap_or(USUAL), Instant::now());
+    let (kinds, states) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+    let faults: Mutex<Vec<(Discriminant<Fault>, u64)>> = Mutex::default();
+    let found = search(count, &|seed| run(seed, false), &|report| {
+        kinds.lock().extend(report.kinds.iter().map(|kind| format!("{kind:?}")));
+        states.lock().extend(report.states.iter().map(|state| state.name()));
+        let mut faults = faults.lock();
+        for fault in report.faults.iter().map(discriminant) {
+            match faults.iter_mut().find(|(kind, _)| *kind == fault) {
+                Some((_, count)) => *count += 1,
+                None => faults.push((fault, 1)),
+            }
+        }
+    });
+    if let Some((seed, report)) = found {
+        panic!("{SEED}={seed} fails: {:#?}", report.violations);
+    }
+    println!("{count} seeds in {:.1} s", began.elapsed().as_secs_f64());
+    // What never happened was not tried.
+    let struck: Vec<u64> = faults.into_inner().into_iter().map(|(_, count)| count).collect();
+    assert!(struck.len() == 10 && struck.iter().all(|times| *times > count / 100), "faults: {struck:?}");
+    assert_eq!(kinds.into_inner().len(), 5, "kinds of messages");
+    let states = states.into_inner();
+    for state in ["settled", "rejected", "voided"] {
+        assert!(states.contains(state), "{state} of {states:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..40 {
+        let (once, again) = (run(seed, true), run(seed, true));
+        let differs = once.lines.iter().zip(&again.lines).position(|(one, other)| one != other);
+        let context = differs.map(|at| (&once.lines[at], &again.lines[at]));
+        assert_eq!((once.lines.len(), differs), (again.lines.len(), None), "seed {seed}: {context:?}");
+    }
+}
+
+/// The simulation sees what is wrong with a daemon that is broken on purpose.
+#[cfg(feature = "sabotage")]
+#[test]
+fn each_defect_is_found_by_some_seed() {
+    use crate::sabotage::{Defect, name, with};
+
+    let defects = [
+        Defect::AckBeforeCommit,
+        Defect::AckFailureIgnored,
+        Defect::StaleEpochAcked,
+        Defect::AckAcrossGap,
+        Defect::AlteredReplayApplied,
+        Defect::OutboxCursor,
+        Defect::ReturnedEventCounted,
+        Defect::DedupedByBytes,
+        Defect::DroppedOnFullLane,
+        Defect::ConfirmNotAwaited,
+    ];
+    for defect in defects {
+        let began = Instant::now();
+        let found = search(USUAL, &|seed| with(Some(defect), || run(seed, false)), &|_| ());
+        let (seed, report) = found.unwrap_or_else(|| panic!("no seed up to {USUAL} finds {defect:?}"));
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{}: seed {seed}, {seconds:.2} s: {}", name(defect), report.violations[0]);
+    }
+}

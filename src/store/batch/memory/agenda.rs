@@ -1,0 +1,66 @@
+//! What waits, as the table `agenda` has it.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::super::life::Life;
+use super::Memory;
+use crate::store::Due;
+
+/// The first wait for another task; it doubles with every look.
+const FIRST_LOOK: SignedDuration = SignedDuration::from_millis(100);
+
+#[derive(Debug)]
+pub(super) struct AgendaRow {
+    pub(super) due_at: Timestamp,
+    pub(super) waits_for: Option<Uuid>,
+    pub(super) woken: i32,
+    looked: u32,
+}
+
+impl Memory {
+    /// What is due, oldest first.
+    pub(crate) fn due(&self, most: usize, now: Timestamp) -> Due {
+        let mut due: Vec<_> = self.agenda.iter().filter(|(_, row)| row.due_at <= now).collect();
+        due.sort_by_key(|(id, row)| (row.due_at, **id));
+        let message = |id: &Uuid| self.stored.get(id).map(|stored| stored.message.clone());
+        Due { tasks: due.into_iter().take(most).filter_map(|(id, _)| message(id)).collect(), expired: Vec::new() }
+    }
+
+    pub(crate) fn postpone(&mut self, task: Uuid, by: Duration, now: Timestamp) {
+        if let Some(row) = self.agenda.get_mut(&task) {
+            row.due_at = now + by;
+        }
+    }
+
+    /// Tasks that wait, for their time or for another one.
+    pub(crate) fn waiting(&self) -> usize {
+        self.agenda.len()
+    }
+
+    /// In the order of the statements of a batch.
+    pub(super) fn write_agenda(&mut self, life: &Life<'_>, now: Timestamp) -> u64 {
+        for id in &life.agenda_done {
+            self.agenda.remove(id);
+        }
+        for row in &life.agenda {
+            let due_at = row.waits_for.map_or(row.deadline, |_| row.deadline.min(now + FIRST_LOOK));
+            self.agenda.insert(row.task, AgendaRow { due_at, waits_for: row.waits_for, woken: 0, looked: 0 });
+        }
+        for row in &life.agenda_again {
+            let Some(own) = self.agenda.get_mut(&row.task).filter(|own| own.woken == row.woken) else { continue };
+            let wait = FIRST_LOOK * 2_i32.pow(own.looked.min(13));
+            (own.due_at, own.waits_for) = (row.deadline.min(now + wait), row.waits_for);
+            own.looked += 1;
+        }
+        let mut woken = 0;
+        for row in self.agenda.values_mut().filter(|row| row.waits_for.is_some_and(|id| life.wakes.contains(&id))) {
+            row.due_at = now;
+            row.woken += 1;
+            woken += 1;
+        }
+        woken
+    }
+}
