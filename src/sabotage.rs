@@ -41,6 +41,7 @@ pub(crate) enum Defect {
     /// A task with a known id and other content is applied.
     AlteredReplayApplied,
     /// The outbox is swept from where the last sweep ended, not row by row.
+    #[cfg(feature = "sabotage")]
     OutboxCursor,
     /// An event that came back counts as published.
     ReturnedEventCounted,

@@ -57,7 +57,8 @@ pub(crate) struct ChaosArgs {
     /// A setting of the daemon, such as pipeline.lanes=1; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", help_heading = "Servers and daemons")]
     settings: Vec<Setting>,
-    /// How long nothing may move when all has struck, before what is missing counts as lost
+    /// How long nothing may move when all has struck, before what is missing counts as lost; and how
+    /// long it may take until enough is in flight for a strike
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration, help_heading = "Result")]
     patience: Duration,
     /// Fail if anything takes longer to go on than the project promises, not only show it

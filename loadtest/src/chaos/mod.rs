@@ -60,7 +60,7 @@ pub(crate) struct Job {
     pub(crate) tempo: Tempo,
     /// How many tasks have to be in flight.
     pub(crate) in_flight: u64,
-    /// How long nothing may move in the end.
+    /// How long nothing may move in the end, and how long it may take until enough is in flight.
     pub(crate) patience: Duration,
     /// Whether what is promised is a part of the verdict.
     pub(crate) goals: bool,
@@ -188,8 +188,9 @@ async fn rage(
     struck: &mut Vec<Struck>,
 ) -> Result<()> {
     let servers = rig.private_servers().ok_or_else(|| anyhow!("faults are for servers of our own"))?;
-    let (script, run, in_flight) = (Arc::clone(&case.script), case.run, job.in_flight);
-    let mut storm = Storm { rig, servers, lines, fleet, upstream, sink, script, run, in_flight };
+    let (script, run) = (Arc::clone(&case.script), case.run);
+    let (in_flight, patience) = (job.in_flight, job.patience);
+    let mut storm = Storm { rig, servers, lines, fleet, upstream, sink, script, run, in_flight, patience };
     for strike in strikes {
         sleep(strike.at.saturating_sub(upstream.elapsed())).await;
         let done = storm.strike(strike).await;

@@ -186,15 +186,19 @@ impl Publisher {
     async fn session(&mut self) -> Result<()> {
         let (_connection, channel) = timeout(CONNECT, self.connect()).await??;
         let mut confirms = Confirms::new();
-        for due in self.open.values() {
-            self.send(&channel, *due, &mut confirms).await?;
-        }
+        // What is to be published now: at first all that is open. Then what came back, after a while.
+        let mut now: Vec<Due> = self.open.values().copied().collect();
+        let (mut returned, mut again) = (Vec::new(), Instant::now());
         loop {
             let ended = self.shared.ended.load(Ordering::Relaxed);
             let new = self.take(ended);
             // First of all: what is taken is published, whatever becomes of this connection.
             self.open.extend(new.iter().map(|due| (due.index, *due)));
-            for due in new {
+            now.extend(new);
+            if Instant::now() >= again {
+                now.append(&mut returned);
+            }
+            for due in now.drain(..) {
                 self.send(&channel, due, &mut confirms).await?;
             }
             if ended && self.open.is_empty() && self.is_all_taken() {
@@ -203,9 +207,8 @@ impl Publisher {
             tokio::select! {
                 Some((place, confirm)) = confirms.next() => {
                     if !self.is_taken(place, &confirm?)? {
-                        sleep(AGAIN).await;
-                        let due = self.open[&place];
-                        self.send(&channel, due, &mut confirms).await?;
+                        again = Instant::now() + AGAIN;
+                        returned.extend(self.open.get(&place));
                     }
                 }
                 () = sleep(TICK) => {}
@@ -231,11 +234,11 @@ impl Publisher {
         Ok(())
     }
 
-    /// Whether the broker has taken a message that is open. It did not if there was no queue for it.
+    /// Whether the broker has taken a message. It did not if there was no queue for it.
     fn is_taken(&mut self, place: usize, confirm: &Confirmation) -> Result<bool> {
         match confirm {
             Confirmation::Ack(None) => {}
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) => return Ok(!self.open.contains_key(&place)),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) => return Ok(false),
             Confirmation::NotRequested => bail!("the broker was not asked for confirms"),
         }
         self.open.remove(&place);

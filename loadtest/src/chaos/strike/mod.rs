@@ -26,8 +26,6 @@ use crate::rig::{Fleet, Rig};
 use crate::sink::LastingSink;
 pub(super) use lines::Lines;
 
-/// How long it may take until enough is in flight.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long all may take to go on after a fault. It is far more than is promised: what takes longer
 /// stands still.
 const STANDSTILL: Duration = Duration::from_secs(60);
@@ -48,6 +46,8 @@ pub(super) struct Storm<'a> {
     pub(super) run: Run,
     /// How many tasks have to be in flight.
     pub(super) in_flight: u64,
+    /// How long it may take until they are.
+    pub(super) patience: Duration,
 }
 
 /// A fault that has struck and is over.
@@ -160,8 +160,8 @@ impl Storm<'_> {
                 return Ok(beats);
             }
             most = now.max(most);
-            let wanted = self.in_flight;
-            ensure!(since.elapsed() < PATIENCE, "not {wanted} in flight within {PATIENCE:?}, at most {most}");
+            let (wanted, patience) = (self.in_flight, self.patience);
+            ensure!(since.elapsed() < patience, "not {wanted} in flight within {patience:?}, at most {most}");
             sleep(LOOK).await;
         }
     }
