@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use settled::dev::proxy::CutPoint::{AfterAck, AfterCommit, BeforeAck, BeforeCommit, BeforeConfirm};
 use settled::dev::proxy::{CutPoint, CuttingProxy, Protocol};
 
-use crate::load::Load;
+use crate::load::{self, Load};
 use crate::reckoning::{Archive, reckon};
 use crate::support::{SOON, World, within};
 use crate::{QUICK, down, seconds, turn};
@@ -74,23 +74,6 @@ fn through(proxy: &CuttingProxy, url: &str) -> String {
     url.replace(authority(url), &proxy.local_addr().to_string())
 }
 
-/// Publishes load after load while `faults` last.
-async fn load_during(world: &World, faults: impl Future<Output = ()>) -> Load {
-    let over = std::cell::Cell::new(false);
-    let faults = async {
-        faults.await;
-        over.set(true);
-    };
-    let publishing = async {
-        let mut load = Load::default();
-        while !over.get() {
-            load = load.and(Load::of(50).publish(world, Duration::from_millis(100)).done().await);
-        }
-        load
-    };
-    tokio::join!(faults, publishing).1
-}
-
 #[tokio::test]
 async fn cuts_around_commits_acks_and_confirms_lose_and_double_nothing() {
     let _turn = turn().await;
@@ -104,7 +87,7 @@ async fn cuts_around_commits_acks_and_confirms_lose_and_double_nothing() {
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;
     let began = Instant::now();
-    let load = load_during(&world, async {
+    let load = load::during(&world, 50, async {
         // After an ack something has been acknowledged: what is cut before is not the same for ever.
         let took = async |points: &[CutPoint]| {
             proxies.cut(points).await;
@@ -133,7 +116,7 @@ async fn connections_that_are_reset_and_slow_ones_lose_and_double_nothing() {
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;
     let mut resets = 0;
-    let load = load_during(&world, async {
+    let load = load::during(&world, 50, async {
         for round in 0..10 {
             proxies.postgres.delay(Duration::from_millis(round % 3 * 5));
             proxies.amqp.delay(Duration::from_millis(round % 2 * 10));
@@ -170,7 +153,7 @@ async fn half_open(dependency: &str, proxy: impl Fn(&Proxies) -> &CuttingProxy) 
     Load::prepare(&world).await;
     let proxy = proxy(&proxies);
     let mut found = Duration::ZERO;
-    let load = load_during(&world, async {
+    let load = load::during(&world, 50, async {
         let began = Instant::now();
         proxy.half_open(true);
         let reason = down(&mut daemon, dependency).await;

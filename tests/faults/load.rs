@@ -1,6 +1,7 @@
 //! A load as a payment system has it: most tasks settle, some are rejected, repeated, repeated
 //! with another amount, or garbage. Every task has one right outcome, whatever order they come in.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -143,6 +144,23 @@ impl Publishing {
     pub(crate) fn is_done(&self) -> bool {
         self.task.is_finished()
     }
+}
+
+/// Publishes loads of this many tasks, ten a second at most, for as long as `faults` last.
+pub(crate) async fn during(world: &World, tasks: usize, faults: impl Future<Output = ()>) -> Load {
+    let over = Cell::new(false);
+    let faults = async {
+        faults.await;
+        over.set(true);
+    };
+    let publishing = async {
+        let mut load = Load::default();
+        while !over.get() {
+            load = load.and(Load::of(tasks).publish(world, Duration::from_millis(100)).done().await);
+        }
+        load
+    };
+    tokio::join!(faults, publishing).1
 }
 
 /// Publishes chunk after chunk on one connection, until the end or an error.

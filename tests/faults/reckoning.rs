@@ -40,15 +40,18 @@ impl Archive {
         bound.await.expect("a binding");
     }
 
-    /// The ids of all events in it, each as often as it came, until it is empty.
+    /// The ids of all events in it, each as often as it came: all that were confirmed are there.
     async fn ids(&self, world: &World) -> Vec<String> {
+        let count = world.messages(&self.queue).await;
         let connection = amqp::connect(&world.amqp_uri).await;
         let channel = connection.create_channel().await.expect("a channel");
         let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let consumer = channel.basic_consume(self.queue.as_str().into(), "".into(), no_ack, FieldTable::default());
         let mut consumer = consumer.await.expect("a consumer");
         let mut ids = Vec::new();
-        while let Ok(Some(Ok(event))) = tokio::time::timeout(Duration::from_millis(500), consumer.next()).await {
+        for _ in 0..count {
+            let event = tokio::time::timeout(LIMIT, consumer.next()).await.expect("an event in time");
+            let event = event.expect("an event").expect("the connection holds");
             ids.push(event.properties.message_id().as_ref().expect("an id").to_string());
         }
         ids
