@@ -28,7 +28,7 @@ use crate::judge::verdict;
 use crate::progress::{Step, say};
 use crate::results::machine;
 use crate::rig::{Blueprint, Fleet, Rig};
-use crate::scenario::{Case, Order};
+use crate::scenario::{Case, Order, POLL};
 use crate::sink::LastingSink;
 use fault::Fault;
 pub(crate) use fault::Wanted;
@@ -40,6 +40,8 @@ use strike::{Lines, Storm};
 pub(crate) use upstream::Tempo;
 use upstream::Upstream;
 
+/// How long the publisher may take for what it is behind, in the end.
+const CATCHING_UP: Duration = Duration::from_secs(300);
 /// A disk that is to become full when it is filled, not before: for PostgreSQL itself, and for the
 /// rows of a message and what is left of them, in bytes.
 const ROOM: u64 = 512 << 20;
@@ -171,8 +173,10 @@ async fn measure(rig: &mut Rig, job: &Job, strikes: &[Strike], struck: &mut Vec<
     step.done("daemons ready");
     let upstream = Upstream::start(uri, &case.script, job.tempo);
     rage(rig, job, &lines, &case, (&mut fleet, &upstream, &sink), strikes, struck).await?;
-    while upstream.elapsed() < job.duration && struck.iter().all(Struck::counts) {
-        sleep(crate::scenario::POLL).await;
+    let latest = upstream.elapsed().max(job.duration) + CATCHING_UP;
+    let goes_on = || upstream.elapsed() < job.duration || !upstream.is_on_time() && upstream.elapsed() < latest;
+    while struck.iter().all(Struck::counts) && goes_on() {
+        sleep(POLL).await;
     }
     settle::settle(Done { rig, job, case, fleet, upstream, sink, strikes, struck }).await
 }

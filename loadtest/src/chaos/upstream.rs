@@ -58,11 +58,19 @@ pub(super) struct Shared {
     published: AtomicU64,
     confirmed: AtomicU64,
     connections: AtomicU64,
+    tempo: Tempo,
     /// Messages that are to come before their time.
     ahead: AtomicU64,
     /// Messages that are to be published once more.
     again: Mutex<Vec<usize>>,
     status: Mutex<Option<ConnectionStatus>>,
+}
+
+impl Shared {
+    /// How many messages are due by now.
+    fn due(&self) -> usize {
+        self.tempo.due(self.began.elapsed()) + self.ahead.load(Ordering::Relaxed) as usize
+    }
 }
 
 /// The system.
@@ -77,6 +85,7 @@ impl Upstream {
         let shared = Arc::new(Shared {
             script: Arc::clone(script),
             began: Instant::now(),
+            tempo,
             ended: AtomicBool::new(false),
             published: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
@@ -90,7 +99,6 @@ impl Upstream {
             app_id: script.mark().to_string(),
             accounts: script.with(|lines| Arc::clone(&lines.plan.accounts)),
             shared: Arc::clone(&shared),
-            tempo,
             next: 0,
             open: BTreeMap::new(),
             known: Vec::new(),
@@ -107,6 +115,13 @@ impl Upstream {
     /// Messages published, and messages confirmed; each counts once.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.shared.published.load(Ordering::Relaxed), self.shared.confirmed.load(Ordering::Relaxed))
+    }
+
+    /// Whether it has published all that is due, but for the last second: it is behind when the broker
+    /// was not there.
+    pub(super) fn is_on_time(&self) -> bool {
+        let second = self.shared.tempo.rate as u64;
+        self.counts().0 + second >= self.shared.due() as u64
     }
 
     /// How often it had to connect.
@@ -163,7 +178,6 @@ struct Publisher {
     app_id: String,
     accounts: Arc<Accounts>,
     shared: Arc<Shared>,
-    tempo: Tempo,
     /// The place of the next new message.
     next: usize,
     /// What is published and not confirmed.
@@ -264,7 +278,7 @@ impl Publisher {
         let left = again.len().saturating_sub(room);
         let repeated = again.split_off(left);
         room -= repeated.len();
-        let due = self.tempo.due(shared.began.elapsed()) + shared.ahead.load(Ordering::Relaxed) as usize;
+        let due = shared.due();
         let from = self.next;
         let new = shared.script.with(|lines| {
             let there = lines.messages(Part::Load).len();
