@@ -13,6 +13,9 @@ mod watch;
 mod scenario;
 mod chaos;
 mod judge;
+// What the tests of the daemon include, too.
+#[path = "../../tests/support/replay/mod.rs"]
+mod replay;
 mod results;
 mod report;
 mod progress;
@@ -34,6 +37,7 @@ use reference::floor;
 use report::model::{Results, Summary};
 use report::{compare, folder, text};
 use rig::Rig;
+use settled::contract;
 use scenario::find_max::{Found, find_max};
 
 /// What the daemon uses too.

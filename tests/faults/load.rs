@@ -82,6 +82,19 @@ impl Load {
         self
     }
 
+    /// Each message is another task's, or no task's.
+    pub(crate) fn without_repetitions(mut self) -> Self {
+        let mut seen = BTreeSet::new();
+        self.messages.retain(|message| message.id.is_none_or(|id| seen.insert(id)));
+        self.conflicts = 0;
+        self
+    }
+
+    /// How many messages.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
     fn push(&mut self, task: &Task) {
         self.messages.push(Message { routing_key: task.routing_key(), body: task.body(), id: Some(task.id) });
     }
