@@ -40,6 +40,8 @@ pub(crate) struct Report {
     pub(super) doubled: u64,
     pub(super) events_missing: u64,
     pub(super) deadlocks: usize,
+    /// What another ledger did again.
+    pub(super) replayed: usize,
     /// Commits without an answer, whose outcome was looked up.
     pub(super) looked_up: u64,
     pub(super) faults: Vec<Tried>,
@@ -124,7 +126,7 @@ impl fmt::Display for Report {
             f,
             "\n  {published} messages published in {:.0} s by a system that had to connect {} times, {confirmed} \
              confirmed, {:.0} per second\n  {settled} settled, {rejected} rejected, {dead} dead letters; {events} \
-             events, {received} received\n  {} lost, {} doubled, {} events missing, {} deadlocks; {} commits looked up\n",
+             events, {received} received\n  {} lost, {} doubled, {} events missing, {} deadlocks; {} commits looked up; {} steps replayed\n",
             self.duration_s,
             self.connections,
             self.rate_per_s,
@@ -132,7 +134,8 @@ impl fmt::Display for Report {
             self.doubled,
             self.events_missing,
             self.deadlocks,
-            self.looked_up
+            self.looked_up,
+            grouped(self.replayed as u64)
         )?;
         writeln!(f, "{}\n", table(&self.faults))?;
         for Check { holds, found } in &self.checks {

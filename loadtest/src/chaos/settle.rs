@@ -17,6 +17,7 @@ use crate::broker::{self, TASKS_QUEUE};
 use crate::judge::{Evidence, books, verdict};
 use crate::load::Flights;
 use crate::progress::{Step, grouped};
+use crate::replay::{Replayed, Settings, replay};
 use crate::rig::{Fleet, Rig};
 use crate::scenario::{COSTLY_POLL, Case, POLL, left, reach_within};
 use crate::sink::LastingSink;
@@ -48,6 +49,7 @@ pub(super) async fn settle(done: Done<'_>) -> Result<Report> {
     let database = rig.database().await?;
     let books = case.run.read(&database).await?;
     let audit = rig.audit().await;
+    let replayed = replay(&database, &Settings::default()).await;
     let script = Arc::into_inner(case.script).context("somebody still publishes")?;
     let lines = script.into_lines();
     let evidence =
@@ -57,22 +59,30 @@ pub(super) async fn settle(done: Done<'_>) -> Result<Report> {
     // As their guardian sees it, who may have mounts of his own.
     let dir = format!("/proc/{}/root{}", servers.guardian_pid(), servers.dir().display());
     let deadlocks = deadlocks(Path::new(&dir));
-    Ok(report(job, &evidence, connections, deadlocks, (strikes, struck)))
+    let told = Told { connections, deadlocks, replayed };
+    Ok(report(job, &evidence, told, (strikes, struck)))
 }
 
-fn report(
-    job: &Job,
-    evidence: &Evidence,
+/// What is known beside the evidence of every run.
+struct Told {
     connections: u64,
     deadlocks: usize,
-    (strikes, struck): (&[Strike], &[Struck]),
-) -> Report {
+    replayed: std::result::Result<Replayed, String>,
+}
+
+fn report(job: &Job, evidence: &Evidence, told: Told, (strikes, struck): (&[Strike], &[Struck])) -> Report {
+    let Told { connections, deadlocks, replayed } = told;
     let findings = evidence.find();
     let Flights { start, sent, confirmed } = &evidence.flights;
     let last = confirmed.iter().map(|confirmed| confirmed.at).max().unwrap_or(*start);
     let duration_s = (last - start).max(1) as f64 / 1e6;
     let rate_per_s = confirmed.len() as f64 / duration_s;
     let mut checks = verdict::checks(evidence, &findings);
+    let steps = replayed.as_ref().map_or(0, |replayed| replayed.steps);
+    checks.push(verdict::check(
+        "another ledger, of one thread, comes to the same states, balances and entries",
+        replayed.map(|_| ()),
+    ));
     checks.extend(checks::checks(&Facts {
         strikes,
         struck,
@@ -101,6 +111,7 @@ fn report(
         doubled: evidence.books.doubled,
         events_missing: findings.events_missing,
         deadlocks,
+        replayed: steps,
         looked_up: struck.iter().map(|struck| struck.looked_up).sum(),
         faults: Tried::all(strikes, struck),
         strikes: struck.to_vec(),
