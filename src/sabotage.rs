@@ -51,6 +51,10 @@ pub(crate) enum Defect {
     DroppedOnFullLane,
     /// An event counts as published once it is sent.
     ConfirmNotAwaited,
+    /// A commit whose answer is lost, or that is lost itself, is taken for one that happened.
+    CommitErrorSwallowed,
+    /// Accounts are locked in any order.
+    UnorderedLocks,
 }
 
 /// The posting that follows if the same is posted again.

@@ -193,6 +193,7 @@ fn defects_are_where_they_have_to_be_and_in_no_build_that_does_not_ask_for_them(
             "store/batch/events.rs",
             "store/batch/mod.rs",
             "store/batch/plan.rs",
+            "store/batch/read.rs",
             "worker/mod.rs",
         ],
     );

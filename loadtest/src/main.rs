@@ -11,6 +11,7 @@ mod load;
 mod sink;
 mod watch;
 mod scenario;
+mod chaos;
 mod judge;
 // What the tests of the daemon include, too.
 #[path = "../../tests/support/replay/mod.rs"]
@@ -29,7 +30,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use args::{Cli, Command, CompareArgs, ConsumerVerb, Job, Verb};
+use args::{ChaosArgs, Cli, Command, CompareArgs, ConsumerVerb, Job, Verb};
 use judge::verdict;
 use progress::Step;
 use reference::floor;
@@ -57,6 +58,7 @@ enum Answer {
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Load(verb) => answer(&verb).await,
+        Command::Chaos(options) => chaos(&options).await,
         Command::Floor(options) => floor(&options).await,
         Command::Speed(options) => speed(&options).await,
         Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
@@ -102,6 +104,12 @@ async fn answer(verb: &Verb) -> Result<Option<bool>> {
         results.close(verdict::check("no process, directory or port is left behind", left));
     }
     publish(&measured, &job).map(Some)
+}
+
+/// A run in which things break.
+async fn chaos(options: &ChaosArgs) -> Result<Option<bool>> {
+    let mut stop = Stop::listen()?;
+    chaos::run(&options.job()?, &mut stop).await
 }
 
 /// The same for the floor, which needs no daemon.
