@@ -14,7 +14,7 @@ APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(notdir $(basename $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo test bench speed fuzz lint deny servers
+.PHONY: help demo test bench speed chaos fuzz lint deny servers
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,32 @@ bench: servers ## Measure what a payment passes, piece by piece; some minutes
 speed: servers ## Measure the speed against references, and whether its targets hold; half an hour
 	cargo build --release --workspace
 	./target/release/settled-loadtest speed --grown --out target/speed
+
+# A run each: its name, and what breaks how often. Two hours and a half or so.
+LIFE := --mix transfer:60,authorize-capture:20,authorize-void:5,refund:10,legs:4:5 --out-of-order 5% --scheduled 5%
+define CHAOS
+kills --faults kill:300 --duration 15m --seed 1
+cuts --faults cut-before-commit:200,cut-after-commit:200,cut-before-ack:200,cut-after-ack:200,cut-before-confirm:200 --duration 15m --seed 2
+servers --faults broker-kill:50,broker-restart:10,broker-close:20,db-stop:50,db-terminate:20,db-cut:20 --duration 20m --seed 3
+database --faults db-promote:12,db-full:10,db-read-only:10,db-lock:10,db-slow:10 --duration 8m --seed 4
+events --faults broker-alarm:12,queue-delete:12,events-unbind:12,events-delete:12,term:20,freeze:20 --duration 10m --seed 5
+lines --faults half-open:8,delay:20 --duration 5m --seed 6
+two --faults all --count-per-fault 5 --daemons 2 --duration 15m --seed 7 $(LIFE)
+four --faults all --count-per-fault 5 --daemons 4 --rate 1200 --duration 15m --seed 8 $(LIFE)
+away --faults db-stop:1 --hold 10m --duration 3m --seed 9
+blocked --faults broker-alarm:1 --hold 10m --duration 3m --seed 10
+endef
+export CHAOS
+
+chaos: servers ## Break everything, for hours: the long part of the proof; results in target/chaos
+	cargo build --release --workspace
+	@failed=; while read -r name line; do \
+	    echo "== $$name: settled-loadtest chaos $$line"; \
+	    ./target/release/settled-loadtest chaos $$line --goals --out "target/chaos/$$name" </dev/null \
+	        || failed="$$failed $$name"; \
+	done <<<"$$CHAOS"; \
+	echo "results: target/chaos/*/chaos.txt, and chaos.json for programs"; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 # Instrumented for coverage, without a sanitizer: there is no unsafe code here, and stable Rust has
 # none. What is found new stays in fuzz/target/found; `cargo fuzz cmin` makes a corpus of it.

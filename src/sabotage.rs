@@ -41,6 +41,7 @@ pub(crate) enum Defect {
     /// A task with a known id and other content is applied.
     AlteredReplayApplied,
     /// The outbox is swept from where the last sweep ended, not row by row.
+    #[cfg(feature = "sabotage")]
     OutboxCursor,
     /// An event that came back counts as published.
     ReturnedEventCounted,
@@ -50,6 +51,10 @@ pub(crate) enum Defect {
     DroppedOnFullLane,
     /// An event counts as published once it is sent.
     ConfirmNotAwaited,
+    /// A commit whose answer is lost, or that is lost itself, is taken for one that happened.
+    CommitErrorSwallowed,
+    /// Accounts are locked in any order.
+    UnorderedLocks,
 }
 
 /// The posting that follows if the same is posted again.

@@ -15,6 +15,9 @@ use tokio_postgres::{Client, NoTls};
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
+/// How often the standby takes over, one time after another.
+const PROMOTIONS: i64 = 2;
+
 /// Says which environment a re-run of this test binary is: see [`holder`].
 const HOLDER: &str = "SETTLED_TEST_HOLDER";
 
@@ -135,7 +138,7 @@ async fn a_broker_whose_port_was_taken_while_it_was_stopped_waits_for_it() -> Re
 async fn a_kept_directory_serves_again_and_any_other_content_is_refused() -> Result {
     let place = open_place()?;
     let dir = Some(place.path().to_owned());
-    let kept = ServersOptions { dir: dir.clone(), keep: true };
+    let kept = ServersOptions { dir: dir.clone(), keep: true, ..ServersOptions::default() };
 
     let servers = start(&kept).await?;
     let refused = start(&kept).await;
@@ -143,12 +146,97 @@ async fn a_kept_directory_serves_again_and_any_other_content_is_refused() -> Res
     postgres(&servers).await?.batch_execute("create table kept ()").await?;
     servers.shutdown().await?;
 
-    let refused = start(&ServersOptions { dir, keep: false }).await;
+    let refused = start(&ServersOptions { dir, ..ServersOptions::default() }).await;
     assert!(refused.is_err_and(|error| error.to_string().contains("not empty")));
 
     let servers = start(&kept).await?;
     postgres(&servers).await?.batch_execute("select from kept").await?;
     both_answer(&servers).await?;
+    Ok(servers.shutdown().await?)
+}
+
+#[tokio::test]
+async fn a_standby_takes_over_again_and_again_and_has_every_commit() -> Result {
+    let servers = start(&ServersOptions { standby: true, ..ServersOptions::default() }).await?;
+    postgres(&servers).await?.batch_execute("create table kept (n int)").await?;
+    for promotion in 1..=PROMOTIONS {
+        let client = postgres(&servers).await?;
+        let synchronous = "select from pg_stat_replication where sync_state = 'sync'";
+        assert_eq!(client.query(synchronous, &[]).await?.len(), 1, "commits wait for it");
+        client.execute("insert into kept values (1)", &[]).await?;
+        let (primary, standby) = (servers.postgres_pid(), servers.standby_pid());
+        assert!(primary.is_some() && standby.is_some());
+
+        let began = Instant::now();
+        servers.promote().await?;
+        println!("promotion {promotion} took {:.2} s", began.elapsed().as_secs_f64());
+        assert_eq!((servers.postgres_pid(), servers.standby_pid()), (standby, None));
+        assert!(servers.promote().await.is_err(), "there is nobody left to promote");
+        // Alone, it waits for nobody.
+        let client = postgres(&servers).await?;
+        let kept: i64 = client.query_one("select count(*) from kept", &[]).await?.get(0);
+        assert_eq!(kept, 2 * promotion - 1);
+        client.execute("insert into kept values (2)", &[]).await?;
+        servers.rebuild_standby().await?;
+    }
+    // Each in its turn.
+    servers.stop_postgres(StopMode::Kill).await?;
+    servers.start_postgres().await?;
+    both_answer(&servers).await?;
+    let dir = servers.dir().to_owned();
+    servers.shutdown().await?;
+    assert_eq!((processes_in(&dir), dir.exists()), (Vec::new(), false));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_disk_of_postgres_can_be_filled_and_freed_and_leaves_nothing_mounted() -> Result {
+    let options = ServersOptions { postgres_space: Some(192 << 20), ..ServersOptions::default() };
+    if !rustix::process::geteuid().is_root() {
+        assert!(start(&options).await.is_err_and(|error| error.to_string().contains("root")));
+        println!("skipped: only root can mount a disk");
+        return Ok(());
+    }
+    let servers = start(&options).await?;
+    let client = postgres(&servers).await?;
+    client.batch_execute("create table kept (bytes text)").await?;
+    let write = "insert into kept select string_agg(gen_random_uuid()::text, '') from generate_series(1, 10000)";
+    client.execute(write, &[]).await?;
+
+    servers.fill_postgres_disk().await?;
+    let mut written = 0;
+    // There may be room in files that are there already.
+    while client.execute(write, &[]).await.is_ok() {
+        written += 1;
+        assert!(written < 1000, "the disk is never full");
+    }
+    servers.free_postgres_disk().await?;
+    servers.start_postgres().await?;
+    let client = postgres(&servers).await?;
+    let kept: i64 = client.query_one("select count(*) from kept", &[]).await?.get(0);
+    assert_eq!(kept, 1 + written);
+    client.execute(write, &[]).await?;
+
+    let dir = servers.dir().to_owned();
+    let seen = fs::read_to_string("/proc/self/mounts")?;
+    assert!(!seen.contains(&*dir.to_string_lossy()), "nobody else sees it: {seen}");
+    servers.shutdown().await?;
+    assert!(!dir.exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_not_promised_and_what_is_not_there_not_used() -> Result {
+    let place = open_place()?;
+    let standby =
+        ServersOptions { dir: Some(place.path().to_owned()), keep: true, standby: true, postgres_space: None };
+    assert!(start(&standby).await.is_err_and(|error| error.to_string().contains("kept")));
+    let servers = start(&ServersOptions::default()).await?;
+    for refused in [servers.promote().await, servers.rebuild_standby().await, servers.fill_postgres_disk().await] {
+        assert!(matches!(refused, Err(DevError::Guardian(_))), "{refused:?}");
+    }
+    assert!(servers.rabbitmqctl(&["list_queues"]).await?.contains("queues"));
+    assert!(servers.rabbitmqctl(&["no_such_verb"]).await.is_err());
     Ok(servers.shutdown().await?)
 }
 
@@ -189,7 +277,7 @@ async fn holder() -> Result {
 #[tokio::test]
 async fn servers_end_with_a_killed_guardian_and_their_directory_can_be_used_again() -> Result {
     let place = open_place()?;
-    let options = ServersOptions { dir: Some(place.path().to_owned()), keep: true };
+    let options = ServersOptions { dir: Some(place.path().to_owned()), keep: true, ..ServersOptions::default() };
     let servers = start(&options).await?;
     let session = postgres(&servers).await?;
     session.batch_execute("create table kept ()").await?;

@@ -11,7 +11,11 @@ mod load;
 mod sink;
 mod watch;
 mod scenario;
+mod chaos;
 mod judge;
+// What the tests of the daemon include, too.
+#[path = "../../tests/support/replay/mod.rs"]
+mod replay;
 mod results;
 mod report;
 mod progress;
@@ -26,13 +30,14 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use args::{Cli, Command, CompareArgs, ConsumerVerb, Job, Verb};
+use args::{ChaosArgs, Cli, Command, CompareArgs, ConsumerVerb, Job, Verb};
 use judge::verdict;
 use progress::Step;
 use reference::floor;
 use report::model::{Results, Summary};
 use report::{compare, folder, text};
 use rig::Rig;
+use settled::contract;
 use scenario::find_max::{Found, find_max};
 
 /// What the daemon uses too.
@@ -53,6 +58,7 @@ enum Answer {
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Load(verb) => answer(&verb).await,
+        Command::Chaos(options) => chaos(&options).await,
         Command::Floor(options) => floor(&options).await,
         Command::Speed(options) => speed(&options).await,
         Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
@@ -98,6 +104,12 @@ async fn answer(verb: &Verb) -> Result<Option<bool>> {
         results.close(verdict::check("no process, directory or port is left behind", left));
     }
     publish(&measured, &job).map(Some)
+}
+
+/// A run in which things break.
+async fn chaos(options: &ChaosArgs) -> Result<Option<bool>> {
+    let mut stop = Stop::listen()?;
+    chaos::run(&options.job()?, &mut stop).await
 }
 
 /// The same for the floor, which needs no daemon.

@@ -109,6 +109,34 @@ fn tasks_that_are_acknowledged_before_their_commit_are_lost_with_the_daemon() {
     assert_eq!(claims(&violated(&summary)), [STUCK, SUM, LOST, PLANNED, EVENTS, BALANCES]);
 }
 
+/// What comes of a run in which things break, which the honest daemon passes, if the daemon has this
+/// defect.
+#[track_caller]
+fn caught_by_chaos(defect: &str, line: &str) -> Value {
+    let line = format!("chaos {line} --patience 5s --json");
+    let run = ended(command(&line, &SABOTAGED).env(VARIABLE, defect));
+    let summary = run.json();
+    assert_eq!((run.code, &summary["passed"]), (Some(1), &false.into()), "{summary:#}");
+    assert!(summary["command"].as_str().is_some_and(|again| again.starts_with(VARIABLE)), "{summary:#}");
+    loadtest(&line).passed();
+    summary
+}
+
+#[test]
+fn commits_whose_errors_are_swallowed_are_lost_when_they_are_cut_off() {
+    let summary = caught_by_chaos("commit_error_swallowed", "--faults cut-before-commit:3 --duration 4s --rate 300");
+    let [lost, doubled, _] = counts(&summary);
+    assert!(lost > 0 && doubled == 0, "{summary:#}");
+    assert_eq!(claims(&violated(&summary)), [STUCK, SUM, LOST, PLANNED, EVENTS, BALANCES]);
+}
+
+#[test]
+fn locks_that_are_taken_in_any_order_wait_for_each_other() {
+    let summary = caught_by_chaos("unordered_locks", "--faults freeze:1 --duration 8s --daemons 2 --accounts 200");
+    assert!(summary["deadlocks"].as_u64() > Some(0) && counts(&summary) == [0, 0, 0], "{summary:#}");
+    assert_eq!(claims(&violated(&summary)), ["two batches never waited for each other"]);
+}
+
 fn sabotaged(line: &[&str]) -> Command {
     let mut command = Command::new(&*SABOTAGED);
     command.args(line).env_remove(VARIABLE);

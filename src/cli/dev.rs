@@ -22,7 +22,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     shutdown.follow_signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let options = ServersOptions { dir: args.keep.clone(), keep: args.keep.is_some() };
+        let options = ServersOptions { dir: args.keep.clone(), keep: args.keep.is_some(), ..ServersOptions::default() };
         eprintln!("starting PostgreSQL and RabbitMQ …");
         let servers = PrivateServers::start(&std::env::current_exe()?, &options).await?;
         use_servers(&mut config, &servers)?;
@@ -83,12 +83,17 @@ pub(super) struct ServersArgs {
     dir: Option<PathBuf>,
     #[arg(long)]
     keep: bool,
+    #[arg(long, value_name = "BYTES")]
+    postgres_space: Option<u64>,
+    #[arg(long)]
+    standby: bool,
 }
 
 /// On this thread: the servers end with the thread that started them.
 pub(super) fn servers(args: ServersArgs) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let options = ServersOptions { dir: args.dir, keep: args.keep };
+    let options =
+        ServersOptions { dir: args.dir, keep: args.keep, postgres_space: args.postgres_space, standby: args.standby };
     // It tells its errors itself, to the process that started it.
     Ok(if runtime.block_on(guardian::run(&options)) == std::process::ExitCode::SUCCESS {
         Exit::Ok

@@ -56,6 +56,19 @@ pub enum DevError {
         source: io::Error,
     },
 
+    /// Options that cannot be had, or not together.
+    #[error("private servers: {0}")]
+    Options(&'static str),
+
+    /// `rabbitmqctl` did not do what it was asked.
+    #[error("rabbitmqctl {arguments}: {problem}")]
+    Rabbitmqctl {
+        /// What was asked.
+        arguments: String,
+        /// What it said, or why it was not run.
+        problem: String,
+    },
+
     /// The guardian answered with an error, or not at all.
     #[error("private servers: {0}")]
     Guardian(String),

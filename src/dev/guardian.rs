@@ -16,9 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
+use super::cluster::Cluster;
 use super::error::{Context, DevError};
 use super::place::{Place, free_ports};
-use super::postgres::Postgres;
 use super::programs::Programs;
 use super::rabbitmq::{RabbitMq, RabbitPorts};
 use super::wire::{Answer, Command, Endpoints, Pids};
@@ -63,7 +63,7 @@ async fn guard(
     // What the servers start themselves becomes our child when they end, so we can wait for it.
     set_child_subreaper(Some(getpid())).context(|| "become the parent of orphans".into())?;
     let place = Place::open(options)?;
-    let served = match Servers::prepare(&programs, &place).await {
+    let served = match Servers::prepare(&programs, &place, options).await {
         Ok(mut servers) => {
             let served = tokio::select! {
                 biased;
@@ -79,15 +79,15 @@ async fn guard(
 }
 
 struct Servers {
-    postgres: Postgres,
+    postgres: Cluster,
     rabbitmq: RabbitMq,
 }
 
 impl Servers {
-    async fn prepare(programs: &Programs, place: &Place) -> Result<Self, DevError> {
-        let [port, amqp, distribution, epmd] = free_ports()?;
+    async fn prepare(programs: &Programs, place: &Place, options: &ServersOptions) -> Result<Self, DevError> {
+        let [first, second, amqp, distribution, epmd] = free_ports()?;
         Ok(Self {
-            postgres: Postgres::prepare(programs, place, port).await?,
+            postgres: Cluster::prepare(programs, place, [first, second], options).await?,
             rabbitmq: RabbitMq::prepare(programs, place, RabbitPorts { amqp, distribution, epmd })?,
         })
     }
@@ -95,7 +95,7 @@ impl Servers {
     /// Starts both, says where they are, and does as it is told until there are no more lines.
     async fn serve(&mut self, place: &Place, mut lines: mpsc::UnboundedReceiver<String>) -> Result<(), DevError> {
         // Joined, not spawned: every process has to be started by this thread.
-        tokio::try_join!(self.postgres.start(), self.rabbitmq.start())?;
+        tokio::try_join!(self.postgres.start_all(), self.rabbitmq.start())?;
         let endpoints =
             Endpoints { amqp_uri: self.rabbitmq.uri(), postgres_url: self.postgres.url(), dir: place.dir().to_owned() };
         answer(&Answer::Ready { endpoints, pids: self.pids() });
@@ -116,6 +116,10 @@ impl Servers {
         match command {
             Command::PostgresStop(mode) => self.postgres.stop(mode).await,
             Command::PostgresStart => self.postgres.start().await,
+            Command::DiskFill => self.postgres.fill_disk(),
+            Command::DiskFree => self.postgres.free_disk(),
+            Command::Promote => self.postgres.promote().await,
+            Command::Rebuild => self.postgres.rebuild().await,
             Command::RabbitStop => self.rabbitmq.stop().await,
             Command::RabbitKill => self.rabbitmq.kill().await,
             Command::RabbitStart => self.rabbitmq.start().await,
@@ -126,9 +130,9 @@ impl Servers {
     /// anything outside the directory (which SIGKILL does to PostgreSQL's shared memory).
     async fn end(&mut self, kept: bool) -> Result<(), DevError> {
         let (postgres, rabbitmq) = if kept {
-            tokio::join!(self.postgres.stop(StopMode::Fast), self.rabbitmq.stop())
+            tokio::join!(self.postgres.stop_all(StopMode::Fast), self.rabbitmq.stop())
         } else {
-            tokio::join!(self.postgres.stop(StopMode::Immediate), self.rabbitmq.kill())
+            tokio::join!(self.postgres.stop_all(StopMode::Immediate), self.rabbitmq.kill())
         };
         let epmd = self.rabbitmq.kill_epmd().await;
         if !kept {
@@ -138,7 +142,11 @@ impl Servers {
     }
 
     fn pids(&self) -> Pids {
-        Pids { postgres_pid: self.postgres.pid(), rabbitmq_pid: self.rabbitmq.pid() }
+        Pids {
+            postgres_pid: self.postgres.pid(),
+            standby_pid: self.postgres.standby_pid(),
+            rabbitmq_pid: self.rabbitmq.pid(),
+        }
     }
 }
 

@@ -5,13 +5,18 @@
 //! That is the work of the [`guardian`], a process of this same binary between the two;
 //! [`PrivateServers`] is its handle.
 
+mod cluster;
+mod disk;
 mod error;
 pub mod guardian;
 mod place;
 mod postgres;
 mod programs;
+pub mod proxy;
 mod rabbitmq;
+mod rabbitmqctl;
 mod server;
+mod standby;
 mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,7 +38,7 @@ use wire::{Answer, Command as Order, Endpoints, Pids};
 /// The verb of the binary that runs the [`guardian`].
 pub const VERB: &str = "dev-servers";
 
-/// Where the servers keep their data.
+/// Where the servers keep their data, and what they are to be like.
 #[derive(Debug, Clone, Default)]
 pub struct ServersOptions {
     /// The directory; a new temporary one if none is given.
@@ -41,6 +46,36 @@ pub struct ServersOptions {
     /// Keeps the directory at the end, and uses what an earlier run kept in it. Without it a
     /// directory that is given must be empty, and its content is removed at the end.
     pub keep: bool,
+    /// Gives PostgreSQL a disk of this many bytes, which can be filled. It is a file system in
+    /// memory, so it needs root and cannot be kept. 200 MB are enough for a start.
+    pub postgres_space: Option<u64>,
+    /// Has a second PostgreSQL that follows the first one: a commit waits until it is durable on
+    /// both. Cannot be kept.
+    pub standby: bool,
+}
+
+impl ServersOptions {
+    /// How the guardian is started with these options.
+    fn command(&self, settled_binary: &Path) -> Command {
+        let mut command = match self.postgres_space {
+            None => Command::new(settled_binary),
+            // Mounts of its own: however it ends, the kernel unmounts with the last process.
+            Some(_) => {
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation", "private", "--"]).arg(settled_binary);
+                command
+            }
+        };
+        command.arg(VERB);
+        if let Some(dir) = &self.dir {
+            command.arg("--dir").arg(dir);
+        }
+        if let Some(bytes) = self.postgres_space {
+            command.arg("--postgres-space").arg(bytes.to_string());
+        }
+        command.args(self.keep.then_some("--keep")).args(self.standby.then_some("--standby"));
+        command
+    }
 }
 
 /// A running PostgreSQL and a running RabbitMQ, for as long as this value lives.
@@ -79,14 +114,8 @@ impl PrivateServers {
     /// error quotes the end of its log.
     pub async fn start(settled_binary: &Path, options: &ServersOptions) -> Result<Self, DevError> {
         check_programs()?;
-        let mut command = Command::new(settled_binary);
-        command.arg(VERB);
-        if let Some(dir) = &options.dir {
-            command.arg("--dir").arg(dir);
-        }
-        if options.keep {
-            command.arg("--keep");
-        }
+        check_options(options)?;
+        let command = options.command(settled_binary);
         blocking(move || Self::launch(command)).await
     }
 
@@ -95,7 +124,8 @@ impl PrivateServers {
         &self.endpoints.amqp_uri
     }
 
-    /// The empty database `settled`, as its owner and superuser `settled`.
+    /// The empty database `settled`, as its owner and superuser `settled`. With a standby it names
+    /// both servers, and asks for the one that takes writes.
     pub fn postgres_url(&self) -> &str {
         &self.endpoints.postgres_url
     }
@@ -105,9 +135,15 @@ impl PrivateServers {
         &self.endpoints.dir
     }
 
-    /// The process id of PostgreSQL's postmaster, unless it is stopped.
+    /// The process id of PostgreSQL's postmaster, unless it is stopped; of two, the one that takes
+    /// writes.
     pub fn postgres_pid(&self) -> Option<u32> {
         self.shared.pids.lock().postgres_pid
+    }
+
+    /// The process id of the standby's postmaster, unless there is none that runs.
+    pub fn standby_pid(&self) -> Option<u32> {
+        self.shared.pids.lock().standby_pid
     }
 
     /// The process id of the broker, unless it is stopped.
@@ -128,13 +164,56 @@ impl PrivateServers {
         self.order(Order::PostgresStop(mode)).await
     }
 
-    /// Starts PostgreSQL again, on the same port and data, and waits until it is ready.
-    /// Nothing happens if it runs.
+    /// Starts PostgreSQL again, on the same port and data, and waits until it is ready. If it runs
+    /// it is waited for only.
     ///
     /// # Errors
     /// [`DevError::Guardian`] if it does not start, with the end of its log.
     pub async fn start_postgres(&self) -> Result<(), DevError> {
         self.order(Order::PostgresStart).await
+    }
+
+    /// Fills PostgreSQL's disk, see [`ServersOptions::postgres_space`], to the last byte. It may end
+    /// by itself then: nothing can be written to its log of changes any more.
+    ///
+    /// # Errors
+    /// [`DevError::Guardian`] if it has no disk of its own.
+    pub async fn fill_postgres_disk(&self) -> Result<(), DevError> {
+        self.order(Order::DiskFill).await
+    }
+
+    /// Gives the space back. PostgreSQL is not started if it has ended.
+    ///
+    /// # Errors
+    /// [`DevError::Guardian`] if it has no disk of its own.
+    pub async fn free_postgres_disk(&self) -> Result<(), DevError> {
+        self.order(Order::DiskFree).await
+    }
+
+    /// Stops the PostgreSQL that takes writes, immediately, and promotes the standby; waits until
+    /// that takes writes. It waits for no standby of its own until there is one again.
+    ///
+    /// # Errors
+    /// [`DevError::Guardian`] if there is no standby that runs.
+    pub async fn promote(&self) -> Result<(), DevError> {
+        self.order(Order::Promote).await
+    }
+
+    /// Makes the PostgreSQL that was stopped a standby of the other one, from a copy; waits until
+    /// commits wait for it again.
+    ///
+    /// # Errors
+    /// [`DevError::Guardian`] if there is only one, or it does not get that far.
+    pub async fn rebuild_standby(&self) -> Result<(), DevError> {
+        self.order(Order::Rebuild).await
+    }
+
+    /// Runs RabbitMQ's `rabbitmqctl`; answers what it says.
+    ///
+    /// # Errors
+    /// [`DevError::Rabbitmqctl`] if it fails, or the broker does not run.
+    pub async fn rabbitmqctl(&self, arguments: &[&str]) -> Result<String, DevError> {
+        rabbitmqctl::run(self.rabbitmq_pid(), arguments).await
     }
 
     /// Stops RabbitMQ in order and waits until it has ended. Nothing happens if it is stopped
@@ -256,6 +335,18 @@ impl Answer {
             other => DevError::Guardian(format!("unexpected answer {other:?}")),
         }
     }
+}
+
+/// What is in memory is not kept; and of two servers it would not be known which one was the last
+/// to take writes.
+fn check_options(options: &ServersOptions) -> Result<(), DevError> {
+    if options.postgres_space.is_some() && !programs::is_root() {
+        return Err(DevError::Options("a disk of its own for PostgreSQL needs root"));
+    }
+    if options.keep && (options.standby || options.postgres_space.is_some()) {
+        return Err(DevError::Options("neither a standby nor a disk of its own can be kept"));
+    }
+    Ok(())
 }
 
 fn gone() -> DevError {

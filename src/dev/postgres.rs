@@ -12,14 +12,15 @@ use tokio::time::sleep;
 use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
-use super::StopMode;
+use super::disk::Disk;
 use super::error::{Context, DevError};
 use super::place::Place;
 use super::programs::{Programs, bound_as_postgres, is_root, search_path};
 use super::server::Server;
+use super::{ServersOptions, StopMode};
 
 /// The role, which owns everything, and the database.
-const NAME: &str = "settled";
+pub(super) const NAME: &str = "settled";
 
 /// How long an orderly stop may take: its checkpoint writes all that changed.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -52,41 +53,99 @@ const SETTINGS: [&str; 10] = [
     "log_timezone=UTC",
 ];
 
-/// A PostgreSQL in `postgres/` of the servers' directory.
+/// For one of two: what a standby may still have to fetch is kept, and it looks for more at once.
+const PAIR_SETTINGS: [&str; 2] = ["wal_keep_size=64MB", "wal_retrieve_retry_interval=200ms"];
+
+/// A PostgreSQL in a directory of its own below that of the servers.
 pub(super) struct Postgres {
-    programs: Programs,
-    room: PathBuf,
-    port: u16,
-    password: String,
-    server: Server,
+    pub(super) programs: Programs,
+    pub(super) room: PathBuf,
+    pub(super) port: u16,
+    pub(super) password: String,
+    pub(super) server: Server,
+    /// Its settings beside [`SETTINGS`].
+    settings: Vec<String>,
+    /// Where its data are, if not with everything else.
+    disk: Option<Disk>,
 }
 
 impl Postgres {
     /// Makes its directory, owned by the user it will run as, and its password.
-    pub(super) async fn prepare(programs: &Programs, place: &Place, port: u16) -> Result<Self, DevError> {
+    pub(super) async fn prepare(
+        programs: &Programs,
+        place: &Place,
+        port: u16,
+        options: &ServersOptions,
+    ) -> Result<Self, DevError> {
         let room = place.room("postgres")?;
         let password = password(&room.join("password"))?;
-        if is_root() {
-            give_to_postgres(&room).await?;
+        Self::in_room(programs, room, port, password, options).await
+    }
+
+    /// Makes the directory of a second one with the same password, because it will have the same data.
+    pub(super) async fn prepare_second(
+        &self,
+        place: &Place,
+        port: u16,
+        options: &ServersOptions,
+    ) -> Result<Self, DevError> {
+        let room = place.room("postgres-2")?;
+        Self::in_room(&self.programs, room, port, self.password.clone(), options).await
+    }
+
+    async fn in_room(
+        programs: &Programs,
+        room: PathBuf,
+        port: u16,
+        password: String,
+        options: &ServersOptions,
+    ) -> Result<Self, DevError> {
+        let mut settings = Vec::new();
+        if options.standby {
+            settings.extend(PAIR_SETTINGS.map(ToOwned::to_owned));
+        }
+        let mut disk = None;
+        if let Some(bytes) = options.postgres_space {
+            disk = Some(Disk::mount(room.join("disk"), bytes)?);
+            // The log of changes is on it, too, and must leave room for what it changes.
+            settings.extend([format!("max_wal_size={}kB", bytes / 4 / 1024), "min_wal_size=32MB".to_owned()]);
         }
         let server = Server::new("PostgreSQL", room.join("postgres.log"));
-        Ok(Self { programs: programs.clone(), room, port, password, server })
+        let postgres = Self { programs: programs.clone(), room, port, password, server, settings, disk };
+        postgres.own_room().await?;
+        Ok(postgres)
     }
 
     pub(super) fn url(&self) -> String {
         format!("postgresql://{NAME}:{}@127.0.0.1:{}/{NAME}", self.password, self.port)
     }
 
+    /// Of this one and another one, for whoever looks for the one that takes writes.
+    pub(super) fn url_of_both(&self, other: &Self) -> String {
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", self.port, other.port);
+        format!("postgresql://{NAME}:{}@{hosts}/{NAME}?target_session_attrs=read-write", self.password)
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.disk.as_ref().map_or(&*self.room, Disk::path).join("data")
+    }
+
+    pub(super) fn disk(&self) -> Result<&Disk, DevError> {
+        self.disk.as_ref().ok_or(DevError::Options("PostgreSQL has no disk of its own"))
+    }
+
+    /// Gives all that is in its directory to the user it runs as.
+    pub(super) async fn own_room(&self) -> Result<(), DevError> {
+        if is_root() { give_to_postgres(&self.room).await } else { Ok(()) }
+    }
+
     pub(super) fn pid(&self) -> Option<u32> {
         self.server.pid()
     }
 
-    /// Starts it and waits until its database can be used. Does nothing if it runs.
+    /// Starts it, unless it runs, and waits until its database can be used.
     pub(super) async fn start(&mut self) -> Result<(), DevError> {
-        if self.server.is_running() {
-            return Ok(());
-        }
-        let data = self.room.join("data");
+        let data = self.data();
         if !data.exists() {
             self.initialise(&data).await?;
         }
@@ -107,7 +166,7 @@ impl Postgres {
     /// start in the same directory would do it, but there is none for a directory that goes.
     pub(super) async fn free_shared_memory(&self) {
         // Removed by every end but SIGKILL; its seventh line is "key id".
-        let Ok(pid_file) = fs::read_to_string(self.room.join("data/postmaster.pid")) else {
+        let Ok(pid_file) = fs::read_to_string(self.data().join("postmaster.pid")) else {
             return;
         };
         if let Some(id) = pid_file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
@@ -118,7 +177,7 @@ impl Postgres {
     /// Makes the data directory, under another name until it is complete: a run that was
     /// killed meanwhile leaves nothing that looks like a database.
     async fn initialise(&mut self, data: &Path) -> Result<(), DevError> {
-        let new = self.room.join("data.new");
+        let new = data.with_extension("new");
         let _ = fs::remove_dir_all(&new);
         let mut initdb = self.command(&self.programs.initdb);
         initdb
@@ -138,18 +197,29 @@ impl Postgres {
     async fn launch(&mut self, data: &Path) -> Result<Client, DevError> {
         let mut attempts = 0;
         loop {
-            let mut postgres = self.command(&self.programs.postgres);
-            postgres.arg("-D").arg(data).arg("-k").arg(&self.room);
-            postgres.args(["-p", &self.port.to_string()]);
-            postgres.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
-            self.server.launch(postgres)?;
+            let was_there = self.server.is_running();
+            if !was_there {
+                let postgres = self.postgres(data);
+                self.server.launch(postgres)?;
+            }
             let client = self.server.ready(async || connect(self.port, &self.password).await).await;
             attempts += 1;
-            if client.is_ok() || attempts == START_ATTEMPTS || !self.meets_remains() {
+            // One that was about to end, without room on its disk for instance, is started now.
+            let again = self.meets_remains() || was_there && !self.server.is_running();
+            if client.is_ok() || attempts == START_ATTEMPTS || !again {
                 return client;
             }
             sleep(START_PAUSE).await;
         }
+    }
+
+    fn postgres(&self, data: &Path) -> Command {
+        let mut postgres = self.command(&self.programs.postgres);
+        postgres.arg("-D").arg(data).arg("-k").arg(&self.room);
+        postgres.args(["-p", &self.port.to_string()]);
+        let settings = SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str));
+        postgres.args(settings.flat_map(|setting| ["-c", setting]));
+        postgres
     }
 
     /// Whether it did not start because of a killed server: because of its sessions, which
@@ -160,7 +230,7 @@ impl Postgres {
     }
 
     /// A command with an environment that is the same on every machine.
-    fn command(&self, program: &Path) -> Command {
+    pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = bound_as_postgres(program);
         command.current_dir(&self.room).env_clear().env("PATH", search_path()).env("LC_ALL", "C.UTF-8");
         command
@@ -168,7 +238,7 @@ impl Postgres {
 }
 
 /// A session in the database that is always there, or nothing while there is none to be had.
-async fn connect(port: u16, password: &str) -> Option<Client> {
+pub(super) async fn connect(port: u16, password: &str) -> Option<Client> {
     let mut config = Config::new();
     config.host("127.0.0.1").port(port).user(NAME).password(password).dbname("postgres");
     let (client, connection) = config.connect(NoTls).await.ok()?;

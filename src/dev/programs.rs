@@ -21,6 +21,8 @@ const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
 pub(super) struct Programs {
     pub(super) initdb: PathBuf,
     pub(super) postgres: PathBuf,
+    /// For a standby only.
+    pub(super) basebackup: Option<PathBuf>,
     pub(super) rabbitmq: PathBuf,
     pub(super) epmd: PathBuf,
 }
@@ -32,6 +34,7 @@ impl Programs {
         Ok(Self {
             initdb: postgres_program("initdb").ok_or(missing("initdb", "postgresql"))?,
             postgres: postgres_program("postgres").ok_or(missing("postgres", "postgresql"))?,
+            basebackup: postgres_program("pg_basebackup"),
             rabbitmq: existing(RABBITMQ_SERVER.into()).ok_or(missing(RABBITMQ_SERVER, "rabbitmq-server"))?,
             epmd: on_path("epmd").ok_or(missing("epmd", "erlang-base"))?,
         })
@@ -76,7 +79,7 @@ pub(super) fn search_path() -> OsString {
     env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
-const fn missing(program: &'static str, package: &'static str) -> DevError {
+pub(super) const fn missing(program: &'static str, package: &'static str) -> DevError {
     DevError::Missing { program, package }
 }
 

@@ -23,17 +23,25 @@ pub enum StopMode {
 pub(super) enum Command {
     PostgresStop(StopMode),
     PostgresStart,
+    DiskFill,
+    DiskFree,
+    Promote,
+    Rebuild,
     RabbitStop,
     RabbitKill,
     RabbitStart,
 }
 
 /// Every command with its words; both directions read this one table.
-const WORDS: [(Command, &str); 7] = [
+const WORDS: [(Command, &str); 11] = [
     (Command::PostgresStop(StopMode::Fast), "postgres stop fast"),
     (Command::PostgresStop(StopMode::Immediate), "postgres stop immediate"),
     (Command::PostgresStop(StopMode::Kill), "postgres stop kill"),
     (Command::PostgresStart, "postgres start"),
+    (Command::DiskFill, "postgres disk fill"),
+    (Command::DiskFree, "postgres disk free"),
+    (Command::Promote, "standby promote"),
+    (Command::Rebuild, "standby rebuild"),
     (Command::RabbitStop, "rabbitmq stop"),
     (Command::RabbitKill, "rabbitmq kill"),
     (Command::RabbitStart, "rabbitmq start"),
@@ -66,6 +74,7 @@ impl FromStr for Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pids {
     pub(super) postgres_pid: Option<u32>,
+    pub(super) standby_pid: Option<u32>,
     pub(super) rabbitmq_pid: Option<u32>,
 }
 
@@ -114,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_answer_is_read_back_from_its_line() {
-        let pids = Pids { postgres_pid: Some(1), rabbitmq_pid: None };
+        let pids = Pids { postgres_pid: Some(1), standby_pid: Some(2), rabbitmq_pid: None };
         let endpoints = Endpoints {
             amqp_uri: "amqp://guest:guest@127.0.0.1:1/%2f".into(),
             postgres_url: "postgresql://settled:x@127.0.0.1:2/settled".into(),

@@ -1,6 +1,8 @@
 //! The pool of connections to PostgreSQL: with all timeouts, to a server that takes writes.
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use std::time::Duration;
+
+use deadpool_postgres::{ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::NoTls;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -36,6 +38,11 @@ const SESSION: &str = "
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
+/// A connection on which nothing was asked for this long is asked whether it is still there before
+/// it is used again: one that a firewall has forgotten, say, is as silent as one that is idle, and
+/// whoever got it would wait for much longer. Whatever is used again and again isn't asked.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// A pool of connections; none is made yet.
 ///
 /// # Errors
@@ -46,6 +53,7 @@ pub fn pool(settings: &PostgresSettings) -> Result<Pool, PoolSetUpError> {
     // Each host is tried for as long as it may take, the last one too.
     let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(1);
     let limit = settings.connect_timeout;
+    let recycle_timeout = settings.recycle_timeout;
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = if settings.is_tls() {
         let tls = MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?);
@@ -57,10 +65,22 @@ pub fn pool(settings: &PostgresSettings) -> Result<Pool, PoolSetUpError> {
         .max_size(settings.pool_size)
         .wait_timeout(Some(settings.wait_timeout))
         .create_timeout(Some(settings.connect_timeout * (hosts + 1)))
-        .recycle_timeout(Some(settings.recycle_timeout))
+        .recycle_timeout(Some(recycle_timeout))
         .runtime(Runtime::Tokio1)
-        .post_create(Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
+        .pre_recycle(Hook::async_fn(move |client: &mut ClientWrapper, metrics| {
+            let (is_quiet, limit) = (metrics.last_used() >= QUIET, recycle_timeout);
+            Box::pin(async move { if is_quiet { is_there(client, limit).await } else { Ok(()) } })
+        }))
+        .post_create(Hook::async_fn(|client: &mut ClientWrapper, _| {
             Box::pin(async move { client.batch_execute(SESSION).await.map_err(HookError::Backend) })
         }))
         .build()?)
+}
+
+/// One trip; an error takes the connection out of the pool.
+async fn is_there(client: &ClientWrapper, limit: Duration) -> Result<(), HookError> {
+    match tokio::time::timeout(limit, client.batch_execute("")).await {
+        Ok(answered) => answered.map_err(HookError::Backend),
+        Err(_) => Err(HookError::message("a connection of the pool is silent")),
+    }
 }

@@ -1,32 +1,11 @@
 //! The broker blocks publishing, and closes connections.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use settled::dev::PrivateServers;
 
 use crate::load::{self, Load};
 use crate::reckoning::{Archive, reckon};
 use crate::support::{SOON, World, own_servers, within};
 use crate::{QUICK, breakable, seconds, turn};
-
-/// Runs `rabbitmqctl` in the broker's own environment, which holds its cookie and its ports.
-async fn rabbitmqctl(servers: &PrivateServers, arguments: &[&str]) {
-    let pid = servers.rabbitmq_pid().expect("it runs");
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("its environment");
-    let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
-    command.env_clear().args(["-n", "settled@localhost"]).args(arguments).stdin(Stdio::null());
-    for variable in String::from_utf8_lossy(&environment).split('\0') {
-        let wanted = ["PATH=", "HOME=", "LC_ALL=", "ERL_EPMD_", "RABBITMQ_CONF_ENV_FILE="];
-        if let (true, Some((name, value))) =
-            (wanted.iter().any(|name| variable.starts_with(name)), variable.split_once('='))
-        {
-            command.env(name, value);
-        }
-    }
-    let output = tokio::process::Command::from(command).output().await.expect("rabbitmqctl runs");
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-}
 
 #[tokio::test]
 async fn while_the_broker_blocks_publishing_payments_go_on_and_their_events_wait() {
@@ -40,7 +19,7 @@ async fn while_the_broker_blocks_publishing_payments_go_on_and_their_events_wait
     Load::prepare(&world).await;
     daemon.stop().await;
     let load = Load::of(3_000).publish_now(&world).await;
-    rabbitmqctl(&servers, &["set_vm_memory_high_watermark", "0.0000001"]).await;
+    servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.0000001"]).await.expect("it obeys");
     let mut daemon = world.daemon().await;
     let ids: Vec<_> = load.ids.iter().copied().collect();
     within(SOON, "all payments are committed", async || {
@@ -60,7 +39,7 @@ async fn while_the_broker_blocks_publishing_payments_go_on_and_their_events_wait
     let mut daemon = world.daemon().await;
     within(SOON, "it is blocked again", async || daemon.metric("settled_broker_blocked", &[]).await == 1.0).await;
 
-    rabbitmqctl(&servers, &["set_vm_memory_high_watermark", "0.6"]).await;
+    servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.6"]).await.expect("it obeys");
     let cleared = Instant::now();
     within(SOON, "it is unblocked", async || daemon.metric("settled_broker_blocked", &[]).await == 0.0).await;
     let unblocked = cleared.elapsed();
@@ -80,7 +59,7 @@ async fn connections_that_the_broker_closes_are_opened_again() {
     Load::prepare(&world).await;
     let publishing = Load::of(10_000).publish(&world, Duration::from_millis(100));
     for _ in 0..2 {
-        rabbitmqctl(&servers, &["close_all_connections", "an operator asks"]).await;
+        servers.rabbitmqctl(&["close_all_connections", "an operator asks"]).await.expect("it obeys");
         daemon.ready().await;
     }
     within(SOON, "both are opened again", async || daemon.metric("settled_reconnects_total", &[]).await >= 4.0).await;

@@ -1,6 +1,7 @@
 //! A load as a payment system has it: most tasks settle, some are rejected, repeated, repeated
 //! with another amount, or garbage. Every task has one right outcome, whatever order they come in.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,6 +73,28 @@ impl Load {
         load
     }
 
+    /// Both together, published already.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.ids.extend(other.ids);
+        self.rejected += other.rejected;
+        self.conflicts += other.conflicts;
+        self.malformed += other.malformed;
+        self
+    }
+
+    /// Each message is another task's, or no task's.
+    pub(crate) fn without_repetitions(mut self) -> Self {
+        let mut seen = BTreeSet::new();
+        self.messages.retain(|message| message.id.is_none_or(|id| seen.insert(id)));
+        self.conflicts = 0;
+        self
+    }
+
+    /// How many messages.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
     fn push(&mut self, task: &Task) {
         self.messages.push(Message { routing_key: task.routing_key(), body: task.body(), id: Some(task.id) });
     }
@@ -134,6 +157,23 @@ impl Publishing {
     pub(crate) fn is_done(&self) -> bool {
         self.task.is_finished()
     }
+}
+
+/// Publishes loads of this many tasks, ten a second at most, for as long as `faults` last.
+pub(crate) async fn during(world: &World, tasks: usize, faults: impl Future<Output = ()>) -> Load {
+    let over = Cell::new(false);
+    let faults = async {
+        faults.await;
+        over.set(true);
+    };
+    let publishing = async {
+        let mut load = Load::default();
+        while !over.get() {
+            load = load.and(Load::of(tasks).publish(world, Duration::from_millis(100)).done().await);
+        }
+        load
+    };
+    tokio::join!(faults, publishing).1
 }
 
 /// Publishes chunk after chunk on one connection, until the end or an error.

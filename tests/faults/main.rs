@@ -1,14 +1,19 @@
 //! What each fault leads to: the real daemon on real servers that are broken under load. Every
 //! run ends with a reckoning: each published id has exactly one outcome, each event arrived.
 
+#[path = "../support/replay/mod.rs"]
+mod replay;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod alarm;
 mod broker_away;
 mod consumer;
+mod cuts;
 mod database_away;
+mod disk_full;
 mod exchange;
+mod failover;
 mod frozen;
 mod hosts;
 mod kills;
@@ -21,6 +26,7 @@ mod stopping;
 use std::time::Duration;
 
 use serde_json::Value;
+use settled::contract;
 use settled::dev::PrivateServers;
 use support::{Daemon, SOON, own_servers, within};
 use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore, SemaphorePermit};

@@ -37,6 +37,50 @@ async fn a_stop_under_load_finishes_what_is_in_hand_and_flushes_the_outbox() {
     assert!(asked.elapsed() < Duration::from_secs(1), "idle, it took {:?}", asked.elapsed());
 }
 
+/// What of these messages is committed; each is another one's.
+async fn committed(world: &World, load: &Load) -> usize {
+    let ids: Vec<_> = load.ids.iter().copied().collect();
+    let count = "SELECT (SELECT count(*) FROM payment WHERE id = ANY($1)) + (SELECT count(*) FROM dead_letter) AS n";
+    let count = world.rows(count, &[&ids]).await[0]["n"].as_u64();
+    usize::try_from(count.expect("a count")).expect("few")
+}
+
+#[tokio::test]
+async fn what_was_committed_before_a_stop_is_not_delivered_again() {
+    let _turn = turn().await;
+    let world = World::new(&QUICK).await;
+    let archive = Archive::open(&world).await;
+    let mut daemon = world.daemon().await;
+    Load::prepare(&world).await;
+    daemon.stop().await;
+    let load = Load::of(12_000).without_repetitions().publish_now(&world).await;
+    let mut stops = Vec::new();
+    for stop in 1..=3 {
+        daemon = world.daemon().await;
+        within(SOON, "it is busy", async || committed(&world, &load).await > stop * 2_500).await;
+        let in_flight = daemon.metric("settled_tasks_in_flight", &[]).await;
+        let asked = Instant::now();
+        daemon.stop().await;
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        // What it had not taken goes back to the queue, at its own time.
+        let mut again = None;
+        within(SOON, "everything is committed or in the queue", async || {
+            let both = committed(&world, &load).await + world.waiting().await as usize;
+            again = both.checked_sub(load.len());
+            again.is_some()
+        })
+        .await;
+        assert!(in_flight >= 50.0, "{in_flight} in flight: it was idle");
+        assert_eq!(again, Some(0), "of {in_flight} in flight at the signal");
+        stops.push((seconds(took), in_flight));
+    }
+    let daemon = world.daemon().await;
+    let reckoning = reckon(&world, &load, &archive).await;
+    println!("stops that took (with so many in flight) {stops:?} had nothing delivered again: {reckoning:?}");
+    daemon.stop().await;
+}
+
 #[tokio::test]
 async fn a_second_signal_ends_a_drain_that_cannot_finish() {
     let _turn = turn().await;

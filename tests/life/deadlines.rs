@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::replay::Settings;
 use crate::support::{World, authorize, follow_up, transfer};
 use crate::{accounts, balance, declined, done};
 
@@ -39,7 +40,7 @@ async fn a_hold_runs_out_within_two_seconds_of_its_time_also_after_a_restart() {
         expired += daemon.metric("settled_holds_expired_total", &[]).await;
     }
     assert_eq!(expired, 2.0, "each hold ran out once, whoever did it");
-    world.audit().await;
+    crate::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -68,7 +69,8 @@ async fn what_waits_in_vain_is_rejected_at_its_deadline() {
     publisher.publish_all([&one, &other]).await;
     world.become_all("rejected", &[one, other]).await;
     world.nothing_waits().await;
-    world.audit().await;
+    let parking = jiff::SignedDuration::from_secs(1);
+    crate::reckon_by(&world, Settings { parking, ..Settings::default() }).await;
 }
 
 #[tokio::test]
@@ -81,5 +83,6 @@ async fn a_hold_for_longer_than_the_operator_allows_is_rejected() {
     done(&world, "authorized", &hold).await;
     let lasts = "SELECT extract(epoch FROM expires_at - settled_at)::bigint AS s FROM payment WHERE id = $1";
     assert_eq!(world.rows(lasts, &[&hold.id]).await[0]["s"], 3600);
-    world.audit().await;
+    let (hold, longest_hold) = (jiff::SignedDuration::from_hours(1), jiff::SignedDuration::from_hours(2));
+    crate::reckon_by(&world, Settings { hold, longest_hold, ..Settings::default() }).await;
 }

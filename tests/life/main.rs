@@ -1,8 +1,8 @@
 //! The life of a payment, each test on the real binary and real servers: holds, follow-ups, legs,
 //! schedules, dependencies, and what happens when they race or the daemon dies.
 
-#[path = "../support/model/mod.rs"]
-mod model;
+#[path = "../support/replay/mod.rs"]
+mod replay;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -15,8 +15,10 @@ mod legs;
 mod order;
 mod races;
 mod random;
+mod replaying;
 mod waiting;
 
+use replay::{Replayed, Settings};
 use settled::contract;
 use support::{Task, World, open};
 
@@ -55,4 +57,16 @@ async fn declined(world: &World, reason: &str, task: &Task) {
 async fn balance(world: &World, account: &str) -> (i64, i64) {
     let row = world.account(account).await;
     (row["posted"].as_i64().expect("posted"), row["held"].as_i64().expect("held"))
+}
+
+/// `settled audit` finds nothing, and a ledger of one thread comes to the same by the recorded order.
+async fn reckon(world: &World) -> Replayed {
+    reckon_by(world, Settings::default()).await
+}
+
+/// The same where the operator has decided otherwise.
+async fn reckon_by(world: &World, settings: Settings) -> Replayed {
+    world.audit().await;
+    let replayed = replay::replay(&world.sql().await, &settings).await;
+    replayed.unwrap_or_else(|found| panic!("the replay comes to something else: {found}"))
 }

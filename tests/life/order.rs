@@ -21,7 +21,7 @@ async fn a_thousand_payments_published_in_reverse_end_as_if_in_order() {
     world.nothing_waits().await;
     assert_eq!(crate::balance(&world, "shop").await, (40_000, 0));
     assert_eq!(crate::balance(&world, "alice").await, (960_000, 0));
-    world.audit().await;
+    crate::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -53,5 +53,5 @@ async fn shuffled_chains_of_ten_are_applied_link_by_link() {
     world.become_all("settled", &tasks).await;
     assert_eq!(crate::balance(&world, "link:10").await, (100, 0));
     world.nothing_waits().await;
-    world.audit().await;
+    crate::reckon(&world).await;
 }

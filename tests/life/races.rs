@@ -60,7 +60,7 @@ async fn sixty_four_refunds_for_twice_the_money_pay_back_exactly_what_was_captur
     assert_eq!(sum, 6_400);
     assert_eq!(rejected, HashMap::from([("amount_exceeds_remaining".to_owned(), 32)]));
     world.becomes("refunded", &payment).await;
-    world.audit().await;
+    crate::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn sixty_four_captures_of_one_hold_post_exactly_what_was_held() {
     assert_eq!(sum, 6_400);
     assert_eq!(rejected.values().sum::<usize>(), 32, "{rejected:?}");
     world.becomes("settled", &hold).await;
-    world.audit().await;
+    crate::reckon(&world).await;
 }
 
 const ROUNDS: usize = 1000;
@@ -119,7 +119,7 @@ async fn of_a_capture_and_a_void_exactly_one_wins_in_each_of_1000_rounds() {
     println!("capture against void: {captured} of {ROUNDS} were captured");
     assert_eq!(crate::balance(&world, "shop").await, (captured * 10, 0));
     assert_eq!(crate::balance(&world, "alice").await.1, 0);
-    world.audit().await;
+    crate::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -164,5 +164,5 @@ async fn of_a_capture_and_the_clock_exactly_one_wins_in_each_of_1000_rounds() {
     assert!(captured > 0 && expired > 0, "{captured} captured, {expired} expired: they did not meet");
     assert_eq!(crate::balance(&world, "shop").await, (captured * 10, 0));
     assert_eq!(crate::balance(&world, "alice").await, (1_000_000 - captured * 10, 0));
-    world.audit().await;
+    crate::reckon(&world).await;
 }

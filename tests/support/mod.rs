@@ -32,8 +32,13 @@ pub(crate) async fn servers() -> &'static PrivateServers {
 
 /// Servers for a test that breaks them. They end with the value.
 pub(crate) async fn own_servers() -> PrivateServers {
+    servers_with(&ServersOptions::default()).await
+}
+
+/// Servers that are as these options say. They end with the value.
+pub(crate) async fn servers_with(options: &ServersOptions) -> PrivateServers {
     let binary = Path::new(env!("CARGO_BIN_EXE_settled"));
-    PrivateServers::start(binary, &ServersOptions::default()).await.expect("the servers start")
+    PrivateServers::start(binary, options).await.expect("the servers start")
 }
 
 /// Waits until `holds`; fails with `what` if that takes longer than [`SOON`].

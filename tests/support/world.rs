@@ -39,10 +39,11 @@ impl World {
         let name = format!("w_{}", Uuid::now_v7().simple());
         let admin = client(servers.postgres_url()).await;
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
-        let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
+        let (server, database) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
+        let options = database.split_once('?').map(|(_, options)| format!("?{options}")).unwrap_or_default();
         let world = Self {
             amqp_uri: servers.amqp_uri().to_owned(),
-            postgres_url: format!("{server}/{name}"),
+            postgres_url: format!("{server}/{name}{options}"),
             exchange: format!("{name}.payments"),
             queue: format!("{name}.tasks"),
             dead_letter_exchange: format!("{name}.dead"),

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod chaos;
 mod load;
 mod place;
 pub(crate) mod values;
@@ -19,6 +20,7 @@ use crate::reference::floor;
 use crate::rig::{Blueprint, Subject};
 use crate::scenario::{Order, Subscriber};
 use crate::speed;
+pub(crate) use chaos::ChaosArgs;
 use load::{LoadArgs, PaceArgs};
 use place::PlaceArgs;
 pub(crate) use place::settled_path;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     /// A run, under load.
     #[command(flatten)]
     Load(Verb),
+    /// Break servers, daemons and connections under load, and check that nothing is lost or doubled
+    Chaos(Box<ChaosArgs>),
     /// Measure what PostgreSQL alone takes for the daemon's batches: no daemon can be faster
     Floor(floor::Options),
     /// Measure the speed of settled against references, in turns, and say which targets hold

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use settled::dev::ServersOptions;
 
 use super::values;
 use crate::rig::{Blueprint, Crew, Place, Setting, Subject};
@@ -65,7 +66,8 @@ impl PlaceArgs {
         if quiet {
             settings.push(Setting::text("events", "unroutable", "discard"));
         }
-        Ok(Blueprint { place, settled, subject: self.subject, settings, crew })
+        let servers = ServersOptions::default();
+        Ok(Blueprint { place, servers, settled, subject: self.subject, settings, crew })
     }
 }
 

@@ -106,6 +106,14 @@ impl Run {
         Ok(books)
     }
 
+    /// Reads only what has an outcome by now.
+    pub(crate) async fn read_outcomes(&self, client: &Client) -> Result<Books> {
+        let mut books = Books::default();
+        self.payments(client, &mut books).await?;
+        books.dead_letters = self.dead_letters(client).await?;
+        Ok(books)
+    }
+
     /// How many messages have an outcome of their own by now: payments that do not wait, the opening
     /// of accounts too, and dead letters.
     pub(crate) async fn outcomes(&self, client: &Client) -> Result<u64> {

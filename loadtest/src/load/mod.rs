@@ -21,10 +21,10 @@ use tokio::sync::Semaphore;
 
 use clock::now_micros;
 pub(crate) use gauges::Gauges;
-pub(crate) use publisher::{Confirmed, Sent};
+pub(crate) use publisher::{Confirmed, Sent, send};
 use publisher::{Desk, Publisher};
 use schedule::{Arrival, Curve, Limit};
-pub(crate) use script::{Lines, Part, Script};
+pub(crate) use script::{Due, Lines, Part, Script};
 use supply::{End, Supply};
 
 /// From the order to publish to the first scheduled message: enough for the threads to be there.

@@ -129,11 +129,16 @@ impl Publisher {
     }
 
     async fn send(&self, due: &Due, body: &[u8]) -> lapin::Result<PublisherConfirm> {
-        let key = format!("task.{}", due.message.ask.task_type().name());
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = properties(&due.message, due.ids.own, &self.app_id);
-        self.channel.basic_publish(TASKS_EXCHANGE.into(), key.into(), options, body, properties).await
+        send(&self.channel, due, body, &self.app_id).await
     }
+}
+
+/// Publishes a message, which says that `app_id` did; the broker's confirm is still to come.
+pub(crate) async fn send(channel: &Channel, due: &Due, body: &[u8], app_id: &str) -> lapin::Result<PublisherConfirm> {
+    let key = format!("task.{}", due.message.ask.task_type().name());
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let properties = properties(&due.message, due.ids.own, app_id);
+    channel.basic_publish(TASKS_EXCHANGE.into(), key.into(), options, body, properties).await
 }
 
 async fn await_confirms(mut unconfirmed: mpsc::Receiver<Unconfirmed>, desk: &Desk) -> Result<Vec<Confirmed>> {

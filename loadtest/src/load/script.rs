@@ -90,7 +90,7 @@ impl Lines {
 
     /// The message at that place of a part, due at that time. Its id tells the time of the first
     /// message that has it, or that names it: what acts on a payment can be due before it.
-    pub(super) fn due(&mut self, part: Part, index: usize, at: i64) -> Due {
+    pub(crate) fn due(&mut self, part: Part, index: usize, at: i64) -> Due {
         let message = self.messages(part)[index];
         let parent = if let Ask::FollowUp { parent, .. } = message.ask { Some(self.id_of(parent, at)) } else { None };
         let own = self.id_of(message.id, at);

@@ -223,6 +223,11 @@ impl Plan {
 }
 
 impl Generator {
+    /// Ids that were used again with other content.
+    pub(super) const fn altered(&self) -> &HashSet<usize> {
+        &self.altered
+    }
+
     /// Who pays whom how much.
     pub(super) fn payment(&mut self) -> (usize, usize, i64) {
         let debit = self.customers + self.payer.draw(&mut self.rng);

@@ -22,6 +22,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -248,6 +249,11 @@ impl Plan {
     /// How many payments of the load are called off: nothing else becomes of those.
     pub(crate) fn called_off(&self) -> usize {
         self.load.iter().filter(|message| message.is_called_off()).count()
+    }
+
+    /// The ids of the load that come with two contents, of which the second is refused.
+    pub(crate) const fn in_two_versions(&self) -> &HashSet<usize> {
+        self.generator.altered()
     }
 
     /// How many messages of the load become dead letters.

@@ -2,15 +2,40 @@
 
 use std::net::SocketAddr;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use settled::telemetry::labels::Outcome;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::plan::Tally;
 
 /// The counter of outcomes, by its documented name: as any monitoring would know it.
 const OUTCOMES: &str = "settled_outcomes_total";
+
+/// How long an answer may take: one that is frozen gives none.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// All metrics of a daemon at a moment, in Prometheus' text format.
+#[derive(Debug)]
+pub(crate) struct Metrics(String);
+
+impl Metrics {
+    /// The sum of a metric over those of its labels of which `label` is a part; all of them if it is
+    /// empty.
+    pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
+        let samples = self.0.lines().filter_map(|line| line.strip_prefix(name));
+        let samples = samples.filter(|rest| rest.starts_with([' ', '{']) && rest.contains(label));
+        samples.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// What the deliveries of this process came to, from its start on.
+    pub(crate) fn outcomes(&self) -> Tally {
+        tally(&self.0)
+    }
+}
 
 /// Whether `/readyz` answers 200, and its body.
 pub(crate) async fn ready(admin: SocketAddr) -> Result<(bool, String)> {
@@ -18,15 +43,20 @@ pub(crate) async fn ready(admin: SocketAddr) -> Result<(bool, String)> {
     Ok((status == 200, body))
 }
 
-/// What the deliveries of this process came to, from its start on.
-pub(crate) async fn outcomes(admin: SocketAddr) -> Result<Tally> {
+/// What it counts and measures.
+pub(crate) async fn metrics(admin: SocketAddr) -> Result<Metrics> {
     let (status, body) = get(admin, "/metrics").await?;
     ensure!(status == 200, "/metrics answered {status}");
-    Ok(tally(&body))
+    Ok(Metrics(body))
+}
+
+async fn get(admin: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let answered = timeout(ANSWER, ask(admin, path)).await;
+    answered.with_context(|| format!("{path} did not answer within {ANSWER:?}"))?
 }
 
 /// One request on one connection. HTTP/1.0, so that the answer ends with the connection.
-async fn get(admin: SocketAddr, path: &str) -> Result<(u16, String)> {
+async fn ask(admin: SocketAddr, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(admin).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
@@ -71,7 +101,10 @@ mod tests {
              {OUTCOMES}{{type=\"unknown\",outcome=\"dead_lettered\",reason=\"malformed\"}} 1\n\
              other{{outcome=\"settled\",reason=\"none\"}} 5\n"
         );
-        let tally = tally(&metrics);
+        let metrics = Metrics(metrics);
+        let counts = ["", "type=\"transfer\"", "reason=\"none\""].map(|label| metrics.sum(OUTCOMES, label));
+        assert_eq!((counts, metrics.sum("settled_outcomes", "")), ([13.0, 9.0, 10.0], 0.0));
+        let tally = metrics.outcomes();
         assert_eq!(tally.get(Outcome::Settled), 10);
         assert_eq!(tally.get(Outcome::Rejected(Rejection::InsufficientFunds)), 2);
         assert_eq!(tally.get(Outcome::DeadLettered(DeadReason::Malformed)), 1);

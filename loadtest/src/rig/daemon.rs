@@ -34,6 +34,8 @@ pub(crate) struct Daemon {
 pub(crate) struct Ended {
     /// How.
     pub(crate) status: ExitStatus,
+    /// How long after it was told to.
+    pub(crate) after: Duration,
     /// What it had used.
     pub(crate) used: Use,
 }
@@ -67,6 +69,11 @@ impl Daemon {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.pid, signal).context("the daemon has ended by itself")
+    }
+
     /// Asks it to stop, with SIGTERM, and waits for its end.
     pub(crate) async fn stop(self) -> Result<Ended> {
         self.end(Signal::TERM).await
@@ -78,12 +85,13 @@ impl Daemon {
     }
 
     /// What a process that has ended used is gone: it is read before.
-    async fn end(mut self, signal: Signal) -> Result<Ended> {
+    pub(super) async fn end(mut self, signal: Signal) -> Result<Ended> {
         let used = process::of_process(self.pid()).context("the daemon has ended by itself")?;
-        kill_process(self.pid, signal).context("the daemon has ended by itself")?;
+        let told = Instant::now();
+        self.signal(signal)?;
         let ended = timeout(STOP_LIMIT, self.child.wait()).await;
         let status = ended.with_context(|| format!("the daemon did not stop within {STOP_LIMIT:?}"))??;
-        Ok(Ended { status, used })
+        Ok(Ended { status, after: told.elapsed(), used })
     }
 }
 

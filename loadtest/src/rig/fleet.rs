@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 
 use super::daemon::{Daemon, Ended, tail};
 use super::process::Use;
@@ -83,8 +86,9 @@ impl Fleet {
     pub(crate) async fn outcomes(&mut self) -> Result<Option<Tally>> {
         let mut total: Option<Tally> = None;
         for member in &mut self.members {
-            let seen = admin::outcomes(member.admin).await;
-            member.seen = seen.with_context(|| format!("a daemon does not answer:\n{}", tail(&member.log)))?;
+            let metrics = admin::metrics(member.admin).await;
+            let metrics = metrics.with_context(|| format!("a daemon does not answer:\n{}", tail(&member.log)))?;
+            member.seen = metrics.outcomes();
             total = Some(total.unwrap_or_default().plus(member.counted_before).plus(member.seen));
         }
         Ok(total)
@@ -95,12 +99,31 @@ impl Fleet {
     pub(crate) async fn kill_one(&mut self) -> Result<()> {
         let number = self.next_to_kill % self.members.len().max(1);
         self.next_to_kill += 1;
-        let member = &mut self.members[number];
-        if let Some(daemon) = member.daemon.take() {
-            member.killed.push(daemon.kill().await?);
-            member.counted_before = member.counted_before.plus(std::mem::take(&mut member.seen));
-        }
+        self.end_one(number, Signal::KILL).await?;
         self.launch(number).await
+    }
+
+    /// Ends one of them with a signal; how, and how long after it. Nothing takes its place yet.
+    pub(crate) async fn end_one(&mut self, number: usize, signal: Signal) -> Result<(ExitStatus, Duration)> {
+        let member = &mut self.members[number];
+        let daemon = member.daemon.take().context("it was not started by this program")?;
+        let ended = daemon.end(signal).await.with_context(|| tail(&member.log))?;
+        let how = (ended.status, ended.after);
+        member.killed.push(ended);
+        member.counted_before = member.counted_before.plus(std::mem::take(&mut member.seen));
+        Ok(how)
+    }
+
+    /// Sends a signal to one of them that it survives.
+    pub(crate) fn signal(&self, number: usize, signal: Signal) -> Result<()> {
+        let member = &self.members[number];
+        let daemon = member.daemon.as_ref().context("it was not started by this program")?;
+        daemon.signal(signal).with_context(|| tail(&member.log))
+    }
+
+    /// Their admin servers.
+    pub(crate) fn admins(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|member| member.admin).collect()
     }
 
     /// Kills all of them and waits for their ends; nothing takes their places.
@@ -132,7 +155,9 @@ impl Fleet {
         Ok(end)
     }
 
-    async fn launch(&mut self, number: usize) -> Result<()> {
+    /// Starts one in the place of one that has ended, and waits until it is ready. To be called on
+    /// the main thread.
+    pub(crate) async fn launch(&mut self, number: usize) -> Result<()> {
         let member = &mut self.members[number];
         member.daemon = Some(Daemon::start(&self.program, &member.config, &member.log, member.admin).await?);
         let running = self.members.iter().filter_map(|member| Some(member.daemon.as_ref()?.pid())).collect();

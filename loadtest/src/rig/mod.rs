@@ -1,7 +1,7 @@
 //! What a run needs: servers, daemons and their configuration. All that was started goes in the
 //! end, in whatever way the run ends.
 
-mod admin;
+pub(crate) mod admin;
 mod daemon;
 mod fleet;
 pub(crate) mod process;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use settled::dev::{PrivateServers, ServersOptions};
 use tokio::process::Command;
 use tokio_postgres::Client;
 
@@ -31,6 +32,8 @@ pub(crate) use subject::Subject;
 pub(crate) struct Blueprint {
     /// The servers.
     pub(crate) place: Place,
+    /// How private ones are set up.
+    pub(crate) servers: ServersOptions,
     /// Where `settled` is.
     pub(crate) settled: PathBuf,
     /// What is under load.
@@ -66,15 +69,38 @@ pub(crate) struct Rig {
     blueprint: Blueprint,
     servers: Servers,
     audit_config: PathBuf,
+    route: Option<Route>,
+}
+
+/// Where daemons find the servers, if there is something in between.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    /// The broker.
+    pub(crate) amqp_uri: String,
+    /// The database.
+    pub(crate) postgres_url: String,
 }
 
 impl Rig {
     /// Starts the servers.
     pub(crate) async fn start(blueprint: Blueprint) -> Result<Self> {
-        let servers = Servers::start(&blueprint.place, &blueprint.settled).await?;
-        let mut rig = Self { blueprint, servers, audit_config: PathBuf::new() };
+        let servers = Servers::start(&blueprint.place, &blueprint.servers, &blueprint.settled).await?;
+        let mut rig = Self { blueprint, servers, audit_config: PathBuf::new(), route: None };
         (rig.audit_config, _) = rig.configure("audit", false)?;
         Ok(rig)
+    }
+
+    /// Has daemons that are started from here on go through what is between them and the servers.
+    pub(crate) fn route(&mut self, route: Route) {
+        self.route = Some(route);
+    }
+
+    /// The servers, if nobody else uses them.
+    pub(crate) const fn private_servers(&self) -> Option<&PrivateServers> {
+        match &self.servers {
+            Servers::Private(servers) => Some(servers),
+            Servers::Given { .. } => None,
+        }
     }
 
     /// The daemons that are to be under load, each ready. To be called on the main thread.
@@ -146,11 +172,23 @@ impl Rig {
 
     /// The end of the log of every daemon.
     pub(crate) fn log_tails(&self) -> String {
+        self.logs().map(|log| format!("{}\n", daemon::tail(&log))).collect()
+    }
+
+    /// Copies the log of every daemon into a folder.
+    pub(crate) fn keep_logs(&self, folder: &Path) -> Result<()> {
+        for log in self.logs() {
+            let copy = folder.join(log.file_name().unwrap_or_default());
+            std::fs::copy(&log, &copy).with_context(|| format!("write {}", copy.display()))?;
+        }
+        Ok(())
+    }
+
+    fn logs(&self) -> impl Iterator<Item = PathBuf> {
         let logs = std::fs::read_dir(self.servers.dir()).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_daemon =
             |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("daemon-"));
-        let logs = logs.filter(|path| is_daemon(path) && path.extension().is_some_and(|extension| extension == "log"));
-        logs.map(|log| format!("{}\n", daemon::tail(&log))).collect()
+        logs.filter(move |path| is_daemon(path) && path.extension().is_some_and(|extension| extension == "log"))
     }
 
     /// Stops the servers that were started and removes all files, the daemons' included.
@@ -162,9 +200,13 @@ impl Rig {
     /// drops events that no queue takes.
     fn configure(&self, name: &str, quiet: bool) -> Result<(PathBuf, SocketAddr)> {
         let admin = free_port()?;
+        let (amqp_uri, postgres_url) = match &self.route {
+            Some(route) => (route.amqp_uri.as_str(), route.postgres_url.as_str()),
+            None => (self.servers.amqp_uri(), self.servers.postgres_url()),
+        };
         let own = [
-            Setting::list("broker", "uris", self.servers.amqp_uri()),
-            Setting::text("postgres", "url", self.servers.postgres_url()),
+            Setting::list("broker", "uris", amqp_uri),
+            Setting::text("postgres", "url", postgres_url),
             Setting::text("admin", "listen", &admin.to_string()),
         ];
         let unheard = quiet.then(|| Setting::text("events", "unroutable", "discard"));

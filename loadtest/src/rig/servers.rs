@@ -39,9 +39,9 @@ pub(crate) enum Servers {
 
 impl Servers {
     /// Starts private servers, or looks for the given ones.
-    pub(crate) async fn start(place: &Place, settled: &Path) -> Result<Self> {
+    pub(crate) async fn start(place: &Place, options: &ServersOptions, settled: &Path) -> Result<Self> {
         Ok(match place {
-            Place::Private => Self::Private(PrivateServers::start(settled, &ServersOptions::default()).await?),
+            Place::Private => Self::Private(PrivateServers::start(settled, options).await?),
             Place::Given { amqp_uri, postgres_url } => Self::Given {
                 amqp_uri: amqp_uri.clone(),
                 postgres_url: postgres_url.clone(),

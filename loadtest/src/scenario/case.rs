@@ -20,20 +20,22 @@ use crate::sink::Sink;
 use crate::watch::Seen;
 
 /// How often it is asked how far something is.
-pub(super) const POLL: Duration = Duration::from_millis(50);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 /// The same for a question that costs the database something.
-pub(super) const COSTLY_POLL: Duration = Duration::from_millis(500);
+pub(crate) const COSTLY_POLL: Duration = Duration::from_millis(500);
 /// How long a run may make no progress at all, unless something waits for its time.
-pub(super) const STALLED: Duration = Duration::from_secs(30);
+pub(crate) const STALLED: Duration = Duration::from_secs(30);
 
 /// A load on its way.
-pub(super) struct Case<'a> {
+pub(crate) struct Case<'a> {
     pub(super) rig: &'a Rig,
     pub(super) order: &'a Order,
-    pub(super) script: Arc<Script>,
-    pub(super) run: Run,
+    /// What is published.
+    pub(crate) script: Arc<Script>,
+    /// As the database knows it.
+    pub(crate) run: Run,
     /// How many messages open the accounts: the load's ids come after theirs.
-    pub(super) opening: usize,
+    pub(crate) opening: usize,
     pub(super) stuck: Option<String>,
 }
 
@@ -49,7 +51,7 @@ pub(super) struct Done {
 
 impl<'a> Case<'a> {
     /// A load of its own: new ids, new accounts.
-    pub(super) fn new(rig: &'a Rig, order: &'a Order) -> Self {
+    pub(crate) fn new(rig: &'a Rig, order: &'a Order) -> Self {
         let mark = Mark::random();
         let plan = Plan::new(&Shape {
             customers: order.accounts,
@@ -66,7 +68,7 @@ impl<'a> Case<'a> {
     }
 
     /// Has a daemon open the accounts: one of its own, or those that run already.
-    pub(super) async fn open_accounts(&self, running: Option<&mut Fleet>) -> Result<()> {
+    pub(crate) async fn open_accounts(&self, running: Option<&mut Fleet>) -> Result<()> {
         let step = Step::begin();
         let mut opener = match running {
             Some(_) => None,
@@ -168,7 +170,7 @@ impl<'a> Case<'a> {
     pub(super) async fn finish(self, done: Done) -> Result<Outcome> {
         let step = Step::begin();
         let database = self.rig.database().await?;
-        let left = if self.rig.is_private() { Some(self.left().await?) } else { None };
+        let left = if self.rig.is_private() { Some(left(self.rig).await?) } else { None };
         let received = match done.sink {
             Some(sink) => Some(sink.finish().await?),
             None => None,
@@ -198,18 +200,29 @@ impl<'a> Case<'a> {
         };
         Ok(Outcome { evidence, seen: done.seen, outbox_empty_at: done.outbox_empty_at })
     }
+}
 
-    async fn left(&self) -> Result<Left> {
-        let connection = broker::connect(self.rig.amqp_uri(), "settled-loadtest").await?;
-        let channel = connection.create_channel().await?;
-        let tasks = broker::waiting(&channel, TASKS_QUEUE).await?;
-        Ok(Left { tasks, given_up: broker::waiting(&channel, DEAD_QUEUE).await? })
-    }
+/// What waits on servers that nobody else uses.
+pub(crate) async fn left(rig: &Rig) -> Result<Left> {
+    let connection = broker::connect(rig.amqp_uri(), "settled-loadtest").await?;
+    let channel = connection.create_channel().await?;
+    let tasks = broker::waiting(&channel, TASKS_QUEUE).await?;
+    Ok(Left { tasks, given_up: broker::waiting(&channel, DEAD_QUEUE).await? })
 }
 
 /// Waits until `position` has come to `goal`. If it does not move for too long, answers where it
 /// stands.
-pub(super) async fn reach(
+pub(crate) async fn reach(
+    goal: u64,
+    every: Duration,
+    position: impl AsyncFnMut() -> Result<u64>,
+) -> Result<Option<String>> {
+    reach_within(STALLED, goal, every, position).await
+}
+
+/// The same, with another idea of what is too long.
+pub(crate) async fn reach_within(
+    patience: Duration,
     goal: u64,
     every: Duration,
     mut position: impl AsyncFnMut() -> Result<u64>,
@@ -222,8 +235,8 @@ pub(super) async fn reach(
         }
         if now > best {
             (best, moved) = (now, Instant::now());
-        } else if moved.elapsed() > STALLED {
-            return Ok(Some(format!("{} of {}, for {STALLED:?}", grouped(now), grouped(goal))));
+        } else if moved.elapsed() > patience {
+            return Ok(Some(format!("{} of {}, for {patience:?}", grouped(now), grouped(goal))));
         }
         sleep(every).await;
     }

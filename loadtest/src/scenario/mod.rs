@@ -16,6 +16,7 @@ use crate::plan::{Life, Mix, Skew};
 use crate::sink::EventQueue;
 use crate::watch::Seen;
 
+pub(crate) use case::{COSTLY_POLL, Case, POLL, left, reach_within};
 pub(crate) use drain::drain;
 pub(crate) use run::run;
 pub(crate) use start_up::{StartUp, start_up};

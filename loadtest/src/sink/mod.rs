@@ -1,5 +1,6 @@
 //! A subscriber to all events: which came, how often, and when.
 
+mod lasting;
 mod received;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use crate::broker::{self, EVENTS_EXCHANGE};
 use crate::load::clock::now_micros;
 use crate::plan::Mark;
 use crate::report::model::empty_histogram;
+pub(crate) use lasting::LastingSink;
 pub(crate) use received::Received;
 
 const PREFETCH: u16 = 2000;

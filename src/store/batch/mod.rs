@@ -38,6 +38,7 @@ use super::queries::payment::{StoredTask, load_tasks};
 use super::{PostgresSettings, StoreError};
 use crate::contract::{AccountName, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
 use crate::ledger::{self, Account, Arrival, Books, Known, Payment, Pending, Rules};
+use crate::sabotage::{self, Defect};
 
 /// A message with its place in the order, for the store to decide.
 #[derive(Clone, Copy, Debug)]
@@ -189,8 +190,8 @@ impl PostgresStore {
             names: Names::new(account_cache),
             source: source.to_owned(),
             lease,
-            // The server's own limits come first; this one is for a server that doesn't answer.
-            trip_limit: settings.statement_timeout * 2 + Duration::from_secs(5),
+            // The server's own limit comes first; this one is for a server that doesn't answer.
+            trip_limit: settings.statement_timeout + Duration::from_secs(5),
         }
     }
 
@@ -246,7 +247,13 @@ impl PostgresStore {
         }
         let lease = if leased { self.lease } else { Duration::ZERO };
         let tell = || decided.events(&self.source);
-        let Written { outbox, woken } = write::write_and_commit(client, &rows, now, lease, limit, tell).await?;
+        let written = match write::write_and_commit(client, &rows, now, lease, limit, tell).await {
+            Err(StoreError::OutcomeUnknown(_)) if sabotage::has(Defect::CommitErrorSwallowed) => {
+                Written { outbox: None, woken: 0 }
+            }
+            written => written?,
+        };
+        let Written { outbox, woken } = written;
         let parcel = outbox.map(|(id, Events { body, count })| Parcel {
             id,
             body,

@@ -15,11 +15,17 @@ use super::references::{self, References};
 use super::timed;
 use crate::contract::{Currency, Fingerprint};
 use crate::ledger::{Account, AccountStatus, Known, Payment};
+use crate::sabotage::{self, Defect};
 
 /// In id order, whatever the plan: two batches never wait for each other.
 const LOCK: &str = "
     SELECT id, posted, held, version, min_balance, status::text, currency, max_balance, shortfall
       FROM account WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE";
+
+/// Not in id order.
+const LOCK_UNORDERED: &str = "
+    SELECT id, posted, held, version, min_balance, status::text, currency, max_balance, shortfall
+      FROM account WHERE id = ANY($1::bigint[]) ORDER BY random() FOR NO KEY UPDATE";
 
 /// After the locks: the wait for them is what makes a concurrent duplicate visible.
 /// One more row, without an id, tells the time, and whether any task waits for another one: a
@@ -53,9 +59,10 @@ pub(super) async fn begin_and_lock(
     limit: Duration,
 ) -> Result<Locked, StoreError> {
     let failed = |error: tokio_postgres::Error| StoreError::before_commit(&error);
+    let is_unordered = sabotage::has(Defect::UnorderedLocks);
     let prepare = async {
         futures_util::try_join!(
-            client.prepare_cached(LOCK),
+            client.prepare_cached(if is_unordered { LOCK_UNORDERED } else { LOCK }),
             client.prepare_cached(KNOWN),
             References::prepare(client, referred)
         )
@@ -74,7 +81,10 @@ pub(super) async fn begin_and_lock(
     })
     .await?;
     begun.map_err(failed)?;
-    let accounts = locked.map_err(failed)?.iter().map(account).collect::<Result<Vec<_>, _>>()?;
+    let mut accounts = locked.map_err(failed)?.iter().map(account).collect::<Result<Vec<_>, _>>()?;
+    if is_unordered {
+        accounts.sort_by_key(|account| account.id);
+    }
     if accounts.len() != account_ids.len() {
         return Err(StoreError::Broken("an account that was given an id is gone".into()));
     }

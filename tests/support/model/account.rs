@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::rows::Leg;
+use super::rows::{Leg, QUINTILLION};
 use super::{Model, Rejection};
 
 /// An account that was opened.
@@ -25,6 +25,8 @@ pub(crate) struct Entry {
     /// The task that moved it.
     pub(crate) task: Uuid,
     pub(crate) account: String,
+    /// Its place among those of the account, from 1.
+    pub(crate) seq: i64,
     pub(crate) amount: i64,
     /// The balance after it.
     pub(crate) balance: i64,
@@ -130,6 +132,9 @@ impl Model {
     pub(super) fn hold(&mut self, leg: &Leg) -> Result<(), Rejection> {
         self.may_take_part(leg, false)?;
         self.accounts[&leg.debit].must_have(leg.amount)?;
+        if self.accounts[&leg.debit].held + leg.amount > QUINTILLION {
+            return Err(Rejection::LimitExceeded);
+        }
         self.account(&leg.debit).held += leg.amount;
         Ok(())
     }
@@ -157,16 +162,16 @@ impl Model {
     }
 
     fn pay(&mut self, task: Uuid, (debit, credit): (&str, &str), amount: i64) -> Result<(), Rejection> {
-        let payee = &self.accounts[credit];
-        if payee.max_balance.is_some_and(|limit| payee.posted + amount > limit) {
+        let (payer, payee) = (self.accounts[debit].posted, &self.accounts[credit]);
+        if payer - amount < -QUINTILLION || payee.posted + amount > payee.max_balance.unwrap_or(QUINTILLION) {
             return Err(Rejection::LimitExceeded);
         }
         for (name, amount) in [(debit, -amount), (credit, amount)] {
             let account = self.account(name);
             account.posted += amount;
             account.version += 1;
-            let balance = account.posted;
-            self.entries.push(Entry { task, account: name.to_owned(), amount, balance });
+            let (seq, balance) = (account.version, account.posted);
+            self.entries.push(Entry { task, account: name.to_owned(), seq, amount, balance });
         }
         Ok(())
     }

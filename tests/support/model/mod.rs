@@ -1,6 +1,6 @@
 //! A second ledger, to compare the first one with: written from the description of what tasks do,
-//! not from the ledger's code. One task at a time, plain maps, and a copy of all accounts to go
-//! back to; slow and simple.
+//! not from the ledger's code. One task at a time, plain maps, and a copy of what a task is about to
+//! go back to; slow and simple.
 //!
 //! Whoever includes it has `contract` in scope, so that the library's own tests can use it, too:
 //!
@@ -18,7 +18,8 @@
 //! ```
 //!
 //! What waits is looked at again after each call of `arrive`, so tasks that are to come to the same
-//! in a daemon are published one by one, each when the one before has set in motion what it does.
+//! in a daemon are published one by one, each when the one before has set in motion what it does. Or
+//! somebody else says what happens in which order: [`Model::step`] and its like, in `single.rs`.
 #![allow(dead_code, unused_imports, reason = "not every test looks at all of it")]
 
 mod account;
@@ -26,9 +27,11 @@ mod follow_up;
 mod json;
 mod random;
 mod rows;
+mod single;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -36,7 +39,8 @@ use uuid::Uuid;
 pub(crate) use self::account::{Account, Entry};
 pub(crate) use self::json::json;
 pub(crate) use self::random::ACCOUNTS;
-pub(crate) use self::rows::Row;
+pub(crate) use self::rows::{Leg, Row};
+pub(crate) use self::single::{Before, Waits};
 pub(crate) use self::steps::{Step, steps, tasks};
 use super::contract::{AccountChange, PaymentState, Rejection, Task, TaskBody};
 
@@ -47,6 +51,18 @@ pub(crate) struct Settings {
     pub(crate) longest_hold: SignedDuration,
     pub(crate) parking: SignedDuration,
     pub(crate) frozen_takes_credits: bool,
+}
+
+impl Default for Settings {
+    /// As the configuration has them where nobody says anything.
+    fn default() -> Self {
+        Self {
+            hold: SignedDuration::from_hours(7 * 24),
+            longest_hold: SignedDuration::from_hours(31 * 24),
+            parking: SignedDuration::from_mins(15),
+            frozen_takes_credits: true,
+        }
+    }
 }
 
 /// What became of a message.
@@ -133,12 +149,18 @@ impl Model {
 
     fn take(&mut self, task: &Task) -> Arrived {
         if let Some(row) = self.row(task.id) {
-            return if row.task == *task { Arrived::Duplicate } else { Arrived::Conflict };
+            return if *row.task == *task { Arrived::Duplicate } else { Arrived::Conflict };
         }
-        self.places.insert(task.id, self.rows.len());
-        self.rows.push(Row::new(task.clone()));
-        self.look_at(self.rows.len() - 1);
+        let place = self.add(Arc::new(task.clone()));
+        self.look_at(place);
         Arrived::New
+    }
+
+    fn add(&mut self, task: Arc<Task>) -> usize {
+        let place = self.rows.len();
+        self.places.insert(task.id, place);
+        self.rows.push(Row::new(task));
+        place
     }
 
     /// Looks again at what waits for what has changed, in order of arrival, until nothing moves.
@@ -157,10 +179,10 @@ impl Model {
         if state.is_some_and(|state| !matches!(state, PaymentState::Scheduled | PaymentState::Parked)) {
             return;
         }
-        let before = (self.accounts.clone(), self.entries.len());
+        let before = (self.accounts_of(place), self.entries.len());
         let mut stop = self.attempt(place).err();
         if stop.is_some() {
-            self.accounts = before.0;
+            self.put_back(before.0);
             self.entries.truncate(before.1);
         }
         if let Some(Stop::WaitsFor(awaited, reason)) = stop {
@@ -214,7 +236,7 @@ impl Model {
     }
 
     fn attempt(&mut self, place: usize) -> Result<(), Stop> {
-        let task = self.rows[place].task.clone();
+        let task = Arc::clone(&self.rows[place].task);
         rows::sound(&task)?;
         if let Some(time) = task.when.execute_at
             && time > self.now

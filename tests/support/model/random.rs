@@ -9,7 +9,7 @@ use super::super::contract::{
     Split, Task, TaskBody, Terms, Transfer, When,
 };
 
-pub(super) const UNKNOWN_CURRENCY: &str = "QQQ";
+const UNKNOWN_CURRENCY: &str = "QQQ";
 
 /// How many accounts the tasks are about: `<prefix>0` … `<prefix>7`.
 pub(crate) const ACCOUNTS: usize = 8;

@@ -1,15 +1,16 @@
 //! Tasks and the payments that they are.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::super::contract::{self, AccountChange, AccountName, Currency, PaymentState, Rejection, Task, TaskBody};
-use super::random::UNKNOWN_CURRENCY;
 
 /// One task.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    pub(crate) task: Task,
+    pub(crate) task: Arc<Task>,
     /// `None` before it is looked at for the first time.
     pub(crate) state: Option<PaymentState>,
     pub(crate) reason: Option<Rejection>,
@@ -46,7 +47,7 @@ impl Leg {
 }
 
 impl Row {
-    pub(super) fn new(task: Task) -> Self {
+    pub(super) fn new(task: Arc<Task>) -> Self {
         Self {
             task,
             state: None,
@@ -105,15 +106,21 @@ pub(super) fn legs_of(task: &Task) -> Vec<Leg> {
     listed.iter().map(|leg| of(&leg.debit_account, &leg.credit_account, leg.amount, leg.currency)).collect()
 }
 
+/// No balance is further from zero.
+pub(super) const QUINTILLION: i64 = 1_000_000_000_000_000_000;
+
+fn is_known(currency: &str) -> bool {
+    Currency::parse(currency).is_some_and(Currency::is_known)
+}
+
 /// What is wrong with a task whatever there is.
 pub(super) fn sound(task: &Task) -> Result<(), Rejection> {
     let within = |amount: i64, least: i64, most: i64| {
         if amount < least || amount > most { Err(Rejection::AmountOutOfRange) } else { Ok(()) }
     };
     const QUADRILLION: i64 = 1_000_000_000_000_000;
-    const QUINTILLION: i64 = 1_000_000_000_000_000_000;
     for leg in legs_of(task) {
-        if leg.currency == UNKNOWN_CURRENCY {
+        if !is_known(&leg.currency) {
             return Err(Rejection::UnknownCurrency);
         }
         within(leg.amount, 1, QUADRILLION)?;
@@ -123,7 +130,7 @@ pub(super) fn sound(task: &Task) -> Result<(), Rejection> {
     }
     match &task.body {
         TaskBody::OpenAccount(open) => {
-            if open.currency.as_str() == UNKNOWN_CURRENCY {
+            if !is_known(open.currency.as_str()) {
                 return Err(Rejection::UnknownCurrency);
             }
             within(open.min_balance.unwrap_or(0), -QUINTILLION, 0)

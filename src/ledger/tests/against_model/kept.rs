@@ -147,9 +147,9 @@ impl Kept {
 
     fn enter(&mut self, task: Uuid, postings: &[Posting]) {
         for Posting { amount, after } in postings {
-            let (amount, balance, ix) = (*amount, after.posted, after.account.0);
+            let (amount, seq, balance, ix) = (*amount, after.version, after.posted, after.account.0);
             let currency = self.world.accounts[ix].currency.map_or("none".to_owned(), |code| code.to_string());
-            self.entries.push(Entry { task, account: self.names[ix].clone(), amount, balance });
+            self.entries.push(Entry { task, account: self.names[ix].clone(), seq, amount, balance });
             *self.sums.entry((task, currency)).or_default() += amount;
             self.tallies[ix] = (self.tallies[ix].0 + amount, self.tallies[ix].1 + 1);
             self.said.insert(ix, *after);

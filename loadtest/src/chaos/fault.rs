@@ -1,0 +1,227 @@
+//! The faults there are: their names, how long they last, and how soon all has to go on after them.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use settled::dev::proxy::CutPoint;
+
+/// What is done to a process, a server or a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub(crate) enum Fault {
+    /// SIGKILL of a daemon, and another one at once.
+    Kill,
+    /// SIGSTOP of a daemon, and SIGCONT a while later.
+    Freeze,
+    /// SIGTERM of a daemon, and another one when it has ended.
+    Term,
+    /// SIGKILL of the broker, and its restart.
+    BrokerKill,
+    /// The broker stopped in order, and started again.
+    BrokerRestart,
+    /// All connections closed by the broker.
+    BrokerClose,
+    /// A memory alarm: the broker blocks whoever publishes.
+    BrokerAlarm,
+    /// The queue of the tasks deleted, with whatever is in it.
+    QueueDelete,
+    /// No queue takes events.
+    EventsUnbind,
+    /// The exchange of the events deleted.
+    EventsDelete,
+    /// PostgreSQL stopped at once, and started again.
+    DbStop,
+    /// The daemons' sessions ended by PostgreSQL.
+    DbTerminate,
+    /// All connections to PostgreSQL reset.
+    DbCut,
+    /// No room on PostgreSQL's disk.
+    DbFull,
+    /// PostgreSQL takes no writes.
+    DbReadOnly,
+    /// Another session holds a lock on the accounts.
+    DbLock,
+    /// Every insertion of payments takes its time.
+    DbSlow,
+    /// PostgreSQL stopped at once, and its synchronous standby promoted.
+    DbPromote,
+    /// A connection cut with a COMMIT on its way to PostgreSQL.
+    CutBeforeCommit,
+    /// A connection cut when PostgreSQL has committed, before it can say so.
+    CutAfterCommit,
+    /// A connection cut with an acknowledgement on its way to the broker.
+    CutBeforeAck,
+    /// A connection cut when the broker has the acknowledgement.
+    CutAfterAck,
+    /// A connection cut with a confirm on its way to the daemon.
+    CutBeforeConfirm,
+    /// Everything to and from a server takes longer.
+    Delay,
+    /// Nothing goes to or from a server, and nobody says so.
+    HalfOpen,
+}
+
+/// What a fault is measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Yardstick {
+    /// From the end of the fault until every daemon commits.
+    Commit,
+    /// From the end of the fault until events come.
+    Events,
+}
+
+impl Fault {
+    /// Its name on the command line.
+    pub(super) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether one daemon is struck, not all of them.
+    pub(super) const fn is_of_a_daemon(self) -> bool {
+        matches!(self, Self::Kill | Self::Freeze | Self::Term)
+    }
+
+    /// Whether it is PostgreSQL that is struck, or its sessions.
+    pub(super) const fn is_of_postgres(self) -> bool {
+        matches!(
+            self,
+            Self::DbStop
+                | Self::DbTerminate
+                | Self::DbFull
+                | Self::DbReadOnly
+                | Self::DbLock
+                | Self::DbSlow
+                | Self::DbPromote
+        )
+    }
+
+    /// Where a connection is cut, if that is what it is.
+    pub(super) const fn cut(self) -> Option<CutPoint> {
+        match self {
+            Self::CutBeforeCommit => Some(CutPoint::BeforeCommit),
+            Self::CutAfterCommit => Some(CutPoint::AfterCommit),
+            Self::CutBeforeAck => Some(CutPoint::BeforeAck),
+            Self::CutAfterAck => Some(CutPoint::AfterAck),
+            Self::CutBeforeConfirm => Some(CutPoint::BeforeConfirm),
+            _ => None,
+        }
+    }
+
+    /// How long it lasts, in milliseconds; `None` if it is over at once.
+    pub(super) const fn lasts(self) -> Option<RangeInclusive<u64>> {
+        Some(match self {
+            Self::Freeze | Self::Delay => 500..=3000,
+            Self::BrokerKill | Self::BrokerRestart | Self::DbStop => 0..=2000,
+            Self::BrokerAlarm | Self::DbFull => 2000..=5000,
+            Self::EventsUnbind | Self::EventsDelete => 500..=2000,
+            // Longer than the daemon's own limit for a lock now and then.
+            Self::DbLock => 500..=8000,
+            Self::DbReadOnly | Self::DbSlow => 1000..=5000,
+            _ => return None,
+        })
+    }
+
+    /// How long now and then, in seconds: longer than anybody waits for a sign of life.
+    pub(super) const fn lasts_at_times(self) -> Option<u64> {
+        if matches!(self, Self::Freeze) { Some(25) } else { None }
+    }
+
+    /// How soon all has to go on, as the project promises it; `None` where nothing is promised.
+    pub(super) const fn goal(self) -> Option<Duration> {
+        Some(Duration::from_secs(match self {
+            Self::Kill => 2,
+            Self::DbPromote => 10,
+            Self::BrokerAlarm => 1,
+            Self::BrokerKill | Self::BrokerRestart | Self::DbStop | Self::DbFull | Self::HalfOpen => 5,
+            _ => return None,
+        }))
+    }
+
+    /// By what it is measured.
+    pub(super) const fn yardstick(self) -> Yardstick {
+        match self {
+            Self::BrokerAlarm | Self::EventsUnbind | Self::EventsDelete => Yardstick::Events,
+            _ => Yardstick::Commit,
+        }
+    }
+
+    /// What it needs and is not there on this machine.
+    fn lacks(self) -> Option<&'static str> {
+        (self == Self::DbFull && !rustix::process::geteuid().is_root()).then_some("root, for a disk of its own")
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.name())
+    }
+}
+
+/// A fault, or all of them, and how often: an item of `--faults`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// `None` for all that this machine can do.
+    fault: Option<Fault>,
+    count: Option<usize>,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, count) = text.split_once(':').map_or((text, None), |(name, count)| (name, Some(count)));
+        let count = match count.map(str::parse::<usize>) {
+            None => None,
+            Some(Ok(count @ 1..=100_000)) => Some(count),
+            Some(_) => return Err(format!("`{text}`: expected how often behind the colon, such as kill:25")),
+        };
+        if name == "all" {
+            return Ok(Self { fault: None, count });
+        }
+        let fault = Fault::from_str(name, false).map_err(|_| {
+            let names: Vec<_> = Fault::value_variants().iter().map(|fault| fault.name()).collect();
+            format!("`{name}` is no fault, expected all, or {}", names.join(", "))
+        })?;
+        if let Some(lack) = fault.lacks() {
+            return Err(format!("{name} needs {lack}"));
+        }
+        Ok(Self { fault: Some(fault), count })
+    }
+}
+
+/// Each fault once, with how often it is wanted; what is said of one fault goes before what is said
+/// of all.
+pub(super) fn wanted(items: &[Wanted]) -> Vec<(Fault, Option<usize>)> {
+    let of = |fault: Fault| {
+        let named = items.iter().rev().find(|item| item.fault == Some(fault));
+        let all = items.iter().rev().find(|item| item.fault.is_none() && fault.lacks().is_none());
+        named.or(all).map(|item| (fault, item.count))
+    };
+    Fault::value_variants().iter().filter_map(|fault| of(*fault)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(text: &str) -> Vec<Wanted> {
+        text.split(',').map(|item| item.parse().expect(text)).collect()
+    }
+
+    #[test]
+    fn faults_are_named_with_or_without_how_often() {
+        let found = wanted(&items("db-stop:3,kill,cut-before-commit:200"));
+        assert_eq!(found, [(Fault::Kill, None), (Fault::DbStop, Some(3)), (Fault::CutBeforeCommit, Some(200))]);
+        let all = wanted(&items("all:2,kill:5"));
+        assert!(all.len() >= Fault::value_variants().len() - 1);
+        assert!(all.iter().all(|(fault, count)| *count == Some(if *fault == Fault::Kill { 5 } else { 2 })));
+    }
+
+    #[test]
+    fn what_is_no_fault_is_refused_with_the_names_there_are() {
+        assert!("kil".parse::<Wanted>().is_err_and(|error| error.contains("half-open")));
+        assert!("kill:0".parse::<Wanted>().is_err_and(|error| error.contains("kill:25")));
+    }
+}

@@ -1,0 +1,129 @@
+//! Faults between the daemons and the servers. This program itself goes to the servers directly.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use settled::dev::PrivateServers;
+use settled::dev::proxy::{CutPoint, CuttingProxy, Protocol};
+use tokio::time::{Instant, sleep};
+
+use super::{Blow, LOOK, STANDSTILL, Storm};
+use crate::chaos::pulse;
+use crate::chaos::schedule::Strike;
+use crate::rig::Route;
+
+/// How long it may take until a connection comes to the point where it is cut.
+const CUT_LIMIT: Duration = Duration::from_secs(20);
+/// How much longer everything takes, in milliseconds, at the least and at the most.
+const DELAYS: [u64; 2] = [20, 300];
+
+/// The proxies that all daemons go through.
+pub(crate) struct Lines {
+    broker: CuttingProxy,
+    /// One for each server: there are two if there is a standby.
+    databases: Vec<CuttingProxy>,
+}
+
+impl Lines {
+    /// Opens them; daemons that are started with the route go through them.
+    pub(crate) async fn open(servers: &PrivateServers) -> Result<(Self, Route)> {
+        let (mut amqp_uri, mut postgres_url) = (servers.amqp_uri().to_owned(), servers.postgres_url().to_owned());
+        let broker = through(Protocol::Amqp, &mut amqp_uri).await?;
+        let databases = through(Protocol::Postgres, &mut postgres_url).await?;
+        let broker = broker.into_iter().next().context("a URI without an address")?;
+        Ok((Self { broker, databases }, Route { amqp_uri, postgres_url }))
+    }
+
+    /// Cuts one connection at a point, the next that comes there.
+    pub(super) async fn cut(&self, point: CutPoint) -> Result<Blow> {
+        let proxies = match point.protocol() {
+            Protocol::Postgres => self.databases.as_slice(),
+            Protocol::Amqp => std::slice::from_ref(&self.broker),
+        };
+        let cuts = || proxies.iter().map(|proxy| proxy.cuts(point)).sum::<u64>();
+        let before = cuts();
+        // The standby's is not armed: nobody commits there.
+        let proxy = proxies.iter().max_by_key(|proxy| proxy.connections()).context("no proxy")?;
+        proxy.arm(point);
+        let since = Instant::now();
+        while cuts() == before {
+            ensure!(since.elapsed() < CUT_LIMIT, "no connection came to {point:?} within {CUT_LIMIT:?}");
+            sleep(LOOK).await;
+        }
+        Ok(Blow::now(format!("cut after {:.0} ms", since.elapsed().as_secs_f64() * 1e3)))
+    }
+
+    /// Resets all connections to PostgreSQL.
+    pub(super) fn cut_database(&self) -> Result<Blow> {
+        let cut: usize = self.databases.iter().map(CuttingProxy::cut_all).sum();
+        ensure!(cut > 0, "there was no connection to cut");
+        Ok(Blow::now(format!("{cut} connections cut")))
+    }
+
+    /// Everything to and from a server takes longer for a while.
+    pub(super) async fn delay(&self, strike: &Strike) -> Result<Blow> {
+        let [least, most] = DELAYS;
+        let by = Duration::from_millis(least + u64::from(strike.draw) % (most - least));
+        let (name, proxies) = self.of(strike);
+        proxies.iter().for_each(|proxy| proxy.delay(by));
+        sleep(strike.hold).await;
+        proxies.iter().for_each(|proxy| proxy.delay(Duration::ZERO));
+        Ok(Blow::now(format!("{} ms to and from {name}", by.as_millis())))
+    }
+
+    /// Ends what lasts.
+    pub(super) fn calm(&self) {
+        for proxy in self.databases.iter().chain([&self.broker]) {
+            proxy.delay(Duration::ZERO);
+            proxy.half_open(false);
+        }
+    }
+
+    /// The server that a strike is about: its name, and its proxies.
+    fn of(&self, strike: &Strike) -> (&'static str, &[CuttingProxy]) {
+        match strike.draw.is_multiple_of(2) {
+            true => ("PostgreSQL", self.databases.as_slice()),
+            false => ("RabbitMQ", std::slice::from_ref(&self.broker)),
+        }
+    }
+}
+
+impl Storm<'_> {
+    /// Forwards nothing until every daemon has noticed.
+    pub(super) async fn half_open(&self, strike: &Strike) -> Result<Blow> {
+        let (name, proxies) = self.lines.of(strike);
+        let is_database = strike.draw.is_multiple_of(2);
+        let admins = self.fleet.admins();
+        proxies.iter().for_each(|proxy| proxy.half_open(true));
+        let since = Instant::now();
+        let found = loop {
+            let beats = pulse::all(&admins).await;
+            if beats.iter().all(|beat| !if is_database { beat.database_is_up } else { beat.broker_is_up }) {
+                break Ok(since.elapsed());
+            }
+            if since.elapsed() > STANDSTILL {
+                break Err(anyhow!("not every daemon noticed within {STANDSTILL:?}"));
+            }
+            // Whoever has nothing to say does not hear that nobody answers.
+            self.upstream.hurry(admins.len() as u64);
+            sleep(10 * LOOK).await;
+        };
+        proxies.iter().for_each(|proxy| proxy.half_open(false));
+        Ok(Blow { found: Some(found?), ..Blow::now(name) })
+    }
+}
+
+/// Starts a proxy for each address in a URI, and puts the proxies' addresses in their places.
+async fn through(protocol: Protocol, uri: &mut String) -> Result<Vec<CuttingProxy>> {
+    let authority = uri.split_once("://").context("no URI")?.1;
+    let hosts = authority.split('/').next().unwrap_or(authority).rsplit('@').next().unwrap_or(authority).to_owned();
+    let mut proxies = Vec::new();
+    for host in hosts.split(',') {
+        let target: SocketAddr = host.parse().with_context(|| format!("{host} is no address"))?;
+        let proxy = CuttingProxy::start(protocol, target).await?;
+        *uri = uri.replacen(host, &proxy.local_addr().to_string(), 1);
+        proxies.push(proxy);
+    }
+    Ok(proxies)
+}

@@ -1,0 +1,255 @@
+//! Carries out the strikes, one after the other, and measures how soon all goes on.
+
+mod broker;
+mod daemon;
+mod database;
+mod lines;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, ensure};
+use rustix::process::Signal;
+use settled::dev::PrivateServers;
+use settled::telemetry::labels::Outcome;
+use tokio::time::{Instant, sleep};
+
+use super::fault::{Fault, Yardstick};
+use super::pulse::{self, Beat};
+use super::record::{Exit, Struck};
+use super::schedule::Strike;
+use super::upstream::Upstream;
+use crate::judge::books::Run;
+use crate::load::Script;
+use crate::rig::{Fleet, Rig};
+use crate::sink::LastingSink;
+pub(super) use lines::Lines;
+
+/// How long all may take to go on after a fault. It is far more than is promised: what takes longer
+/// stands still.
+const STANDSTILL: Duration = Duration::from_secs(60);
+/// How often the daemons are looked at.
+const LOOK: Duration = Duration::from_millis(3);
+/// While they have to show that they work, so many messages come early, for each daemon, so often.
+const HURRY: (u64, Duration) = (16, Duration::from_millis(100));
+
+/// Everything that strikes, and is struck.
+pub(super) struct Storm<'a> {
+    pub(super) rig: &'a Rig,
+    pub(super) servers: &'a PrivateServers,
+    pub(super) lines: &'a Lines,
+    pub(super) fleet: &'a mut Fleet,
+    pub(super) upstream: &'a Upstream,
+    pub(super) sink: &'a LastingSink,
+    pub(super) script: Arc<Script>,
+    pub(super) run: Run,
+    /// How many tasks have to be in flight.
+    pub(super) in_flight: u64,
+    /// How long it may take until they are.
+    pub(super) patience: Duration,
+}
+
+/// A fault that has struck and is over.
+struct Blow {
+    /// Since when all can go on.
+    over: Instant,
+    /// Since when somebody committed before that, for those that are measured by commits.
+    before: Option<Vec<Beat>>,
+    /// When events came again, if that was looked at already.
+    events: Option<Instant>,
+    what: String,
+    found: Option<Duration>,
+    exit: Option<Exit>,
+}
+
+impl Blow {
+    /// Over now.
+    fn now(what: impl Into<String>) -> Self {
+        Self { over: Instant::now(), before: None, events: None, what: what.into(), found: None, exit: None }
+    }
+}
+
+impl Storm<'_> {
+    /// Strikes once, and waits until all goes on. To be called on the main thread.
+    pub(super) async fn strike(&mut self, strike: &Strike) -> Struck {
+        let victim = strike.fault.is_of_a_daemon().then(|| strike.draw as usize % self.fleet.admins().len());
+        let mut struck = Struck::new(strike, self.upstream.elapsed(), victim);
+        if let Err(error) = self.carry_out(strike, victim, &mut struck).await {
+            struck.failure = Some(format!("{error:#}"));
+        }
+        struck
+    }
+
+    async fn carry_out(&mut self, strike: &Strike, victim: Option<usize>, struck: &mut Struck) -> Result<()> {
+        let admins = self.fleet.admins();
+        let watched: Vec<SocketAddr> = victim.map_or(admins.clone(), |victim| vec![admins[victim]]);
+        let began = self.await_flights(&watched).await?;
+        let rss = |beats: &[Beat]| beats.iter().map(|beat| beat.rss).sum::<u64>();
+        struck.at_s = self.upstream.elapsed().as_secs_f64();
+        struck.in_flight = in_flight(&began);
+        struck.rss = [rss(&began); 2];
+        let events = self.sink.unique();
+        let blow = self.blow(strike, victim, struck).await?;
+        struck.held_s = if strike.fault.lasts().is_some() { strike.hold.as_secs_f64() } else { 0.0 };
+        (struck.what, struck.exit) = (blow.what, blow.exit);
+        struck.found_s = blow.found.map(|found| found.as_secs_f64());
+        let after = match (strike.fault.yardstick(), blow.before) {
+            (Yardstick::Events, _) => {
+                let came = match blow.events {
+                    Some(came) => came,
+                    None => self.events_beyond(events.max(self.sink.unique())).await?,
+                };
+                came.saturating_duration_since(blow.over)
+            }
+            (Yardstick::Commit, before) => {
+                let before = match before {
+                    Some(before) => before,
+                    None => pulse::all(&watched).await,
+                };
+                self.commits_beyond(&watched, &before, blow.over).await?
+            }
+        };
+        struck.recovered_s = Some(after.as_secs_f64());
+        let ended = pulse::all(&watched).await;
+        let is_another = matches!(strike.fault, Fault::Kill | Fault::Term);
+        struck.rss[1] = struck.rss[1].max(rss(&ended));
+        let counted = |figure: fn(&Beat) -> u64| {
+            let of = |beats: &[Beat]| beats.iter().map(figure).sum::<u64>();
+            // A daemon that was started meanwhile counts from nothing.
+            let before = if is_another { 0 } else { of(&began) };
+            of(&ended).saturating_sub(before)
+        };
+        (struck.repeated, struck.looked_up) = (counted(|beat| beat.repeated), counted(|beat| beat.looked_up));
+        self.clear_up(strike.fault).await
+    }
+
+    /// Sets right what a strike that failed may have left behind, as far as that can be done.
+    pub(super) async fn calm(&mut self) {
+        self.lines.calm();
+        for daemon in 0..self.fleet.admins().len() {
+            let _ = self.fleet.signal(daemon, Signal::CONT);
+        }
+        let _ = self.servers.start_postgres().await;
+        let _ = self.servers.start_rabbitmq().await;
+        let _ = self.quiet_alarm().await;
+        let _ = self.sink.rebind().await;
+    }
+
+    async fn blow(&mut self, strike: &Strike, victim: Option<usize>, struck: &mut Struck) -> Result<Blow> {
+        if let Some(point) = strike.fault.cut() {
+            return self.lines.cut(point).await;
+        }
+        match (strike.fault, victim) {
+            (Fault::Kill | Fault::Freeze | Fault::Term, Some(victim)) => self.strike_daemon(strike, victim).await,
+            (Fault::Delay, _) => self.lines.delay(strike).await,
+            (Fault::HalfOpen, _) => self.half_open(strike).await,
+            (Fault::DbCut, _) => self.lines.cut_database(),
+            (fault, _) if fault.is_of_postgres() => self.strike_database(strike, struck).await,
+            _ => self.strike_broker(strike, struck).await,
+        }
+    }
+
+    /// Waits until enough is in flight, and answers how all of them stand then.
+    async fn await_flights(&self, admins: &[SocketAddr]) -> Result<Vec<Beat>> {
+        let (mut most, since) = (0, Instant::now());
+        loop {
+            let beats = pulse::all(admins).await;
+            let now = in_flight(&beats);
+            if now >= self.in_flight.max(1) {
+                return Ok(beats);
+            }
+            most = now.max(most);
+            let (wanted, patience) = (self.in_flight, self.patience);
+            ensure!(since.elapsed() < patience, "not {wanted} in flight within {patience:?}, at most {most}");
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Lets a fault last; the most memory that the daemons had meanwhile is noted.
+    async fn hold(&self, time: Duration, struck: &mut Struck) {
+        let (until, second) = (Instant::now() + time, Duration::from_secs(1));
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left.min(second)).await;
+            if time > second {
+                let rss = pulse::all(&self.fleet.admins()).await.iter().map(|beat| beat.rss).sum();
+                struck.rss[1] = struck.rss[1].max(rss);
+            }
+        }
+    }
+
+    /// After which time each of them has committed something new.
+    async fn commits_beyond(&self, admins: &[SocketAddr], before: &[Beat], since: Instant) -> Result<Duration> {
+        let mut hurried = Instant::now() - HURRY.1;
+        loop {
+            let now = pulse::all(admins).await;
+            let waits = now.iter().zip(before).filter(|(now, before)| now.committed <= before.committed).count();
+            if waits == 0 {
+                return Ok(since.elapsed());
+            }
+            if since.elapsed() > STANDSTILL {
+                let logs = self.rig.log_tails();
+                return Err(anyhow!("{waits} daemons committed nothing for {STANDSTILL:?} after it:\n{logs}"));
+            }
+            if hurried.elapsed() >= HURRY.1 {
+                self.upstream.hurry(HURRY.0 * admins.len() as u64);
+                hurried = Instant::now();
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// When the first event came beyond those.
+    async fn events_beyond(&self, events: u64) -> Result<Instant> {
+        let since = Instant::now();
+        while self.sink.unique() <= events {
+            ensure!(since.elapsed() < STANDSTILL, "no event came for {STANDSTILL:?} after it");
+            sleep(LOOK).await;
+        }
+        Ok(Instant::now())
+    }
+
+    /// What has to be done before the next strike.
+    async fn clear_up(&mut self, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::QueueDelete => self.publish_what_is_gone().await,
+            // The one that was stopped becomes the standby of the other.
+            Fault::DbPromote => Ok(self.servers.rebuild_standby().await?),
+            _ => Ok(()),
+        }
+    }
+
+    /// What was in a queue when it was deleted is gone, and that is nobody's fault: whoever published
+    /// it and hears of no outcome publishes it again.
+    async fn publish_what_is_gone(&self) -> Result<()> {
+        let books = self.run.read_outcomes(&self.rig.database().await?).await?;
+        let mut dead = vec![false; books.payments.len()];
+        for number in books.dead_letters.iter().filter_map(|letter| letter.number) {
+            dead.resize(dead.len().max(number + 1), false);
+            dead[number] = true;
+        }
+        let published = self.upstream.counts().0 as usize;
+        let gone = self.script.with(|lines| {
+            let load = lines.plan.load.iter().take(published).enumerate();
+            let altered = lines.plan.in_two_versions();
+            let gone = load.filter(|(_, message)| {
+                let is_dead = dead.get(message.id).copied().unwrap_or_default();
+                let is_decided = books.payments.get(message.id).is_some_and(Option::is_some);
+                // Of two that contradict each other both are needed, or neither is refused.
+                let dies = matches!(message.outcome, Outcome::DeadLettered(_)) || altered.contains(&message.id);
+                if dies { !is_dead } else { !is_decided }
+            });
+            gone.map(|(place, _)| place).collect()
+        });
+        self.upstream.again(gone);
+        Ok(())
+    }
+}
+
+fn in_flight(beats: &[Beat]) -> u64 {
+    beats.iter().map(|beat| beat.in_flight).sum()
+}

@@ -1,0 +1,297 @@
+//! Does all of it again, step by step, each when it comes to what is recorded of it.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::contract::PaymentState;
+use super::model::{Before, Model, Settings};
+use super::recorded::{Entry, Recorded};
+use super::script::{Deed, Script, Step, reason};
+use super::waiting::Waiting;
+
+/// How many steps of a moment are given precedence because others have overtaken them, and how many
+/// attempts that may cost: enough for what real moments leave open, and an end for what never was.
+const PRECEDENCES: usize = 50;
+const ATTEMPTS: usize = 100_000;
+
+/// How long a step may stay behind, at most: it reads the clock first, and then what others have
+/// committed of the tasks that it refers to.
+const BEHIND: SignedDuration = SignedDuration::from_secs(2);
+
+/// And how many of them.
+const MOST_BEHIND: usize = 5_000;
+
+pub(super) struct Run<'r> {
+    recorded: &'r Recorded,
+    script: &'r Script,
+    settings: &'r Settings,
+    model: Model,
+    waiting: Waiting<'r>,
+    ids: HashMap<&'r str, i64>,
+}
+
+impl<'r> Run<'r> {
+    pub(super) fn of(recorded: &'r Recorded, script: &'r Script, settings: &'r Settings) -> Self {
+        Self {
+            recorded,
+            script,
+            settings,
+            model: Model::new(*settings, Timestamp::MIN),
+            waiting: Waiting::of(recorded, script),
+            ids: recorded.accounts.iter().map(|(id, account)| (account.name.as_str(), *id)).collect(),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// Says what is recorded that can't have happened.
+    pub(super) fn all(mut self) -> Result<Model, String> {
+        let mut behind: Vec<usize> = Vec::new();
+        let (script, mut next) = (self.script, 0);
+        while let Some(at) = script.steps.get(next).map(|step| step.at) {
+            let first = next;
+            next += script.steps[first..].iter().take_while(|step| step.at == at).count();
+            self.waiting.begin(&mut self.model, at);
+            let steps: Vec<usize> = behind.into_iter().chain(first..next).collect();
+            behind = self.moment(&steps);
+            if behind.is_empty() {
+                self.waiting.end(at)?;
+            } else if !self.may_be_behind(&behind, at) {
+                break;
+            }
+        }
+        if !behind.is_empty() {
+            return Err(self.complaint(&behind));
+        }
+        self.waiting.begin(&mut self.model, Timestamp::MAX);
+        self.waiting.end(Timestamp::MAX)?;
+        // What still waits.
+        for place in 0..self.recorded.payments.len() {
+            self.admit(place, &mut Vec::new());
+        }
+        Ok(self.model)
+    }
+
+    /// Whether steps may be done later than they are recorded. All that a task's own accounts decide
+    /// is seen under their locks; it is another task that may have moved meanwhile.
+    fn may_be_behind(&self, behind: &[usize], now: Timestamp) -> bool {
+        let refers = |ix: &usize| match self.script.steps[*ix].deed {
+            Deed::Decide(place) => self.recorded.payments[place].task.refers_to().next().is_some(),
+            Deed::RunOut(_) => false,
+        };
+        let oldest = self.script.steps[behind[0]].at;
+        behind.len() <= MOST_BEHIND && oldest + BEHIND >= now && behind.iter().any(refers)
+    }
+
+    /// Does the steps of one moment; answers those that have not had their turn.
+    fn moment(&mut self, steps: &[usize]) -> Vec<usize> {
+        let mut precede: Vec<usize> = Vec::new();
+        let mut attempts = 0;
+        loop {
+            let (mut done, mut left) = (Vec::new(), Vec::new());
+            let others = steps.iter().filter(|step| !precede.contains(step));
+            for step in precede.iter().chain(others) {
+                attempts += 1 + left.len();
+                if !self.attempt(*step, &mut done) {
+                    left.push(*step);
+                    continue;
+                }
+                while let Some(place) = left.iter().position(|step| self.attempt(*step, &mut done)) {
+                    left.remove(place);
+                }
+            }
+            let overtaken = left.iter().find(|step| !precede.contains(step) && self.has_turn(**step));
+            let Some(overtaken) = overtaken.filter(|_| precede.len() < PRECEDENCES && attempts < ATTEMPTS) else {
+                // They were compared already.
+                self.model.entries.clear();
+                return left;
+            };
+            precede.push(*overtaken);
+            self.take_back(&mut done, 0);
+        }
+    }
+
+    /// Does a step if that comes to what is recorded of it.
+    fn attempt(&mut self, ix: usize, done: &mut Vec<Before>) -> bool {
+        let step = &self.script.steps[ix];
+        let place = match step.deed {
+            Deed::Decide(place) => place,
+            Deed::RunOut(payment) => return self.run_out(step, payment, done),
+        };
+        if !self.has_turn(ix) {
+            return false;
+        }
+        let mark = done.len();
+        let is_there = self.admit(place, done);
+        if is_there
+            && (self.decide(step, place, done) || self.admit_others(place, done) && self.decide(step, place, done))
+        {
+            return true;
+        }
+        self.take_back(done, mark);
+        false
+    }
+
+    fn run_out(&mut self, step: &Step, payment: Uuid, done: &mut Vec<Before>) -> bool {
+        let Some(before) = self.model.run_out(payment, step.at) else { return false };
+        let row = self.model.row(payment).expect("it has run out");
+        if (row.state, row.version) != (Some(step.state), step.version) {
+            self.model.take_back(before);
+            return false;
+        }
+        done.push(before);
+        self.waiting.changed(&mut self.model, payment, step.at);
+        true
+    }
+
+    fn decide(&mut self, step: &Step, place: usize, done: &mut Vec<Before>) -> bool {
+        let (task, from) = (&self.recorded.payments[place].task, self.model.entries.len());
+        let parent = task.body.payment_id();
+        let version = parent.and_then(|parent| self.model.row(parent)).map(|parent| parent.version);
+        let before = self.model.step(task, step.at);
+        if self.difference(step, place, from, version).is_some() {
+            self.model.take_back(before);
+            return false;
+        }
+        done.push(before);
+        for id in [Some(task.id), parent].into_iter().flatten() {
+            self.waiting.changed(&mut self.model, id, step.at);
+        }
+        true
+    }
+
+    /// In what the model has come to something else than what is recorded: with its entries from
+    /// there on, and a payment that was acted on at this version.
+    fn difference(&self, step: &Step, place: usize, from: usize, acted_on: Option<i32>) -> Option<&'static str> {
+        let payment = &self.recorded.payments[place];
+        let row = self.model.row(payment.task.id).expect("it was done");
+        if (row.state, row.version) != (Some(step.state), step.version) {
+            return Some("its state");
+        }
+        if row.reason != reason(payment, step) {
+            return Some("its reason");
+        }
+        // Of one that held nothing any more when it was first written, nothing is recorded.
+        let runs_out = payment.expires_at.or(row.hold_until.filter(|_| !payment.state.is_held()));
+        if step.state == PaymentState::Authorized && row.hold_until != runs_out {
+            return Some("when its hold runs out");
+        }
+        let parent = payment.task.body.payment_id().and_then(|parent| self.model.row(parent));
+        let acted = parent.filter(|parent| Some(parent.version) != acted_on);
+        let acted = acted.map(|parent| (parent.task.id, parent.version, parent.state));
+        let act = self.script.acts.get(&payment.task.id);
+        if acted != act.map(|act| (act.payment, act.version, Some(act.to))) {
+            return Some("what it did to its payment");
+        }
+        if self.entries(from) != self.recorded_entries(payment.task.id) {
+            return Some("its entries");
+        }
+        None
+    }
+
+    fn entries(&self, from: usize) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self.model.entries[from..]
+            .iter()
+            .map(|entry| Entry {
+                account: self.ids.get(entry.account.as_str()).copied().unwrap_or(-1),
+                seq: entry.seq,
+                amount: entry.amount,
+                balance: entry.balance,
+            })
+            .collect();
+        entries.sort_unstable();
+        entries
+    }
+
+    fn recorded_entries(&self, task: Uuid) -> &'r [Entry] {
+        self.recorded.entries.get(&task).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether what is recorded of a step could be what comes next: for its accounts, and for the
+    /// payment that it acts on.
+    fn has_turn(&self, ix: usize) -> bool {
+        let Deed::Decide(place) = self.script.steps[ix].deed else { return true };
+        let id = self.recorded.payments[place].task.id;
+        let is_next = |entries: &[Entry]| {
+            let account = self.recorded.accounts.get(&entries[0].account);
+            let account = account.and_then(|account| self.model.accounts.get(&account.name));
+            account.is_some_and(|account| account.version + 1 == entries[0].seq)
+        };
+        self.recorded_entries(id).chunk_by(|one, other| one.account == other.account).all(is_next)
+            && self.script.acts.get(&id).is_none_or(|act| {
+                // One that waits is not there before it has to be.
+                self.model.row(act.payment).is_none_or(|payment| payment.version + 1 == act.version)
+            })
+    }
+
+    /// Has a task there that waited before; `false` if it can't have waited.
+    fn admit(&mut self, place: usize, done: &mut Vec<Before>) -> bool {
+        let task = &self.recorded.payments[place].task;
+        let Some(waits) = self.waiting.how(place, self.settings) else { return true };
+        if self.model.row(task.id).is_none() {
+            if !self.waiting.is_proved(place) {
+                return false;
+            }
+            done.push(self.model.admit(task, waits));
+        }
+        true
+    }
+
+    /// Has those there that a task refers to, as far as they wait; `false` if that are none.
+    fn admit_others(&mut self, place: usize, done: &mut Vec<Before>) -> bool {
+        let before = done.len();
+        for id in self.recorded.payments[place].task.refers_to() {
+            if let Some(place) = self.script.places.get(&id) {
+                self.admit(*place, done);
+            }
+        }
+        done.len() > before
+    }
+
+    fn take_back(&mut self, done: &mut Vec<Before>, to: usize) {
+        for before in done.drain(to..).rev() {
+            self.model.take_back(before);
+        }
+    }
+
+    /// Of the first step that can't be done, though it would be its turn: what is recorded, and what
+    /// it comes to.
+    fn complaint(&mut self, left: &[usize]) -> String {
+        let ix = *left.iter().find(|ix| self.has_turn(**ix)).unwrap_or(&left[0]);
+        let step = &self.script.steps[ix];
+        let behind = format!("{} more stand behind it", left.len() - 1);
+        let recorded = format!("{} at version {} at {}", step.state.name(), step.version, step.at);
+        let place = match step.deed {
+            Deed::Decide(place) => place,
+            Deed::RunOut(id) => {
+                let row = self.model.row(id);
+                return format!("{id} is recorded to run out: {recorded}; the model has {row:?}; {behind}");
+            }
+        };
+        let task = &self.recorded.payments[place].task;
+        let mut done = Vec::new();
+        let waited = self.admit(place, &mut done);
+        self.admit_others(place, &mut done);
+        let from = self.model.entries.len();
+        let version = task.body.payment_id().and_then(|parent| self.model.row(parent)).map(|parent| parent.version);
+        self.model.step(task, step.at);
+        let difference = self.difference(step, place, from, version);
+        let row = self.model.row(task.id).expect("it was done");
+        format!(
+            "{}: {} differs: it is recorded as {recorded}, {:?}, act {:?}, entries {:?}; the model says {:?} at \
+             version {}, {:?}, {:?}, entries {:?}; it had waited as recorded: {waited}; {behind}",
+            task.to_json(),
+            difference.unwrap_or("its place in the order"),
+            reason(&self.recorded.payments[place], step),
+            self.script.acts.get(&task.id),
+            self.recorded_entries(task.id),
+            row.state,
+            row.version,
+            row.reason,
+            task.body.payment_id().and_then(|parent| self.model.row(parent)),
+            self.entries(from),
+        )
+    }
+}

@@ -1,0 +1,166 @@
+//! What happened, in the order in which it was recorded: read out of the rows, before any of it is
+//! done again.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::contract::{PaymentState, Rejection};
+use super::recorded::{Payment, Recorded, Transition};
+
+/// How long a transaction may be on its way, at most, after it has read the clock. Who looks
+/// meanwhile sees what was before it.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(60);
+
+/// Something that changed something, or declined to.
+pub(super) struct Step {
+    pub(super) at: Timestamp,
+    pub(super) deed: Deed,
+    /// The state that it has led to, and at which version.
+    pub(super) state: PaymentState,
+    pub(super) version: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// The task at this place was decided.
+    Decide(usize),
+    /// The hold of this payment ran out.
+    RunOut(Uuid),
+}
+
+/// A task waited, which changes nothing.
+pub(super) struct Wait {
+    /// The place of the task.
+    pub(super) task: usize,
+    pub(super) state: PaymentState,
+    /// From when on what it was told may have been true.
+    pub(super) from: Timestamp,
+    /// When it had been.
+    pub(super) to: Timestamp,
+}
+
+/// All of it.
+#[derive(Default)]
+pub(super) struct Script {
+    /// In the recorded order.
+    pub(super) steps: Vec<Step>,
+    pub(super) waits: Vec<Wait>,
+    /// What each task did to another one.
+    pub(super) acts: HashMap<Uuid, Transition>,
+    /// The places of the tasks.
+    pub(super) places: HashMap<Uuid, usize>,
+    /// When each was decided, if it was, by itself.
+    decided: Vec<Option<Timestamp>>,
+}
+
+impl Script {
+    /// # Errors
+    ///
+    /// Says which rows contradict each other.
+    pub(super) fn of(recorded: &Recorded) -> Result<Self, String> {
+        let mut script = Self::default();
+        for (place, payment) in recorded.payments.iter().enumerate() {
+            script.places.insert(payment.task.id, place);
+            let transitions = recorded.transitions.get(&payment.task.id).map_or(&[][..], Vec::as_slice);
+            script.life(place, payment, transitions).map_err(|found| format!("{}: {found}", payment.task.id))?;
+        }
+        script.nothing_of_nobody(recorded)?;
+        let order = |step: &Step| match step.deed {
+            // The agenda ends holds before it takes tasks up.
+            Deed::RunOut(payment) => (step.at, None, payment),
+            Deed::Decide(place) => {
+                let Payment { task, received_at, .. } = &recorded.payments[place];
+                // What was scheduled is taken up in the order in which it fell due.
+                let came = task.when.execute_at.map_or(*received_at, |due| due.max(*received_at));
+                (step.at, Some(came), task.id)
+            }
+        };
+        script.steps.sort_by_cached_key(order);
+        Ok(script)
+    }
+
+    /// One task's states, one after the other.
+    fn life(&mut self, place: usize, payment: &Payment, transitions: &[Transition]) -> Result<(), String> {
+        let own = Some(payment.task.id);
+        let first = transitions.first().map_or(payment.state, |transition| transition.from);
+        let mut before = (first, 1);
+        for step in transitions {
+            if (step.from, step.version) != (before.0, before.1 + 1) {
+                return Err(format!("{step:?} does not follow {before:?}"));
+            }
+            before = (step.to, step.version);
+        }
+        if before != (payment.state, payment.version) {
+            return Err(format!("it is {:?} at version {}, not {before:?}", payment.state, payment.version));
+        }
+        // A task that was looked at again has the time of the last look that led to anything.
+        let looks = || transitions.iter().filter(|transition| transition.cause == own);
+        if looks().next_back().is_some_and(|last| last.at != payment.settled_at) {
+            return Err(format!("it was decided at {}, its transitions say otherwise", payment.settled_at));
+        }
+        let came = payment.received_at;
+        let early = came.saturating_sub(ON_ITS_WAY).unwrap_or(Timestamp::MIN);
+        let decided_before = self.steps.len();
+        match (first, looks().next()) {
+            // When it had come is known unless it was looked at again.
+            (PaymentState::Scheduled, None) => {
+                let (from, to) = (payment.settled_at, payment.settled_at);
+                self.waits.push(Wait { task: place, state: first, from, to });
+            }
+            (PaymentState::Scheduled, Some(look)) => {
+                self.waits.push(Wait { task: place, state: first, from: came, to: look.at });
+            }
+            (PaymentState::Parked, look) => {
+                let to = look.map_or(payment.settled_at, |look| look.at);
+                self.waits.push(Wait { task: place, state: first, from: early, to });
+            }
+            _ => {
+                let (state, version) = (first, 1);
+                self.steps.push(Step { at: payment.settled_at, deed: Deed::Decide(place), state, version });
+            }
+        }
+        for step in transitions {
+            let Transition { version, at, to, .. } = *step;
+            match step.cause {
+                None => self.steps.push(Step { at, deed: Deed::RunOut(payment.task.id), state: to, version }),
+                cause if cause == own && !step.from.is_pending() => {
+                    return Err(format!("it was decided twice: {step:?}"));
+                }
+                cause if cause == own && to.is_pending() => {
+                    self.waits.push(Wait { task: place, state: to, from: early, to: at });
+                }
+                cause if cause == own => self.steps.push(Step { at, deed: Deed::Decide(place), state: to, version }),
+                Some(cause) => {
+                    if let Some(other) = self.acts.insert(cause, *step) {
+                        return Err(format!("{cause} did two things: {other:?}, {step:?}"));
+                    }
+                }
+            }
+        }
+        let is_decision = |step: &Step| step.deed == Deed::Decide(place);
+        self.decided.push(self.steps[decided_before..].iter().find(|step| is_decision(step)).map(|step| step.at));
+        Ok(())
+    }
+
+    /// Whatever was done was done by a task that is there, when it was decided.
+    fn nothing_of_nobody(&self, recorded: &Recorded) -> Result<(), String> {
+        let decided = |id: &Uuid| self.places.get(id).and_then(|place| self.decided[*place]);
+        if let Some(id) = recorded.transitions.keys().find(|id| !self.places.contains_key(id)) {
+            return Err(format!("there are transitions of {id}, and no such task"));
+        }
+        if let Some(id) = recorded.entries.keys().find(|id| decided(id).is_none()) {
+            return Err(format!("there are entries of {id}, which was never decided"));
+        }
+        match self.acts.iter().find(|(cause, act)| decided(cause) != Some(act.at)) {
+            Some((cause, act)) => Err(format!("{act:?} is not of when its cause was decided: {:?}", decided(cause))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The reason that a step was declined for.
+pub(super) fn reason(payment: &Payment, step: &Step) -> Option<Rejection> {
+    payment.reason.filter(|_| step.state == PaymentState::Rejected)
+}
