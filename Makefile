@@ -26,6 +26,7 @@ demo: servers ## Run the daemon for real: 50,000 payments on private servers, an
 test: servers ## Run every test; those that need servers start their own
 	cargo test --quiet --benches
 	cargo test --workspace
+	cargo test --quiet --lib --features sabotage simulation::tests::each_defect
 
 bench: servers ## Measure what a payment passes, piece by piece; some minutes
 	cargo bench
