@@ -1,7 +1,5 @@
 //! Single values: names, ids, currencies, metadata, what times and durations are written as.
 
-use clap::Parser;
-use settled::cli::Cli;
 use settled::contract::{
     AccountName, Currency, DeadReason, MessageId, PaymentState, Rejection, TaskType, canonical_metadata,
 };
@@ -34,5 +32,5 @@ pub fn check(data: &[u8]) {
     // One of them is enough: reading a command line takes longer than all of the above.
     let arguments = ["--since", "--timeout", "--account", "--of", "--limit"];
     let argument = arguments[text.len() % arguments.len()];
-    let _ = Cli::try_parse_from(["settled", "payment", "list", &format!("{argument}={text}")]);
+    super::arguments::read(["payment".into(), "list".into(), format!("{argument}={text}").into()].into_iter());
 }
