@@ -16,7 +16,7 @@ use tokio_postgres::{Client, NoTls};
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// How often the standby takes over, one time after another.
-const PROMOTIONS: i64 = 3;
+const PROMOTIONS: i64 = 2;
 
 /// Says which environment a re-run of this test binary is: see [`holder`].
 const HOLDER: &str = "SETTLED_TEST_HOLDER";

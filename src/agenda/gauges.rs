@@ -35,7 +35,7 @@ impl Gauges {
             metrics.held_amount(currency).set(0.0);
         }
         for (currency, amount) in waiting.held {
-            metrics.held_amount(&currency).set(amount as f64);
+            metrics.held_amount(&currency).set(amount);
             if !self.currencies.contains(&currency) {
                 self.currencies.push(currency);
             }

@@ -61,14 +61,17 @@ pub(super) fn since(text: &str) -> Result<Timestamp, String> {
     Zoned::now().checked_sub(ago.abs()).map(|then| then.timestamp()).map_err(|error| error.to_string())
 }
 
+/// The longest that anybody waits: beyond it a clock could run over.
+const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(366 * 24 * 3600);
+
 /// Reads how long to wait: `30s`, `2m`; a plain number is seconds.
 pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let expected = || "expected how long to wait: 500ms, 30s, 2m".to_owned();
-    if let Ok(seconds) = text.parse() {
-        return Ok(std::time::Duration::from_secs(seconds));
-    }
-    let duration: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
-    duration.try_into().map_err(|_| expected())
+    let duration = match text.parse() {
+        Ok(seconds) => Some(std::time::Duration::from_secs(seconds)),
+        Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|duration| duration.try_into().ok()),
+    };
+    let duration = duration.filter(|duration| *duration <= LONGEST_WAIT);
+    duration.ok_or_else(|| "expected how long to wait, up to a year: 500ms, 30s, 2m".to_owned())
 }
 
 #[cfg(test)]
@@ -89,6 +92,9 @@ mod tests {
         assert_eq!(duration("5"), Ok(std::time::Duration::from_secs(5)));
         assert!(duration("-5s").is_err());
         assert!(duration("soon").is_err());
+        for endless in ["18446744073709551615", "9000000000h"] {
+            assert!(duration(endless).is_err_and(|error| error.contains("up to a year")), "{endless}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::human::{counted, duration, time};
 use super::outcome::{Before, Outcome};
-use super::publisher::{Outgoing, Publisher};
+use super::publisher::{MAX_PROPERTY_BYTES, Outgoing, Publisher};
 use super::{Exit, Failure, Global, block_on};
 use super::{output, payment};
 use crate::contract::{PaymentState, Properties, Task, decode};
@@ -43,8 +43,13 @@ pub(super) struct Args {
     #[arg(long, default_value = "60s", value_parser = duration, requires = "wait")]
     timeout: Duration,
     /// Who publishes, as payments will show it.
-    #[arg(long, default_value = PUBLISHER)]
+    #[arg(long, default_value = PUBLISHER, value_parser = publisher)]
     publisher: String,
+}
+
+fn publisher(text: &str) -> Result<String, String> {
+    let fits = text.len() <= MAX_PROPERTY_BYTES && !text.contains('\0');
+    fits.then(|| text.to_owned()).ok_or_else(|| format!("expected at most {MAX_PROPERTY_BYTES} bytes"))
 }
 
 /// What was done.

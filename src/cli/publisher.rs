@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind, PublisherConfirm};
 use tokio::time::timeout;
 
@@ -166,7 +166,7 @@ impl Publisher {
     async fn send(&self, message: &Outgoing) -> Result<PublisherConfirm, PublishError> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let exchange = self.exchange.as_str().into();
-        let key = message.routing_key.as_str().into();
+        let key = short(&message.routing_key);
         let sent =
             self.channel.basic_publish(exchange, key, options, &message.body, amqp_properties(&message.properties));
         Ok(timeout(CONFIRM_TIMEOUT, sent).await.map_err(|_| PublishError::Slow(CONFIRM_TIMEOUT))??)
@@ -210,14 +210,41 @@ fn amqp_properties(properties: &Properties) -> BasicProperties {
     ];
     for (value, set) in setters {
         if let Some(value) = value {
-            amqp = set(amqp, value.as_str().into());
+            amqp = set(amqp, short(value));
         }
     }
     if let Some(message_id) = &properties.message_id {
-        amqp = message_id.with_text(|text| amqp.with_message_id(text.into()));
+        amqp = message_id.with_text(|text| amqp.with_message_id(short(text)));
     }
     match properties.timestamp {
         Some(seconds) => amqp.with_timestamp(seconds),
         None => amqp,
+    }
+}
+
+/// The longest property, in bytes.
+pub(super) const MAX_PROPERTY_BYTES: usize = 255;
+
+/// A property as it travels. What came with NULs is longer than it was since they were replaced:
+/// it loses its end, which was theirs.
+fn short(text: &str) -> ShortString {
+    let mut end = text.len().min(MAX_PROPERTY_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_that_has_grown_too_long_is_cut_between_characters() {
+        let grown = "\u{fffd}".repeat(100);
+        assert_eq!(short(&grown).as_str(), &grown[..255]);
+        let grown = format!("ab{grown}");
+        assert_eq!(short(&grown).as_str(), &grown[..254]);
+        assert_eq!(short("shop").as_str(), "shop");
     }
 }

@@ -131,7 +131,13 @@ impl Config {
     }
 
     /// The defaults, the text of a file (with its path, for the messages), the environment.
-    fn compose(file: Option<(&Path, &str)>, lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// With every problem there is.
+    pub fn compose(
+        file: Option<(&Path, &str)>,
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
         let mut config = Self { file: file.map(|(path, _)| path.to_owned()), ..Self::default() };
         let mut reader = read::Reader::default();
         if let Some((path, text)) = file {

@@ -13,6 +13,7 @@ mod fingerprint;
 mod message;
 mod message_id;
 mod money;
+mod passed_on;
 mod rejection;
 #[cfg(test)]
 mod schema;

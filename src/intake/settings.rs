@@ -65,7 +65,7 @@ impl Default for BrokerSettings {
             delivery_limit: 20,
             declare: true,
             prefetch: MAX_PREFETCH,
-            heartbeat: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(8),
             connect_timeout: Duration::from_secs(5),
             tls_ca_file: None,
         }
@@ -214,7 +214,7 @@ mod tests {
         let settings = BrokerSettings { uris, ..BrokerSettings::default() };
         assert!(!format!("{settings:?}").contains("geheim"));
         let [a, b] = &settings.endpoints()[..] else { panic!("two endpoints") };
-        assert_eq!((a.query.heartbeat, a.query.connection_timeout, a.vhost.as_str()), (Some(10), Some(5000), "/"));
+        assert_eq!((a.query.heartbeat, a.query.connection_timeout, a.vhost.as_str()), (Some(8), Some(5000), "/"));
         assert_eq!((b.query.heartbeat, b.authority.host.as_str()), (Some(3), "b"));
     }
 }

@@ -40,8 +40,9 @@ pub struct Waiting {
     pub holds: i64,
     /// Holds that run out within an hour.
     pub holds_expiring: i64,
-    /// What is held of each currency, in minor units.
-    pub held: Vec<(String, i64)>,
+    /// What is held of each currency, in minor units: of all accounts together it can be more than
+    /// 64 bits hold.
+    pub held: Vec<(String, f64)>,
 }
 
 /// Reads what is due: no more than `most` of either.
@@ -96,7 +97,7 @@ pub(super) async fn waiting(client: &ClientWrapper) -> Result<Waiting> {
           FROM agenda a JOIN payment p ON p.id = a.task_id";
     const HOLDS: &str = "
         SELECT a.currency, count(*), count(*) FILTER (WHERE h.expires_at < clock_timestamp() + interval '1 hour'),
-               sum(h.amount)::bigint
+               sum(h.amount)::float8
           FROM hold h JOIN account a ON a.id = h.account GROUP BY a.currency";
     let (agenda, holds) = (client.prepare_cached(AGENDA).await?, client.prepare_cached(HOLDS).await?);
     let (agenda, holds) = futures_util::join!(client.query_one(&agenda, &[]), client.query(&holds, &[]));

@@ -18,8 +18,17 @@ pub enum MigrateError {
     #[error("{}", describe(.0))]
     Postgres(#[from] tokio_postgres::Error),
     /// A migration failed; it was rolled back.
-    #[error("{0}")]
+    #[error("{0}{reason}", reason = reason(.0))]
     Migration(#[from] refinery::Error),
+    /// The database can't hold every text that a task may have.
+    #[error("the database's encoding is {0}, expected UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0")]
+    Encoding(String),
+}
+
+/// What PostgreSQL has said; refinery doesn't.
+fn reason(error: &refinery::Error) -> String {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    source.map_or_else(String::new, |source| format!(": {}", describe(source)))
 }
 
 impl MigrateError {
@@ -34,6 +43,7 @@ impl MigrateError {
             Self::Migration(error) => std::error::Error::source(error)
                 .and_then(|source| source.downcast_ref::<tokio_postgres::Error>())
                 .is_some_and(unavailable),
+            Self::Encoding(_) => false,
         }
     }
 }
@@ -61,6 +71,7 @@ pub async fn migrate_to(client: &mut Client, version: i32) -> Result<Vec<String>
 const PATIENCE: &str = "SET lock_timeout = '2s'";
 
 async fn run(client: &mut Client, target: refinery::Target) -> Result<Vec<String>, MigrateError> {
+    holds_every_text(client).await?;
     client.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0").await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
     client.batch_execute(PATIENCE).await?;
@@ -69,12 +80,20 @@ async fn run(client: &mut Client, target: refinery::Target) -> Result<Vec<String
     Ok(report?.applied_migrations().iter().map(ToString::to_string).collect())
 }
 
+/// What PostgreSQL can't convert it refuses: a task, and with some properties its dead letter too,
+/// of which nothing could become then.
+async fn holds_every_text(client: &Client) -> Result<(), MigrateError> {
+    let encoding: String = client.query_one("SHOW server_encoding", &[]).await?.get(0);
+    if encoding == "UTF8" { Ok(()) } else { Err(MigrateError::Encoding(encoding)) }
+}
+
 /// The migrations that this version knows and the database doesn't have.
 ///
 /// # Errors
 ///
 /// PostgreSQL's.
 pub async fn missing(client: &mut Client) -> Result<Vec<String>, MigrateError> {
+    holds_every_text(client).await?;
     let exists = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?;
     let applied: Vec<i32> = if exists.get(0) {
         let rows = client.query("SELECT version FROM refinery_schema_history", &[]).await?;

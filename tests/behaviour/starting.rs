@@ -5,7 +5,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ExchangeKind};
 
 use crate::support::amqp::{connect, table};
-use crate::support::{Daemon, Publisher, World, open, transfer};
+use crate::support::{Daemon, Publisher, World, connect as connect_to_postgres, open, transfer};
 
 async fn channel(world: &World) -> (Connection, Channel) {
     let connection = connect(&world.amqp_uri).await;
@@ -115,4 +115,21 @@ async fn exchanges_and_a_dead_letter_queue_with_other_arguments_are_used_with_a_
         );
     }
     world.audit().await;
+}
+
+#[tokio::test]
+async fn on_a_database_that_cannot_hold_every_text_it_ends_at_once_and_says_which_encoding_it_needs() {
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let world = World::new(&[]).await;
+        let (admin, name) = (connect_to_postgres(None).await, &world.name);
+        let make =
+            format!("CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+        admin.batch_execute(&format!("DROP DATABASE {name}")).await.expect("dropped");
+        admin.batch_execute(&make).await.expect("made again");
+        for arguments in [&["run"][..], &["migrate"], &["migrate", "--dry-run"]] {
+            let ended = world.run(arguments).await;
+            assert_ne!(ended.code, 0, "{ended:?}");
+            assert!(ended.stderr.contains(encoding) && ended.stderr.contains("expected UTF8"), "{ended:?}");
+        }
+    }
 }

@@ -14,9 +14,8 @@ use crate::{QUICK, down, seconds, turn};
 /// How often each point is cut.
 const CUTS: u64 = 200;
 
-/// Within this time a connection that carries nothing is found; two seconds more than promised,
-/// because the machine may be busy.
-const FOUND: Duration = Duration::from_secs(22);
+/// Within this time a connection that carries nothing is found.
+const FOUND: Duration = Duration::from_secs(20);
 
 /// The proxies between a daemon and its servers.
 struct Proxies {

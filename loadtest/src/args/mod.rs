@@ -353,4 +353,24 @@ mod tests {
             assert!(refused(line).contains(expected), "{line}: {}", refused(line));
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_value_of_any_option_is_read_or_refused(
+            place in 0..1000_usize,
+            value in "[0-9a-z%:.,/<>=+_-]{0,16}|([0-9]{1,20}(ms|s|m|%|/s|[.]{1,2}|:|e)?){1,3}|\\PC{0,16}",
+        ) {
+            let run = Cli::command();
+            let run = run.find_subcommand("run").expect("a verb");
+            // A host's name would be looked up.
+            let takes_one = |option: &&clap::Arg| option.get_action().takes_values() && option.get_id() != "admin";
+            let options: Vec<&str> = run.get_opts().filter(takes_one).filter_map(|option| option.get_long()).collect();
+            let option = options[place % options.len()];
+            if let Err(error) = Cli::try_parse_from(["settled-loadtest", "run", &format!("--{option}={value}")]) {
+                proptest::prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
 }

@@ -3,9 +3,11 @@
 //! Two sides fit it: the table in PostgreSQL, and the simulated store of the tests.
 
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
+use tokio_postgres::Client;
 
 use super::{Depth, Unrouted};
 use crate::store::{Parcel, StoreError};
@@ -62,17 +64,42 @@ impl PostgresOutbox {
         Self { pool }
     }
 
-    async fn client(&self) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| StoreError::pool(&error))
+    async fn client(&self) -> Result<Doubtful, StoreError> {
+        self.pool.get().await.map(|client| Doubtful(Some(client))).map_err(|error| StoreError::pool(&error))
     }
 }
 
-/// A connection in an unknown state never goes back into the pool.
-fn keep_if_well<T>(client: Object, answered: Result<T, tokio_postgres::Error>) -> Result<T, StoreError> {
-    answered.map_err(|error| {
-        drop(Object::take(client));
-        StoreError::before_commit(&error)
-    })
+/// A connection of which it isn't known yet in which state it is: unless it is said to be well, as
+/// when whoever waits for an answer gives up, it doesn't go back into the pool.
+struct Doubtful(Option<Object>);
+
+impl Doubtful {
+    fn keep_if_well<T>(mut self, answered: Result<T, tokio_postgres::Error>) -> Result<T, StoreError> {
+        if answered.is_ok() {
+            drop(self.0.take());
+        }
+        answered.map_err(|error| StoreError::before_commit(&error))
+    }
+}
+
+impl Deref for Doubtful {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.0.as_ref().expect("it is there until it is kept or dropped")
+    }
+}
+
+impl DerefMut for Doubtful {
+    fn deref_mut(&mut self) -> &mut Client {
+        self.0.as_mut().expect("it is there until it is kept or dropped")
+    }
+}
+
+impl Drop for Doubtful {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
+    }
 }
 
 fn rows(most: usize) -> i64 {
@@ -82,49 +109,49 @@ fn rows(most: usize) -> i64 {
 impl OutboxStore for PostgresOutbox {
     async fn delete(&self, ids: &[i64]) -> Result<(), StoreError> {
         let mut client = self.client().await?;
-        let deleted = super::delete(&mut **client, ids).await;
-        keep_if_well(client, deleted).map(drop)
+        let deleted = super::delete(&mut *client, ids).await;
+        client.keep_if_well(deleted).map(drop)
     }
 
     async fn hold(&self, id: i64, unrouted: &[Unrouted], retry: Duration) -> Result<(), StoreError> {
         let mut client = self.client().await?;
-        let held = super::hold(&mut **client, id, unrouted, retry).await;
-        keep_if_well(client, held)
+        let held = super::hold(&mut *client, id, unrouted, retry).await;
+        client.keep_if_well(held)
     }
 
     async fn renew(&self, ids: &[i64], lease: Duration) -> Result<(), StoreError> {
         let client = self.client().await?;
-        let renewed = super::renew(&**client, ids, lease).await;
-        keep_if_well(client, renewed).map(drop)
+        let renewed = super::renew(&*client, ids, lease).await;
+        client.keep_if_well(renewed).map(drop)
     }
 
     async fn abandoned(&self, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
         let client = self.client().await?;
-        let found = super::abandoned(&**client, rows(most)).await;
-        keep_if_well(client, found)
+        let found = super::abandoned(&*client, rows(most)).await;
+        client.keep_if_well(found)
     }
 
     async fn take_abandoned(&self, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>, StoreError> {
         let client = self.client().await?;
-        let taken = super::take_abandoned(&**client, ids, lease).await;
-        keep_if_well(client, taken)
+        let taken = super::take_abandoned(&*client, ids, lease).await;
+        client.keep_if_well(taken)
     }
 
     async fn take_held(&self, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
         let client = self.client().await?;
-        let taken = super::take_held(&**client, lease).await;
-        keep_if_well(client, taken)
+        let taken = super::take_held(&*client, lease).await;
+        client.keep_if_well(taken)
     }
 
     async fn take_held_of(&self, key: &str, most: usize, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
         let client = self.client().await?;
-        let taken = super::take_held_of(&**client, key, rows(most), lease).await;
-        keep_if_well(client, taken)
+        let taken = super::take_held_of(&*client, key, rows(most), lease).await;
+        client.keep_if_well(taken)
     }
 
     async fn measure(&self) -> Result<(Depth, i64), StoreError> {
         let client = self.client().await?;
-        let measured = async { Ok((super::depth(&**client).await?, super::open_dead_letters(&**client).await?)) }.await;
-        keep_if_well(client, measured)
+        let measured = async { Ok((super::depth(&*client).await?, super::open_dead_letters(&*client).await?)) }.await;
+        client.keep_if_well(measured)
     }
 }

@@ -1,0 +1,190 @@
+//! Bodies that are nearly tasks: sound ones of every type, with a few fields changed.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use settled::contract::{Message, Properties};
+
+use super::draw::Draw;
+use super::task::holds_of;
+
+const ID: &str = r#""01920000-0000-7000-8000-000000000001""#;
+
+/// A field, and its value as JSON.
+type Field = (String, String);
+
+/// The fields of sound tasks.
+const TASKS: [&[(&str, &str)]; 16] = [
+    &[("type", r#""open_account""#), ("account", r#""customer:alice""#), ("currency", r#""USD""#)],
+    &[("type", r#""open_account""#), ("account", r#""a""#), ("currency", r#""EUR""#), ("min_balance", "null")],
+    &[
+        ("type", r#""transfer""#),
+        ("debit_account", r#""a""#),
+        ("credit_account", r#""b""#),
+        ("amount", "1250"),
+        ("currency", r#""USD""#),
+    ],
+    &[
+        ("type", r#""transfer""#),
+        ("debit_account", r#""a""#),
+        ("credit_account", r#""b""#),
+        ("amount", "1"),
+        ("currency", r#""JPY""#),
+        ("reference", r#""order-1""#),
+        ("metadata", r#"{"z":"1","a":"é"}"#),
+    ],
+    &[("type", r#""transfer""#), ("legs", LEGS), ("execute_at", r#""2030-02-01T09:00:00Z""#)],
+    &[
+        ("type", r#""authorize""#),
+        ("debit_account", r#""a""#),
+        ("credit_account", r#""b""#),
+        ("amount", "5"),
+        ("currency", r#""USD""#),
+        ("expires_in", "259200"),
+    ],
+    &[("type", r#""authorize""#), ("legs", LEGS), ("metadata", "{}")],
+    &[("type", r#""capture""#), ("payment_id", OTHER), ("amount", "12000"), ("leg", "1"), ("final", "false")],
+    &[("type", r#""void""#), ("payment_id", OTHER)],
+    &[("type", r#""refund""#), ("payment_id", OTHER), ("amount", "1000"), ("leg", "0")],
+    &[("type", r#""chargeback""#), ("payment_id", OTHER), ("amount", "1"), ("reference", r#""case-7""#)],
+    &[("type", r#""chargeback_reversal""#), ("payment_id", OTHER), ("amount", "1"), ("after", OTHER)],
+    &[("type", r#""cancel""#), ("payment_id", OTHER)],
+    &[("type", r#""set_limits""#), ("account", r#""a""#), ("min_balance", "-5000"), ("max_balance", "null")],
+    &[("type", r#""freeze_account""#), ("account", r#""a""#)],
+    &[("type", r#""close_account""#), ("account", r#""a""#), ("execute_at", r#""2030-01-31T10:00:00.000001+01:00""#)],
+];
+
+const OTHER: &str = r#""01920000-0000-7000-8000-000000000002""#;
+const LEGS: &str = r#"[{"debit_account":"a","credit_account":"b","amount":1,"currency":"USD"},{"debit_account":"b","credit_account":"c","amount":2,"currency":"EUR"}]"#;
+
+const NAMES: [&str; 19] = [
+    "id",
+    "type",
+    "account",
+    "debit_account",
+    "credit_account",
+    "amount",
+    "currency",
+    "min_balance",
+    "max_balance",
+    "reference",
+    "metadata",
+    "payment_id",
+    "legs",
+    "leg",
+    "final",
+    "expires_in",
+    "execute_at",
+    "after",
+    "colour",
+];
+
+/// Values at the edges of what fields take.
+const EDGES: [&str; 40] = [
+    "null",
+    "true",
+    "false",
+    "0",
+    "-0",
+    "1",
+    "-1",
+    "1.0",
+    "1e2",
+    "63",
+    "64",
+    "255",
+    "256",
+    "4294967295",
+    "4294967296",
+    "1000000000000000",
+    "1000000000000001",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "-9223372036854775809",
+    "18446744073709551616",
+    r#""""#,
+    r#""\u0000""#,
+    r#""\ud83d\ude00""#,
+    r#""\ud800""#,
+    r#""XXX""#,
+    r#""QQQ""#,
+    "{}",
+    "[]",
+    LEGS,
+    OTHER,
+    ID,
+    r#""1970-01-01T00:00:00Z""#,
+    r#""1969-12-31T23:59:59.999999Z""#,
+    r#""9999-12-30T22:00:00.999999Z""#,
+    r#""9999-12-31T23:59:59.999999Z""#,
+    r#""2016-12-31T23:59:60Z""#,
+    r#""2030-01-31T10:00:00+23:59""#,
+    r#"{"\u0061":"1"}"#,
+];
+
+/// The changes are drawn from the bytes.
+pub fn check(data: &[u8]) {
+    let mut draw = Draw::new(data);
+    let sound = draw.pick(&TASKS);
+    let mut fields: Vec<Field> = vec![("id".into(), ID.into())];
+    fields.extend(sound.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+    while !draw.is_empty() && fields.len() < 32 {
+        change(&mut fields, &mut draw);
+    }
+    let body = write(&fields, "");
+    let message = Message::read(body.clone().into_bytes(), Properties::default(), Timestamp::UNIX_EPOCH);
+    holds_of(&message);
+    fields.reverse();
+    let reversed = write(&fields, "\n\t ");
+    let other = Message::read(reversed.into_bytes(), Properties::default(), Timestamp::UNIX_EPOCH);
+    assert_eq!(message.content.is_ok(), other.content.is_ok(), "{body}: order decides");
+    if let (Ok(one), Ok(other)) = (&message.content, &other.content) {
+        assert_eq!(one, other, "{body}: order decides");
+    }
+}
+
+fn change(fields: &mut Vec<Field>, draw: &mut Draw<'_>) {
+    let place = usize::from(draw.byte()) % fields.len();
+    match draw.byte() % 6 {
+        0 => fields[place].1 = value(draw),
+        1 => fields.push((draw.pick(&NAMES).into(), value(draw))),
+        2 if fields.len() > 1 => drop(fields.remove(place)),
+        3 => fields[place].0 = draw.pick(&NAMES).into(),
+        4 => fields.push((draw.text(), value(draw))),
+        _ => {
+            let to = usize::from(draw.byte()) % fields.len();
+            fields.swap(place, to);
+        }
+    }
+}
+
+fn value(draw: &mut Draw<'_>) -> String {
+    match draw.byte() % 4 {
+        0 => draw.pick(&EDGES).into(),
+        1 => quoted(&draw.text()),
+        2 => i64::from_be_bytes([(); 8].map(|()| draw.byte())).to_string(),
+        // A list of pairs, as metadata has them.
+        _ => {
+            let pairs = usize::from(draw.byte()) % 53;
+            let pairs: Vec<String> =
+                (0..pairs).map(|_| format!("{}:{}", quoted(&draw.text()), quoted(&draw.text()))).collect();
+            format!("{{{}}}", pairs.join(","))
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn write(fields: &[Field], space: &str) -> String {
+    let mut body = String::from("{");
+    for (place, (name, value)) in fields.iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        // Writing to a string can't fail.
+        let _ = write!(body, "{comma}{space}{}{space}:{space}{value}{space}", quoted(name));
+    }
+    body.push('}');
+    body
+}

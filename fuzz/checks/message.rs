@@ -1,0 +1,81 @@
+//! A delivery: its properties, its routing key, and a body.
+
+use jiff::Timestamp;
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use settled::contract::{Properties, TaskBody};
+
+use super::draw::Draw;
+use super::task::{has_nul, holds_of};
+
+/// The properties are drawn from the first bytes, the others are the body.
+pub fn check(data: &[u8]) {
+    let mut draw = Draw::new(data);
+    let properties = amqp(&mut draw);
+    let (routing_key, received_at) = (short(&mut draw), Timestamp::UNIX_EPOCH);
+    let reply_to = properties.reply_to().clone();
+    let mut delivery = Delivery::mock(1, "payments".into(), routing_key, false, draw.rest().to_vec());
+    delivery.properties = properties;
+    let message = settled::intake::read(delivery, received_at);
+
+    can_be_stored(&message.properties);
+    let answered = message.properties.reply_to.as_deref();
+    let asked = reply_to.as_ref().map(ShortString::as_str);
+    assert!(answered.is_none() || answered == asked, "{answered:?} is somebody else than {asked:?}");
+    if let (Ok(task), Some(message_id)) = (&message.content, &message.properties.message_id) {
+        assert!(message_id.is(task.id), "{message_id} was taken for {}", task.id);
+        assert!(!matches!(&task.body, TaskBody::FollowUp(own) if own.payment_id == task.id));
+    }
+    holds_of(&message);
+}
+
+fn amqp(draw: &mut Draw<'_>) -> BasicProperties {
+    let mut amqp = BasicProperties::default();
+    if let Some(content_type) = draw.maybe(short) {
+        amqp = amqp.with_content_type(content_type);
+    }
+    if let Some(message_id) = draw.maybe(short) {
+        amqp = amqp.with_message_id(message_id);
+    }
+    if let Some(app_id) = draw.maybe(short) {
+        amqp = amqp.with_app_id(app_id);
+    }
+    if let Some(reply_to) = draw.maybe(short) {
+        amqp = amqp.with_reply_to(reply_to);
+    }
+    if let Some(correlation_id) = draw.maybe(short) {
+        amqp = amqp.with_correlation_id(correlation_id);
+    }
+    if let Some(timestamp) = draw.maybe(|draw| u64::from_be_bytes([(); 8].map(|()| draw.byte()))) {
+        amqp = amqp.with_timestamp(timestamp);
+    }
+    let mut headers = FieldTable::default();
+    for name in ["traceparent", "tracestate"] {
+        if let Some(value) = draw.maybe(header) {
+            headers.insert(name.into(), value);
+        }
+    }
+    amqp.with_headers(headers)
+}
+
+fn short(draw: &mut Draw<'_>) -> ShortString {
+    draw.text().into()
+}
+
+fn header(draw: &mut Draw<'_>) -> AMQPValue {
+    match draw.byte() % 4 {
+        0 => AMQPValue::LongString(draw.bytes().into()),
+        1 => AMQPValue::ShortString(short(draw)),
+        2 => AMQPValue::LongLongInt(draw.byte().into()),
+        _ => AMQPValue::FieldTable(FieldTable::default()),
+    }
+}
+
+/// As `jsonb`, in which there is no NUL, and back as it was.
+fn can_be_stored(properties: &Properties) {
+    let json = serde_json::to_string(properties).expect("plain values");
+    assert!(!has_nul(&serde_json::from_str(&json).expect("JSON")), "{json}");
+    let again: Properties = serde_json::from_str(&json).expect("what was stored is read");
+    assert_eq!(&again, properties);
+}
