@@ -1,32 +1,60 @@
 //! The replay itself: it comes to what was recorded however that came about, and it finds what
 //! never happened.
 
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use tokio_postgres::Client;
 
+use crate::replay::model::Step;
 use crate::replay::{self, Recorded, Replayed, Settings, model};
 use crate::support::{SOON, Task, World, authorize, change, follow_up, open, transfer, within};
 
 const TASKS: usize = 2_000;
+const PARTS: usize = 5;
 
-/// Random tasks of all types, all at once, for two daemons with four lanes each, one of which is
-/// killed again and again.
+/// As the daemons are configured that make the history.
+fn settings() -> Settings {
+    Settings { parking: SignedDuration::from_secs(2), ..Settings::default() }
+}
+
+/// Random tasks of all types. What they wait for by the clock comes within seconds, counted from now.
+fn publishable(tasks: &[(usize, model::Task)]) -> Vec<Task> {
+    let mut published = Vec::new();
+    for (nth, task) in tasks {
+        let mut json: Value = serde_json::from_str(&task.to_json()).expect("JSON");
+        if json.get("execute_at").is_some() {
+            json["execute_at"] = crate::soon((nth * 37 % 3_500) as i64 - 500).into();
+        }
+        // Most of those that ask for more than seconds ask for days.
+        if json["expires_in"].as_u64().is_some_and(|seconds| seconds < 1_000) {
+            json["expires_in"] = (1 + nth % 5).into();
+        }
+        published.push(Task { id: task.id, json });
+    }
+    published
+}
+
+/// Two daemons with four lanes each have a go at them, one of which is killed again and again.
 async fn history(seed: u64) -> World {
-    let world = World::new(&["pipeline.max_batch = 40", "broker.prefetch = 200"]).await;
+    let world = World::new(&["pipeline.max_batch = 40", "broker.prefetch = 200", "payments.parking = \"2s\""]).await;
     let mut daemons = [world.daemon().await, world.daemon().await];
     let publisher = world.publisher().await;
-    let tasks: Vec<Task> = model::tasks(seed, TASKS, "a")
-        .iter()
-        .map(|task| Task { id: task.id, json: serde_json::from_str(&task.to_json()).expect("JSON") })
-        .collect();
-    for part in tasks.chunks(TASKS / 4) {
-        publisher.publish_all(part).await;
+    let steps = model::steps(seed, TASKS, Timestamp::now()).into_iter();
+    let arriving = steps.flat_map(|step| if let Step::Arrive(tasks) = step { tasks } else { Vec::new() });
+    let tasks: Vec<(usize, model::Task)> = arriving.enumerate().collect();
+    for part in tasks.chunks(TASKS / PARTS) {
+        publisher.publish_all(&publishable(part)).await;
         daemons[0].kill();
         daemons[0] = world.daemon().await;
     }
-    let ids: std::collections::BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
-    // Some wait, and may do so for long.
-    within(SOON, "all have come to something", async || {
-        world.rows("SELECT count(*) AS n FROM payment", &[]).await[0]["n"] == ids.len()
+    let ids: std::collections::BTreeSet<_> = tasks.iter().map(|(_, task)| task.id).collect();
+    let done = "SELECT (SELECT count(*) FROM payment) AS n,
+                       (SELECT count(*) FROM transition WHERE cause IS NULL) AS expired,
+                       (SELECT count(*) FROM transition WHERE from_state = 'scheduled') AS due";
+    // Some wait still, and may do so for long.
+    within(SOON * 2, "all have come to something, and some by the clock", async || {
+        let row = world.rows(done, &[]).await.remove(0);
+        row["n"] == ids.len() && row["expired"].as_u64() > Some(10) && row["due"].as_u64() > Some(10)
     })
     .await;
     for daemon in daemons {
@@ -36,13 +64,13 @@ async fn history(seed: u64) -> World {
 }
 
 /// What the replay says once the records have been changed, which is taken back.
-async fn tampered(client: &Client, statement: &str) -> Result<Replayed, String> {
+async fn tampered(client: &Client, statement: &str, settings: &Settings) -> Result<Replayed, String> {
     client.batch_execute("BEGIN; SET LOCAL session_replication_role = replica").await.expect("no triggers");
     let changed = client.execute(statement, &[]).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
     assert_ne!(changed, 0, "{statement}: there is nothing to change");
     let recorded = Recorded::read(client).await;
     client.batch_execute("ROLLBACK").await.expect("as it was");
-    replay::of(&recorded?, &Settings::default())
+    replay::of(&recorded?, settings)
 }
 
 /// One row of a table.
@@ -104,6 +132,9 @@ fn lies() -> Vec<String> {
         one("leg", "refunded = refunded + 1", "captured > refunded + charged_back"),
         one("transition", "at = at + interval '1 us'", "cause IS NOT NULL"),
         one("transition", "cause = NULL", "cause IS NOT NULL"),
+        one("transition", "at = at - interval '1 minute'", "cause IS NULL"),
+        one("transition", "to_state = 'voided'", "to_state = 'expired'"),
+        one("payment", "settled_at = received_at", "type = 'transfer' AND version = 2 AND state = 'settled'"),
         one("transition", "version = version + 100", "true"),
     ]
 }
@@ -111,8 +142,8 @@ fn lies() -> Vec<String> {
 #[tokio::test]
 async fn what_two_daemons_and_kills_made_of_random_tasks_is_what_one_thread_makes_of_them() {
     let world = history(11).await;
-    let replayed = crate::reckon(&world).await;
-    assert!(replayed.tasks > TASKS / 10 * 9 && replayed.entries > TASKS / 2, "{replayed:?}");
+    let replayed = crate::reckon_by(&world, settings()).await;
+    assert!(replayed.tasks > TASKS / 10 * 9 && replayed.entries > TASKS / 4, "{replayed:?}");
     println!("replayed: {replayed:?}");
 }
 
@@ -159,16 +190,16 @@ async fn where_the_clock_stands_still_entries_and_versions_tell_the_order() {
          UPDATE payment SET expires_at = expires_at - (settled_at - {moment}), settled_at = {moment},
                             received_at = {moment} - (received_at - {moment})"
     );
-    assert_eq!(tampered(&world.sql().await, &still).await, Ok(replayed));
+    assert_eq!(tampered(&world.sql().await, &still, &Settings::default()).await, Ok(replayed));
 }
 
 #[tokio::test]
 async fn whatever_is_changed_in_the_records_is_found() {
     let world = history(12).await;
-    crate::reckon(&world).await;
+    crate::reckon_by(&world, settings()).await;
     let client = world.sql().await;
     for lie in lies() {
-        let found = tampered(&client, &lie).await;
+        let found = tampered(&client, &lie, &settings()).await;
         let found = found.expect_err(&lie);
         println!("{}\n    {}", lie.split_whitespace().collect::<Vec<_>>().join(" "), &found[..found.len().min(300)]);
     }

@@ -42,7 +42,8 @@ pub(crate) use self::random::ACCOUNTS;
 pub(crate) use self::rows::{Leg, Row};
 pub(crate) use self::single::{Before, Waits};
 pub(crate) use self::steps::{Step, steps, tasks};
-use super::contract::{AccountChange, PaymentState, Rejection, Task, TaskBody};
+pub(crate) use super::contract::Task;
+use super::contract::{AccountChange, PaymentState, Rejection, TaskBody};
 
 /// What the operator decides.
 #[derive(Clone, Copy, Debug)]

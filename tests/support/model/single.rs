@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::super::contract::{PaymentState, Task, TaskBody};
+use super::super::contract::{PaymentState, Rejection, Task, TaskBody};
 use super::rows::{self, Row};
 use super::{Account, Model};
 
@@ -43,6 +43,18 @@ impl Model {
         let place = self.places.get(&task.id).copied().unwrap_or_else(|| self.add(Arc::clone(task)));
         let row = &mut self.rows[place];
         (row.state, row.version, row.waits_until) = (Some(waits.state), waits.version, Some(waits.until));
+        before
+    }
+
+    /// A task that waits is declined, whatever there is.
+    pub(crate) fn give_up(&mut self, task: &Arc<Task>, reason: Rejection) -> Before {
+        let before = self.before(task);
+        let place = self.places[&task.id];
+        let row = &mut self.rows[place];
+        (row.state, row.reason) = (Some(PaymentState::Rejected), Some(reason));
+        (row.waits_until, row.waits_for) = (None, None);
+        self.has_changed(place);
+        self.changed.clear();
         before
     }
 

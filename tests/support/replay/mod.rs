@@ -33,8 +33,10 @@
 #![allow(dead_code, unused_imports, reason = "not everyone asks for all of it")]
 
 mod compare;
+mod complaint;
 #[path = "../model/mod.rs"]
 pub(crate) mod model;
+mod moment;
 mod recorded;
 mod run;
 mod script;

@@ -11,11 +11,6 @@ use super::recorded::{Entry, Recorded};
 use super::script::{Deed, Script, Step, reason};
 use super::waiting::Waiting;
 
-/// How many steps of a moment are given precedence because others have overtaken them, and how many
-/// attempts that may cost: enough for what real moments leave open, and an end for what never was.
-const PRECEDENCES: usize = 50;
-const ATTEMPTS: usize = 100_000;
-
 /// How long a step may stay behind, at most: it reads the clock first, and then what others have
 /// committed of the tasks that it refers to.
 const BEHIND: SignedDuration = SignedDuration::from_secs(2);
@@ -24,10 +19,9 @@ const BEHIND: SignedDuration = SignedDuration::from_secs(2);
 const MOST_BEHIND: usize = 5_000;
 
 pub(super) struct Run<'r> {
-    recorded: &'r Recorded,
-    script: &'r Script,
-    settings: &'r Settings,
-    model: Model,
+    pub(super) recorded: &'r Recorded,
+    pub(super) script: &'r Script,
+    pub(super) model: Model,
     waiting: Waiting<'r>,
     ids: HashMap<&'r str, i64>,
 }
@@ -37,9 +31,8 @@ impl<'r> Run<'r> {
         Self {
             recorded,
             script,
-            settings,
             model: Model::new(*settings, Timestamp::MIN),
-            waiting: Waiting::of(recorded, script),
+            waiting: Waiting::of(recorded, script, settings),
             ids: recorded.accounts.iter().map(|(id, account)| (account.name.as_str(), *id)).collect(),
         }
     }
@@ -85,36 +78,8 @@ impl<'r> Run<'r> {
         behind.len() <= MOST_BEHIND && oldest + BEHIND >= now && behind.iter().any(refers)
     }
 
-    /// Does the steps of one moment; answers those that have not had their turn.
-    fn moment(&mut self, steps: &[usize]) -> Vec<usize> {
-        let mut precede: Vec<usize> = Vec::new();
-        let mut attempts = 0;
-        loop {
-            let (mut done, mut left) = (Vec::new(), Vec::new());
-            let others = steps.iter().filter(|step| !precede.contains(step));
-            for step in precede.iter().chain(others) {
-                attempts += 1 + left.len();
-                if !self.attempt(*step, &mut done) {
-                    left.push(*step);
-                    continue;
-                }
-                while let Some(place) = left.iter().position(|step| self.attempt(*step, &mut done)) {
-                    left.remove(place);
-                }
-            }
-            let overtaken = left.iter().find(|step| !precede.contains(step) && self.has_turn(**step));
-            let Some(overtaken) = overtaken.filter(|_| precede.len() < PRECEDENCES && attempts < ATTEMPTS) else {
-                // They were compared already.
-                self.model.entries.clear();
-                return left;
-            };
-            precede.push(*overtaken);
-            self.take_back(&mut done, 0);
-        }
-    }
-
     /// Does a step if that comes to what is recorded of it.
-    fn attempt(&mut self, ix: usize, done: &mut Vec<Before>) -> bool {
+    pub(super) fn attempt(&mut self, ix: usize, done: &mut Vec<Before>) -> bool {
         let step = &self.script.steps[ix];
         let place = match step.deed {
             Deed::Decide(place) => place,
@@ -124,9 +89,10 @@ impl<'r> Run<'r> {
             return false;
         }
         let mark = done.len();
-        let is_there = self.admit(place, done);
-        if is_there
-            && (self.decide(step, place, done) || self.admit_others(place, done) && self.decide(step, place, done))
+        if self.admit(place, done)
+            && (self.decide(step, place, done)
+                || self.give_up(step, place, done)
+                || self.admit_others(place, done) && self.decide(step, place, done))
         {
             return true;
         }
@@ -144,6 +110,17 @@ impl<'r> Run<'r> {
         done.push(before);
         self.waiting.changed(&mut self.model, payment, step.at);
         true
+    }
+
+    /// Ends a task's waiting, though there is something to do for it by now: it had looked before.
+    fn give_up(&mut self, step: &Step, place: usize, done: &mut Vec<Before>) -> bool {
+        let payment = &self.recorded.payments[place];
+        let could = step.state == PaymentState::Rejected && self.waiting.could_give_up(place);
+        if let Some(reason) = payment.reason.filter(|_| could) {
+            done.push(self.model.give_up(&payment.task, reason));
+            self.waiting.changed(&mut self.model, payment.task.id, step.at);
+        }
+        could
     }
 
     fn decide(&mut self, step: &Step, place: usize, done: &mut Vec<Before>) -> bool {
@@ -164,7 +141,13 @@ impl<'r> Run<'r> {
 
     /// In what the model has come to something else than what is recorded: with its entries from
     /// there on, and a payment that was acted on at this version.
-    fn difference(&self, step: &Step, place: usize, from: usize, acted_on: Option<i32>) -> Option<&'static str> {
+    pub(super) fn difference(
+        &self,
+        step: &Step,
+        place: usize,
+        from: usize,
+        acted_on: Option<i32>,
+    ) -> Option<&'static str> {
         let payment = &self.recorded.payments[place];
         let row = self.model.row(payment.task.id).expect("it was done");
         if (row.state, row.version) != (Some(step.state), step.version) {
@@ -191,7 +174,7 @@ impl<'r> Run<'r> {
         None
     }
 
-    fn entries(&self, from: usize) -> Vec<Entry> {
+    pub(super) fn entries(&self, from: usize) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self.model.entries[from..]
             .iter()
             .map(|entry| Entry {
@@ -205,13 +188,13 @@ impl<'r> Run<'r> {
         entries
     }
 
-    fn recorded_entries(&self, task: Uuid) -> &'r [Entry] {
+    pub(super) fn recorded_entries(&self, task: Uuid) -> &'r [Entry] {
         self.recorded.entries.get(&task).map_or(&[], Vec::as_slice)
     }
 
     /// Whether what is recorded of a step could be what comes next: for its accounts, and for the
     /// payment that it acts on.
-    fn has_turn(&self, ix: usize) -> bool {
+    pub(super) fn has_turn(&self, ix: usize) -> bool {
         let Deed::Decide(place) = self.script.steps[ix].deed else { return true };
         let id = self.recorded.payments[place].task.id;
         let is_next = |entries: &[Entry]| {
@@ -227,9 +210,9 @@ impl<'r> Run<'r> {
     }
 
     /// Has a task there that waited before; `false` if it can't have waited.
-    fn admit(&mut self, place: usize, done: &mut Vec<Before>) -> bool {
+    pub(super) fn admit(&mut self, place: usize, done: &mut Vec<Before>) -> bool {
         let task = &self.recorded.payments[place].task;
-        let Some(waits) = self.waiting.how(place, self.settings) else { return true };
+        let Some(waits) = self.waiting.how(place) else { return true };
         if self.model.row(task.id).is_none() {
             if !self.waiting.is_proved(place) {
                 return false;
@@ -240,7 +223,7 @@ impl<'r> Run<'r> {
     }
 
     /// Has those there that a task refers to, as far as they wait; `false` if that are none.
-    fn admit_others(&mut self, place: usize, done: &mut Vec<Before>) -> bool {
+    pub(super) fn admit_others(&mut self, place: usize, done: &mut Vec<Before>) -> bool {
         let before = done.len();
         for id in self.recorded.payments[place].task.refers_to() {
             if let Some(place) = self.script.places.get(&id) {
@@ -248,50 +231,5 @@ impl<'r> Run<'r> {
             }
         }
         done.len() > before
-    }
-
-    fn take_back(&mut self, done: &mut Vec<Before>, to: usize) {
-        for before in done.drain(to..).rev() {
-            self.model.take_back(before);
-        }
-    }
-
-    /// Of the first step that can't be done, though it would be its turn: what is recorded, and what
-    /// it comes to.
-    fn complaint(&mut self, left: &[usize]) -> String {
-        let ix = *left.iter().find(|ix| self.has_turn(**ix)).unwrap_or(&left[0]);
-        let step = &self.script.steps[ix];
-        let behind = format!("{} more stand behind it", left.len() - 1);
-        let recorded = format!("{} at version {} at {}", step.state.name(), step.version, step.at);
-        let place = match step.deed {
-            Deed::Decide(place) => place,
-            Deed::RunOut(id) => {
-                let row = self.model.row(id);
-                return format!("{id} is recorded to run out: {recorded}; the model has {row:?}; {behind}");
-            }
-        };
-        let task = &self.recorded.payments[place].task;
-        let mut done = Vec::new();
-        let waited = self.admit(place, &mut done);
-        self.admit_others(place, &mut done);
-        let from = self.model.entries.len();
-        let version = task.body.payment_id().and_then(|parent| self.model.row(parent)).map(|parent| parent.version);
-        self.model.step(task, step.at);
-        let difference = self.difference(step, place, from, version);
-        let row = self.model.row(task.id).expect("it was done");
-        format!(
-            "{}: {} differs: it is recorded as {recorded}, {:?}, act {:?}, entries {:?}; the model says {:?} at \
-             version {}, {:?}, {:?}, entries {:?}; it had waited as recorded: {waited}; {behind}",
-            task.to_json(),
-            difference.unwrap_or("its place in the order"),
-            reason(&self.recorded.payments[place], step),
-            self.script.acts.get(&task.id),
-            self.recorded_entries(task.id),
-            row.state,
-            row.version,
-            row.reason,
-            task.body.payment_id().and_then(|parent| self.model.row(parent)),
-            self.entries(from),
-        )
     }
 }

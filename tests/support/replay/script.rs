@@ -30,10 +30,11 @@ pub(super) enum Deed {
     RunOut(Uuid),
 }
 
-/// A task waited, which changes nothing.
+/// A task waited, or gave up: which changes nothing but itself.
 pub(super) struct Wait {
     /// The place of the task.
     pub(super) task: usize,
+    /// Rejected, when it gave up.
     pub(super) state: PaymentState,
     /// From when on what it was told may have been true.
     pub(super) from: Timestamp,
@@ -73,7 +74,8 @@ impl Script {
             Deed::Decide(place) => {
                 let Payment { task, received_at, .. } = &recorded.payments[place];
                 // What was scheduled is taken up in the order in which it fell due.
-                let came = task.when.execute_at.map_or(*received_at, |due| due.max(*received_at));
+                let due = task.when.execute_at.filter(|_| step.version > 1);
+                let came = due.map_or(*received_at, |due| due.max(*received_at));
                 (step.at, Some(came), task.id)
             }
         };
@@ -131,7 +133,13 @@ impl Script {
                 cause if cause == own && to.is_pending() => {
                     self.waits.push(Wait { task: place, state: to, from: early, to: at });
                 }
-                cause if cause == own => self.steps.push(Step { at, deed: Deed::Decide(place), state: to, version }),
+                cause if cause == own => {
+                    self.steps.push(Step { at, deed: Deed::Decide(place), state: to, version });
+                    if to == PaymentState::Rejected && payment.reason.is_some_and(is_for_want_of_another) {
+                        let from = early.max(at.saturating_sub(ON_ITS_WAY).unwrap_or(Timestamp::MIN));
+                        self.waits.push(Wait { task: place, state: to, from, to: at });
+                    }
+                }
                 Some(cause) => {
                     if let Some(other) = self.acts.insert(cause, *step) {
                         return Err(format!("{cause} did two things: {other:?}, {step:?}"));
@@ -158,6 +166,17 @@ impl Script {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a task may be rejected for this reason because it has waited for another one for too long.
+const fn is_for_want_of_another(reason: Rejection) -> bool {
+    matches!(
+        reason,
+        Rejection::PaymentNotFound
+            | Rejection::DependencyNotFound
+            | Rejection::NotCaptured
+            | Rejection::AmountExceedsRemaining
+    )
 }
 
 /// The reason that a step was declined for.

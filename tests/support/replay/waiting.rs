@@ -9,12 +9,13 @@ use uuid::Uuid;
 use super::contract::PaymentState;
 use super::model::{Model, Settings, Waits};
 use super::recorded::Recorded;
-use super::script::Script;
+use super::script::{Script, Wait};
 
 /// All that waited.
 pub(super) struct Waiting<'r> {
     recorded: &'r Recorded,
     script: &'r Script,
+    settings: &'r Settings,
     /// The waits of the script in the order in which they begin; those from `next` on are to come.
     order: Vec<usize>,
     next: usize,
@@ -22,20 +23,36 @@ pub(super) struct Waiting<'r> {
     /// Those that have begun and are not proved: by what they wait for, and by when they have to be.
     open: HashMap<Uuid, Vec<usize>>,
     ends: BTreeSet<(Timestamp, usize)>,
-    /// By the place of the task, in their order.
+    /// By the place of the task, in their order; and the end of those that gave up.
     of_task: HashMap<usize, Vec<usize>>,
+    gave_up: HashMap<usize, usize>,
 }
 
 impl<'r> Waiting<'r> {
-    pub(super) fn of(recorded: &'r Recorded, script: &'r Script) -> Self {
+    pub(super) fn of(recorded: &'r Recorded, script: &'r Script, settings: &'r Settings) -> Self {
         let mut order: Vec<usize> = (0..script.waits.len()).collect();
         order.sort_by_key(|wait| script.waits[*wait].from);
         let mut of_task: HashMap<usize, Vec<usize>> = HashMap::new();
+        let mut gave_up = HashMap::new();
         for (ix, wait) in script.waits.iter().enumerate() {
-            of_task.entry(wait.task).or_default().push(ix);
+            if wait.state.is_pending() {
+                of_task.entry(wait.task).or_default().push(ix);
+            } else {
+                gave_up.insert(wait.task, ix);
+            }
         }
-        let is_proved = vec![false; script.waits.len()];
-        Self { recorded, script, order, next: 0, is_proved, open: HashMap::new(), ends: BTreeSet::new(), of_task }
+        Self {
+            recorded,
+            script,
+            settings,
+            order,
+            next: 0,
+            is_proved: vec![false; script.waits.len()],
+            open: HashMap::new(),
+            ends: BTreeSet::new(),
+            of_task,
+            gave_up,
+        }
     }
 
     /// Has those looked at that have come by now; nothing has happened since the last step.
@@ -48,7 +65,9 @@ impl<'r> Waiting<'r> {
                 for id in self.recorded.payments[wait.task].task.refers_to() {
                     self.open.entry(id).or_default().push(ix);
                 }
-                self.ends.insert((wait.to, ix));
+                if wait.state.is_pending() {
+                    self.ends.insert((wait.to, ix));
+                }
             }
         }
     }
@@ -83,15 +102,15 @@ impl<'r> Waiting<'r> {
     }
 
     /// How a task waits in the end, if it waited.
-    pub(super) fn how(&self, task: usize, settings: &Settings) -> Option<Waits> {
+    pub(super) fn how(&self, task: usize) -> Option<Waits> {
         let waits = self.of_task.get(&task)?;
         let last = &self.script.waits[*waits.last()?];
         // Not later than the real one: when a task came that was looked at again isn't known to the
         // moment, and whoever waits for one that waits itself may have longer.
         let until = match (last.state, self.recorded.payments[last.task].task.when.execute_at) {
             (PaymentState::Scheduled, Some(due)) => due,
-            _ if waits.len() > 1 => last.to + settings.parking,
-            _ => self.recorded.payments[last.task].received_at + settings.parking,
+            _ if waits.len() > 1 => last.to + self.settings.parking,
+            _ => self.recorded.payments[last.task].received_at + self.settings.parking,
         };
         let version = i32::try_from(waits.len()).unwrap_or(i32::MAX);
         Some(Waits { state: last.state, version, until })
@@ -102,13 +121,29 @@ impl<'r> Waiting<'r> {
         self.of_task.get(&task).is_none_or(|waits| waits.iter().all(|ix| self.is_proved[*ix]))
     }
 
+    /// Whether it had waited for long enough at a moment when there still was nothing else to do.
+    pub(super) fn could_give_up(&self, task: usize) -> bool {
+        self.gave_up.get(&task).is_some_and(|ix| self.is_proved[*ix])
+    }
+
     fn look_at(&mut self, model: &mut Model, ix: usize, now: Timestamp) {
         let wait = &self.script.waits[ix];
-        let task = &self.recorded.payments[wait.task].task;
-        // Before its time it is not parked.
-        let due = task.when.execute_at.filter(|_| wait.state == PaymentState::Parked);
-        let before = model.step(task, due.map_or(now, |due| due.max(now)));
-        self.is_proved[ix] = model.row(task.id).is_some_and(|row| row.state == Some(wait.state));
-        model.take_back(before);
+        let Wait { task, state, to, .. } = *wait;
+        let payment = &self.recorded.payments[task];
+        let mut done = Vec::new();
+        let (now, reason) = match (state.is_pending(), payment.task.when.execute_at) {
+            (false, _) if model.row(payment.task.id).is_some() => return,
+            (false, _) => {
+                done.extend(self.how(task).map(|waits| model.admit(&payment.task, waits)));
+                (to, payment.reason)
+            }
+            // Before its time it is not parked.
+            (true, Some(due)) if state == PaymentState::Parked => (due.max(now), None),
+            (true, _) => (now, None),
+        };
+        done.push(model.step(&payment.task, now));
+        let row = model.row(payment.task.id);
+        self.is_proved[ix] = row.is_some_and(|row| row.state == Some(state) && row.reason == reason);
+        done.into_iter().rev().for_each(|before| model.take_back(before));
     }
 }
