@@ -132,7 +132,9 @@ fn commits_whose_errors_are_swallowed_are_lost_when_they_are_cut_off() {
 
 #[test]
 fn locks_that_are_taken_in_any_order_wait_for_each_other() {
-    let summary = caught_by_chaos("unordered_locks", "--faults freeze:1 --duration 8s --daemons 2 --accounts 200");
+    // Small batches: many of them are under way together.
+    let line = "--faults freeze:1 --duration 6s --daemons 2 --accounts 300 --set pipeline.max_batch=10";
+    let summary = caught_by_chaos("unordered_locks", line);
     assert!(summary["deadlocks"].as_u64() > Some(0) && counts(&summary) == [0, 0, 0], "{summary:#}");
     assert_eq!(claims(&violated(&summary)), ["two batches never waited for each other"]);
 }

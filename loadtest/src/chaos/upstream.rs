@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -29,6 +29,9 @@ const WINDOW: usize = 2000;
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long the broker may take for the next confirm, unless it blocks publishing. Of what is on its way
+/// to a queue that is deleted meanwhile no confirm ever comes.
+const NO_CONFIRM: Duration = Duration::from_secs(5);
 /// How often it is looked whether more is due.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -198,11 +201,11 @@ impl Publisher {
 
     /// Until all is published and confirmed, or the connection is lost.
     async fn session(&mut self) -> Result<()> {
-        let (_connection, channel) = timeout(CONNECT, self.connect()).await??;
+        let (connection, channel) = timeout(CONNECT, self.connect()).await??;
         let mut confirms = Confirms::new();
         // What is to be published now: at first all that is open. Then what came back, after a while.
         let mut now: Vec<Due> = self.open.values().copied().collect();
-        let (mut returned, mut again) = (Vec::new(), Instant::now());
+        let (mut returned, mut again, mut heard) = (Vec::new(), Instant::now(), Instant::now());
         loop {
             let ended = self.shared.ended.load(Ordering::Relaxed);
             let new = self.take(ended);
@@ -220,6 +223,7 @@ impl Publisher {
             }
             tokio::select! {
                 Some((place, confirm)) = confirms.next() => {
+                    heard = Instant::now();
                     if !self.is_taken(place, &confirm?)? {
                         again = Instant::now() + AGAIN;
                         returned.extend(self.open.get(&place));
@@ -227,6 +231,10 @@ impl Publisher {
                 }
                 () = sleep(TICK) => {}
             }
+            if confirms.is_empty() || connection.status().blocked() {
+                heard = Instant::now();
+            }
+            ensure!(heard.elapsed() < NO_CONFIRM, "the broker confirms nothing");
         }
     }
 
