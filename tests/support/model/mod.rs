@@ -4,7 +4,7 @@
 //!
 //! Whoever includes it has `contract` in scope, so that the library's own tests can use it, too:
 //!
-//! ```ignore
+//! ```text
 //! use settled::contract;
 //! #[path = "support/model/mod.rs"]
 //! mod model;
