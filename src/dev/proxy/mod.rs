@@ -201,20 +201,22 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationTok
 async fn serve(mut client: TcpStream, listed: Listed, cut: CancellationToken) {
     let shared = &listed.shared;
     let mut weather = shared.weather.subscribe();
-    let server = async {
-        weather.wait_for(|weather| weather.lets_pass(listed.id)).await.ok()?;
-        TcpStream::connect(shared.target).await.ok()
+    let is_cut = tokio::select! {
+        passes = weather.wait_for(|weather| weather.lets_pass(listed.id)) => passes.is_err(),
+        () = cut.cancelled() => true,
     };
-    let server = tokio::select! {
-        server = server => server,
-        () = cut.cancelled() => None,
-    };
+    if is_cut {
+        let _ = client.set_zero_linger();
+        return;
+    }
+    // Not given up half-way: the server has accepted it before we hear of it, and is to be reset, too.
     // Without a server the client is closed by being dropped.
-    let Some(mut server) = server else { return };
+    let Ok(mut server) = TcpStream::connect(shared.target).await else { return };
     let _ = client.set_nodelay(true).and(server.set_nodelay(true));
     let end = tokio::select! {
-        end = connection::carry(&mut client, &mut server, &listed) => end,
+        biased;
         () = cut.cancelled() => End::Reset,
+        end = connection::carry(&mut client, &mut server, &listed) => end,
     };
     if matches!(end, End::Reset) {
         let _ = client.set_zero_linger().and(server.set_zero_linger());
