@@ -5,6 +5,7 @@
 //! crash left behind and what no queue took is swept from the table. A row is published by
 //! whoever holds its lease, so each event is published at least once and seldom twice.
 
+mod direct;
 mod keeper;
 mod publication;
 mod rabbitmq;

@@ -13,7 +13,7 @@ use lapin::{BasicProperties, Connection, Event, ExchangeKind, PublisherConfirm};
 use super::EventSettings;
 use super::publication::Publication;
 use super::session::{Channel, Confirmation, RelayError, Session, Sink};
-use crate::broker::{Connector, declare_exchange};
+use crate::broker::{Connector, declare_exchange, reply_code};
 use crate::intake::BrokerSettings;
 
 /// Opens sessions on the brokers of the settings in turn.
@@ -166,7 +166,11 @@ impl Future for RabbitConfirm {
 }
 
 fn broken(error: lapin::Error) -> RelayError {
-    RelayError::Broker(error.to_string())
+    const INTERNAL_ERROR: u16 = 541;
+    match reply_code(&error) {
+        Some(INTERNAL_ERROR) => RelayError::Internal(error.to_string()),
+        _ => RelayError::Broker(error.to_string()),
+    }
 }
 
 fn properties(message: &Publication<'_>) -> BasicProperties {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, warn};
 
+use super::direct;
 use super::publication::{Publication, publications};
 use super::routing::{NotTaken, Unbound};
 use super::session::{Channel, RelayError, Session, Sink};
@@ -115,7 +116,12 @@ impl<B: Sink> Relay<B> {
                     }
                     match ended {
                         Ok(()) => return session.close().await,
-                        Err(error) => error.to_string(),
+                        Err(error) => {
+                            if matches!(error, RelayError::Internal(_)) {
+                                self.leave_out_direct_replies();
+                            }
+                            error.to_string()
+                        }
                     }
                 }
                 Err(error) => error,
@@ -127,6 +133,15 @@ impl<B: Sink> Relay<B> {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(delays.next_delay()) => {}
             }
+        }
+    }
+
+    /// What was being published is published again, but for what the broker may have failed at.
+    fn leave_out_direct_replies(&self) {
+        let left_out: u32 = self.interrupted.lock().iter_mut().map(direct::leave_out).sum();
+        if left_out > 0 {
+            warn!(left_out, "the broker has failed at what it was sent: replies by direct reply-to are left out");
+            self.metrics.events_unroutable(UnroutableAction::Discarded).increment(left_out.into());
         }
     }
 

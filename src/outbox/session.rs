@@ -61,6 +61,9 @@ pub enum RelayError {
     /// The broker's own.
     #[error("{0}")]
     Broker(String),
+    /// The broker has failed at what it was sent.
+    #[error("{0}")]
+    Internal(String),
     /// Nothing is known of what becomes of messages.
     #[error("the broker sends no confirms")]
     NoConfirms,

@@ -197,6 +197,15 @@ fn properties() -> Vec<Odd> {
             properties.with_reply_to(longest.clone()).with_correlation_id(longest.clone())
         }),
         Odd::with("a reply to the tasks' exchange", |properties| properties.with_reply_to("payments".into())),
+        Odd::with("a reply to nowhere, directly", |properties| {
+            properties.with_reply_to("amq.rabbitmq.reply-to.nobody".into())
+        }),
+        Odd::with("a direct reply that looks like one", |properties| {
+            properties.with_reply_to("amq.rabbitmq.reply-to.g1h2AA5yYWJiaXRAbG9jYWxob3N0AAAB9AAAAABl.bm9ib2R5".into())
+        }),
+        Odd::with("a direct reply of other characters", |properties| {
+            properties.with_reply_to("amq.rabbitmq.reply-to.\u{1}é.*".into())
+        }),
         Odd::with("a priority", |properties| properties.with_priority(255).with_delivery_mode(1)),
         Odd::with("an encoding", |properties| {
             properties.with_content_encoding("gzip".into()).with_type("\u{1}".into())
