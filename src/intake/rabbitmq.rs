@@ -61,12 +61,16 @@ impl Source for RabbitSource {
         let connection = self.connector.connect().await.map_err(|error| unavailable(&error))?;
         // A broker that is starting accepts connections before it answers on channels.
         let limit = self.settings.connect_timeout * 2;
-        match tokio::time::timeout(limit, self.consume(&connection, prefetch)).await {
-            Ok(Ok((channel, consumer))) => Ok(RabbitSession { connection, channel, consumer }),
-            Ok(Err(error @ TopologyError::Missing(_))) => Err(OpenError::NoQueue(error.to_string())),
-            Ok(Err(error)) => Err(unavailable(&error)),
-            Err(_) => Err(OpenError::Unavailable(format!("no answer within {limit:?}"))),
-        }
+        let error = match tokio::time::timeout(limit, self.consume(&connection, prefetch)).await {
+            Ok(Ok((channel, consumer))) => return Ok(RabbitSession { connection, channel, consumer }),
+            Ok(Err(error @ TopologyError::Missing(_))) => OpenError::NoQueue(error.to_string()),
+            Ok(Err(error)) => unavailable(&error),
+            Err(_) => OpenError::Unavailable(format!("no answer within {limit:?}")),
+        };
+        // A slow broker may have a consumer of it by now: beside the next one, tasks would be dealt
+        // out to both, and lose their order.
+        goodbye(&connection).await;
+        Err(error)
     }
 }
 
@@ -95,10 +99,14 @@ impl Session for RabbitSession {
     }
 
     async fn close(self) {
-        let goodbye = self.connection.close(200, "settled is done".into());
-        if tokio::time::timeout(Duration::from_secs(2), goodbye).await.is_err() {
-            warn!("the broker did not answer the goodbye");
-        }
+        goodbye(&self.connection).await;
+    }
+}
+
+async fn goodbye(connection: &Connection) {
+    let goodbye = connection.close(200, "settled is done".into());
+    if tokio::time::timeout(Duration::from_secs(2), goodbye).await.is_err() {
+        warn!("the broker did not answer the goodbye");
     }
 }
 
