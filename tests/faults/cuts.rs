@@ -12,7 +12,7 @@ use crate::support::{SOON, World, within};
 use crate::{QUICK, down, seconds, turn};
 
 /// How often each point is cut.
-const CUTS: u64 = 100;
+const CUTS: u64 = 200;
 
 /// Within this time a connection that carries nothing is found.
 const FOUND: Duration = Duration::from_secs(20);
