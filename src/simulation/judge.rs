@@ -1,6 +1,7 @@
 //! What a run is judged by: what happened, what is wrong with it, and what has to be in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -13,7 +14,7 @@ use super::workload::Kind;
 use super::world::World;
 use crate::contract::{DeadLetter, DeadReason, Message, PaymentState, Rejection};
 use crate::ledger::{NonePending, Rules};
-use crate::store::{Memory, Submission};
+use crate::store::{Memory, Stored, Submission};
 
 /// What happened.
 #[derive(Debug)]
@@ -97,14 +98,21 @@ pub(super) fn acknowledged(world: &World, number: usize) {
 /// Whether nothing is left to do.
 pub(super) fn is_done(world: &World) -> bool {
     let tables = world.tables.lock();
-    world.queue.lock().left() == 0 && tables.outbox.is_empty() && tables.waiting() == 0
+    world.queue.lock().left() == 0 && tables.outbox.is_empty() && tables.waiting() == 0 && run_out(world, &tables) == 0
+}
+
+/// How many holds end by the clock while somebody looks: usual ones last for days.
+fn run_out(world: &World, tables: &Memory) -> usize {
+    let soon = world.now() + Duration::from_secs(3600);
+    tables.holds().filter(|(_, until)| *until < soon).count()
 }
 
 /// For a run that doesn't get there.
 pub(super) fn what_is_left(world: &World) -> String {
     let tables = world.tables.lock();
     let (messages, rows, waiting) = (world.queue.lock().left(), tables.outbox.len(), tables.waiting());
-    format!("{messages} messages, {rows} rows of the outbox, {waiting} tasks that wait")
+    let holds = run_out(world, &tables);
+    format!("{messages} messages, {rows} rows of the outbox, {waiting} tasks that wait, {holds} holds that run out")
 }
 
 /// Judges a run that has come to its end.
@@ -200,6 +208,15 @@ fn entries(tables: &Memory, wrong: &impl Fn(String)) {
             wrong(format!("account {} is below its limit", account.id));
         }
     }
+    let mut held = vec![0; tables.accounts.len()];
+    for (payment, _) in tables.holds() {
+        for leg in &payment.legs {
+            held[leg.debit.0] += payment.held(leg);
+        }
+    }
+    for (account, held) in tables.accounts.iter().zip(&held).filter(|(account, held)| account.held != **held) {
+        wrong(format!("account {}: {} held, its holds make {held}", account.id, account.held));
+    }
     for (payment, _) in of_payment.iter().filter(|(_, sum)| **sum != 0) {
         wrong(format!("the entries of {} don't sum to zero", short(*payment)));
     }
@@ -213,8 +230,14 @@ fn events(world: &World, tables: &Memory, wrong: &impl Fn(String)) {
     for event in received.keys().filter(|event| !tables.told.contains(*event)) {
         wrong(format!("event {event} was received, and never written"));
     }
-    for id in tables.stored.keys().filter(|id| !tables.told.contains(&format!("{id}/1"))) {
-        wrong(format!("task {} has no event", short(*id)));
+    for (id, Stored { payment, .. }) in &tables.stored {
+        // What follow-ups make of a payment their own events tell; what the clock does, its own.
+        let expiry = (payment.state == PaymentState::Expired).then_some(payment.version);
+        for version in [Some(1), expiry].into_iter().flatten() {
+            if !tables.told.contains(&format!("{id}/{version}")) {
+                wrong(format!("version {version} of task {} has no event", short(*id)));
+            }
+        }
     }
 }
 
@@ -226,7 +249,7 @@ fn in_order(world: &World, tables: &Memory, wrong: &impl Fn(String)) {
     for sent in world.load.messages.iter().filter(|sent| !matches!(sent.kind, Kind::Breaks | Kind::Poison)) {
         let message = sent.message(world.now());
         let submission = Submission::of(crate::ledger::Arrival(0), &message);
-        expected.commit(&[submission], &[], &NonePending, std::time::Duration::ZERO, world.now());
+        expected.commit(&[submission], &[], &NonePending, Duration::ZERO, world.now());
     }
     let is_short = expected.stored.values().any(|stored| stored.rejection == Some(Rejection::InsufficientFunds));
     if is_short && crew::configure(world.seed, 0).pipeline.lanes > 1 {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::dice::Dice;
 use super::weather::Weather;
-use super::world::World;
+use super::world::{EPOCH, World};
 use crate::contract::{Message, Properties};
 
 /// The reference of a payment that the database refuses to store.
@@ -62,8 +62,11 @@ impl Load {
         let dice = Dice::new(seed, "load");
         // Half of the loads have enough for everybody.
         let most = dice.one_of(&[2, 120]);
-        let mut author = Author { dice, most, accounts: Vec::new(), bodies: Vec::new() };
-        let is_orderly = weather.daemons == 1;
+        // What comes of a task that waits for its time depends on what has come by then.
+        let is_timed = dice.chance(0.4);
+        let is_orderly = weather.daemons == 1 && !is_timed;
+        let until = is_timed.then_some(EPOCH as f64 + weather.length.as_secs_f64());
+        let mut author = Author { dice, most, accounts: Vec::new(), bodies: Vec::new(), until };
         author.write(Kind::Task, |id| open(id, "world", "null"));
         author.accounts.push("world".to_owned());
         for _ in 0..author.dice.between(3, 40) {
@@ -87,6 +90,8 @@ struct Author {
     most: usize,
     accounts: Vec<String>,
     bodies: Vec<(Kind, String)>,
+    /// When the faults end, in seconds since 1970, if there are tasks that wait for their time.
+    until: Option<f64>,
 }
 
 impl Author {
@@ -112,7 +117,7 @@ impl Author {
     /// One to three messages that belong together.
     fn scene(&mut self, is_orderly: bool) {
         let amount = self.amount();
-        match self.dice.between(0, 15) {
+        match self.dice.between(0, 21) {
             // Open, fund, spend: back to back.
             0..=3 => {
                 let name = format!("customer:{}", self.accounts.len());
@@ -137,6 +142,12 @@ impl Author {
                     self.write(Kind::Poison, |id| transfer(id, &debit, &credit, amount, POISON));
                 }
             }
+            16 | 17 => self.refund(is_orderly),
+            18 => self.legs(),
+            19 | 20 => match self.until {
+                Some(until) => self.timed(until),
+                None => self.refund(is_orderly),
+            },
             _ if self.dice.chance(0.2) => {
                 self.write(Kind::Breaks, |id| format!(r#"{{"id":"{id}"}}"#));
             }
@@ -151,10 +162,79 @@ impl Author {
         let amount = self.amount();
         let parent = self.write(Kind::Task, |id| authorize(id, &debit, &credit, amount));
         let action = if self.dice.chance(0.7) { "capture" } else { "void" };
-        self.write(Kind::Task, |id| format!(r#"{{"id":"{id}","type":"{action}","payment_id":"{parent}"}}"#));
+        self.write(Kind::Task, |id| follow_up(id, action, parent, ""));
+        self.turn_round(is_orderly);
+    }
+
+    /// Now and then the last of two messages comes first.
+    fn turn_round(&mut self, is_orderly: bool) {
         if !is_orderly && self.dice.chance(0.3) {
             let last = self.bodies.len() - 1;
             self.bodies.swap(last - 1, last);
+        }
+    }
+
+    /// A payment of which some goes back, or all; where the order doesn't matter, perhaps more than
+    /// there is, in two parts.
+    fn refund(&mut self, is_orderly: bool) {
+        let Some((debit, credit)) = self.two() else { return };
+        let amount = self.amount();
+        let parent = self.write(Kind::Task, |id| transfer(id, &debit, &credit, amount, ""));
+        let parts = if is_orderly { 1 } else { self.dice.between(1, 2) };
+        for _ in 0..parts {
+            let part = format!(r#","amount":{}"#, self.dice.between(1, amount));
+            self.write(Kind::Task, |id| follow_up(id, "refund", parent, &part));
+        }
+        self.turn_round(is_orderly);
+    }
+
+    /// Several movements, all or none.
+    fn legs(&mut self) {
+        let pairs: Vec<_> = (0..self.dice.between(2, 4)).filter_map(|_| self.two()).collect();
+        let legs = pairs.iter().map(|(debit, credit)| {
+            let amount = self.amount();
+            format!(r#"{{"debit_account":"{debit}","credit_account":"{credit}","amount":{amount},"currency":"USD"}}"#)
+        });
+        let legs = legs.collect::<Vec<_>>().join(",");
+        if !legs.is_empty() {
+            self.write(Kind::Task, |id| format!(r#"{{"id":"{id}","type":"transfer","legs":[{legs}]}}"#));
+        }
+    }
+
+    /// What waits for its time: payments with a date, one of them called off, payments after others,
+    /// and holds that run out.
+    fn timed(&mut self, until: f64) {
+        let Some((debit, credit)) = self.two() else { return };
+        let amount = self.amount();
+        let at = until - self.dice.span(Duration::from_secs(8)).as_secs_f64();
+        let at = Timestamp::from_millisecond((at * 1000.0) as i64).expect("a time");
+        let with = |task: String, more: &str| format!("{},{more}}}", task.trim_end_matches('}'));
+        let date = format!(r#""execute_at":"{at}""#);
+        match self.dice.between(0, 3) {
+            0 => {
+                self.write(Kind::Task, |id| with(transfer(id, &debit, &credit, amount, ""), &date));
+            }
+            1 => {
+                let parent = self.write(Kind::Task, |id| with(transfer(id, &debit, &credit, amount, ""), &date));
+                self.write(Kind::Task, |id| follow_up(id, "cancel", parent, ""));
+                self.turn_round(false);
+            }
+            2 => {
+                let first = self.write(Kind::Task, |id| with(transfer(id, &debit, &credit, amount, ""), &date));
+                let after = format!(r#""after":"{first}""#);
+                self.write(Kind::Task, |id| with(transfer(id, &debit, &credit, amount, ""), &after));
+                self.turn_round(false);
+            }
+            _ => {
+                let expiry = format!(r#""expires_in":{}"#, self.dice.between(1, 4));
+                let parent = self.write(Kind::Task, |id| with(authorize(id, &debit, &credit, amount), &expiry));
+                if self.dice.chance(0.5) {
+                    self.write(Kind::Task, |id| follow_up(id, "capture", parent, ""));
+                    // As late as anything: perhaps too late.
+                    let (last, other) = (self.bodies.len() - 1, self.dice.between(1, self.bodies.len() - 1));
+                    self.bodies.swap(last, other);
+                }
+            }
         }
     }
 
@@ -190,6 +270,10 @@ fn authorize(id: Uuid, debit: &str, credit: &str, amount: usize) -> String {
     format!(
         r#"{{"id":"{id}","type":"authorize","debit_account":"{debit}","credit_account":"{credit}","amount":{amount},"currency":"USD"}}"#
     )
+}
+
+fn follow_up(id: Uuid, kind: &str, payment: Uuid, more: &str) -> String {
+    format!(r#"{{"id":"{id}","type":"{kind}","payment_id":"{payment}"{more}}}"#)
 }
 
 /// Publishes all of it, each message in its time.

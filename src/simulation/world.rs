@@ -20,7 +20,7 @@ use crate::ledger::Rules;
 use crate::store::Memory;
 
 /// When a simulation begins, in seconds since 1970.
-const EPOCH: i64 = 1_800_000_000;
+pub(super) const EPOCH: i64 = 1_800_000_000;
 
 /// The world of a run.
 pub(super) struct World {

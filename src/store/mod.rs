@@ -19,7 +19,7 @@ pub use tokio_postgres::Client;
 pub use agenda::{Due, Waiting};
 pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Prepared, Proof, Submission};
 #[cfg(test)]
-pub(crate) use batch::{Memory, event_ids};
+pub(crate) use batch::{Memory, Stored, event_ids};
 pub use connect::{ConnectError, connect, probe};
 pub use error::StoreError;
 pub use migrate::{MigrateError, migrate, migrate_to, missing};

@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::super::queries::payment::StoredTask;
 use super::plan::{Layout, Plan};
+use super::read::Locked;
 use super::write::{BalanceRow, DeadLetterRow, EntryRow, OpenedRow, PaymentRow, Rows};
 use super::{Answer, Submission};
 use crate::contract::{DeadLetter, DeadReason, Message, PaymentState, Rejection, Task, TaskBody, When};
-use crate::ledger::{Account, Acted, Decision, Item, Outcome, Payment, Posting};
+use crate::ledger::{self, Account, Acted, Books, Decision, Item, Outcome, Payment, Pending, Posting, Rules};
 use crate::sabotage::{self, Defect};
 
 /// A batch that the ledger has decided.
@@ -36,7 +37,47 @@ pub(super) struct Decided<'b, 'a> {
     pub(super) stored: HashMap<Uuid, StoredTask>,
 }
 
-impl<'a> Decided<'_, 'a> {
+impl<'b, 'a> Decided<'b, 'a> {
+    /// Has the ledger decide by `rules`, on what was `locked`: what the clock has ended of `expired`
+    /// first, then the batch.
+    pub(super) fn by(
+        rules: &Rules,
+        (batch, plan, layout): (&'b [Submission<'a>], &'b Plan<'a>, &'b Layout<'a>),
+        expired: &[Uuid],
+        locked: Locked,
+        stored: HashMap<Uuid, StoredTask>,
+        pending: &impl Pending,
+    ) -> Self {
+        let Locked { accounts: accounts_before, known, payments: payments_before, woken, now, someone_waits } = locked;
+        let (mut accounts, mut payments) = (accounts_before.clone(), payments_before.clone());
+        let (names, known) = (&*layout.names, &known);
+        let (expired, mut transitions) = if expired.is_empty() {
+            (Vec::new(), Vec::new())
+        } else {
+            let (accounts, payments) = (&mut *accounts, &mut payments);
+            ledger::expire(expired, Books { accounts, names, payments, known, now, rules })
+        };
+        let books = Books { accounts: &mut accounts, names, payments: &mut payments, known, now, rules };
+        let mut decision = ledger::apply(&layout.items, books, pending);
+        transitions.append(&mut decision.transitions);
+        decision.transitions = transitions;
+        Self {
+            batch,
+            plan,
+            layout,
+            now,
+            decision,
+            expired,
+            accounts,
+            accounts_before,
+            payments,
+            payments_before,
+            woken,
+            someone_waits,
+            stored,
+        }
+    }
+
     /// An answer per submission, and the rows that make it true.
     pub(super) fn rows(&self) -> (Vec<Answer>, Rows<'a>) {
         let mut rows = Rows::default();

@@ -21,23 +21,21 @@ use std::future::Future;
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object, Pool};
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use self::decided::Decided;
 use self::events::Events;
 #[cfg(test)]
-pub(crate) use self::memory::{Memory, event_ids};
+pub(crate) use self::memory::{Memory, Stored, event_ids};
 use self::plan::Plan;
 pub use self::prepared::Prepared;
-use self::read::Locked;
 use self::write::Written;
 use super::agenda::{self, Due, Waiting};
 use super::names::Names;
 use super::queries::payment::{StoredTask, load_tasks};
 use super::{PostgresSettings, StoreError};
 use crate::contract::{AccountName, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
-use crate::ledger::{self, Account, Arrival, Books, Known, Payment, Pending, Rules};
+use crate::ledger::{Arrival, Known, Pending, Rules};
 use crate::sabotage::{self, Defect};
 
 /// A message with its place in the order, for the store to decide.
@@ -95,7 +93,7 @@ pub enum Answer {
     Duplicate,
     /// Committed as a dead letter.
     DeadLettered(DeadReason),
-    /// Nothing was committed: see [`ledger::Outcome::SetAside`].
+    /// Nothing was committed: see [`crate::ledger::Outcome::SetAside`].
     SetAside {
         /// The account on which it waits.
         waits_on: Option<AccountName>,
@@ -212,32 +210,7 @@ impl PostgresStore {
         let limit = self.trip_limit;
         let mut locked = read::begin_and_lock(client, &layout.account_ids, &task_ids, &plan.referred, limit).await?;
         let stored = self.stored(client, batch, expired, &mut locked.known).await?;
-        let Locked { accounts: accounts_before, known, payments: payments_before, woken, now, someone_waits } = locked;
-        let (mut accounts, mut payments) = (accounts_before.clone(), payments_before.clone());
-        let (ended, mut transitions) = if expired.is_empty() {
-            (Vec::new(), Vec::new())
-        } else {
-            ledger::expire(expired, self.books(&mut accounts, &layout.names, &mut payments, &known, now))
-        };
-        let books = self.books(&mut accounts, &layout.names, &mut payments, &known, now);
-        let mut decision = ledger::apply(&layout.items, books, pending);
-        transitions.append(&mut decision.transitions);
-        decision.transitions = transitions;
-        let decided = Decided {
-            batch,
-            plan: &plan,
-            layout: &layout,
-            now,
-            decision,
-            expired: ended,
-            accounts,
-            accounts_before,
-            payments,
-            payments_before,
-            woken,
-            someone_waits,
-            stored,
-        };
+        let decided = Decided::by(&self.rules, (batch, &plan, &layout), expired, locked, stored, pending);
         let (answers, rows) = decided.rows();
         let (expired, shortfalls) = (decided.expired.len(), decided.shortfalls());
         if rows.is_empty() {
@@ -247,7 +220,7 @@ impl PostgresStore {
         }
         let lease = if leased { self.lease } else { Duration::ZERO };
         let tell = || decided.events(&self.source);
-        let written = match write::write_and_commit(client, &rows, now, lease, limit, tell).await {
+        let written = match write::write_and_commit(client, &rows, decided.now, lease, limit, tell).await {
             Err(StoreError::OutcomeUnknown(_)) if sabotage::has(Defect::CommitErrorSwallowed) => {
                 Written { outbox: None, woken: 0 }
             }
@@ -261,17 +234,6 @@ impl PostgresStore {
             held_key: None,
         });
         Ok(Committed { proof: Proof(()), answers, parcel, woken, expired, shortfalls })
-    }
-
-    const fn books<'b>(
-        &'b self,
-        accounts: &'b mut [Account],
-        names: &'b [&'b AccountName],
-        payments: &'b mut HashMap<Uuid, Payment>,
-        known: &'b HashMap<Uuid, Known>,
-        now: Timestamp,
-    ) -> Books<'b> {
-        Books { accounts, names, payments, known, now, rules: &self.rules }
     }
 
     async fn client(&self) -> Result<Object, StoreError> {

@@ -13,10 +13,11 @@ use uuid::Uuid;
 use super::decided::Decided;
 use super::events::Events;
 use super::plan::Plan;
+use super::read::Locked;
 use super::write::Rows;
 use super::{Answer, Submission, read, write};
 use crate::contract::AccountName;
-use crate::ledger::{self, Account, Books, NonePending, Rules};
+use crate::ledger::{Account, NonePending, Rules};
 use crate::store::StoreError;
 
 /// For the server's answers and for the events, which nobody publishes.
@@ -52,38 +53,21 @@ impl<'a> Prepared<'a> {
         let ids: Vec<i64> = before.iter().map(|account| account.id).collect();
         let layout = plan.layout(&ids, &[]);
         before.sort_unstable_by_key(|account| account.id);
-        let mut after = before.clone();
-        let now = Timestamp::now();
-        let (known, mut payments) = (HashMap::new(), HashMap::new());
-        let books = Books {
-            accounts: &mut after,
-            names: &layout.names,
-            payments: &mut payments,
-            known: &known,
-            now,
-            rules: &Rules::default(),
+        let locked = Locked {
+            accounts: before,
+            known: HashMap::new(),
+            payments: HashMap::new(),
+            woken: HashMap::new(),
+            now: Timestamp::now(),
+            someone_waits: false,
         };
-        let decision = ledger::apply(&layout.items, books, &NonePending);
+        let what = (batch, &plan, &layout);
+        let decided = Decided::by(&Rules::default(), what, &[], locked, HashMap::new(), &NonePending);
         for (name, id) in plan.names.iter().zip(&ids) {
             if let Ok(place) = layout.account_ids.binary_search(id) {
-                accounts.insert((*name).clone(), after[place].clone());
+                accounts.insert((*name).clone(), decided.accounts[place].clone());
             }
         }
-        let decided = Decided {
-            batch,
-            plan: &plan,
-            layout: &layout,
-            now,
-            decision,
-            expired: Vec::new(),
-            accounts: after,
-            accounts_before: before,
-            payments,
-            payments_before: HashMap::new(),
-            woken: HashMap::new(),
-            someone_waits: false,
-            stored: HashMap::new(),
-        };
         let (answers, rows) = decided.rows();
         let events = decided.events(source);
         match answers.iter().find(|answer| **answer != Answer::Settled) {

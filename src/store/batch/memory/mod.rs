@@ -17,12 +17,11 @@ use self::agenda::AgendaRow;
 pub(crate) use self::outbox::OutboxRow;
 use super::decided::Decided;
 use super::plan::{Layout, Plan};
+use super::read::Locked;
 use super::write::Rows;
-use super::{Committed, Parcel, Proof, Submission};
+use super::{Committed, Parcel, Proof, StoredTask, Submission};
 use crate::contract::{AccountName, Message, PaymentState, Rejection, Task, TaskBody};
-use crate::ledger::{
-    self, Account, AccountIx, AccountStatus, Books, Known, Outcome, Payment, PaymentLeg, Pending, Rules,
-};
+use crate::ledger::{self, Account, AccountIx, AccountStatus, Known, Outcome, Payment, PaymentLeg, Pending, Rules};
 
 /// A task that has had an outcome.
 #[derive(Clone, Debug)]
@@ -87,42 +86,34 @@ impl Memory {
         let ids: Vec<i64> = plan.names.iter().map(|name| self.intern(name)).collect();
         let others = self.accounts_of(&plan.referred);
         let layout = plan.layout(&ids, &others);
-        let known = self.known(&layout);
-        let accounts_before: Vec<Account> =
-            layout.account_ids.iter().map(|id| self.accounts[place(*id)].clone()).collect();
-        let payments_before = self.payments(&plan.referred, &layout);
-        let (mut accounts, mut payments) = (accounts_before.clone(), payments_before.clone());
-        let rules = self.rules;
-        let books = Books {
-            accounts: &mut accounts,
-            names: &layout.names,
-            payments: &mut payments,
-            known: &known,
+        let locked = Locked {
+            accounts: layout.account_ids.iter().map(|id| self.accounts[place(*id)].clone()).collect(),
+            known: self.known(&layout),
+            payments: self.payments(&plan.referred, &layout),
+            woken: plan.referred.iter().filter_map(|id| Some((*id, self.agenda.get(id)?.woken))).collect(),
             now,
-            rules: &rules,
-        };
-        let decision = ledger::apply(&layout.items, books, pending);
-        let woken = plan.referred.iter().filter_map(|id| Some((*id, self.agenda.get(id)?.woken))).collect();
-        let decided = Decided {
-            batch,
-            plan: &plan,
-            layout: &layout,
-            now,
-            decision,
-            expired: Vec::new(),
-            accounts,
-            accounts_before,
-            payments,
-            payments_before,
-            woken,
             someone_waits: self.agenda.values().any(|row| row.waits_for.is_some()),
-            stored: HashMap::new(),
         };
+        let what = (batch, &plan, &layout);
+        let decided = Decided::by(&self.rules, what, expired, locked, self.stored_tasks(expired), pending);
         let (answers, rows) = decided.rows();
         let woken = self.write(&decided, &rows, now);
         let parcel = rows.tells.then(|| decided.events("simulation")).filter(|events| events.count > 0);
         let parcel = parcel.map(|events| self.tell(events.body, events.count.unsigned_abs(), now, lease));
-        Committed { proof: Proof::of_memory(), answers, parcel, woken, expired: 0, shortfalls: decided.shortfalls() }
+        Committed {
+            proof: Proof::of_memory(),
+            answers,
+            parcel,
+            woken,
+            expired: decided.expired.len(),
+            shortfalls: decided.shortfalls(),
+        }
+    }
+
+    /// Payments that hold money until a time.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = (&Payment, Timestamp)> {
+        let payments = self.stored.values().map(|stored| &stored.payment).filter(|payment| payment.state.is_held());
+        payments.filter_map(|payment| Some((payment, payment.expires_at?)))
     }
 
     /// What is posted and held, by name.
@@ -177,6 +168,27 @@ impl Memory {
             .collect()
     }
 
+    /// As whoever tells of an expiry needs them.
+    fn stored_tasks(&self, expired: &[Uuid]) -> HashMap<Uuid, StoredTask> {
+        let task = |id: &Uuid| {
+            let Stored { task, payment, rejection, message, .. } = self.stored.get(id)?;
+            let stored = StoredTask {
+                task: task.clone(),
+                state: payment.state,
+                rejection: *rejection,
+                publisher: message.properties.publisher.as_deref().map(str::to_owned),
+                version: payment.version,
+                moved: None,
+                received_at: message.received_at,
+                settled_at: message.received_at,
+                entries: Vec::new(),
+                payment: None,
+            };
+            Some((*id, stored))
+        };
+        expired.iter().filter_map(task).collect()
+    }
+
     /// Makes the rows so; answers how many waiting tasks were woken.
     fn write(&mut self, decided: &Decided<'_, '_>, rows: &Rows<'_>, now: Timestamp) -> u64 {
         let ids = &decided.layout.account_ids;
@@ -227,6 +239,9 @@ impl Memory {
 /// Where the task of an item stands after the batch; `None` if it stands where it stood.
 fn after(decided: &Decided<'_, '_>, task: &Task, item: &ledger::Item<'_>, outcome: &Outcome) -> Option<Payment> {
     let state = outcome.state()?;
+    if decided.waits_as_before(item) {
+        return None;
+    }
     if let Some(payment) = decided.payments.get(&task.id) {
         return Some(payment.clone());
     }
@@ -248,7 +263,8 @@ fn after(decided: &Decided<'_, '_>, task: &Task, item: &ledger::Item<'_>, outcom
         _ => None,
     };
     let task_type = task.body.task_type();
-    Some(Payment { id: task.id, task_type, state, version: 1, expires_at: None, deadline, listed: false, legs })
+    let version = decided.payments_before.get(&task.id).map_or(1, |before| before.version + 1);
+    Some(Payment { id: task.id, task_type, state, version, expires_at: None, deadline, listed: false, legs })
 }
 
 /// With accounts by their ids instead of their places in a batch.
