@@ -6,6 +6,11 @@ use std::borrow::Cow;
 
 use super::EventFormat;
 
+/// How long the body of a batch may be, in bytes, unless a single event is longer: brokers refuse
+/// messages above 16 MiB (RabbitMQ 4), or whatever their operator says, and would refuse it for ever.
+/// 500 usual events are a third of it.
+const LONGEST_BATCH: usize = 1 << 20;
+
 /// One message to publish, borrowed from its row as far as that goes: there are many of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication<'a> {
@@ -158,7 +163,7 @@ fn batches<'a>(
         let Kind { kind } = serde_json::from_slice(line)?;
         let open = out.iter().rposition(|batch| batch.reply_to.is_none() && batch.routing_key == kind);
         let place = match open {
-            Some(place) if (out[place].events as usize) < most => place,
+            Some(place) if has_room(&out[place], line, most) => place,
             _ => {
                 out.push(empty_batch(row, out.len(), kind));
                 out.len() - 1
@@ -175,6 +180,10 @@ fn batches<'a>(
         batch.body.to_mut().push(b']');
     }
     Ok(out)
+}
+
+fn has_room(batch: &Publication<'_>, line: &[u8], most: usize) -> bool {
+    (batch.events as usize) < most && batch.body.len() + line.len() < LONGEST_BATCH
 }
 
 fn empty_batch(row: i64, number: usize, kind: Cow<'_, str>) -> Publication<'_> {
@@ -225,6 +234,19 @@ mod tests {
             assert_eq!(array.len(), batch.events as usize);
         }
         assert_ne!(out[0].message_id, out[2].message_id);
+    }
+
+    #[test]
+    fn a_batch_of_long_events_is_no_longer_than_a_broker_takes() {
+        let long = EVENT.replace(r"\n", &"x".repeat(64 << 10));
+        let longest = EVENT.replace(r"\n", &"x".repeat(LONGEST_BATCH));
+        let body = format!("{}{longest}\n{long}\n", format!("{long}\n").repeat(500));
+        let out = publications(7, body.as_bytes(), EventFormat::Batch, 500).expect("readable");
+        assert_eq!(out.iter().map(|batch| batch.events).sum::<u32>(), 502);
+        assert!(out.iter().all(|batch| batch.events == 1 || batch.body.len() <= LONGEST_BATCH));
+        // As many as fit, and what is too long for any batch is one of its own.
+        let counts: Vec<u32> = out.iter().map(|batch| batch.events).collect();
+        assert!(counts[..33].iter().all(|count| *count == 15) && counts[33..] == [5, 1, 1], "{counts:?}");
     }
 
     #[test]
