@@ -126,8 +126,10 @@ async fn of_a_capture_and_a_void_exactly_one_wins_in_each_of_1000_rounds() {
 async fn of_a_capture_and_the_clock_exactly_one_wins_in_each_of_1000_rounds() {
     let (world, _daemons) = two().await;
     accounts(&world, &[("alice", 1_000_000), ("shop", 0)]).await;
-    let holds: Vec<Task> = (0..ROUNDS).map(|_| authorize("alice", "shop", 10).with("expires_in", 6)).collect();
-    let captures: Vec<Task> = holds.iter().map(|hold| follow_up("capture", hold, None)).collect();
+    let holds: Vec<Task> = (0..ROUNDS).map(|_| authorize("alice", "shop", 10).with("expires_in", 8)).collect();
+    // In another order than the holds', which run out one after another: as slowly as they were made.
+    let mixed: Vec<Task> = (0..ROUNDS).map(|nth| holds[nth * 387 % ROUNDS].clone()).collect();
+    let captures: Vec<Task> = mixed.iter().map(|hold| follow_up("capture", hold, None)).collect();
     let publisher = world.publisher().await;
     publisher.publish_all(&holds).await;
     world.become_all("authorized", &holds).await;
@@ -150,7 +152,7 @@ async fn of_a_capture_and_the_clock_exactly_one_wins_in_each_of_1000_rounds() {
     })
     .await;
     let (mut captured, mut expired) = (0, 0);
-    let ends = states(&world, &holds).await;
+    let ends = states(&world, &mixed).await;
     for (capture, hold) in states(&world, &captures).await.iter().zip(&ends) {
         if capture["state"] == "settled" {
             captured += 1;
