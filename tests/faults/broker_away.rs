@@ -15,9 +15,9 @@ async fn rabbitmq_is_stopped_and_killed_and_the_daemon_resumes_by_itself() {
     let archive = Archive::open(&world).await;
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;
-    let publishing = Load::of(20_000).publish(&world, Duration::from_millis(100));
+    let publishing = Load::of(10_000).publish(&world, Duration::from_millis(100));
     for (outage, graceful) in [true, false].into_iter().enumerate() {
-        within(Duration::from_secs(60), "some are published", async || publishing.confirmed() > (outage + 1) * 4_000)
+        within(Duration::from_secs(60), "some are published", async || publishing.confirmed() > (outage + 1) * 2_500)
             .await;
         if graceful {
             servers.stop_rabbitmq().await.expect("it stops");

@@ -17,9 +17,9 @@ async fn postgres_is_stopped_and_killed_and_the_daemon_resumes_by_itself() {
     let archive = Archive::open(&world).await;
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;
-    let publishing = Load::of(20_000).publish(&world, Duration::from_millis(100));
+    let publishing = Load::of(12_000).publish(&world, Duration::from_millis(100));
     for (outage, mode) in [StopMode::Immediate, StopMode::Kill, StopMode::Fast].into_iter().enumerate() {
-        within(Duration::from_secs(30), "some are published", async || publishing.confirmed() > (outage + 1) * 3_000)
+        within(Duration::from_secs(30), "some are published", async || publishing.confirmed() > (outage + 1) * 2_500)
             .await;
         servers.stop_postgres(mode).await.expect("it stops");
         let reason = down(&mut daemon, "postgres").await;

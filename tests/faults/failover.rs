@@ -10,7 +10,7 @@ use crate::support::{World, servers_with};
 use crate::{QUICK, turn};
 
 /// Each is followed by a new copy of the database, which takes longest.
-const PROMOTIONS: usize = 4;
+const PROMOTIONS: usize = 2;
 
 #[tokio::test]
 async fn promotions_of_a_standby_lose_and_double_nothing() {

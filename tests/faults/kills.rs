@@ -43,10 +43,10 @@ async fn twenty_five_kills_under_load_lose_and_double_nothing() {
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;
     let mut since = jiff::Timestamp::now();
-    let publishing = Load::of(50_000).publish(&world, Duration::ZERO);
+    let publishing = Load::of(20_000).publish(&world, Duration::ZERO);
     let (mut in_flight, mut back, mut payments, mut busy) = (Vec::new(), Vec::new(), 0.0, 0.0);
     for kill in 1..=KILLS {
-        committed_beyond(&world, kill * 1_700).await;
+        committed_beyond(&world, kill * 600).await;
         in_flight.push(0.0);
         within(Duration::from_secs(60), "it is busy", async || {
             let tasks = daemon.metric("settled_tasks_in_flight", &[]).await;
@@ -86,9 +86,9 @@ async fn two_daemons_on_one_queue_of_which_one_is_killed_again_and_again() {
     // Opened and funded by one: between two daemons nothing keeps the order of arrival.
     Load::prepare(&world).await;
     let mut other = world.daemon().await;
-    let publishing = Load::of(20_000).publish(&world, Duration::ZERO);
+    let publishing = Load::of(10_000).publish(&world, Duration::ZERO);
     for kill in 1..=5 {
-        committed_beyond(&world, kill * 3_000).await;
+        committed_beyond(&world, kill * 1_500).await;
         other.kill();
         other = world.daemon().await;
     }
