@@ -97,6 +97,11 @@ impl Fault {
         )
     }
 
+    /// Whether the broker is away meanwhile.
+    pub(super) const fn is_of_the_whole_broker(self) -> bool {
+        matches!(self, Self::BrokerKill | Self::BrokerRestart)
+    }
+
     /// Where a connection is cut, if that is what it is.
     pub(super) const fn cut(self) -> Option<CutPoint> {
         match self {

@@ -29,6 +29,8 @@ pub(crate) struct Struck {
     pub(super) what: String,
     /// After which time it was noticed, where that was waited for.
     pub(super) found_s: Option<f64>,
+    /// After which time a broker that was away answered for its queue: it greets clients long before.
+    pub(super) served_s: Option<f64>,
     /// After which time all went on; `None` if it did not.
     pub(super) recovered_s: Option<f64>,
     /// How long a daemon took to end, and with which code, if it was asked to.
@@ -64,6 +66,7 @@ impl Struck {
             in_flight: 0,
             what: String::new(),
             found_s: None,
+            served_s: None,
             recovered_s: None,
             exit: None,
             repeated: 0,
@@ -99,6 +102,9 @@ impl fmt::Display for Struck {
         }
         if let Some(found) = self.found_s {
             write!(f, ", found after {found:.2} s")?;
+        }
+        if let Some(served) = self.served_s {
+            write!(f, ", the queue was there after {served:.2} s")?;
         }
         match (self.recovered_s, &self.failure) {
             (_, Some(failure)) => write!(f, "; {failure}"),

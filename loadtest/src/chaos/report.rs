@@ -62,6 +62,9 @@ pub(super) struct Tried {
     in_flight_least: u64,
     /// Until it was noticed, where that was waited for.
     found_worst_s: Option<f64>,
+    /// Until a broker that was away answered for its queue.
+    served_median_s: Option<f64>,
+    served_worst_s: Option<f64>,
     /// Until all went on.
     recovered_median_s: Option<f64>,
     recovered_worst_s: Option<f64>,
@@ -85,14 +88,20 @@ impl Tried {
     fn of(fault: Fault, planned: usize, struck: &[Struck]) -> Self {
         let counted: Vec<&Struck> = struck.iter().filter(|struck| struck.fault == fault && struck.counts()).collect();
         let worst = |figure: fn(&Struck) -> Option<f64>| counted.iter().filter_map(|one| figure(one)).reduce(f64::max);
-        let mut recovered: Vec<f64> = counted.iter().filter_map(|struck| struck.recovered_s).collect();
-        recovered.sort_by(f64::total_cmp);
+        let sorted = |figure: fn(&Struck) -> Option<f64>| {
+            let mut figures: Vec<f64> = counted.iter().filter_map(|one| figure(one)).collect();
+            figures.sort_by(f64::total_cmp);
+            figures
+        };
+        let (served, recovered) = (sorted(|struck| struck.served_s), sorted(|struck| struck.recovered_s));
         Self {
             fault: fault.name(),
             planned,
             count: counted.len(),
             in_flight_least: counted.iter().map(|struck| struck.in_flight).min().unwrap_or_default(),
             found_worst_s: worst(|struck| struck.found_s),
+            served_median_s: served.get(served.len() / 2).copied(),
+            served_worst_s: served.last().copied(),
             recovered_median_s: recovered.get(recovered.len() / 2).copied(),
             recovered_worst_s: recovered.last().copied(),
             exit_worst_s: worst(|struck| Some(struck.exit?.after_s)),
@@ -154,7 +163,19 @@ impl fmt::Display for Report {
 fn table(faults: &[Tried]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(["fault", "struck", "in flight ≥", "found", "ended", "went on: median", "worst", "promised", ""]);
+    table.set_header([
+        "fault",
+        "struck",
+        "in flight ≥",
+        "found",
+        "ended",
+        "queue there: median",
+        "worst",
+        "went on: median",
+        "worst",
+        "promised",
+        "",
+    ]);
     let seconds = |figure: Option<f64>| figure.map(|seconds| format!("{seconds:.2} s")).unwrap_or_default();
     for tried in faults {
         table.add_row([
@@ -163,13 +184,15 @@ fn table(faults: &[Tried]) -> Table {
             tried.in_flight_least.to_string(),
             seconds(tried.found_worst_s),
             seconds(tried.exit_worst_s),
+            seconds(tried.served_median_s),
+            seconds(tried.served_worst_s),
             seconds(tried.recovered_median_s),
             seconds(tried.recovered_worst_s),
             tried.promised.clone(),
             if tried.kept { "✓" } else { "✗" }.to_owned(),
         ]);
     }
-    for column in table.column_iter_mut().skip(1).take(6) {
+    for column in table.column_iter_mut().skip(1).take(8) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table

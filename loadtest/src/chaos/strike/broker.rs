@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lapin::options::QueueDeleteOptions;
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Blow, STANDSTILL, Storm};
 use crate::broker::{self, TASKS_QUEUE};
@@ -49,6 +49,16 @@ impl Storm<'_> {
             }
             _ => self.delete_queue().await,
         }
+    }
+
+    /// After which time the broker answers whoever asks for the queue of tasks.
+    pub(super) async fn queue_answers(&self, since: Instant) -> Result<Duration> {
+        let asked = async {
+            let connection = broker::connect(self.rig.amqp_uri(), "settled-loadtest").await?;
+            broker::waiting(&connection.create_channel().await?, TASKS_QUEUE).await
+        };
+        timeout(STANDSTILL, asked).await.context("the broker does not answer for its queue")??;
+        Ok(since.elapsed())
     }
 
     async fn delete_queue(&self) -> Result<Blow> {

@@ -107,7 +107,14 @@ impl Storm<'_> {
                     Some(before) => before,
                     None => pulse::all(&watched).await,
                 };
-                self.commits_beyond(&watched, &before, blow.over).await?
+                let commits = self.commits_beyond(&watched, &before, blow.over);
+                if strike.fault.is_of_the_whole_broker() {
+                    let (commits, served) = tokio::join!(commits, self.queue_answers(blow.over));
+                    struck.served_s = Some(served?.as_secs_f64());
+                    commits?
+                } else {
+                    commits.await?
+                }
             }
         };
         struck.recovered_s = Some(after.as_secs_f64());
