@@ -2,16 +2,8 @@
 
 mod support;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use serde_json::Value;
 use support::loadtest;
-
-/// One at a time: each has to keep up its rate.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How often a fault struck, and did as it was to.
 fn struck(summary: &Value, fault: &str) -> u64 {
@@ -28,7 +20,6 @@ fn least_in_flight(summary: &Value) -> u64 {
 
 #[test]
 fn a_daemon_that_is_killed_and_whose_connections_are_cut_loses_and_doubles_nothing() {
-    let _turn = turn();
     let cuts = "cut-before-commit:3,cut-after-commit:3,cut-before-ack:3,cut-after-ack:3,cut-before-confirm:3";
     let summary =
         loadtest(&format!("chaos --faults kill:3,term:1,{cuts} --duration 10s --rate 300 --seed 7 --json")).passed();
@@ -41,7 +32,6 @@ fn a_daemon_that_is_killed_and_whose_connections_are_cut_loses_and_doubles_nothi
 
 #[test]
 fn two_daemons_survive_the_faults_of_their_servers_and_payments_go_on_with_their_lives() {
-    let _turn = turn();
     let faults = "freeze:1,db-stop:1,db-terminate:1,db-lock:1,queue-delete:1,events-unbind:1,events-delete:1";
     let mix = "--mix transfer:60,authorize-capture:20,refund:10,legs:4:5 --out-of-order 5% --scheduled 5%:1s";
     let line =
@@ -52,7 +42,6 @@ fn two_daemons_survive_the_faults_of_their_servers_and_payments_go_on_with_their
 
 #[test]
 fn a_run_whose_faults_cannot_strike_fails_and_says_how_to_repeat_it() {
-    let _turn = turn();
     let line =
         "chaos --faults kill:2 --in-flight 1000000 --duration 1s --patience 3s --rate 200 --burst 100ms --seed 12";
     let ended = loadtest(line);

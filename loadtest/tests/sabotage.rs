@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde_json::Value;
 use support::{Ended, SETTLED, built, command, ended, loadtest};
@@ -15,6 +16,15 @@ use support::{Ended, SETTLED, built, command, ended, loadtest};
 const VARIABLE: &str = "SETTLED_SABOTAGE";
 
 static SABOTAGED: LazyLock<PathBuf> = LazyLock::new(|| built("settled-sabotaged", &["--features", "sabotage"]));
+
+/// The honest daemon passes what a defect is found by: each line once, however many defects it finds.
+#[track_caller]
+fn honest(line: &str) {
+    static TRIED: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+    if TRIED.lock().unwrap_or_else(PoisonError::into_inner).insert(line.to_owned()) {
+        loadtest(line).passed();
+    }
+}
 
 /// What comes of 2,000 payments, which the honest daemon passes, if the daemon has this defect.
 #[track_caller]
@@ -26,7 +36,7 @@ fn caught(defect: &str, line: &str) -> Value {
     let summary: Value = serde_json::from_str(&written).expect("JSON");
     assert_eq!((run.code, &summary["passed"]), (Some(1), &false.into()), "{summary:#}");
     assert_eq!((&summary["published"], &summary["confirmed"]), (&2000.into(), &2000.into()), "{summary:#}");
-    loadtest(&format!("{line} --json")).passed();
+    honest(&format!("{line} --json"));
     summary
 }
 
@@ -118,7 +128,7 @@ fn caught_by_chaos(defect: &str, line: &str) -> Value {
     let summary = run.json();
     assert_eq!((run.code, &summary["passed"]), (Some(1), &false.into()), "{summary:#}");
     assert!(summary["command"].as_str().is_some_and(|again| again.starts_with(VARIABLE)), "{summary:#}");
-    loadtest(&line).passed();
+    honest(&line);
     summary
 }
 
@@ -132,9 +142,10 @@ fn commits_whose_errors_are_swallowed_are_lost_when_they_are_cut_off() {
 
 #[test]
 fn locks_that_are_taken_in_any_order_wait_for_each_other() {
-    // Small batches: many of them are under way together.
-    let line = "--faults freeze:1 --duration 6s --daemons 2 --accounts 300 --set pipeline.max_batch=10";
-    let summary = caught_by_chaos("unordered_locks", line);
+    // Several at a time wait for one that has their accounts, and go on together when it is done.
+    let many = "--set pipeline.lanes=4 --set pipeline.workers=4 --set pipeline.max_batch=10";
+    let line = format!("--faults freeze:1 --duration 6s --daemons 2 --accounts 100 {many}");
+    let summary = caught_by_chaos("unordered_locks", &line);
     assert!(summary["deadlocks"].as_u64() > Some(0) && counts(&summary) == [0, 0, 0], "{summary:#}");
     assert_eq!(claims(&violated(&summary)), ["two batches never waited for each other"]);
 }
