@@ -23,10 +23,14 @@ demo: servers ## Run the daemon for real: 50,000 payments on private servers, an
 	cargo build --release --workspace
 	./target/release/settled-loadtest demo
 
+# The unit tests have the simulation, which computes without a pause: they are optimised a little, and
+# the defects that it has to find are compiled in, so that this is one build. Optimising the other
+# tests takes longer than it saves.
 test: servers ## Run every test; those that need servers start their own
-	cargo test --quiet --benches
-	cargo test --workspace
-	cargo test --quiet --lib --features sabotage simulation::tests::each_defect
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --package settled --lib --features sabotage
+	cargo test --quiet --package settled --benches
+	cargo test --workspace --bins --test '*'
+	cargo test --quiet --package settled --doc
 
 bench: servers ## Measure what a payment passes, piece by piece; some minutes
 	cargo bench
