@@ -137,7 +137,11 @@ fn commits_whose_errors_are_swallowed_are_lost_when_they_are_cut_off() {
     let summary = caught_by_chaos("commit_error_swallowed", "--faults cut-before-commit:3 --duration 4s --rate 300");
     let [lost, doubled, _] = counts(&summary);
     assert!(lost > 0 && doubled == 0, "{summary:#}");
-    assert_eq!(claims(&violated(&summary)), [STUCK, SUM, LOST, PLANNED, EVENTS, BALANCES]);
+    let violated = violated(&summary);
+    let broken = claims(&violated);
+    // What was to become a dead letter is among the lost ones at times.
+    assert!([STUCK, SUM, LOST, PLANNED, EVENTS, BALANCES].iter().all(|claim| broken.contains(claim)), "{broken:?}");
+    assert!(![DOUBLED, AUDIT].iter().any(|claim| broken.contains(claim)), "{broken:?}");
 }
 
 #[test]
@@ -146,8 +150,12 @@ fn locks_that_are_taken_in_any_order_wait_for_each_other() {
     let many = "--set pipeline.lanes=4 --set pipeline.workers=4 --set pipeline.max_batch=10";
     let line = format!("--faults freeze:1 --duration 6s --daemons 2 --accounts 100 {many}");
     let summary = caught_by_chaos("unordered_locks", &line);
-    assert!(summary["deadlocks"].as_u64() > Some(0) && counts(&summary) == [0, 0, 0], "{summary:#}");
-    assert_eq!(claims(&violated(&summary)), ["two batches never waited for each other"]);
+    assert!(summary["deadlocks"].as_u64() > Some(0), "{summary:#}");
+    let violated = violated(&summary);
+    let broken = claims(&violated);
+    // Where nobody gets on there is more to be said; but nothing is applied twice.
+    assert!(broken.contains(&"two batches never waited for each other"), "{broken:?}");
+    assert!(![DOUBLED, AUDIT].iter().any(|claim| broken.contains(claim)), "{broken:?}");
 }
 
 fn sabotaged(line: &[&str]) -> Command {
