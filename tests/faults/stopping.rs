@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use settled::dev::StopMode;
-use settled::intake::BrokerSettings;
 
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
@@ -55,11 +54,13 @@ async fn what_was_committed_before_a_stop_is_not_delivered_again() {
     Load::prepare(&world).await;
     daemon.stop().await;
     let load = Load::of(12_000).without_repetitions().publish_now(&world).await;
-    let (mut stops, mut repeated) = (Vec::new(), Vec::new());
+    let (mut stops, mut clean) = (Vec::new(), 0);
     for stop in 1..=3 {
         daemon = world.daemon().await;
         within(SOON, "it is busy", async || committed(&world, &load).await > stop * 2_500).await;
         let in_flight = daemon.metric("settled_tasks_in_flight", &[]).await;
+        // A connection that was lost before brings back what was committed and not acknowledged.
+        let lost = daemon.metric("settled_reconnects_total", &[("connection", "intake")]).await;
         let asked = Instant::now();
         daemon.stop().await;
         let took = asked.elapsed();
@@ -73,17 +74,16 @@ async fn what_was_committed_before_a_stop_is_not_delivered_again() {
         })
         .await;
         assert!(in_flight >= 50.0, "{in_flight} in flight: it was idle");
-        repeated.extend(again);
+        if lost == 0.0 {
+            assert_eq!(again, Some(0), "of {in_flight} in flight at the signal");
+            clean += 1;
+        }
         stops.push((seconds(took), in_flight));
     }
-    // Acknowledgements have no answer: on a machine that is too busy the broker may not have taken them
-    // all when it is told goodbye, and some come again.
-    let clean = repeated.iter().filter(|again| **again == 0).count();
-    let most = usize::from(BrokerSettings::default().prefetch);
-    assert!(clean >= 2 && repeated.iter().all(|again| *again <= most), "{repeated:?} came again: {stops:?}");
+    assert!(clean >= 2, "{clean} stops of a daemon that had kept its connection: {stops:?}");
     let daemon = world.daemon().await;
     let reckoning = reckon(&world, &load, &archive).await;
-    println!("stops that took (with so many in flight) {stops:?}: {repeated:?} came again: {reckoning:?}");
+    println!("stops that took (with so many in flight) {stops:?} had nothing delivered again: {reckoning:?}");
     daemon.stop().await;
 }
 
