@@ -29,7 +29,8 @@ pub(crate) struct Struck {
     pub(super) what: String,
     /// After which time it was noticed, where that was waited for.
     pub(super) found_s: Option<f64>,
-    /// After which time a broker that was away answered for its queue: it greets clients long before.
+    /// After which time a broker that was away answered a passive declaration of its queue: whoever
+    /// wants to consume waits for longer.
     pub(super) served_s: Option<f64>,
     /// After which time all went on; `None` if it did not.
     pub(super) recovered_s: Option<f64>,

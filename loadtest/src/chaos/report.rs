@@ -87,12 +87,12 @@ impl Tried {
 
     fn of(fault: Fault, planned: usize, struck: &[Struck]) -> Self {
         let counted: Vec<&Struck> = struck.iter().filter(|struck| struck.fault == fault && struck.counts()).collect();
-        let worst = |figure: fn(&Struck) -> Option<f64>| counted.iter().filter_map(|one| figure(one)).reduce(f64::max);
         let sorted = |figure: fn(&Struck) -> Option<f64>| {
             let mut figures: Vec<f64> = counted.iter().filter_map(|one| figure(one)).collect();
             figures.sort_by(f64::total_cmp);
             figures
         };
+        let worst = |figure: fn(&Struck) -> Option<f64>| sorted(figure).last().copied();
         let (served, recovered) = (sorted(|struck| struck.served_s), sorted(|struck| struck.recovered_s));
         Self {
             fault: fault.name(),
