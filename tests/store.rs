@@ -213,6 +213,59 @@ async fn a_task_that_was_woken_after_it_was_looked_at_is_looked_at_again_at_once
     assert_eq!(ledger.store.due(10).await.expect("what is due").tasks.len(), 1);
 }
 
+/// Has `a` pay `b` after a payment between two other accounts, which is committed while the first
+/// waits for the locks of its own.
+async fn overtaken_by_what_it_waits_for(resumes: bool) {
+    let ledger = Ledger::new().await;
+    let open = |account: &str| {
+        let account = AccountName::parse(account).expect("a name");
+        message(TaskBody::OpenAccount(OpenAccount { account, currency: usd(), min_balance: None }))
+    };
+    ledger.settle(&["c", "d"].map(open)).await;
+    let (id, after) = (Uuid::now_v7(), Uuid::now_v7());
+    let waiting = written(json!({
+        "id": id, "type": "transfer", "debit_account": "a", "credit_account": "b", "amount": 100, "currency": "USD",
+        "after": after,
+    }));
+    let awaited = written(json!({
+        "id": after, "type": "transfer", "debit_account": "c", "credit_account": "d", "amount": 100, "currency": "USD",
+    }));
+    let commit = async |resumes| {
+        let submission = Submission { resumes, ..Submission::of(Arrival(0), &waiting) };
+        // In a test's build the future is large.
+        Box::pin(ledger.store.commit(&[submission], &[], &NonePending, true)).await.expect("committed").answers
+    };
+    if resumes {
+        assert_eq!(commit(false).await, [Answer::Waiting(PaymentState::Parked)]);
+    }
+    let other = ledger.client().await;
+    other.batch_execute("BEGIN; SELECT FROM account WHERE name = 'a' FOR UPDATE").await.expect("locked");
+    let overtaking = async {
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        support::eventually("it waits for the lock", async || {
+            other.query_one(waits, &[]).await.expect("sessions").get::<_, i64>(0) == 1
+        })
+        .await;
+        ledger.settle(std::slice::from_ref(&awaited)).await;
+        other.batch_execute("COMMIT").await.expect("unlocked");
+    };
+    let (answers, ()) = tokio::join!(Box::pin(commit(resumes)), Box::pin(overtaking));
+    assert!(matches!(answers[..], [Answer::Waiting(PaymentState::Parked) | Answer::StillWaiting]), "{answers:?}");
+    assert_eq!(ledger.store.due(10).await.expect("what is due").tasks.len(), 1, "it is to be looked at at once");
+    assert_eq!(commit(true).await, [Answer::Settled]);
+}
+
+#[tokio::test]
+async fn a_task_that_is_parked_while_what_it_waits_for_is_committed_is_looked_at_again_at_once() {
+    overtaken_by_what_it_waits_for(false).await;
+}
+
+#[tokio::test]
+async fn a_parked_task_that_is_looked_at_while_what_it_waits_for_is_committed_is_looked_at_again_at_once() {
+    overtaken_by_what_it_waits_for(true).await;
+}
+
 #[tokio::test]
 async fn a_scheduled_task_that_is_looked_at_too_early_goes_on_waiting_and_tells_nobody() {
     let ledger = Ledger::new().await;

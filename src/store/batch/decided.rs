@@ -30,6 +30,8 @@ pub(super) struct Decided<'b, 'a> {
     pub(super) payments: HashMap<Uuid, Payment>,
     /// The payments that the batch refers to, as they were.
     pub(super) payments_before: HashMap<Uuid, Payment>,
+    /// Those of them that came too late to be acted on.
+    pub(super) too_late: Vec<Uuid>,
     /// How often those of them that wait had been woken.
     pub(super) woken: HashMap<Uuid, i32>,
     /// Whether any task waits for another one.
@@ -48,7 +50,8 @@ impl<'b, 'a> Decided<'b, 'a> {
         stored: HashMap<Uuid, StoredTask>,
         pending: &impl Pending,
     ) -> Self {
-        let Locked { accounts: accounts_before, known, payments: payments_before, woken, now, someone_waits } = locked;
+        let Locked { accounts: accounts_before, known, payments: payments_before, .. } = locked;
+        let Locked { too_late, woken, now, someone_waits, .. } = locked;
         let (mut accounts, mut payments) = (accounts_before.clone(), payments_before.clone());
         let (names, known) = (&*layout.names, &known);
         let (expired, mut transitions) = if expired.is_empty() {
@@ -72,6 +75,7 @@ impl<'b, 'a> Decided<'b, 'a> {
             accounts_before,
             payments,
             payments_before,
+            too_late,
             woken,
             someone_waits,
             stored,

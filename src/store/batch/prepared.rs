@@ -57,6 +57,7 @@ impl<'a> Prepared<'a> {
             accounts: before,
             known: HashMap::new(),
             payments: HashMap::new(),
+            too_late: Vec::new(),
             woken: HashMap::new(),
             now: Timestamp::now(),
             someone_waits: false,

@@ -41,6 +41,9 @@ pub(super) struct Locked {
     pub(super) known: HashMap<Uuid, Known>,
     /// The payments that were asked for and are known.
     pub(super) payments: HashMap<Uuid, Payment>,
+    /// Those that came while the locks were waited for, and are to be acted on another time: nobody
+    /// will wake who parks on them.
+    pub(super) too_late: Vec<Uuid>,
     /// How often those of them that wait have been woken.
     pub(super) woken: HashMap<Uuid, i32>,
     /// The database's clock, once the locks were had.
@@ -97,8 +100,8 @@ pub(super) async fn begin_and_lock(
     }
     let (now, someone_waits) = clock.ok_or_else(|| StoreError::Broken("the database doesn't tell the time".into()))?;
     let referred = referred.map_err(failed)?;
-    let (payments, woken) = (references::payments(&referred, account_ids)?, references::woken(&referred));
-    Ok(Locked { accounts, known, payments, woken, now, someone_waits })
+    let (payments, too_late) = references::payments(&referred, account_ids)?;
+    Ok(Locked { accounts, known, payments, too_late, woken: references::woken(&referred), now, someone_waits })
 }
 
 fn account(row: &Row) -> Result<Account, StoreError> {

@@ -77,14 +77,17 @@ fn name(name: &str) -> Result<AccountName, StoreError> {
     AccountName::parse(name).ok_or_else(|| StoreError::Broken(format!("an account has the name {name:?}")))
 }
 
-/// The payments, with the places of their accounts among `account_ids`. One whose accounts were not
-/// known when the accounts were locked is left out: it is as if it came later.
-pub(super) fn payments((rows, legs): &Rows, account_ids: &[i64]) -> Result<HashMap<Uuid, Payment>, StoreError> {
+/// The payments, with the places of their accounts among `account_ids`; and those whose accounts
+/// were not known when the accounts were locked: it is as if they came later.
+pub(super) fn payments(
+    (rows, legs): &Rows,
+    account_ids: &[i64],
+) -> Result<(HashMap<Uuid, Payment>, Vec<Uuid>), StoreError> {
     let mut legs_of: HashMap<Uuid, Vec<&Row>> = HashMap::new();
     for row in legs {
         legs_of.entry(row.get(0)).or_default().push(row);
     }
-    let mut payments = HashMap::with_capacity(rows.len());
+    let (mut payments, mut too_late) = (HashMap::with_capacity(rows.len()), Vec::new());
     for row in rows {
         let mut payment = payment(row)?;
         let moves = payment.moves_money() && !payment.state.is_pending() && !payment.state.is_failed();
@@ -98,12 +101,15 @@ pub(super) fn payments((rows, legs): &Rows, account_ids: &[i64]) -> Result<HashM
                 .map(|row| leg(row, 1, account_ids, payment.task_type))
                 .collect::<Result<_, _>>()?,
         };
-        if let Some(legs) = own.into_iter().collect() {
-            payment.legs = legs;
-            payments.insert(payment.id, payment);
+        match own.into_iter().collect() {
+            Some(legs) => {
+                payment.legs = legs;
+                payments.insert(payment.id, payment);
+            }
+            None => too_late.push(payment.id),
         }
     }
-    Ok(payments)
+    Ok((payments, too_late))
 }
 
 /// How often those that wait have been woken.

@@ -181,10 +181,11 @@ impl<'a> Decided<'_, 'a> {
         let woken = self.woken.get(&item.task.id).copied().unwrap_or(0);
         agenda.push(AgendaRow { task: item.task.id, deadline, waits_for, woken, properties });
         if let Some(on) = waits_for {
-            // What it waits for may have moved in this batch, before or after.
+            // What it waits for may have moved in this batch, before or after; or it came meanwhile, and
+            // has woken whoever waited before that was written here.
             let version = |payment: Option<&Payment>| payment.map(|payment| payment.version);
             let moved = version(self.payments.get(&on)) != version(self.payments_before.get(&on));
-            life.wakes.extend(moved.then_some(on));
+            life.wakes.extend((moved || self.too_late.contains(&on)).then_some(on));
         }
     }
 

@@ -90,6 +90,7 @@ impl Memory {
             accounts: layout.account_ids.iter().map(|id| self.accounts[place(*id)].clone()).collect(),
             known: self.known(&layout),
             payments: self.payments(&plan.referred, &layout),
+            too_late: Vec::new(),
             woken: plan.referred.iter().filter_map(|id| Some((*id, self.agenda.get(id)?.woken))).collect(),
             now,
             someone_waits: self.agenda.values().any(|row| row.waits_for.is_some()),
