@@ -45,25 +45,28 @@ async fn committed(world: &World, load: &Load) -> usize {
     usize::try_from(count.expect("a count")).expect("few")
 }
 
+/// As many are unacknowledged at most.
+const PREFETCH: usize = 2000;
+
 #[tokio::test]
 async fn what_was_committed_before_a_stop_is_not_delivered_again() {
     let _turn = turn().await;
     let world = World::new(&QUICK).await;
     let archive = Archive::open(&world).await;
-    let mut daemon = world.daemon().await;
+    let daemon = world.daemon().await;
     Load::prepare(&world).await;
     daemon.stop().await;
     let load = Load::of(12_000).without_repetitions().publish_now(&world).await;
-    let (mut stops, mut clean) = (Vec::new(), 0);
+    let mut stops = Vec::new();
     for stop in 1..=3 {
-        daemon = world.daemon().await;
+        let mut daemon = world.daemon().await;
         within(SOON, "it is busy", async || committed(&world, &load).await > stop * 2_500).await;
         let in_flight = daemon.metric("settled_tasks_in_flight", &[]).await;
-        // A connection that was lost before brings back what was committed and not acknowledged.
-        let lost = daemon.metric("settled_reconnects_total", &[("connection", "intake")]).await;
         let asked = Instant::now();
-        daemon.stop().await;
+        daemon.signal(Signal::TERM);
+        let status = daemon.wait_exit().await;
         let took = asked.elapsed();
+        assert_eq!(status.code(), Some(0), "{}", daemon.tail());
         assert!(took < Duration::from_secs(10), "{took:?}");
         // What it had not taken goes back to the queue, at its own time.
         let mut again = None;
@@ -74,16 +77,15 @@ async fn what_was_committed_before_a_stop_is_not_delivered_again() {
         })
         .await;
         assert!(in_flight >= 50.0, "{in_flight} in flight: it was idle");
-        if lost == 0.0 {
-            assert_eq!(again, Some(0), "of {in_flight} in flight at the signal");
-            clean += 1;
-        }
-        stops.push((seconds(took), in_flight));
+        stops.push((seconds(took), in_flight, again.expect("reckoned")));
+        assert!(again.is_some_and(|again| again <= PREFETCH), "{stops:?}");
     }
-    assert!(clean >= 2, "{clean} stops of a daemon that had kept its connection: {stops:?}");
+    // The broker can end a connection before it has applied the last acknowledgements.
+    let clean = stops.iter().filter(|(.., again)| *again == 0).count();
+    assert!(clean >= 2, "in most stops nothing comes again: {stops:?}");
     let daemon = world.daemon().await;
     let reckoning = reckon(&world, &load, &archive).await;
-    println!("stops that took (with so many in flight) {stops:?} had nothing delivered again: {reckoning:?}");
+    println!("stops, their time, how many were in flight and came again: {stops:?}; {reckoning:?}");
     daemon.stop().await;
 }
 
