@@ -57,10 +57,6 @@ pub(crate) struct ChaosArgs {
     /// A setting of the daemon, such as pipeline.lanes=1; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", help_heading = "Servers and daemons")]
     settings: Vec<Setting>,
-    /// How long nothing may move when all has struck, before what is missing counts as lost; and how
-    /// long it may take until enough is in flight for a strike
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration, help_heading = "Result")]
-    patience: Duration,
     /// Fail if anything takes longer to go on than the project promises, not only show it
     #[arg(long, help_heading = "Result")]
     goals: bool,
@@ -95,7 +91,6 @@ impl ChaosArgs {
             hold: self.hold,
             tempo: Tempo { rate: self.rate, burst: self.burst },
             in_flight: self.in_flight,
-            patience: self.patience,
             goals: self.goals,
             json: self.json,
             out: self.out.clone(),

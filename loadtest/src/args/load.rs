@@ -69,6 +69,10 @@ pub(crate) struct LoadArgs {
     /// The kind of queue that receives the events
     #[arg(long, value_enum, default_value_t = EventQueue::Classic)]
     event_queue: EventQueue,
+    /// How long nothing may move before what is missing counts as lost; with faults also how long it
+    /// may take until enough is in flight for a strike
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration, help_heading = "Result")]
+    patience: Duration,
 }
 
 /// How fast messages are published.
@@ -162,6 +166,7 @@ impl LoadArgs {
             subscriber,
             event_queue: self.event_queue,
             kills,
+            patience: self.patience,
         })
     }
 }

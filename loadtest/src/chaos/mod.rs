@@ -62,8 +62,6 @@ pub(crate) struct Job {
     pub(crate) tempo: Tempo,
     /// How many tasks have to be in flight.
     pub(crate) in_flight: u64,
-    /// How long nothing may move in the end, and how long it may take until enough is in flight.
-    pub(crate) patience: Duration,
     /// Whether what is promised is a part of the verdict.
     pub(crate) goals: bool,
     /// Whether the result is for programs.
@@ -193,7 +191,7 @@ async fn rage(
 ) -> Result<()> {
     let servers = rig.private_servers().ok_or_else(|| anyhow!("faults are for servers of our own"))?;
     let (script, run) = (Arc::clone(&case.script), case.run);
-    let (in_flight, patience) = (job.in_flight, job.patience);
+    let (in_flight, patience) = (job.in_flight, job.order.patience);
     let mut storm = Storm { rig, servers, lines, fleet, upstream, sink, script, run, in_flight, patience };
     for strike in strikes {
         sleep(strike.at.saturating_sub(upstream.elapsed())).await;

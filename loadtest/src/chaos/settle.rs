@@ -38,7 +38,7 @@ pub(super) struct Done<'a> {
 pub(super) async fn settle(done: Done<'_>) -> Result<Report> {
     let Done { rig, job, case, fleet, upstream, sink, strikes, struck } = done;
     let connections = upstream.connections();
-    let flights = all_confirmed(upstream, job.patience).await?;
+    let flights = all_confirmed(upstream, job.order.patience).await?;
     let step = Step::begin();
     let stuck = come_to_an_end(rig, job, &case, &sink).await?;
     step.done(&format!("{} messages came to their end", grouped(flights.sent.len() as u64)));
@@ -138,7 +138,7 @@ async fn all_confirmed(upstream: Upstream, patience: Duration) -> Result<Flights
 
 /// Waits for every outcome and every event; answers what did not come.
 async fn come_to_an_end(rig: &Rig, job: &Job, case: &Case<'_>, sink: &LastingSink) -> Result<Option<String>> {
-    let (database, patience) = (rig.database().await?, job.patience);
+    let (database, patience) = (rig.database().await?, job.order.patience);
     let (decided, called_off, dead) =
         case.script.with(|lines| (lines.plan.decided(), lines.plan.called_off(), lines.plan.dead_letters()));
     let outcomes = (case.opening + decided + dead) as u64;

@@ -136,7 +136,7 @@ impl<'a> Case<'a> {
         let waiting = self.run.waiting_events(&self.rig.database().await?).await?;
         let expected = (decided - called_off) as u64 + waiting;
         let mut lost = None;
-        let stuck = reach(expected, POLL, async || {
+        let stuck = reach_within(self.order.patience, expected, POLL, async || {
             lost = sink.lost().await;
             Ok(if lost.is_some() { expected } else { sink.unique() })
         })
@@ -153,10 +153,10 @@ impl<'a> Case<'a> {
     /// is not known whose events wait.
     pub(super) async fn follow_outbox(&mut self) -> Result<()> {
         if self.rig.is_private() {
-            let database = self.rig.database().await?;
+            let (database, patience) = (self.rig.database().await?, self.order.patience);
             let empty = async || Ok(u64::from(books::outbox_events(&database).await? == 0));
-            let stuck = reach(1, POLL, empty).await?;
-            self.note(stuck.map(|_| format!("the outbox did not become empty within {STALLED:?}")));
+            let stuck = reach_within(patience, 1, POLL, empty).await?;
+            self.note(stuck.map(|_| format!("the outbox did not become empty within {patience:?}")));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use super::Order;
-use super::case::{COSTLY_POLL, Case, POLL, STALLED};
+use super::case::{COSTLY_POLL, Case, POLL};
 use super::publishing::Feed;
 use crate::load::schedule::Limit;
 use crate::load::{Flights, Pace};
@@ -97,7 +97,7 @@ impl Follower<'_, '_> {
     async fn stay(&mut self, view: &mut View) -> Result<Option<String>> {
         let mut shown = Instant::now();
         let (mut best, mut moved) = (0, Instant::now());
-        let patience = STALLED + self.case.order.life.within;
+        let patience = self.case.order.patience + self.case.order.life.within;
         loop {
             let position = self.position().await?;
             if shown.elapsed() >= SHOWN {

@@ -9,6 +9,8 @@ mod publishing;
 mod run;
 mod start_up;
 
+use std::time::Duration;
+
 use crate::judge::Evidence;
 use crate::load::Pace;
 use crate::load::schedule::Limit;
@@ -51,6 +53,8 @@ pub(crate) struct Order {
     pub(crate) event_queue: EventQueue,
     /// How often a daemon is killed.
     pub(crate) kills: u32,
+    /// How long nothing may move before what is missing counts as lost.
+    pub(crate) patience: Duration,
 }
 
 /// Who receives the events.
