@@ -15,7 +15,10 @@ use support::{Ended, SETTLED, built, command, ended, loadtest};
 
 const VARIABLE: &str = "SETTLED_SABOTAGE";
 
-static SABOTAGED: LazyLock<PathBuf> = LazyLock::new(|| built("settled-sabotaged", &["--features", "sabotage"]));
+static SABOTAGED: LazyLock<PathBuf> = LazyLock::new(|| {
+    let line = ["build", "--workspace", "--bin", "settled-sabotaged", "--features", "settled/sabotage"];
+    built("settled-sabotaged", &line)
+});
 
 /// The honest daemon passes what a defect is found by: each line once, however many defects it finds.
 #[track_caller]

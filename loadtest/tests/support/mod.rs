@@ -6,14 +6,15 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-/// The daemon that belongs to this build.
-pub(crate) static SETTLED: LazyLock<PathBuf> = LazyLock::new(|| built("settled", &[]));
+/// The daemon that belongs to this build. Cargo builds it for its own package's tests only; this is
+/// what it builds for them, so that in a run of all tests nothing is left to be built.
+pub(crate) static SETTLED: LazyLock<PathBuf> =
+    LazyLock::new(|| built("settled", &["test", "--no-run", "--workspace", "--test", "walls"]));
 
-/// A binary of the daemon's package, as it is built with these options. Cargo builds them for its
-/// own package's tests only.
-pub(crate) fn built(binary: &str, options: &[&str]) -> PathBuf {
+/// A binary of the daemon's package, as cargo builds it with this line.
+pub(crate) fn built(binary: &str, line: &[&str]) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "settled", "--bin", binary]).args(options);
+    build.args(line).arg("--quiet");
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
