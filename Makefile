@@ -25,9 +25,9 @@ demo: servers ## Run the daemon for real: 50,000 payments on private servers, an
 
 # The unit tests have the simulation, which computes without a pause: they are optimised a little, and
 # the defects that it has to find are compiled in, so that this is one build. Optimising the other
-# tests takes longer than it saves.
+# tests, or what all of them depend on, takes longer than it saves.
 test: servers ## Run every test; those that need servers start their own
-	CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --package settled --lib --features sabotage
+	cargo test --package settled --lib --features sabotage --config profile.dev.package.settled.opt-level=1
 	cargo test --quiet --package settled --benches
 	cargo test --workspace --bins --test '*'
 	cargo test --quiet --package settled --doc
