@@ -45,9 +45,6 @@ async fn committed(world: &World, load: &Load) -> usize {
     usize::try_from(count.expect("a count")).expect("few")
 }
 
-/// As many are unacknowledged at most.
-const PREFETCH: usize = 2000;
-
 #[tokio::test]
 async fn what_was_committed_before_a_stop_is_not_delivered_again() {
     let _turn = turn().await;
@@ -77,15 +74,12 @@ async fn what_was_committed_before_a_stop_is_not_delivered_again() {
         })
         .await;
         assert!(in_flight >= 50.0, "{in_flight} in flight: it was idle");
-        stops.push((seconds(took), in_flight, again.expect("reckoned")));
-        assert!(again.is_some_and(|again| again <= PREFETCH), "{stops:?}");
+        assert_eq!(again, Some(0), "of {in_flight} in flight at the signal");
+        stops.push((seconds(took), in_flight));
     }
-    // The broker can end a connection before it has applied the last acknowledgements.
-    let clean = stops.iter().filter(|(.., again)| *again == 0).count();
-    assert!(clean >= 2, "in most stops nothing comes again: {stops:?}");
     let daemon = world.daemon().await;
     let reckoning = reckon(&world, &load, &archive).await;
-    println!("stops, their time, how many were in flight and came again: {stops:?}; {reckoning:?}");
+    println!("stops that took (with so many in flight) {stops:?} had nothing delivered again: {reckoning:?}");
     daemon.stop().await;
 }
 
