@@ -33,8 +33,7 @@ impl Ledger {
         let store =
             PostgresStore::new(pool.clone(), &settings, Rules::default(), 10, "settled", Duration::from_secs(60));
         let ledger = Self { database, pool, store };
-        let open = |account| TaskBody::OpenAccount(OpenAccount { account, currency: usd(), min_balance: None });
-        ledger.settle(&names().map(open).map(message)).await;
+        ledger.settle(&["a", "b"].map(opening)).await;
         ledger
     }
 
@@ -78,6 +77,12 @@ fn message(body: TaskBody) -> Message {
     let content = Ok(Task::new(Uuid::now_v7(), body));
     let received_at = jiff::Timestamp::now();
     Message { body: Vec::new(), properties: Properties::default(), received_at, content }
+}
+
+/// Opens an account without a limit.
+fn opening(account: &str) -> Message {
+    let account = AccountName::parse(account).expect("a name");
+    message(TaskBody::OpenAccount(OpenAccount { account, currency: usd(), min_balance: None }))
 }
 
 /// As a publisher writes it.
@@ -217,11 +222,7 @@ async fn a_task_that_was_woken_after_it_was_looked_at_is_looked_at_again_at_once
 /// waits for the locks of its own.
 async fn overtaken_by_what_it_waits_for(resumes: bool) {
     let ledger = Ledger::new().await;
-    let open = |account: &str| {
-        let account = AccountName::parse(account).expect("a name");
-        message(TaskBody::OpenAccount(OpenAccount { account, currency: usd(), min_balance: None }))
-    };
-    ledger.settle(&["c", "d"].map(open)).await;
+    ledger.settle(&["c", "d"].map(opening)).await;
     let (id, after) = (Uuid::now_v7(), Uuid::now_v7());
     let waiting = written(json!({
         "id": id, "type": "transfer", "debit_account": "a", "credit_account": "b", "amount": 100, "currency": "USD",
