@@ -63,7 +63,7 @@ impl InFlight {
         Self { lanes, key, inner: Mutex::default() }
     }
 
-    /// How many tasks are in flight.
+    /// How many tasks are in flight: come, and not yet settled.
     pub fn count(&self) -> usize {
         self.inner.lock().count
     }
@@ -89,12 +89,17 @@ impl InFlight {
         Arrived { arrival, lane }
     }
 
-    /// Strikes out tasks that are done; answers the lanes that waited for one of them.
+    /// Deliveries of tasks that are [`done`](Self::done) are settled too, and count no more: whoever
+    /// acknowledges the last ones waits for the count, not for what is committed.
+    pub fn settled(&self, deliveries: usize) {
+        self.inner.lock().count -= deliveries;
+    }
+
+    /// Strikes out tasks that are committed; answers the lanes that waited for one of them.
     pub fn done<'t>(&self, done: impl Iterator<Item = (Arrival, Option<&'t Task>)>) -> SmallVec<[usize; 4]> {
         let mut wake = SmallVec::new();
         let mut inner = self.inner.lock();
         for (arrival, task) in done {
-            inner.count -= 1;
             let Some(task) = task else { continue };
             for key in self.credited(task) {
                 let Some(credits) = inner.credits.get_mut(&key) else { continue };
@@ -228,6 +233,8 @@ mod tests {
         let woken = register.done([(credit.arrival, Some(&funding))].into_iter());
         assert_eq!(woken.as_slice(), [spend.lane]);
         assert!(!register.wait(&alice, spend.arrival, spend.lane), "nothing left to wait for");
+        assert_eq!(register.count(), 2, "the credit is committed, and not yet settled");
+        register.settled(1);
         assert_eq!(register.count(), 1);
     }
 }

@@ -55,6 +55,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
             job.delivery.settle(&proof);
             settled += 1;
         }
+        self.in_flight.settled(settled);
         lane.release(settled);
         self.health.progress().settled(settled);
         (waits, aside)
@@ -88,5 +89,110 @@ fn log<D>(job: &Job<D>, task: Option<&Task>, outcome: Outcome) {
         }
         (_, Some(task)) => debug!(id = %task.id, outcome = name, reason, traceparent, "payment"),
         (_, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Arc, Weak};
+
+    use parking_lot::Mutex;
+    use tokio::sync::{Notify, Semaphore};
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::contract::{Message, Properties};
+    use crate::health::Health;
+    use crate::lanes::{InFlight, Lanes};
+    use crate::ledger::{Pending, Rules};
+    use crate::outbox::Handover;
+    use crate::retry::RetrySettings;
+    use crate::store::{Due, Memory, Proof, StoreError, Submission, Waiting};
+    use crate::telemetry::metrics::Metrics;
+    use crate::worker::Buffers;
+
+    /// The tables in memory, without faults.
+    struct Tables(Mutex<Memory>);
+
+    impl BatchStore for Tables {
+        async fn commit(
+            &self,
+            batch: &[Submission<'_>],
+            expired: &[Uuid],
+            pending: &(impl Pending + Sync),
+            _: bool,
+        ) -> Result<Committed, StoreError> {
+            Ok(self.0.lock().commit(batch, expired, pending, Duration::ZERO, Timestamp::now()))
+        }
+
+        async fn due(&self, most: usize) -> Result<Due, StoreError> {
+            Ok(self.0.lock().due(most, Timestamp::now()))
+        }
+
+        async fn postpone(&self, task: Uuid, by: Duration) -> Result<(), StoreError> {
+            self.0.lock().postpone(task, by, Timestamp::now());
+            Ok(())
+        }
+
+        async fn waiting(&self) -> Result<Waiting, StoreError> {
+            Ok(Waiting::default())
+        }
+    }
+
+    /// A delivery that looks, as it is settled, how many tasks are in flight.
+    struct Witness {
+        pipeline: Weak<Pipeline<Tables, Self>>,
+        seen: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Delivery for Witness {
+        fn settle(self, _: &Proof) {
+            let pipeline = self.pipeline.upgrade().expect("it settles this delivery");
+            self.seen.lock().push(pipeline.in_flight.count());
+        }
+
+        #[cfg(feature = "sabotage")]
+        fn settle_early(&self, _: &Proof) {}
+    }
+
+    fn pipeline() -> Arc<Pipeline<Tables, Witness>> {
+        let metrics = Arc::new(Metrics::register(1));
+        Arc::new(Pipeline {
+            store: Tables(Mutex::new(Memory::new(Rules::default()))),
+            lanes: Lanes::new(1, 10),
+            in_flight: InFlight::new(1, 0),
+            transactions: Semaphore::new(1),
+            handover: Handover::new(10).0,
+            buffers: Buffers::new(2, 10),
+            max_batch: 10,
+            retry: RetrySettings::default(),
+            health: Health::new(Arc::clone(&metrics)),
+            metrics,
+            failing: AtomicUsize::new(0),
+            agenda: Notify::new(),
+            broken: CancellationToken::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_task_is_in_flight_until_its_delivery_is_settled() {
+        let (pipeline, seen) = (pipeline(), Arc::default());
+        for _ in 0..3 {
+            let message = Message::read(Vec::new(), Properties::default(), Timestamp::now());
+            let arrived = pipeline.in_flight.arrive(message.content.as_ref().ok());
+            let delivery = Witness { pipeline: Arc::downgrade(&pipeline), seen: Arc::clone(&seen) };
+            let job = Job { arrival: arrived.arrival, message, taken: Instant::now(), delivery };
+            pipeline.health.progress().entered(1);
+            pipeline.lanes.push(arrived.lane, job).await;
+        }
+        let working = tokio::spawn(Arc::clone(&pipeline).work());
+        while pipeline.in_flight.count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        pipeline.lanes.close();
+        working.await.expect("it lives");
+        assert_eq!(*seen.lock(), [3, 3, 3], "a drain that sees none left goes without the last acknowledgements");
     }
 }
