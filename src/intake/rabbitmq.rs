@@ -95,7 +95,7 @@ impl Session for RabbitSession {
     async fn cancel(&mut self) {
         // Without an answer to the cancel, deliveries may still come: they go back with the close.
         let cancel = self.channel.basic_cancel(CONSUMER.into(), BasicCancelOptions::default());
-        let _ = tokio::time::timeout(Duration::from_secs(1), cancel).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), cancel).await;
     }
 
     async fn close(self) {

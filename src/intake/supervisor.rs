@@ -178,15 +178,21 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
         pipeline.lanes.push(arrived.lane, job).await;
     }
 
-    /// No more is taken; what was taken is waited for and acknowledged.
+    /// No more is taken; what was taken is waited for, and then acknowledged in one.
+    ///
+    /// A channel of RabbitMQ passes on to a quorum queue what that has not written yet only up to
+    /// a limit of 32 acknowledgements; the others it keeps, and forgets when it is closed. Once
+    /// the cancel is answered all is written that came before it.
     async fn finish(&self, epoch: &Arc<Epoch>, session: &mut B::Session, acknowledging: &mut Acknowledging) {
-        session.cancel().await;
-        while self.pipeline.in_flight.count() > 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
         // What it has taken out of the window it also sends.
         epoch.end();
         let _ = tokio::time::timeout(Duration::from_secs(1), acknowledging).await;
+        let settled = async {
+            while self.pipeline.in_flight.count() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::join!(session.cancel(), settled);
         if let Err(error) = epoch.acknowledge_rest(&session.acks(), &self.pipeline.metrics).await {
             warn!(%error, "the last acknowledgements were not sent: these tasks will come again, and be known");
         }

@@ -136,3 +136,39 @@ async fn a_stop_while_postgres_is_away_gives_up_in_time_and_loses_nothing() {
     reckon(&world, &load, &archive).await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_stop_while_the_broker_writes_slowly_has_nothing_delivered_again() {
+    let servers = breakable().await;
+    let _turn = turn().await;
+    // Small batches, one after the other: many acknowledgements, if each is acknowledged by itself.
+    let small = "pipeline = { lanes = 1, workers = 1, max_batch = 10, lane_capacity = 2000 }";
+    let world = World::on(&servers, &[&QUICK[..], &[small]].concat()).await;
+    let archive = Archive::open(&world).await;
+    let mut daemon = world.daemon().await;
+    Load::prepare(&world).await;
+    let other = world.sql().await;
+    other.batch_execute("BEGIN; LOCK TABLE account IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    let load = Load::of(1_000).without_repetitions().publish_now(&world).await;
+    within(SOON, "all is in hand", async || world.waiting().await == 0).await;
+    daemon.signal(Signal::TERM);
+    let mut left = Load::default();
+    within(SOON, "it takes no more", async || {
+        left = std::mem::take(&mut left).and(Load::of(1).publish_now(&world).await);
+        world.waiting().await > 0
+    })
+    .await;
+    // For a while RabbitMQ doesn't write its log of quorum queues, as if the disk were busy.
+    let stall = "sys:suspend(ra_log_wal), spawn(fun() -> timer:sleep(3000), sys:resume(ra_log_wal) end).";
+    servers.rabbitmqctl(&["eval", stall]).await.expect("it stalls");
+    other.batch_execute("ROLLBACK").await.expect("unlocked");
+    let status = daemon.wait_exit().await;
+    assert_eq!(status.code(), Some(0), "{}", daemon.tail());
+    assert_eq!(committed(&world, &load).await, load.len(), "all of it is committed");
+    // What comes last is confirmed when all before it is written.
+    let left = left.and(Load::of(1).publish_now(&world).await);
+    assert_eq!(world.waiting().await as usize, left.ids.len(), "what it had taken is not there");
+    let daemon = world.daemon().await;
+    reckon(&world, &load.and(left), &archive).await;
+    daemon.stop().await;
+}
