@@ -2,16 +2,14 @@
 //! `settled-sabotaged`, and the honest daemon under the same load. Of 100 payments a defect strikes
 //! one.
 
-mod support;
-
 use std::collections::HashSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use crate::support::{Ended, Place, SETTLED, built, command, ended, loadtest, loadtest_at};
 use serde_json::Value;
-use support::{Ended, SETTLED, built, command, ended, loadtest};
 
 const VARIABLE: &str = "SETTLED_SABOTAGE";
 
@@ -22,10 +20,10 @@ static SABOTAGED: LazyLock<PathBuf> = LazyLock::new(|| {
 
 /// The honest daemon passes what a defect is found by: each line once, however many defects it finds.
 #[track_caller]
-fn honest(line: &str) {
+fn honest(line: &str, run: fn(&str) -> Ended) {
     static TRIED: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
     if TRIED.lock().unwrap_or_else(PoisonError::into_inner).insert(line.to_owned()) {
-        loadtest(line).passed();
+        run(line).passed();
     }
 }
 
@@ -36,12 +34,13 @@ fn caught(defect: &str, line: &str) -> Value {
     let line = &format!("{line} --patience 10s");
     let dir = tempfile::tempdir().expect("a directory");
     let out = dir.path().join("results");
-    let run = ended(command(line, &SABOTAGED).env(VARIABLE, defect).arg("--out").arg(&out));
+    let place = Place::new();
+    let run = ended(command(line, &SABOTAGED).args(place.arguments()).env(VARIABLE, defect).arg("--out").arg(&out));
     let written = std::fs::read_to_string(out.join("summary.json")).unwrap_or_else(|_| panic!("{run:#?}"));
     let summary: Value = serde_json::from_str(&written).expect("JSON");
     assert_eq!((run.code, &summary["passed"]), (Some(1), &false.into()), "{summary:#}");
     assert_eq!((&summary["published"], &summary["confirmed"]), (&2000.into(), &2000.into()), "{summary:#}");
-    honest(&format!("{line} --json"));
+    honest(&format!("{line} --json"), |line| loadtest_at(&Place::new(), line));
     summary
 }
 
@@ -133,7 +132,7 @@ fn caught_by_chaos(defect: &str, line: &str) -> Value {
     let summary = run.json();
     assert_eq!((run.code, &summary["passed"]), (Some(1), &false.into()), "{summary:#}");
     assert!(summary["command"].as_str().is_some_and(|again| again.starts_with(VARIABLE)), "{summary:#}");
-    honest(&line);
+    honest(&line, loadtest);
     summary
 }
 

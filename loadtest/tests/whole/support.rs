@@ -1,10 +1,14 @@
 //! Runs the real `settled-loadtest` with the real `settled` beside it.
 
+mod place;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use serde_json::Value;
+
+pub(crate) use place::Place;
 
 /// The daemon that belongs to this build. Cargo builds it for its own package's tests only; this is
 /// what it builds for them, so that in a run of all tests nothing is left to be built.
@@ -51,6 +55,11 @@ impl Ended {
 /// Runs a command line to its end.
 pub(crate) fn loadtest(line: &str) -> Ended {
     ended(&mut command(line, &SETTLED))
+}
+
+/// Runs a command line to its end, on servers that it shares with others.
+pub(crate) fn loadtest_at(place: &Place, line: &str) -> Ended {
+    ended(command(line, &SETTLED).args(place.arguments()))
 }
 
 /// A command line that puts `daemon` under load.

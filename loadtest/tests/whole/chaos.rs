@@ -1,9 +1,7 @@
 //! Runs in which things break, small: each fault has to strike, and nothing may be lost or doubled.
 
-mod support;
-
+use crate::support::loadtest;
 use serde_json::Value;
-use support::loadtest;
 
 /// How often a fault struck, and did as it was to.
 fn struck(summary: &Value, fault: &str) -> u64 {

@@ -1,17 +1,14 @@
 //! Runs on servers that are somebody else's.
 
-mod support;
-
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::{Ended, Place, SETTLED, loadtest_at};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use settled::dev::{PrivateServers, ServersOptions};
-use support::{Ended, SETTLED, loadtest};
 use tokio_postgres::{Client, NoTls};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -27,9 +24,9 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
-    fn start(servers: &PrivateServers, admin: SocketAddr, dir: &Path) -> Self {
+    fn start(servers: &Place, admin: SocketAddr, dir: &Path) -> Self {
         let config = dir.join("settled.toml");
-        let (amqp_uri, postgres_url) = (servers.amqp_uri(), servers.postgres_url());
+        let Place { amqp_uri, postgres_url } = servers;
         let text = format!(
             "[broker]\nuris = [{amqp_uri:?}]\n[postgres]\nurl = {postgres_url:?}\n[admin]\nlisten = \"{admin}\"\n"
         );
@@ -58,31 +55,25 @@ fn is_ready(admin: SocketAddr) -> bool {
     ask().is_ok_and(|answer| answer.contains(" 200 "))
 }
 
-async fn servers() -> PrivateServers {
-    PrivateServers::start(&SETTLED, &ServersOptions::default()).await.expect("the servers start")
+async fn run(servers: &Place, more: &str) -> Ended {
+    tokio::task::block_in_place(|| loadtest_at(servers, &format!("run --json {more}")))
 }
 
-async fn run(servers: &PrivateServers, more: &str) -> Ended {
-    let (amqp_uri, postgres_url) = (servers.amqp_uri(), servers.postgres_url());
-    let line = format!("run --amqp-uri {amqp_uri} --postgres-url {postgres_url} --json {more}");
-    tokio::task::spawn_blocking(move || loadtest(&line)).await.expect("no panic")
-}
-
-async fn session(servers: &PrivateServers) -> Client {
-    let (client, connection) = tokio_postgres::connect(servers.postgres_url(), NoTls).await.expect("a session");
+async fn session(servers: &Place) -> Client {
+    let (client, connection) = tokio_postgres::connect(&servers.postgres_url, NoTls).await.expect("a session");
     tokio::spawn(connection);
     client
 }
 
 /// What the accounts of each run begin with.
-async fn marks(servers: &PrivateServers) -> Vec<String> {
+async fn marks(servers: &Place) -> Vec<String> {
     let query = "SELECT DISTINCT split_part(name, ':', 1) FROM account";
     let rows = session(servers).await.query(query, &[]).await.expect("accounts");
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-async fn queue_exists(servers: &PrivateServers, queue: &str) -> bool {
-    let connection = Connection::connect(servers.amqp_uri(), ConnectionProperties::default()).await;
+async fn queue_exists(servers: &Place, queue: &str) -> bool {
+    let connection = Connection::connect(&servers.amqp_uri, ConnectionProperties::default()).await;
     let connection = connection.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -91,7 +82,7 @@ async fn queue_exists(servers: &PrivateServers, queue: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_on_given_servers_are_judged_by_their_own_messages_and_leave_no_queue() {
-    let servers = servers().await;
+    let servers = Place::new();
     let mixes = "--rate 300 --duration 1s --duplicates 2% --malformed 2% --altered 1%";
     let first = run(&servers, mixes).await.passed();
     let second = run(&servers, mixes).await.passed();
@@ -104,7 +95,6 @@ async fn runs_on_given_servers_are_judged_by_their_own_messages_and_leave_no_que
     for mark in marks {
         assert!(!queue_exists(&servers, &format!("{mark}.events")).await, "{mark}");
     }
-    servers.shutdown().await.expect("stopped");
 }
 
 /// The 20th payment of a run vanishes, and the 21st is applied once more.
@@ -122,7 +112,7 @@ const TAMPERING: &str = "
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_that_is_lost_or_applied_twice_is_counted() {
-    let servers = servers().await;
+    let servers = Place::new();
     run(&servers, "--rate 100 --count 1").await.passed();
     session(&servers).await.batch_execute(TAMPERING).await.expect("tampered with");
     let ended = run(&servers, "--rate 300 --duration 1s --slo doubled=0,lost<=1").await;
@@ -133,12 +123,11 @@ async fn a_payment_that_is_lost_or_applied_twice_is_counted() {
     assert_eq!((&summary["doubled"], &summary["events_unexpected"]), (&2.into(), &1.into()));
     assert_eq!((&summary["slo"][0]["held"], &summary["slo"][1]["held"]), (&false.into(), &true.into()));
     assert_eq!(summary["audit"]["passed"], false);
-    servers.shutdown().await.expect("stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_runs_already_is_used_and_left_running() {
-    let servers = servers().await;
+    let servers = Place::new();
     let dir = tempfile::tempdir().expect("a directory");
     let admin = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let mut daemon = Daemon::start(&servers, admin, dir.path());
@@ -149,5 +138,4 @@ async fn a_daemon_that_runs_already_is_used_and_left_running() {
     assert_eq!((&without["settled"], &without["events"]), (&294.into(), &294.into()));
     assert!(daemon.0.try_wait().expect("a status").is_none(), "the daemon has ended");
     drop(daemon);
-    servers.shutdown().await.expect("stopped");
 }
