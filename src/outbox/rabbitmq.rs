@@ -93,12 +93,17 @@ impl Session for RabbitSession {
         &self.channels
     }
 
-    async fn watch_blocking(&self, tell: impl Fn(Option<String>) + Send + Sync) {
+    async fn watch(&self, tell: impl Fn(Option<String>) + Send + Sync) -> RelayError {
         let mut events = Box::pin(self.connection.events_listener());
+        // What happened before nobody was told.
+        if !self.connection.status().connected() {
+            return RelayError::Broker("the connection is lost".to_owned());
+        }
         while let Some(event) = events.next().await {
             match event {
                 Event::ConnectionBlocked(reason) => tell(Some(reason.to_string())),
                 Event::ConnectionUnblocked => tell(None),
+                Event::Error(error) => return broken(error),
                 _ => {}
             }
         }

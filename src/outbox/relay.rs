@@ -152,7 +152,7 @@ impl<B: Sink> Relay<B> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Ok(()),
-            () = session.watch_blocking(|blocked| self.tell_blocked(blocked)) => Ok(()),
+            lost = session.watch(|blocked| self.tell_blocked(blocked)) => Err(lost),
             done = publishing => done.map(drop),
         }
     }

@@ -24,9 +24,9 @@ pub trait Session: Send + Sync + 'static {
     /// Its channels.
     fn channels(&self) -> &[Self::Channel];
 
-    /// Tells when the broker blocks publishing, why, and when it takes events again (`None`). Never
-    /// ends.
-    fn watch_blocking(&self, tell: impl Fn(Option<String>) + Send + Sync) -> impl Future<Output = ()> + Send;
+    /// Tells when the broker blocks publishing, why, and when it takes events again (`None`). Ends
+    /// when the session is lost, though nothing is being published.
+    fn watch(&self, tell: impl Fn(Option<String>) + Send + Sync) -> impl Future<Output = RelayError> + Send;
 
     /// Says goodbye; a broker that doesn't answer is not waited for.
     fn close(self) -> impl Future<Output = ()> + Send;

@@ -85,7 +85,8 @@ impl Session for SimPublishing {
         &self.channels
     }
 
-    async fn watch_blocking(&self, tell: impl Fn(Option<String>) + Send + Sync) {
+    /// That it is lost shows when something is published.
+    async fn watch(&self, tell: impl Fn(Option<String>) + Send + Sync) -> RelayError {
         let SimChannel { world, life, .. } = &self.channels[0];
         let watch = async {
             loop {

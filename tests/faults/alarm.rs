@@ -69,3 +69,18 @@ async fn connections_that_the_broker_closes_are_opened_again() {
     assert!(daemon.tail().contains("an operator asks"), "the reason is told\n{}", daemon.tail());
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn an_idle_daemon_opens_again_what_the_broker_closes() {
+    let servers = breakable().await;
+    let _turn = turn().await;
+    let world = World::on(&servers, &QUICK).await;
+    let mut daemon = world.daemon().await;
+    servers.rabbitmqctl(&["close_all_connections", "an operator asks"]).await.expect("it obeys");
+    for connection in ["intake", "relay"] {
+        let again = async || daemon.metric("settled_reconnects_total", &[("connection", connection)]).await == 1.0;
+        within(SOON, &format!("the {connection}'s is opened again"), again).await;
+    }
+    daemon.ready().await;
+    daemon.stop().await;
+}
