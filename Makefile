@@ -26,6 +26,8 @@ demo: servers ## Run the daemon for real: 50,000 payments on private servers, an
 # The unit tests have the simulation, which computes without a pause: they are optimised a little, and
 # the defects that it has to find are compiled in, so that this is one build. Optimising the other
 # tests, or what all of them depend on, takes longer than it saves.
+# A test waits half of the time, for servers and processes: there is one more at a time than there are cores.
+test: export RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 1)
 test: servers ## Run every test; those that need servers start their own
 	cargo test --package settled --lib --features sabotage --config profile.dev.package.settled.opt-level=1
 	cargo test --quiet --package settled --benches
