@@ -44,8 +44,8 @@ pub enum DaemonError {
     /// An invariant doesn't hold.
     #[error("an invariant doesn't hold; nothing more was acknowledged")]
     Broken,
-    /// The drain took longer than it may. What was not committed will be delivered again.
-    #[error("not drained within {0:?}; what was not committed will be delivered again")]
+    /// The drain took longer than it may. What was not acknowledged will be delivered again.
+    #[error("not drained within {0:?}; what was not acknowledged will be delivered again")]
     DrainTimeout(Duration),
     /// A second signal.
     #[error("stopped at once, as asked")]

@@ -51,19 +51,21 @@ impl AckWindow {
 
     /// Moves what may be acknowledged now into `acks`.
     pub fn flush(&mut self, acks: &mut Vec<Ack>) {
+        acks.extend(self.flush_prefix());
+        if self.settled > self.straggler_limit {
+            self.flush_singly(acks);
+        }
+    }
+
+    /// Acknowledges the settled prefix, in one.
+    pub fn flush_prefix(&mut self) -> Option<Ack> {
         let mut prefix = self.open.iter().take_while(|(_, settled)| *settled).count();
         if sabotage::has(Defect::AckAcrossGap) {
             prefix = self.open.iter().rposition(|(_, settled)| *settled).map_or(0, |last| last + 1);
         }
-        let mut covered = self.open.drain(..prefix);
-        if let Some((last, _)) = covered.next_back() {
-            acks.push(Ack::Multiple(last));
-        }
-        drop(covered);
+        let last = self.open.drain(..prefix).next_back();
         self.settled = self.settled.saturating_sub(prefix);
-        if self.settled > self.straggler_limit {
-            self.flush_singly(acks);
-        }
+        last.map(|(tag, _)| Ack::Multiple(tag))
     }
 
     /// Acknowledges everything that is settled, whatever holds it up.

@@ -25,6 +25,7 @@ const COALESCE: Duration = Duration::from_millis(1);
 pub struct Epoch {
     window: Mutex<AckWindow>,
     settled: Notify,
+    draining: AtomicBool,
     over: AtomicBool,
 }
 
@@ -55,7 +56,7 @@ impl Epoch {
     /// Begins; up to `straggler_limit` settled deliveries wait behind one that isn't.
     pub fn begin(straggler_limit: usize) -> Arc<Self> {
         let window = Mutex::new(AckWindow::new(straggler_limit));
-        Arc::new(Self { window, settled: Notify::new(), over: AtomicBool::new(false) })
+        Arc::new(Self { window, settled: Notify::new(), draining: AtomicBool::default(), over: AtomicBool::default() })
     }
 
     /// Enters a delivery.
@@ -64,7 +65,13 @@ impl Epoch {
         Delivery { epoch: Arc::clone(self), tag }
     }
 
-    /// Nothing more is acknowledged by itself.
+    /// Nothing more is acknowledged by itself, but all that is settled still can be.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.settled.notify_one();
+    }
+
+    /// Nothing more is acknowledged.
     pub fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
         self.settled.notify_one();
@@ -76,14 +83,14 @@ impl Epoch {
     }
 
     /// Sends acknowledgements as deliveries are settled, in the epoch's own session, until the
-    /// epoch ends or the session does.
+    /// epoch is drained or ends, or the session ends.
     ///
     /// # Errors
     ///
     /// The session's: this epoch acknowledges nothing more.
     pub async fn acknowledge(self: Arc<Self>, acks: impl Acks, metrics: Arc<Metrics>) -> Result<(), SessionError> {
         let mut due = Vec::new();
-        while !self.over.load(Ordering::SeqCst) {
+        while !self.over.load(Ordering::SeqCst) && !self.draining.load(Ordering::SeqCst) {
             self.settled.notified().await;
             // A batch is settled delivery by delivery: one ack for all of it.
             tokio::time::sleep(COALESCE).await;
@@ -97,6 +104,16 @@ impl Epoch {
             metrics.ack_lag.set(self.lag() as f64);
         }
         Ok(())
+    }
+
+    /// Acknowledges what is settled with nothing unsettled before it, in one.
+    ///
+    /// # Errors
+    ///
+    /// The session's.
+    pub async fn acknowledge_prefix(&self, acks: &impl Acks, metrics: &Metrics) -> Result<(), SessionError> {
+        let mut due = Vec::from_iter(self.window.lock().flush_prefix());
+        send(acks, metrics, &mut due).await
     }
 
     /// Acknowledges all that is settled: before the session is closed.

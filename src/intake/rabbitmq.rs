@@ -18,6 +18,13 @@ use crate::broker::Connector;
 /// The consumer's tag, as operators see it.
 const CONSUMER: &str = "settled";
 
+/// How long the answer to a cancel is waited for: a quorum queue gives it when it has written what
+/// came before.
+const CANCEL: Duration = Duration::from_secs(2);
+
+/// How long the answer to a goodbye is waited for, of a broker that has answered before.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// Opens sessions on the brokers of the settings in turn.
 #[derive(Debug)]
 pub struct RabbitSource {
@@ -32,6 +39,8 @@ pub struct RabbitSession {
     connection: Connection,
     channel: Channel,
     consumer: Consumer,
+    /// How long the answer to the goodbye is waited for.
+    goodbye: Duration,
 }
 
 impl RabbitSource {
@@ -62,14 +71,16 @@ impl Source for RabbitSource {
         // A broker that is starting accepts connections before it answers on channels.
         let limit = self.settings.connect_timeout * 2;
         let error = match tokio::time::timeout(limit, self.consume(&connection, prefetch)).await {
-            Ok(Ok((channel, consumer))) => return Ok(RabbitSession { connection, channel, consumer }),
+            Ok(Ok((channel, consumer))) => {
+                return Ok(RabbitSession { connection, channel, consumer, goodbye: GOODBYE });
+            }
             Ok(Err(error @ TopologyError::Missing(_))) => OpenError::NoQueue(error.to_string()),
             Ok(Err(error)) => unavailable(&error),
             Err(_) => OpenError::Unavailable(format!("no answer within {limit:?}")),
         };
         // A slow broker may have a consumer of it by now: beside the next one, tasks would be dealt
         // out to both, and lose their order.
-        goodbye(&connection).await;
+        goodbye(&connection, GOODBYE).await;
         Err(error)
     }
 }
@@ -95,17 +106,22 @@ impl Session for RabbitSession {
     async fn cancel(&mut self) {
         // Without an answer to the cancel, deliveries may still come: they go back with the close.
         let cancel = self.channel.basic_cancel(CONSUMER.into(), BasicCancelOptions::default());
-        let _ = tokio::time::timeout(Duration::from_secs(2), cancel).await;
+        if tokio::time::timeout(CANCEL, cancel).await.is_err() {
+            warn!(
+                "the broker did not answer the cancel: what is acknowledged from here on may come again, and be known"
+            );
+            self.goodbye = GOODBYE / 2;
+        }
     }
 
     async fn close(self) {
-        goodbye(&self.connection).await;
+        goodbye(&self.connection, self.goodbye).await;
     }
 }
 
-async fn goodbye(connection: &Connection) {
+async fn goodbye(connection: &Connection, limit: Duration) {
     let goodbye = connection.close(200, "settled is done".into());
-    if tokio::time::timeout(Duration::from_secs(2), goodbye).await.is_err() {
+    if tokio::time::timeout(limit, goodbye).await.is_err() {
         warn!("the broker did not answer the goodbye");
     }
 }

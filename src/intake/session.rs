@@ -28,8 +28,8 @@ pub trait Session: Send + 'static {
     /// The next delivery, or the end.
     fn next(&mut self) -> impl Future<Output = Next> + Send;
 
-    /// Asks for no more deliveries. What is out can still be acknowledged, and what was acknowledged
-    /// is: the broker has it written.
+    /// Asks for no more deliveries, and waits a while for the answer. What is out can still be
+    /// acknowledged.
     fn cancel(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Says goodbye; a broker that doesn't answer is not waited for.

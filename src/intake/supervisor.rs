@@ -11,13 +11,16 @@ use tracing::{info, warn};
 
 use super::BrokerSettings;
 use super::epoch::{Delivery, Epoch};
-use super::session::{Next, OpenError, Session, SessionError, Source};
+use super::session::{Acks, Next, OpenError, Session, SessionError, Source};
 use crate::contract::Message;
 use crate::health::Dependency;
 use crate::retry::Delays;
 use crate::store::BatchStore;
 use crate::telemetry::labels;
 use crate::worker::{Job, Pipeline};
+
+/// How often a drain acknowledges what it has done so far.
+const DRAINED_EVERY: Duration = Duration::from_secs(1);
 
 /// Why intake ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -178,24 +181,41 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
         pipeline.lanes.push(arrived.lane, job).await;
     }
 
-    /// No more is taken; what was taken is waited for, and then acknowledged in one.
+    /// No more is taken; what was taken is waited for and acknowledged.
     ///
-    /// A channel of RabbitMQ passes on to a quorum queue what that has not written yet only up to
-    /// a limit of 32 acknowledgements; the others it keeps, and forgets when it is closed. Once
-    /// the cancel is answered all is written that came before it.
+    /// In few acknowledgements: a channel of RabbitMQ has up to 32 on their way to a quorum queue
+    /// that writes slowly, keeps back the others, and forgets them when it is closed. It answers
+    /// the cancel after what came before that, and passes on what it kept back.
     async fn finish(&self, epoch: &Arc<Epoch>, session: &mut B::Session, acknowledging: &mut Acknowledging) {
+        epoch.drain();
         // What it has taken out of the window it also sends.
-        epoch.end();
         let _ = tokio::time::timeout(Duration::from_secs(1), acknowledging).await;
-        let settled = async {
-            while self.pipeline.in_flight.count() > 0 {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+        let acks = session.acks();
+        let ((), acknowledged) = tokio::join!(session.cancel(), self.settled(epoch, &acks));
+        let acknowledged = match acknowledged {
+            Ok(()) => epoch.acknowledge_rest(&acks, &self.pipeline.metrics).await,
+            lost => lost,
         };
-        tokio::join!(session.cancel(), settled);
-        if let Err(error) = epoch.acknowledge_rest(&session.acks(), &self.pipeline.metrics).await {
+        if let Err(error) = acknowledged {
             warn!(%error, "the last acknowledgements were not sent: these tasks will come again, and be known");
         }
+    }
+
+    /// Waits until all that was taken is settled. A drain that is cut short should have
+    /// acknowledged most of it.
+    async fn settled(&self, epoch: &Epoch, acks: &impl Acks) -> Result<(), SessionError> {
+        let metrics = &self.pipeline.metrics;
+        let mut acknowledged = Instant::now();
+        let mut result = Ok(());
+        while self.pipeline.in_flight.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            metrics.ack_lag.set(epoch.lag() as f64);
+            if result.is_ok() && acknowledged.elapsed() >= DRAINED_EVERY {
+                result = epoch.acknowledge_prefix(acks, metrics).await;
+                acknowledged = Instant::now();
+            }
+        }
+        result
     }
 }
 

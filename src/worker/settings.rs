@@ -54,7 +54,7 @@ impl Section for PipelineSettings {
             Key::new("max_batch", Field::Whole(&mut self.max_batch, 1..=2000), "The most tasks in one transaction. A batch is whatever is waiting: nothing waits for a batch to fill."),
             Key::new("max_transactions", Field::Whole(&mut self.max_transactions, 1..=256), "Transactions open at the same time."),
             Key::new("account_cache", Field::Whole(&mut self.account_cache, 1..=10_000_000), "Account names whose ids are remembered, about 200 bytes each."),
-            Key::new("drain_timeout", Field::Span(&mut self.drain_timeout, Duration::from_millis(100)..=Duration::from_secs(300)), "What a stop may take; what is not committed by then is left to redelivery. Keep it below systemd's TimeoutStopSec."),
+            Key::new("drain_timeout", Field::Span(&mut self.drain_timeout, Duration::from_millis(100)..=Duration::from_secs(300)), "What a stop may take; what is not acknowledged by then is left to redelivery. Keep it below systemd's TimeoutStopSec."),
         ]
     }
 }

@@ -152,19 +152,22 @@ async fn a_stop_while_the_broker_writes_slowly_has_nothing_delivered_again() {
     let load = Load::of(1_000).without_repetitions().publish_now(&world).await;
     within(SOON, "all is in hand", async || world.waiting().await == 0).await;
     daemon.signal(Signal::TERM);
+    within(SOON, "it drains", async || daemon.readiness().await.1["status"] == "draining").await;
     let mut left = Load::default();
     within(SOON, "it takes no more", async || {
         left = std::mem::take(&mut left).and(Load::of(1).publish_now(&world).await);
         world.waiting().await > 0
     })
     .await;
-    // For a while RabbitMQ doesn't write its log of quorum queues, as if the disk were busy.
-    let stall = "sys:suspend(ra_log_wal), spawn(fun() -> timer:sleep(3000), sys:resume(ra_log_wal) end).";
+    // RabbitMQ doesn't write its log of quorum queues, as if the disk were busy: until it is told to,
+    // or for a while if this test fails.
+    let stall = "spawn(fun() -> timer:sleep(30000), sys:resume(ra_log_wal) end), sys:suspend(ra_log_wal).";
     servers.rabbitmqctl(&["eval", stall]).await.expect("it stalls");
     other.batch_execute("ROLLBACK").await.expect("unlocked");
     let status = daemon.wait_exit().await;
     assert_eq!(status.code(), Some(0), "{}", daemon.tail());
     assert_eq!(committed(&world, &load).await, load.len(), "all of it is committed");
+    servers.rabbitmqctl(&["eval", "sys:resume(ra_log_wal)."]).await.expect("it goes on");
     // What comes last is confirmed when all before it is written.
     let left = left.and(Load::of(1).publish_now(&world).await);
     assert_eq!(world.waiting().await as usize, left.ids.len(), "what it had taken is not there");
