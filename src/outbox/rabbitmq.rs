@@ -93,21 +93,24 @@ impl Session for RabbitSession {
         &self.channels
     }
 
-    async fn watch(&self, tell: impl Fn(Option<String>) + Send + Sync) -> RelayError {
+    fn watch(&self, tell: impl Fn(Option<String>) + Send + Sync) -> impl Future<Output = RelayError> + Send {
+        // Tells its channels' errors, too: each is the end of what is published on it.
         let mut events = Box::pin(self.connection.events_listener());
-        // What happened before nobody was told.
-        if !self.connection.status().connected() {
-            return RelayError::Broker("the connection is lost".to_owned());
-        }
-        while let Some(event) = events.next().await {
-            match event {
-                Event::ConnectionBlocked(reason) => tell(Some(reason.to_string())),
-                Event::ConnectionUnblocked => tell(None),
-                Event::Error(error) => return broken(error),
-                _ => {}
+        async move {
+            // What happened before there was somebody to be told.
+            if !self.connection.status().connected() {
+                return RelayError::Broker("the connection is lost".to_owned());
             }
+            while let Some(event) = events.next().await {
+                match event {
+                    Event::ConnectionBlocked(reason) => tell(Some(reason.to_string())),
+                    Event::ConnectionUnblocked => tell(None),
+                    Event::Error(error) => return broken(error),
+                    _ => {}
+                }
+            }
+            std::future::pending().await
         }
-        std::future::pending().await
     }
 
     async fn close(self) {

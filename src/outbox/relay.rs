@@ -148,12 +148,14 @@ impl<B: Sink> Relay<B> {
     /// `Ok` when stopped, whatever is still unconfirmed then; the first channel's error ends all.
     /// What the channels were publishing goes back to [`Relay::interrupted`].
     async fn publish_all(&self, session: &B::Session) -> Result<(), RelayError> {
+        let watching = session.watch(|blocked| self.tell_blocked(blocked));
         let publishing = futures_util::future::try_join_all(session.channels().iter().map(|c| self.publish_on(c)));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Ok(()),
-            lost = session.watch(|blocked| self.tell_blocked(blocked)) => Err(lost),
+            // First, for the confirms that came before the end.
             done = publishing => done.map(drop),
+            lost = watching => Err(lost),
         }
     }
 

@@ -25,7 +25,8 @@ pub trait Session: Send + Sync + 'static {
     fn channels(&self) -> &[Self::Channel];
 
     /// Tells when the broker blocks publishing, why, and when it takes events again (`None`). Ends
-    /// when the session is lost, though nothing is being published.
+    /// when the session is lost, though nothing is being published. From this call on, not from the
+    /// first poll.
     fn watch(&self, tell: impl Fn(Option<String>) + Send + Sync) -> impl Future<Output = RelayError> + Send;
 
     /// Says goodbye; a broker that doesn't answer is not waited for.

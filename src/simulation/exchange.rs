@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::world::{Life, World};
 use crate::outbox::{Channel, Confirmation, Publication, RelayError, Session, Sink};
@@ -16,6 +16,7 @@ use crate::store::event_ids;
 pub(super) struct Exchange {
     sessions: u64,
     open: BTreeSet<u64>,
+    closed: Arc<Notify>,
     /// Events by their ids: how often they came.
     pub(super) received: BTreeMap<String, u32>,
 }
@@ -23,6 +24,7 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn close_all(&mut self) {
         self.open.clear();
+        self.closed.notify_waiters();
     }
 }
 
@@ -85,10 +87,10 @@ impl Session for SimPublishing {
         &self.channels
     }
 
-    /// That it is lost shows when something is published.
+    /// Of every second session its loss shows only when something is published.
     async fn watch(&self, tell: impl Fn(Option<String>) + Send + Sync) -> RelayError {
-        let SimChannel { world, life, .. } = &self.channels[0];
-        let watch = async {
+        let SimChannel { world, life, session } = &self.channels[0];
+        let alarms = async {
             loop {
                 world.blocked.becomes(true).await;
                 tell(Some("an alarm".to_owned()));
@@ -96,7 +98,25 @@ impl Session for SimPublishing {
                 tell(None);
             }
         };
-        life.outside(watch).await
+        let lost = async {
+            let changed = Arc::clone(&world.exchange.lock().closed);
+            loop {
+                let mut told = std::pin::pin!(changed.notified());
+                told.as_mut().enable();
+                if session % 2 == 0 && !self.channels[0].is_open() {
+                    return closed();
+                }
+                told.await;
+            }
+        };
+        life.outside(async {
+            tokio::select! {
+                biased;
+                error = alarms => error,
+                error = lost => error,
+            }
+        })
+        .await
     }
 
     async fn close(self) {}
