@@ -12,7 +12,8 @@ use super::error::DevError;
 const RABBITMQCTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 
 /// What it needs of the broker's environment.
-const VARIABLES: [&str; 6] = ["PATH", "HOME", "LC_ALL", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "RABBITMQ_CONF_ENV_FILE"];
+const VARIABLES: [&str; 7] =
+    ["PATH", "HOME", "LC_ALL", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "ERL_CRASH_DUMP", "RABBITMQ_CONF_ENV_FILE"];
 
 /// Runs it for the broker with this process id; answers what it says.
 pub(super) async fn run(broker: Option<u32>, arguments: &[&str]) -> Result<String, DevError> {

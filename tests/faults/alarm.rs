@@ -78,7 +78,7 @@ async fn an_idle_daemon_opens_again_what_the_broker_closes() {
     let mut daemon = world.daemon().await;
     servers.rabbitmqctl(&["close_all_connections", "an operator asks"]).await.expect("it obeys");
     for connection in ["intake", "relay"] {
-        let again = async || daemon.metric("settled_reconnects_total", &[("connection", connection)]).await == 1.0;
+        let again = async || daemon.metric("settled_reconnects_total", &[("connection", connection)]).await >= 1.0;
         within(SOON, &format!("the {connection}'s is opened again"), again).await;
     }
     daemon.ready().await;
