@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use settled::dev::{PrivateServers, ServersOptions};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
+/// A configuration in which nothing is set.
+const DEFAULTS: [&str; 2] = ["--config", "/dev/null"];
+
 /// Servers of their own, and one daemon with all settings at their defaults.
 struct Settled {
     servers: PrivateServers,
-    config: tempfile::NamedTempFile,
     /// One daemon at a time: between two on the same queue there is no order, and the examples
     /// fund and spend back to back.
     turn: Mutex<()>,
@@ -38,8 +40,7 @@ async fn settled() -> &'static Settled {
         .get_or_init(|| async {
             let binary = Path::new(env!("CARGO_BIN_EXE_settled"));
             let servers = PrivateServers::start(binary, &ServersOptions::default()).await.expect("the servers start");
-            let config = tempfile::NamedTempFile::new().expect("an empty configuration");
-            Settled { servers, config, turn: Mutex::default() }
+            Settled { servers, turn: Mutex::default() }
         })
         .await
 }
@@ -57,13 +58,13 @@ impl Settled {
 
     fn settled(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(env!("CARGO_BIN_EXE_settled"));
-        command.args(arguments).arg("--config").arg(self.config.path()).output().expect("it runs")
+        command.args(arguments).args(DEFAULTS).output().expect("it runs")
     }
 
     async fn daemon(&self) -> Daemon<'_> {
         let turn = self.turn.lock().await;
         let mut command = self.command(env!("CARGO_BIN_EXE_settled"));
-        let command = command.arg("run").arg("--config").arg(self.config.path()).stderr(Stdio::null());
+        let command = command.arg("run").args(DEFAULTS).stderr(Stdio::null());
         let daemon = Daemon { process: command.spawn().expect("the daemon starts"), _turn: turn };
         for _ in 0..200 {
             let opened = self.settled(&["account", "open", "the-first", "--currency", "EUR"]);
