@@ -1,7 +1,8 @@
 //! Runs in which things break, small: each fault has to strike, and nothing may be lost or doubled.
 
-use crate::support::loadtest;
 use serde_json::Value;
+
+use crate::support::loadtest;
 
 /// How often a fault struck, and did as it was to.
 fn struck(summary: &Value, fault: &str) -> u64 {

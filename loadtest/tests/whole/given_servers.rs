@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Ended, Place, SETTLED, loadtest_at};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use tokio_postgres::{Client, NoTls};
+
+use crate::support::{Ended, Place, SETTLED, loadtest_at};
 
 const SOON: Duration = Duration::from_secs(30);
 

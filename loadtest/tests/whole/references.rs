@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::support::{Place, loadtest, loadtest_at};
 use serde_json::Value;
+
+use crate::support::{loadtest, loadtest_beside_others};
 
 #[track_caller]
 fn is_positive(value: &Value) {
@@ -33,15 +34,14 @@ fn the_floor_says_how_many_accounts_it_needs() {
 fn the_baseline_comes_to_the_planned_outcomes_without_an_event() {
     let line = "drain --subject baseline --count 500 --accounts 20 --duplicates 10% --altered 2% --malformed 2% \
                 --insufficient 5% --json";
-    let summary = loadtest_at(&Place::new(), line).passed();
+    let summary = loadtest_beside_others(line).passed();
     assert_eq!((&summary["subject"], &summary["events_received"]), (&"baseline".into(), &0.into()));
     assert_eq!(summary["audit"]["passed"], true);
 }
 
 #[test]
 fn a_baseline_that_is_killed_under_load_goes_on_where_it_was() {
-    loadtest_at(&Place::new(), "run --subject baseline --rate 300 --duration 4s --accounts 20 --kill 1 --json")
-        .passed();
+    loadtest_beside_others("run --subject baseline --rate 300 --duration 4s --accounts 20 --kill 1 --json").passed();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Place, loadtest, loadtest_at};
+use crate::support::{loadtest, loadtest_beside_others};
 
 /// The lines of a series, as its columns' names and numbers.
 fn series(dir: &Path) -> Vec<Vec<(String, String)>> {
@@ -18,7 +18,7 @@ fn a_run_with_mixed_messages_loses_none_and_writes_its_results() {
     let out = dir.path().join("results");
     let mixes = "--duplicates 1% --altered 1% --malformed 0.01 --insufficient 1% --skew zipf:1.1";
     let line = format!("run --rate 300 --duration 3s {mixes} --slo lost=0,doubled=0 --label mixed --json --out");
-    let summary = loadtest_at(&Place::new(), &format!("{line} {}", out.display())).passed();
+    let summary = loadtest_beside_others(&format!("{line} {}", out.display())).passed();
     assert_eq!((&summary["published"], &summary["confirmed"]), (&900.into(), &900.into()));
     assert_eq!(summary["duplicates"], 9);
     assert_eq!(summary["rejected"]["insufficient_funds"], 9);
@@ -41,7 +41,7 @@ fn a_run_with_mixed_messages_loses_none_and_writes_its_results() {
 
 #[test]
 fn an_objective_that_cannot_hold_is_named_and_fails_the_run() {
-    let ended = loadtest_at(&Place::new(), "run --rate 200 --duration 1s --slo lost=0,p99<1us");
+    let ended = loadtest_beside_others("run --rate 200 --duration 1s --slo lost=0,p99<1us");
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     assert!(ended.stdout.contains("✗ p99<1us"), "{}", ended.stdout);
     assert!(ended.stdout.contains("✓ lost=0"), "{}", ended.stdout);
@@ -57,7 +57,7 @@ fn daemons_that_are_killed_under_load_lose_and_double_nothing() {
 #[test]
 fn two_daemons_share_a_load() {
     let line = "run --rate max --count 2000 --publishers 2 --daemons 2 --duplicates 2% --altered 2% --json";
-    let summary = loadtest_at(&Place::new(), line).passed();
+    let summary = loadtest_beside_others(line).passed();
     assert_eq!(summary["load"]["daemons"], 2);
     assert_eq!(summary["dead_lettered"]["idempotency_conflict"], 40);
     assert_eq!(summary["schedule_lag_ms"], serde_json::Value::Null);
@@ -65,8 +65,7 @@ fn two_daemons_share_a_load() {
 
 #[test]
 fn a_late_subscriber_gets_every_event_of_a_backlog() {
-    let summary =
-        loadtest_at(&Place::new(), "drain --count 2000 --subscriber late --payload-bytes 1000 --json").passed();
+    let summary = loadtest_beside_others("drain --count 2000 --subscriber late --payload-bytes 1000 --json").passed();
     assert_eq!((&summary["events"], &summary["load"]["rate"]), (&2000.into(), &"backlog".into()));
     assert_eq!(summary["latency_ms"]["commit"], serde_json::Value::Null);
     let length = summary["load"]["payload_bytes"].as_u64().expect("a length");
@@ -75,7 +74,7 @@ fn a_late_subscriber_gets_every_event_of_a_backlog() {
 
 #[test]
 fn a_backlog_can_be_drained_with_nobody_to_hear_of_it() {
-    let summary = loadtest_at(&Place::new(), "drain --count 2000 --subscriber none --skew hot --json").passed();
+    let summary = loadtest_beside_others("drain --count 2000 --subscriber none --skew hot --json").passed();
     assert_eq!((&summary["events"], &summary["settled"]), (&0.into(), &2000.into()));
 }
 
@@ -93,7 +92,7 @@ const MIX: &str = "--mix transfer:60,authorize-capture:20,authorize-void:5,refun
 fn payments_with_a_life_come_to_what_was_planned_whenever_their_messages_come() {
     let line = format!("run --rate max --count 3000 --daemons 2 --publishers 2 {MIX} --out-of-order 20%");
     let summary =
-        loadtest_at(&Place::new(), &format!("{line} --scheduled 10%:2s --duplicates 1% --altered 1% --json")).passed();
+        loadtest_beside_others(&format!("{line} --scheduled 10%:2s --duplicates 1% --altered 1% --json")).passed();
     assert_eq!((&summary["published"], &summary["lost"]), (&3000.into(), &0.into()));
     assert_eq!(summary["settled"], 2940);
     let settled = |kind: &str| summary["by_type"][kind]["settled"].as_u64().expect(kind);
@@ -111,7 +110,7 @@ fn payments_with_a_life_come_to_what_was_planned_whenever_their_messages_come() 
 fn payments_with_a_life_survive_daemons_that_are_killed() {
     let rest = "--out-of-order 20% --scheduled 20%:2s --kill 2 --json";
     let more = "authorize-capture-parts:5,chargeback:10,cancel:5";
-    let summary = loadtest_at(&Place::new(), &format!("run --rate 300 --duration 4s {MIX},{more} {rest}")).passed();
+    let summary = loadtest_beside_others(&format!("run --rate 300 --duration 4s {MIX},{more} {rest}")).passed();
     assert_eq!((&summary["published"], &summary["daemon"]["restarts"]), (&1200.into(), &2.into()));
     assert_eq!(summary["canceled"], summary["by_type"]["cancel"]["settled"]);
 }
@@ -119,7 +118,7 @@ fn payments_with_a_life_survive_daemons_that_are_killed() {
 #[test]
 fn a_case_that_was_begun_is_published_to_its_end() {
     let line = "run --rate max --duration 1s --window 100 --mix authorize-capture:1 --out-of-order 50% --json";
-    let summary = loadtest_at(&Place::new(), line).passed();
+    let summary = loadtest_beside_others(line).passed();
     assert_eq!(summary["by_type"]["authorize"], summary["by_type"]["capture"]);
 }
 
@@ -127,10 +126,8 @@ fn a_case_that_was_begun_is_published_to_its_end() {
 fn a_search_tells_the_highest_rate_that_was_kept() {
     let dir = tempfile::tempdir().expect("a directory");
     let range = "--from 50 --to 100 --step-duration 1s";
-    let ended = loadtest_at(
-        &Place::new(),
-        &format!("find-max --slo lost=0,p50<10s {range} --json --out {}", dir.path().display()),
-    );
+    let ended =
+        loadtest_beside_others(&format!("find-max --slo lost=0,p50<10s {range} --json --out {}", dir.path().display()));
     let found = ended.json();
     assert!(found["steps"].as_array().is_some_and(|steps| !steps.is_empty()), "{found:#}");
     let written = std::fs::read_to_string(dir.path().join("find-max.json")).expect("a result");

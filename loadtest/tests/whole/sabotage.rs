@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use crate::support::{Ended, Place, SETTLED, built, command, ended, loadtest, loadtest_at};
 use serde_json::Value;
+
+use crate::support::{Ended, Place, SETTLED, built, command, ended, loadtest, loadtest_beside_others};
 
 const VARIABLE: &str = "SETTLED_SABOTAGE";
 
@@ -40,7 +41,7 @@ fn caught(defect: &str, line: &str) -> Value {
     let summary: Value = serde_json::from_str(&written).expect("JSON");
     assert_eq!((run.code, &summary["passed"]), (Some(1), &false.into()), "{summary:#}");
     assert_eq!((&summary["published"], &summary["confirmed"]), (&2000.into(), &2000.into()), "{summary:#}");
-    honest(&format!("{line} --json"), |line| loadtest_at(&Place::new(), line));
+    honest(&format!("{line} --json"), loadtest_beside_others);
     summary
 }
 

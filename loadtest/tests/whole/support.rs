@@ -57,7 +57,12 @@ pub(crate) fn loadtest(line: &str) -> Ended {
     ended(&mut command(line, &SETTLED))
 }
 
-/// Runs a command line to its end, on servers that it shares with others.
+/// Runs a command line to its end, where it shares the servers with others.
+pub(crate) fn loadtest_beside_others(line: &str) -> Ended {
+    loadtest_at(&Place::new(), line)
+}
+
+/// Runs a command line to its end, at a place that others may use before and after.
 pub(crate) fn loadtest_at(place: &Place, line: &str) -> Ended {
     ended(command(line, &SETTLED).args(place.arguments()))
 }
