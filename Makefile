@@ -23,13 +23,12 @@ demo: servers ## Run the daemon for real: 50,000 payments on private servers, an
 	cargo build --release --workspace
 	./target/release/settled-loadtest demo
 
-# The unit tests have the simulation, which computes without a pause: they are optimised a little, and
-# the defects that it has to find are compiled in, so that this is one build. Optimising the other
-# tests, or what all of them depend on, takes longer than it saves.
-# A test waits half of the time, for servers and processes: there is one more at a time than there are cores.
-test: export RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 1)
+# The unit tests have the defects compiled in that the simulation has to find, so that this is one build.
+# A test waits half of the time, for servers and processes: there are two more at a time than there are cores.
+test: export RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 2)
 test: servers ## Run every test; those that need servers start their own
-	cargo test --package settled --lib --features sabotage --config profile.dev.package.settled.opt-level=1
+	cargo test --package settled --lib --features sabotage
+	cargo build --workspace --bin settled-sabotaged --features settled/sabotage
 	cargo test --quiet --package settled --benches
 	cargo test --workspace --bins --test '*'
 	cargo test --quiet --package settled --doc
