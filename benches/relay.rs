@@ -90,6 +90,7 @@ struct Running {
 impl Running {
     async fn start(format: EventFormat) -> Self {
         let settings = EventSettings { format, ..EventSettings::default() };
+        servers().await.start_rabbitmq().await.expect("RabbitMQ starts");
         let uri = servers().await.amqp_uri().parse().expect("an AMQP URI");
         let broker = BrokerSettings { uris: vec![uri], ..BrokerSettings::default() };
         subscribe(&settings.exchange).await;

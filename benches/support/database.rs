@@ -7,11 +7,12 @@ use settled::store::queries::audit::audit;
 use settled::store::{self, Client, Pool, PostgresSettings, seed};
 use tokio::sync::OnceCell;
 
-/// The servers of this benchmark. They end with it, and leave nothing behind.
+/// The servers of this benchmark, of which the broker is stopped. They end with it, and leave nothing
+/// behind.
 pub(crate) async fn servers() -> &'static PrivateServers {
     static SERVERS: OnceCell<PrivateServers> = OnceCell::const_new();
-    let start =
-        async || PrivateServers::start(Path::new(env!("CARGO_BIN_EXE_settled")), &ServersOptions::default()).await;
+    let options = ServersOptions { without_broker: true, ..ServersOptions::default() };
+    let start = async || PrivateServers::start(Path::new(env!("CARGO_BIN_EXE_settled")), &options).await;
     SERVERS.get_or_init(async || start().await.expect("the servers start")).await
 }
 

@@ -87,13 +87,20 @@ pub(super) struct ServersArgs {
     postgres_space: Option<u64>,
     #[arg(long)]
     standby: bool,
+    #[arg(long)]
+    without_broker: bool,
 }
 
 /// On this thread: the servers end with the thread that started them.
 pub(super) fn servers(args: ServersArgs) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let options =
-        ServersOptions { dir: args.dir, keep: args.keep, postgres_space: args.postgres_space, standby: args.standby };
+    let options = ServersOptions {
+        dir: args.dir,
+        keep: args.keep,
+        postgres_space: args.postgres_space,
+        standby: args.standby,
+        without_broker: args.without_broker,
+    };
     // It tells its errors itself, to the process that started it.
     Ok(if runtime.block_on(guardian::run(&options)) == std::process::ExitCode::SUCCESS {
         Exit::Ok

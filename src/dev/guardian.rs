@@ -68,7 +68,7 @@ async fn guard(
             let served = tokio::select! {
                 biased;
                 () = ended => Ok(()),
-                served = servers.serve(&place, lines) => served,
+                served = servers.serve(&place, options, lines) => served,
             };
             let stopped = servers.end(place.is_kept()).await;
             served.and(stopped)
@@ -92,10 +92,16 @@ impl Servers {
         })
     }
 
-    /// Starts both, says where they are, and does as it is told until there are no more lines.
-    async fn serve(&mut self, place: &Place, mut lines: mpsc::UnboundedReceiver<String>) -> Result<(), DevError> {
+    /// Starts what is wanted, says where they are, and does as it is told until there are no more lines.
+    async fn serve(
+        &mut self,
+        place: &Place,
+        options: &ServersOptions,
+        mut lines: mpsc::UnboundedReceiver<String>,
+    ) -> Result<(), DevError> {
+        let broker = async { if options.without_broker { Ok(()) } else { self.rabbitmq.start().await } };
         // Joined, not spawned: every process has to be started by this thread.
-        tokio::try_join!(self.postgres.start_all(), self.rabbitmq.start())?;
+        tokio::try_join!(self.postgres.start_all(), broker)?;
         let endpoints =
             Endpoints { amqp_uri: self.rabbitmq.uri(), postgres_url: self.postgres.url(), dir: place.dir().to_owned() };
         answer(&Answer::Ready { endpoints, pids: self.pids() });

@@ -52,6 +52,8 @@ pub struct ServersOptions {
     /// Has a second PostgreSQL that follows the first one: a commit waits until it is durable on
     /// both. Cannot be kept.
     pub standby: bool,
+    /// Leaves the broker stopped, which takes longest to start; it can be started later.
+    pub without_broker: bool,
 }
 
 impl ServersOptions {
@@ -73,7 +75,8 @@ impl ServersOptions {
         if let Some(bytes) = self.postgres_space {
             command.arg("--postgres-space").arg(bytes.to_string());
         }
-        command.args(self.keep.then_some("--keep")).args(self.standby.then_some("--standby"));
+        let flags = [(self.keep, "--keep"), (self.standby, "--standby"), (self.without_broker, "--without-broker")];
+        command.args(flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)));
         command
     }
 }

@@ -1,9 +1,10 @@
 //! The private RabbitMQ, with the port mapper daemon (epmd) that Erlang needs.
 
-use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +25,9 @@ const PORT_ATTEMPTS: usize = 8;
 /// The pause between two such attempts.
 const PORT_PAUSE: Duration = Duration::from_secs(2);
 
+/// Where Debian keeps each version of RabbitMQ, with its plugins.
+const VERSIONS: &str = "/usr/lib/rabbitmq/lib";
+
 /// What an AMQP 0-9-1 client says first.
 const AMQP_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
@@ -41,6 +45,7 @@ pub(super) struct RabbitMq {
     programs: Programs,
     room: PathBuf,
     ports: RabbitPorts,
+    plugins: Option<PathBuf>,
     server: Server,
     /// Started by us, not by Erlang, whose epmd is a daemon and outlives everything.
     epmd: Server,
@@ -55,9 +60,10 @@ impl RabbitMq {
             let file = room.join(name);
             fs::write(&file, content).context(|| format!("write {}", file.display()))?;
         }
+        let plugins = without_plugins(&room.join("plugins")).context(|| format!("read {VERSIONS}"))?;
         let server = Server::new("RabbitMQ", room.join("rabbitmq.log"));
         let epmd = Server::new("epmd", room.join("epmd.log"));
-        Ok(Self { programs: programs.clone(), room, ports, server, epmd })
+        Ok(Self { programs: programs.clone(), room, ports, plugins, server, epmd })
     }
 
     pub(super) fn uri(&self) -> String {
@@ -130,7 +136,8 @@ impl RabbitMq {
             .env("RABBITMQ_MNESIA_BASE", self.room.join("mnesia"))
             .env("RABBITMQ_LOG_BASE", &self.room)
             .env("RABBITMQ_LOGS", "-")
-            .env("ERL_CRASH_DUMP", self.room.join("erl_crash.dump"));
+            .env("ERL_CRASH_DUMP", self.room.join("erl_crash.dump"))
+            .envs(self.plugins.as_ref().map(|plugins| ("RABBITMQ_PLUGINS_DIR", plugins)));
         command
     }
 
@@ -149,6 +156,28 @@ impl RabbitMq {
             .env("ERL_EPMD_ADDRESS", "127.0.0.1");
         command
     }
+}
+
+/// Links what RabbitMQ itself is made of, without the plugins, none of which is on. It looks for each
+/// of its hundreds of modules in every folder there is, and takes a sixth less of a processor to start
+/// where there are fewer. `None` where they are not as Debian has them: then it has all of them.
+fn without_plugins(links: &Path) -> io::Result<Option<PathBuf>> {
+    let Some(version) = fs::read_dir(VERSIONS).into_iter().flatten().flatten().next() else { return Ok(None) };
+    let Ok(folders) = fs::read_dir(version.path().join("plugins")) else { return Ok(None) };
+    // Those of a directory that was kept may be of another version.
+    if links.exists() {
+        fs::remove_dir_all(links)?;
+    }
+    fs::create_dir(links)?;
+    for folder in folders {
+        let folder = folder?;
+        let name = folder.file_name();
+        let is_plugin = |name: &str| name.starts_with("rabbitmq_") && !name.starts_with("rabbitmq_prelaunch");
+        if name.to_str().is_some_and(|name| !is_plugin(name)) {
+            symlink(folder.path(), links.join(name))?;
+        }
+    }
+    Ok(Some(links.to_owned()))
 }
 
 async fn connect(port: u16) -> Option<TcpStream> {

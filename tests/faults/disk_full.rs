@@ -7,7 +7,7 @@ use settled::dev::ServersOptions;
 
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
-use crate::support::{SOON, World, servers_with, within};
+use crate::support::{self, SOON, World, postgres_with, within};
 use crate::{QUICK, seconds, turn};
 
 #[tokio::test]
@@ -17,8 +17,8 @@ async fn a_full_disk_is_waited_for_and_dead_letters_nothing() {
         return;
     }
     let _turn = turn().await;
-    let servers = servers_with(&ServersOptions { postgres_space: Some(320 << 20), ..ServersOptions::default() }).await;
-    let world = World::on(&servers, &QUICK).await;
+    let servers = postgres_with(ServersOptions { postgres_space: Some(320 << 20), ..ServersOptions::default() }).await;
+    let world = World::between(support::servers().await, &servers, &QUICK).await;
     let archive = Archive::open(&world).await;
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;

@@ -6,7 +6,7 @@ use settled::dev::ServersOptions;
 
 use crate::load::{self, Load};
 use crate::reckoning::{Archive, reckon};
-use crate::support::{World, servers_with};
+use crate::support::{self, World, postgres_with};
 use crate::{QUICK, turn};
 
 /// Each is followed by a new copy of the database, which takes longest.
@@ -15,8 +15,8 @@ const PROMOTIONS: usize = 2;
 #[tokio::test]
 async fn promotions_of_a_standby_lose_and_double_nothing() {
     let _turn = turn().await;
-    let servers = servers_with(&ServersOptions { standby: true, ..ServersOptions::default() }).await;
-    let world = World::on(&servers, &QUICK).await;
+    let servers = postgres_with(ServersOptions { standby: true, ..ServersOptions::default() }).await;
+    let world = World::between(support::servers().await, &servers, &QUICK).await;
     let archive = Archive::open(&world).await;
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;

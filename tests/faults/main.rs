@@ -35,9 +35,9 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore, SemaphorePermit};
 const QUICK: [&str; 3] =
     ["events = { lease = \"1s\", retry_held = \"1s\" }", "broker.heartbeat = \"2s\"", "log.level = \"info\""];
 
-/// Two ordeals at a time: each wants to see what the servers do, not who starves.
+/// Three ordeals at a time: each wants to see what the servers do, not who starves.
 async fn turn() -> SemaphorePermit<'static> {
-    static TURNS: Semaphore = Semaphore::const_new(2);
+    static TURNS: Semaphore = Semaphore::const_new(3);
     TURNS.acquire().await.expect("never closed")
 }
 

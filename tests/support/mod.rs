@@ -10,7 +10,7 @@ mod world;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use settled::dev::{PrivateServers, ServersOptions};
 use tokio::sync::OnceCell;
@@ -24,6 +24,9 @@ pub(crate) use world::World;
 /// What a step may take before a test gives up on it: generous, for a machine that compiles.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
+/// The least pause between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// The servers of this test binary; they end with it.
 pub(crate) async fn servers() -> &'static PrivateServers {
     static SERVERS: OnceCell<PrivateServers> = OnceCell::const_new();
@@ -35,8 +38,12 @@ pub(crate) async fn own_servers() -> PrivateServers {
     servers_with(&ServersOptions::default()).await
 }
 
-/// Servers that are as these options say. They end with the value.
-pub(crate) async fn servers_with(options: &ServersOptions) -> PrivateServers {
+/// A PostgreSQL of one's own that is as these options say. It ends with the value.
+pub(crate) async fn postgres_with(options: ServersOptions) -> PrivateServers {
+    servers_with(&ServersOptions { without_broker: true, ..options }).await
+}
+
+async fn servers_with(options: &ServersOptions) -> PrivateServers {
     let binary = Path::new(env!("CARGO_BIN_EXE_settled"));
     PrivateServers::start(binary, options).await.expect("the servers start")
 }
@@ -46,12 +53,17 @@ pub(crate) async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
     within(SOON, what, holds).await;
 }
 
-/// Waits until `holds`; fails with `what` if that takes longer than `limit`.
+/// Waits until `holds`; fails with `what` if that takes longer than `limit`. Of the time a fifth is spent
+/// on looking: what is waited for needs the processors, too.
 pub(crate) async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + limit;
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "not within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    let deadline = Instant::now() + limit;
+    loop {
+        let looked = Instant::now();
+        if holds().await {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep((looked.elapsed() * 4).clamp(PAUSE, PAUSE * 20)).await;
     }
 }
 

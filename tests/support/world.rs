@@ -36,13 +36,18 @@ impl World {
 
     /// A world on these servers.
     pub(crate) async fn on(servers: &PrivateServers, overrides: &[&str]) -> Self {
+        Self::between(servers, servers, overrides).await
+    }
+
+    /// A world on the broker of the first ones, and on the database server of the others.
+    pub(crate) async fn between(broker: &PrivateServers, servers: &PrivateServers, overrides: &[&str]) -> Self {
         let name = format!("w_{}", Uuid::now_v7().simple());
         let admin = client(servers.postgres_url()).await;
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
         let (server, database) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
         let options = database.split_once('?').map(|(_, options)| format!("?{options}")).unwrap_or_default();
         let world = Self {
-            amqp_uri: servers.amqp_uri().to_owned(),
+            amqp_uri: broker.amqp_uri().to_owned(),
             postgres_url: format!("{server}/{name}{options}"),
             exchange: format!("{name}.payments"),
             queue: format!("{name}.tasks"),

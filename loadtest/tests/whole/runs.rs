@@ -49,7 +49,8 @@ fn an_objective_that_cannot_hold_is_named_and_fails_the_run() {
 
 #[test]
 fn daemons_that_are_killed_under_load_lose_and_double_nothing() {
-    let summary = loadtest("run --rate 500 --duration 3s --duplicates 2% --malformed 1% --kill 2 --json").passed();
+    let line = "run --rate 500 --duration 3s --duplicates 2% --malformed 1% --kill 2 --json";
+    let summary = loadtest_beside_others(line).passed();
     assert_eq!(summary["daemon"]["restarts"], 2);
     assert_eq!(summary["published"], 1500);
 }

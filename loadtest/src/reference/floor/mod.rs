@@ -106,15 +106,15 @@ pub(crate) async fn measure(options: &Options) -> Result<Results> {
         refuse(&format!("--accounts {accounts}: expected at least two for each of {connections} connections"));
     }
     let settled = settled_path(options.daemon.as_deref())?;
-    let servers = PrivateServers::start(&settled, &ServersOptions::default()).await?;
+    // Even an idle broker takes time of the processors.
+    let without_broker = ServersOptions { without_broker: true, ..ServersOptions::default() };
+    let servers = PrivateServers::start(&settled, &without_broker).await?;
     let measured = on_servers(options, &servers).await;
     servers.shutdown().await?;
     Ok(figures::results(options, measured?))
 }
 
 async fn on_servers(options: &Options, servers: &PrivateServers) -> Result<Measured> {
-    // Even an idle broker takes time of the processors.
-    servers.stop_rabbitmq().await?;
     let mut settings = PostgresSettings { pool_size: options.connections, ..PostgresSettings::default() };
     settings.use_url(servers.postgres_url()).map_err(anyhow::Error::msg)?;
     let machine = this_machine(store::probe(&settings).await?, "not running".to_owned());

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::{accounts, balance, declined, done};
 use crate::replay::Settings;
 use crate::support::{World, authorize, follow_up, transfer};
-use crate::{accounts, balance, declined, done};
 
 #[tokio::test]
 async fn a_hold_runs_out_within_two_seconds_of_its_time_also_after_a_restart() {
@@ -40,7 +40,7 @@ async fn a_hold_runs_out_within_two_seconds_of_its_time_also_after_a_restart() {
         expired += daemon.metric("settled_holds_expired_total", &[]).await;
     }
     assert_eq!(expired, 2.0, "each hold ran out once, whoever did it");
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn what_waits_in_vain_is_rejected_at_its_deadline() {
     world.become_all("rejected", &[one, other]).await;
     world.nothing_waits().await;
     let parking = jiff::SignedDuration::from_secs(1);
-    crate::reckon_by(&world, Settings { parking, ..Settings::default() }).await;
+    super::reckon_by(&world, Settings { parking, ..Settings::default() }).await;
 }
 
 #[tokio::test]
@@ -84,5 +84,5 @@ async fn a_hold_for_longer_than_the_operator_allows_is_rejected() {
     let lasts = "SELECT extract(epoch FROM expires_at - settled_at)::bigint AS s FROM payment WHERE id = $1";
     assert_eq!(world.rows(lasts, &[&hold.id]).await[0]["s"], 3600);
     let (hold, longest_hold) = (jiff::SignedDuration::from_hours(1), jiff::SignedDuration::from_hours(2));
-    crate::reckon_by(&world, Settings { hold, longest_hold, ..Settings::default() }).await;
+    super::reckon_by(&world, Settings { hold, longest_hold, ..Settings::default() }).await;
 }

@@ -1,9 +1,6 @@
 //! One odd message in a crowd: whatever it holds, it is settled, declined or set apart, and its
 //! neighbours in the same batch settle.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod crowd;
 mod edges;
 mod odd;

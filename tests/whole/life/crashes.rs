@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::{accounts, soon};
 use crate::support::{Task, World, authorize, split, transfer, within};
-use crate::{accounts, soon};
 
 const KILLS: usize = 20;
 /// Of each kind, at a time.
@@ -69,13 +69,13 @@ async fn twenty_kills_leave_nothing_partial_and_nothing_twice() {
     world.become_all("expired", &holds).await;
     world.nothing_waits().await;
     let each = holds.len() as i64;
-    assert_eq!(crate::balance(&world, "alice").await, (10_000_000 - 2 * each * 5, 0));
-    assert_eq!(crate::balance(&world, "bob").await, (10_000_000 - 2 * each * 5 - each * 7, 0));
-    assert_eq!(crate::balance(&world, "fee").await, (2 * each * 6, 0));
+    assert_eq!(super::balance(&world, "alice").await, (10_000_000 - 2 * each * 5, 0));
+    assert_eq!(super::balance(&world, "bob").await, (10_000_000 - 2 * each * 5 - each * 7, 0));
+    assert_eq!(super::balance(&world, "fee").await, (2 * each * 6, 0));
     let entries = "SELECT count(*) AS n FROM (SELECT payment_id FROM entry JOIN payment p ON p.id = payment_id
                     WHERE p.legs = 4 GROUP BY payment_id HAVING count(*) <> 8) AS partial";
     assert_eq!(world.rows(entries, &[]).await[0]["n"], 0, "all legs or none");
     let twice = "SELECT count(*) AS n FROM transition WHERE cause IS NULL";
     assert_eq!(world.rows(twice, &[]).await[0]["n"], holds.len(), "each hold ran out once");
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }

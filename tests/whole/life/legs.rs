@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
+use super::{accounts, balance, declined, done};
 use crate::support::{World, follow_up, open, split};
-use crate::{accounts, balance, declined, done};
 
 #[tokio::test]
 async fn all_legs_are_posted_or_none() {
@@ -23,7 +23,7 @@ async fn all_legs_are_posted_or_none() {
     assert_eq!(event.body["payment"]["amount"], 100);
     assert_eq!(event.body["payment"]["legs"][1]["captured"], 7);
     assert_eq!(event.body["legs"].as_array().map(Vec::len), Some(3));
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_refund_of_legs_goes_in_proportion_and_loses_no_minor_unit() {
     done(&world, "settled", &follow_up("refund", &sale, None)).await;
     world.becomes("refunded", &sale).await;
     assert_eq!(balance(&world, "alice").await, (100, 0));
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -75,5 +75,5 @@ async fn legs_can_be_held_and_captured_together_also_in_several_currencies() {
     assert_eq!(body["payment"]["legs"][1]["captured"], 20);
     done(&world, "settled", &follow_up("chargeback", &hold, Some(5)).with("leg", 0)).await;
     world.becomes("charged_back", &hold).await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }

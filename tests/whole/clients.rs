@@ -7,15 +7,17 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use settled::dev::{PrivateServers, ServersOptions};
+use settled::dev::PrivateServers;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+use crate::support::servers;
 
 /// A configuration in which nothing is set.
 const DEFAULTS: [&str; 2] = ["--config", "/dev/null"];
 
-/// Servers of their own, and one daemon with all settings at their defaults.
+/// The servers, and on them one daemon with all settings at their defaults.
 struct Settled {
-    servers: PrivateServers,
+    servers: &'static PrivateServers,
     /// One daemon at a time: between two on the same queue there is no order, and the examples
     /// fund and spend back to back.
     turn: Mutex<()>,
@@ -36,13 +38,7 @@ impl Drop for Daemon<'_> {
 
 async fn settled() -> &'static Settled {
     static SETTLED: OnceCell<Settled> = OnceCell::const_new();
-    SETTLED
-        .get_or_init(|| async {
-            let binary = Path::new(env!("CARGO_BIN_EXE_settled"));
-            let servers = PrivateServers::start(binary, &ServersOptions::default()).await.expect("the servers start");
-            Settled { servers, turn: Mutex::default() }
-        })
-        .await
+    SETTLED.get_or_init(async || Settled { servers: servers().await, turn: Mutex::default() }).await
 }
 
 impl Settled {

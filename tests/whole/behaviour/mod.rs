@@ -1,8 +1,5 @@
 //! What a user of the daemon can rely on, each test on the real binary and real servers.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod acknowledging;
 mod events;
 mod flow;

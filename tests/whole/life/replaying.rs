@@ -23,7 +23,7 @@ fn publishable(tasks: &[(usize, model::Task)]) -> Vec<Task> {
     for (nth, task) in tasks {
         let mut json: Value = serde_json::from_str(&task.to_json()).expect("JSON");
         if json.get("execute_at").is_some() {
-            json["execute_at"] = crate::soon((nth * 37 % 3_500) as i64 - 500).into();
+            json["execute_at"] = super::soon((nth * 37 % 3_500) as i64 - 500).into();
         }
         // Most of those that ask for more than seconds ask for days.
         if json["expires_in"].as_u64().is_some_and(|seconds| seconds < 1_000) {
@@ -141,7 +141,7 @@ fn lies() -> Vec<String> {
 #[tokio::test]
 async fn what_two_daemons_and_kills_made_of_random_tasks_is_what_one_thread_makes_of_them() {
     let world = history(11).await;
-    let replayed = crate::reckon_by(&world, settings()).await;
+    let replayed = super::reckon_by(&world, settings()).await;
     assert!(replayed.tasks > TASKS / 10 * 9 && replayed.entries > TASKS / 4, "{replayed:?}");
     println!("replayed: {replayed:?}");
 }
@@ -178,10 +178,10 @@ async fn where_the_clock_stands_still_entries_and_versions_tell_the_order() {
         ("settled", transfer("world", "shop", 10)),
     ];
     for (state, task) in &tasks {
-        crate::done(&world, state, task).await;
+        super::done(&world, state, task).await;
     }
     daemon.stop().await;
-    let replayed = crate::reckon(&world).await;
+    let replayed = super::reckon(&world).await;
     // All at one moment, and the last one first.
     let moment = "timestamptz '2026-01-01'";
     let still = format!(
@@ -195,7 +195,7 @@ async fn where_the_clock_stands_still_entries_and_versions_tell_the_order() {
 #[tokio::test]
 async fn whatever_is_changed_in_the_records_is_found() {
     let world = history(12).await;
-    crate::reckon_by(&world, settings()).await;
+    super::reckon_by(&world, settings()).await;
     let client = world.sql().await;
     for lie in lies() {
         let found = tampered(&client, &lie, &settings()).await;

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
+use super::{accounts, balance, declined, done};
 use crate::support::{World, authorize, eventually, follow_up, transfer};
-use crate::{accounts, balance, declined, done};
 
 #[tokio::test]
 async fn what_is_authorized_is_held_and_a_capture_posts_it() {
@@ -43,7 +43,7 @@ async fn what_is_authorized_is_held_and_a_capture_posts_it() {
     let event = events.of(&hold).await;
     assert_eq!(event.routing_key, "payment.authorized");
     assert_eq!(event.body["balances"], json!([{"account": "alice", "posted": 100, "held": 60, "version": 1}]));
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_void_releases_what_is_held_and_nothing_can_follow() {
         declined(&world, "payment_voided", &follow_up(kind, &hold, None)).await;
     }
     assert_eq!(events.of(&void).await.body["payment"]["state"], "voided");
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -89,5 +89,5 @@ async fn authorize_capture_and_refund_in_one_batch_leave_what_one_by_one_would()
     assert_eq!(world.becomes("rejected", &over).await["reason"], "amount_exceeds_remaining");
     assert_eq!(balance(&world, "alice").await, (70, 0));
     assert_eq!(balance(&world, "shop").await, (30, 0));
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::accounts;
+use super::accounts;
 use crate::support::{Publisher, Task, World, authorize, follow_up, transfer};
 
 /// The sum of the amounts of those that settled, and how many were rejected for which reason.
@@ -60,7 +60,7 @@ async fn sixty_four_refunds_for_twice_the_money_pay_back_exactly_what_was_captur
     assert_eq!(sum, 6_400);
     assert_eq!(rejected, HashMap::from([("amount_exceeds_remaining".to_owned(), 32)]));
     world.becomes("refunded", &payment).await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn sixty_four_captures_of_one_hold_post_exactly_what_was_held() {
     assert_eq!(sum, 6_400);
     assert_eq!(rejected.values().sum::<usize>(), 32, "{rejected:?}");
     world.becomes("settled", &hold).await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 const ROUNDS: usize = 1000;
@@ -117,9 +117,9 @@ async fn of_a_capture_and_a_void_exactly_one_wins_in_each_of_1000_rounds() {
         assert_eq!(hold["state"], if won { "settled" } else { "voided" });
     }
     println!("capture against void: {captured} of {ROUNDS} were captured");
-    assert_eq!(crate::balance(&world, "shop").await, (captured * 10, 0));
-    assert_eq!(crate::balance(&world, "alice").await.1, 0);
-    crate::reckon(&world).await;
+    assert_eq!(super::balance(&world, "shop").await, (captured * 10, 0));
+    assert_eq!(super::balance(&world, "alice").await.1, 0);
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn of_a_capture_and_the_clock_exactly_one_wins_in_each_of_1000_rounds() {
     }
     println!("capture against the clock: {captured} captured, {expired} expired");
     assert!(captured > 0 && expired > 0, "{captured} captured, {expired} expired: they did not meet");
-    assert_eq!(crate::balance(&world, "shop").await, (captured * 10, 0));
-    assert_eq!(crate::balance(&world, "alice").await, (1_000_000 - captured * 10, 0));
-    crate::reckon(&world).await;
+    assert_eq!(super::balance(&world, "shop").await, (captured * 10, 0));
+    assert_eq!(super::balance(&world, "alice").await, (1_000_000 - captured * 10, 0));
+    super::reckon(&world).await;
 }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::{accounts, balance, declined, done, soon};
 use crate::support::{World, authorize, follow_up, transfer};
-use crate::{accounts, balance, declined, done, soon};
 
 #[tokio::test]
 async fn a_scheduled_payment_is_applied_when_it_is_due_also_after_a_restart() {
@@ -29,7 +29,7 @@ async fn a_scheduled_payment_is_applied_when_it_is_due_also_after_a_restart() {
     }
     // One whose time has passed is applied at once.
     done(&world, "settled", &transfer("alice", "shop", 1).with("execute_at", "2001-01-01T00:00:00+02:00")).await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn a_task_waits_for_the_one_it_comes_after_and_fails_with_it() {
     // One that has had its outcome is not waited for.
     done(&world, "settled", &transfer("alice", "shop", 1).with("after", second.id.to_string())).await;
     world.nothing_waits().await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn two_tasks_that_wait_for_each_other_are_looked_at_ever_more_seldom() {
     let looked = "SELECT max(looked) AS most FROM agenda HAVING count(*) = 2";
     let row = world.row("both were looked at some times", &format!("{looked} AND min(looked) >= 4"), &[]).await;
     assert!(row["most"].as_i64().is_some_and(|most| most < 20), "{row}: they keep each other awake");
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn who_repeats_a_parked_task_changes_nothing_and_who_alters_it_is_a_dead_l
     publisher.publish(&capture).await;
     daemon.counts("settled_outcomes_total", &[("outcome", "duplicate")], 2).await;
     assert_eq!(balance(&world, "shop").await, (7, 0));
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -106,5 +106,5 @@ async fn a_scheduled_follow_up_and_a_scheduled_parent_meet() {
     world.becomes("settled", &capture).await;
     assert_eq!(balance(&world, "shop").await, (10, 0));
     declined(&world, "already_captured", &follow_up("void", &hold, None)).await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
+use super::{accounts, balance, declined, done};
 use crate::support::{World, follow_up, transfer};
-use crate::{accounts, balance, declined, done};
 
 #[tokio::test]
 async fn refunds_go_back_until_all_is_refunded_and_need_the_money() {
@@ -29,7 +29,7 @@ async fn refunds_go_back_until_all_is_refunded_and_need_the_money() {
     declined(&world, "payment_not_found", &follow_up("refund", &part, None)).await;
     let event = events.of(&part).await;
     assert_eq!((event.routing_key.as_str(), &event.body["reference"]), ("payment.refunded", &json!("return-1")));
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_chargeback_goes_below_the_limit_and_says_so_until_credits_make_up_for
     assert_eq!(event.routing_key, "payment.charged_back");
     assert_eq!(event.body["balances"][0]["shortfall"], 30);
     daemon.counts("settled_shortfalls_total", &[], 1).await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 
     declined(&world, "insufficient_funds", &transfer("shop", "world", 1)).await;
     done(&world, "settled", &transfer("world", "shop", 10)).await;
@@ -61,7 +61,7 @@ async fn a_chargeback_goes_below_the_limit_and_says_so_until_credits_make_up_for
     done(&world, "settled", &follow_up("chargeback_reversal", &payment, Some(30))).await;
     world.becomes("settled", &payment).await;
     assert_eq!(world.account("shop").await["shortfall"], 0);
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -85,5 +85,5 @@ async fn a_cancel_calls_off_what_waits_and_comes_too_late_for_the_rest() {
     done(&world, "settled", &follow_up("cancel", &orphan, None)).await;
     world.becomes("canceled", &orphan).await;
     world.nothing_waits().await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }

@@ -1,7 +1,5 @@
 //! Batches on a real PostgreSQL, without a broker around them.
 
-mod support;
-
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -25,8 +23,9 @@ struct Ledger {
 
 impl Ledger {
     async fn new() -> Self {
-        let database = support::database(None).await;
-        let (server, _) = support::servers().await.postgres_url().rsplit_once('/').expect("a URL with a database");
+        let database = crate::support::database(None).await;
+        let (server, _) =
+            crate::support::servers().await.postgres_url().rsplit_once('/').expect("a URL with a database");
         let mut settings = PostgresSettings::default();
         settings.use_url(&format!("{server}/{database}")).expect("a PostgreSQL URL");
         let pool = store::pool(&settings).expect("a pool");
@@ -56,7 +55,7 @@ impl Ledger {
     }
 
     async fn client(&self) -> Client {
-        support::connect(Some(&self.database)).await
+        crate::support::connect(Some(&self.database)).await
     }
 
     async fn payments(&self) -> i64 {
@@ -120,7 +119,7 @@ async fn a_ledger_that_was_empty_is_not_read_through_for_each_batch() {
         let row = client.query_one(query, &[]).await.expect("statistics");
         (row.get::<_, i64>(0), row.get::<_, i64>(1))
     };
-    support::eventually("the statistics", async || payments().await.0 == BATCHES + 2).await;
+    crate::support::eventually("the statistics", async || payments().await.0 == BATCHES + 2).await;
     assert_eq!(payments().await.1, 0, "payments were read one after another");
 }
 
@@ -193,7 +192,7 @@ async fn looked_at_while(meanwhile: &str) -> (Ledger, Client) {
     let looking = ledger.store.commit(&look, &[], &NonePending, true);
     let meanwhile = async {
         let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'agenda'::regclass";
-        support::eventually("it has looked, and writes", async || {
+        crate::support::eventually("it has looked, and writes", async || {
             other.query_one(waits, &[]).await.expect("locks").get::<_, i64>(0) == 1
         })
         .await;
@@ -244,7 +243,7 @@ async fn overtaken_by_what_it_waits_for(resumes: bool) {
     let overtaking = async {
         let waits =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        support::eventually("it waits for the lock", async || {
+        crate::support::eventually("it waits for the lock", async || {
             other.query_one(waits, &[]).await.expect("sessions").get::<_, i64>(0) == 1
         })
         .await;

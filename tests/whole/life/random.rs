@@ -44,6 +44,6 @@ async fn five_thousand_random_tasks_become_what_the_model_says() {
         .and_then(|()| replay::accounts(&model, &recorded))
         .and_then(|()| replay::entries(&model, &recorded));
     assert_eq!(same, Ok(()), "{HISTORIES:?}");
-    let replayed = crate::reckon(&world).await;
+    let replayed = super::reckon(&world).await;
     assert_eq!(replayed.entries, model.entries.len());
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::odd::{self, Ends, Odd};
+use super::odd::{self, Ends, Odd};
 use crate::support::{Daemon, Publisher, Task, World, eventually, open, transfer};
 
 /// How many tasks stand on either side of it.

@@ -1,16 +1,14 @@
 //! A ledger of the version before, on its way to this one while that version goes on writing.
 
-#[path = "support/mod.rs"]
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use settled::store::{self, seed};
-use support::{World, follow_up, transfer};
 use tokio_postgres::Client;
 use uuid::Uuid;
+
+use crate::support::{World, follow_up, transfer};
 
 /// The last migration of the version before.
 const BEFORE: i32 = 2;
@@ -18,7 +16,7 @@ const BEFORE: i32 = 2;
 const ACCOUNTS: usize = 1000;
 
 /// How many payments there are. More by hand, to see how long it takes:
-/// `SETTLED_TEST_LEDGER=1000000 cargo test --release --test migrations -- --nocapture`.
+/// `SETTLED_TEST_LEDGER=1000000 cargo test --release --test whole migrations -- --nocapture`.
 fn payments() -> usize {
     std::env::var("SETTLED_TEST_LEDGER").ok().and_then(|count| count.parse().ok()).unwrap_or(20_000)
 }
@@ -105,7 +103,7 @@ async fn the_version_before_goes_on_writing_while_its_ledger_migrates_and_afterw
         applied.join(", ")
     );
     // What the version before has written can be acted on.
-    let old = support::Task { id: oldest, ..transfer("account:1", "account:2", 100) };
+    let old = crate::support::Task { id: oldest, ..transfer("account:1", "account:2", 100) };
     let refund = follow_up("refund", &old, None);
     publisher.publish(&refund).await;
     assert_eq!(world.becomes("settled", &refund).await["amount"], 100);

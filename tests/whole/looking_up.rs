@@ -1,13 +1,12 @@
 //! What operators are shown of lives that are more than a transfer: through the real binary, on
 //! what the real daemon has made.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use support::task::{authorize, follow_up};
-use support::{Installation, Task, life, open, transfer};
+
+use crate::support::task::{authorize, follow_up};
+use crate::support::{Installation, Task, life, open, transfer};
 
 async fn shown(settled: &Installation, task: &Task) -> (Value, String) {
     let id = task.id.to_string();
@@ -175,7 +174,7 @@ async fn publish_waits_for_what_is_parked_and_not_for_what_is_scheduled() {
     let payment = authorize("buyer", "seller", 9);
     let capture = follow_up("capture", &payment, None);
     assert_eq!(settled.run(&["publish"], &capture.body()).await.code, 0);
-    support::eventually("the capture is parked", async || {
+    crate::support::eventually("the capture is parked", async || {
         settled.run(&["payment", "show", &capture.id.to_string()], "").await.stdout.contains("parked (RCVD)")
     })
     .await;

@@ -1,6 +1,6 @@
 //! Tasks that come in another order than they belong in.
 
-use crate::accounts;
+use super::accounts;
 use crate::support::{Task, World, authorize, follow_up, transfer};
 
 #[tokio::test]
@@ -19,9 +19,9 @@ async fn a_thousand_payments_published_in_reverse_end_as_if_in_order() {
     world.become_all("settled", &captures).await;
     world.become_all("settled", &refunds).await;
     world.nothing_waits().await;
-    assert_eq!(crate::balance(&world, "shop").await, (40_000, 0));
-    assert_eq!(crate::balance(&world, "alice").await, (960_000, 0));
-    crate::reckon(&world).await;
+    assert_eq!(super::balance(&world, "shop").await, (40_000, 0));
+    assert_eq!(super::balance(&world, "alice").await, (960_000, 0));
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn shuffled_chains_of_ten_are_applied_link_by_link() {
     let shuffled: Vec<&Task> = (0..tasks.len()).map(|place| &tasks[place * 617 % tasks.len()]).collect();
     world.publisher().await.publish_all(shuffled).await;
     world.become_all("settled", &tasks).await;
-    assert_eq!(crate::balance(&world, "link:10").await, (100, 0));
+    assert_eq!(super::balance(&world, "link:10").await, (100, 0));
     world.nothing_waits().await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use settled::dev::{DevError, PrivateServers, ServersOptions, StopMode};
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio_postgres::{Client, NoTls};
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -27,6 +30,13 @@ fn binary() -> &'static Path {
 
 async fn start(options: &ServersOptions) -> Result<PrivateServers, DevError> {
     PrivateServers::start(binary(), options).await
+}
+
+/// Servers for tests that leave them running, one at a time: a RabbitMQ takes seconds to start.
+async fn shared() -> Result<MutexGuard<'static, PrivateServers>> {
+    static SERVERS: OnceCell<Mutex<PrivateServers>> = OnceCell::const_new();
+    let servers = SERVERS.get_or_try_init(async || start(&ServersOptions::default()).await.map(Mutex::new)).await?;
+    Ok(servers.lock().await)
 }
 
 async fn postgres(servers: &PrivateServers) -> Result<Client> {
@@ -70,26 +80,19 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn both_servers_answer_and_shutdown_leaves_nothing() -> Result {
-    let servers = start(&ServersOptions::default()).await?;
+async fn both_servers_answer_and_postgres_keeps_what_it_commits() -> Result {
+    let servers = shared().await?;
     both_answer(&servers).await?;
     for setting in ["fsync", "synchronous_commit", "track_commit_timestamp"] {
         let value: String = postgres(&servers).await?.query_one(&format!("show {setting}"), &[]).await?.get(0);
         assert_eq!(value, "on", "{setting}");
     }
-    let dir = servers.dir().to_owned();
-    assert!(processes_in(&dir).len() > 2, "the check for processes finds none: {dir:?}");
-
-    servers.shutdown().await?;
-
-    assert_eq!(processes_in(&dir), Vec::<PathBuf>::new());
-    assert!(!dir.exists());
     Ok(())
 }
 
 #[tokio::test]
-async fn each_server_comes_back_at_its_place_with_its_data() -> Result {
-    let servers = start(&ServersOptions::default()).await?;
+async fn postgres_comes_back_at_its_place_with_its_data() -> Result {
+    let servers = shared().await?;
     postgres(&servers).await?.batch_execute("create table kept (n int)").await?;
 
     for mode in [StopMode::Fast, StopMode::Immediate, StopMode::Kill] {
@@ -103,23 +106,19 @@ async fn each_server_comes_back_at_its_place_with_its_data() -> Result {
     }
     let kept: i64 = postgres(&servers).await?.query_one("select count(*) from kept", &[]).await?.get(0);
     assert_eq!(kept, 3);
+    both_answer(&servers).await
+}
+
+#[tokio::test]
+async fn a_stopped_broker_comes_back_also_when_its_port_was_taken_meanwhile_and_so_does_a_killed_one() -> Result {
+    let servers = shared().await?;
+    let queue = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let channel = rabbitmq(&servers).await?.create_channel().await?;
+    channel.queue_declare("kept".into(), queue, FieldTable::default()).await?;
 
     servers.stop_rabbitmq().await?;
     assert_eq!(servers.rabbitmq_pid(), None);
     assert!(rabbitmq(&servers).await.is_err());
-    servers.start_rabbitmq().await?;
-    servers.kill_rabbitmq().await?;
-    assert!(rabbitmq(&servers).await.is_err());
-    servers.start_rabbitmq().await?;
-
-    both_answer(&servers).await?;
-    Ok(servers.shutdown().await?)
-}
-
-#[tokio::test]
-async fn a_broker_whose_port_was_taken_while_it_was_stopped_waits_for_it() -> Result {
-    let servers = start(&ServersOptions::default()).await?;
-    servers.stop_rabbitmq().await?;
     let authority = servers.amqp_uri().rsplit('@').next().and_then(|rest| rest.split('/').next());
     let squatter = TcpListener::bind(authority.expect("an address"))?;
     let log = servers.dir().join("rabbitmq/rabbitmq.log");
@@ -131,11 +130,19 @@ async fn a_broker_whose_port_was_taken_while_it_was_stopped_waits_for_it() -> Re
     let (started, ()) = tokio::join!(servers.start_rabbitmq(), leave);
     started?;
     both_answer(&servers).await?;
-    Ok(servers.shutdown().await?)
+
+    servers.kill_rabbitmq().await?;
+    assert!(rabbitmq(&servers).await.is_err());
+    servers.start_rabbitmq().await?;
+    both_answer(&servers).await?;
+    let there = QueueDeclareOptions { passive: true, ..queue };
+    let channel = rabbitmq(&servers).await?.create_channel().await?;
+    channel.queue_declare("kept".into(), there, FieldTable::default()).await?;
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_kept_directory_serves_again_and_any_other_content_is_refused() -> Result {
+async fn a_kept_directory_serves_again_after_a_shutdown_and_after_the_end_of_a_killed_guardian() -> Result {
     let place = open_place()?;
     let dir = Some(place.path().to_owned());
     let kept = ServersOptions { dir: dir.clone(), keep: true, ..ServersOptions::default() };
@@ -150,14 +157,26 @@ async fn a_kept_directory_serves_again_and_any_other_content_is_refused() -> Res
     assert!(refused.is_err_and(|error| error.to_string().contains("not empty")));
 
     let servers = start(&kept).await?;
+    let session = postgres(&servers).await?;
+    session.batch_execute("select from kept").await?;
+    both_answer(&servers).await?;
+
+    let killed = Command::new("kill").args(["-KILL", &servers.guardian_pid().to_string()]).status()?;
+    assert!(killed.success());
+
+    eventually("no process", || processes_in(place.path()).is_empty()).await;
+    assert!(matches!(servers.start_postgres().await, Err(DevError::Guardian(_))));
+    drop(session);
+
+    let servers = start(&kept).await?;
     postgres(&servers).await?.batch_execute("select from kept").await?;
     both_answer(&servers).await?;
     Ok(servers.shutdown().await?)
 }
 
 #[tokio::test]
-async fn a_standby_takes_over_again_and_again_and_has_every_commit() -> Result {
-    let servers = start(&ServersOptions { standby: true, ..ServersOptions::default() }).await?;
+async fn a_standby_takes_over_again_and_again_with_every_commit_and_shutdown_leaves_nothing() -> Result {
+    let servers = start(&ServersOptions { standby: true, without_broker: true, ..ServersOptions::default() }).await?;
     postgres(&servers).await?.batch_execute("create table kept (n int)").await?;
     for promotion in 1..=PROMOTIONS {
         let client = postgres(&servers).await?;
@@ -182,8 +201,10 @@ async fn a_standby_takes_over_again_and_again_and_has_every_commit() -> Result {
     // Each in its turn.
     servers.stop_postgres(StopMode::Kill).await?;
     servers.start_postgres().await?;
-    both_answer(&servers).await?;
+    postgres(&servers).await?.batch_execute("select from kept").await?;
+    assert_eq!(servers.rabbitmq_pid(), None, "nobody wanted it");
     let dir = servers.dir().to_owned();
+    assert!(processes_in(&dir).len() > 2, "the check for processes finds none: {dir:?}");
     servers.shutdown().await?;
     assert_eq!((processes_in(&dir), dir.exists()), (Vec::new(), false));
     Ok(())
@@ -191,7 +212,7 @@ async fn a_standby_takes_over_again_and_again_and_has_every_commit() -> Result {
 
 #[tokio::test]
 async fn a_disk_of_postgres_can_be_filled_and_freed_and_leaves_nothing_mounted() -> Result {
-    let options = ServersOptions { postgres_space: Some(192 << 20), ..ServersOptions::default() };
+    let options = ServersOptions { postgres_space: Some(192 << 20), without_broker: true, ..ServersOptions::default() };
     if !rustix::process::geteuid().is_root() {
         assert!(start(&options).await.is_err_and(|error| error.to_string().contains("root")));
         println!("skipped: only root can mount a disk");
@@ -229,21 +250,21 @@ async fn a_disk_of_postgres_can_be_filled_and_freed_and_leaves_nothing_mounted()
 async fn what_cannot_be_kept_is_not_promised_and_what_is_not_there_not_used() -> Result {
     let place = open_place()?;
     let standby =
-        ServersOptions { dir: Some(place.path().to_owned()), keep: true, standby: true, postgres_space: None };
+        ServersOptions { dir: Some(place.path().to_owned()), keep: true, standby: true, ..ServersOptions::default() };
     assert!(start(&standby).await.is_err_and(|error| error.to_string().contains("kept")));
-    let servers = start(&ServersOptions::default()).await?;
+    let servers = shared().await?;
     for refused in [servers.promote().await, servers.rebuild_standby().await, servers.fill_postgres_disk().await] {
         assert!(matches!(refused, Err(DevError::Guardian(_))), "{refused:?}");
     }
     assert!(servers.rabbitmqctl(&["list_queues"]).await?.contains("queues"));
     assert!(servers.rabbitmqctl(&["no_such_verb"]).await.is_err());
-    Ok(servers.shutdown().await?)
+    Ok(())
 }
 
 #[tokio::test]
 async fn servers_end_with_a_killed_parent() -> Result {
     let mut parent = Command::new(std::env::current_exe()?)
-        .args(["--exact", "holder", "--ignored", "--nocapture"])
+        .args(["--exact", "dev_servers::holder", "--ignored", "--nocapture"])
         .env(HOLDER, "1")
         .stdout(Stdio::piped())
         .spawn()?;
@@ -274,30 +295,10 @@ async fn holder() -> Result {
     Ok(())
 }
 
-#[tokio::test]
-async fn servers_end_with_a_killed_guardian_and_their_directory_can_be_used_again() -> Result {
-    let place = open_place()?;
-    let options = ServersOptions { dir: Some(place.path().to_owned()), keep: true, ..ServersOptions::default() };
-    let servers = start(&options).await?;
-    let session = postgres(&servers).await?;
-    session.batch_execute("create table kept ()").await?;
-
-    let killed = Command::new("kill").args(["-KILL", &servers.guardian_pid().to_string()]).status()?;
-    assert!(killed.success());
-
-    eventually("no process", || processes_in(place.path()).is_empty()).await;
-    assert!(matches!(servers.start_postgres().await, Err(DevError::Guardian(_))));
-
-    let servers = start(&options).await?;
-    postgres(&servers).await?.batch_execute("select from kept").await?;
-    both_answer(&servers).await?;
-    Ok(servers.shutdown().await?)
-}
-
 #[test]
 fn one_handle_serves_many_runtimes() -> Result {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let servers = runtime()?.block_on(start(&ServersOptions::default()))?;
+    let servers = runtime()?.block_on(shared())?;
     std::thread::scope(|scope| {
         let both = [(); 2].map(|()| {
             scope.spawn(|| {
@@ -313,6 +314,5 @@ fn one_handle_serves_many_runtimes() -> Result {
         }
         Ok::<(), Box<dyn std::error::Error>>(())
     })?;
-    runtime()?.block_on(both_answer(&servers))?;
-    Ok(runtime()?.block_on(servers.shutdown())?)
+    runtime()?.block_on(both_answer(&servers))
 }

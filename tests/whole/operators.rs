@@ -1,12 +1,11 @@
 //! What operators do from the command line, on a running daemon.
 
-mod support;
-
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use settled::store::queries::dead_letter;
-use support::{Installation, connect};
+
+use crate::support::{Installation, connect};
 
 /// Waits until the daemon has declared its exchange and takes tasks.
 async fn open(settled: &Installation, arguments: &[&str]) -> Value {
@@ -57,7 +56,7 @@ async fn accounts_are_opened_payments_published_and_looked_up() {
     let missing = settled.run(&["account", "show", "bob"], "").await;
     assert_eq!((missing.code, missing.stdout.as_str()), (1, ""));
 
-    let names = |ended: support::Ended| -> Vec<Value> {
+    let names = |ended: crate::support::Ended| -> Vec<Value> {
         ended.json().as_array().expect("a list").iter().map(|account| account["account"].clone()).collect()
     };
     assert_eq!(names(settled.run(&["account", "list", "--json"], "").await), ["alice", "world"]);
@@ -108,7 +107,7 @@ async fn nothing_is_published_unless_every_line_is_a_task() {
     assert_eq!(ended.code, 1);
 
     let broker =
-        lapin::Connection::connect(support::servers().await.amqp_uri(), lapin::ConnectionProperties::default());
+        lapin::Connection::connect(crate::support::servers().await.amqp_uri(), lapin::ConnectionProperties::default());
     let broker = broker.await.expect("a connection");
     let channel = broker.create_channel().await.expect("a channel");
     let durable = lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };

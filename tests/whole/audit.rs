@@ -1,12 +1,11 @@
 //! The audit passes on a ledger in which everything is right, and each of its checks finds what
 //! it is for.
 
-mod support;
-
 use settled::store::queries::audit::{Audit, Totals, audit};
-use support::{Installation, connect, database, life};
 
-const LEDGER: &str = include_str!("support/ledger.sql");
+use crate::support::{Installation, connect, database, life};
+
+const LEDGER: &str = include_str!("../support/ledger.sql");
 
 /// Takes 900 back of a payment of which 800 were captured and 300 refunded: the books balance.
 const OVER_REFUND: &str = "

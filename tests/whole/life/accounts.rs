@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
+use super::{accounts, balance, declined, done};
 use crate::replay::Settings;
 use crate::support::{World, authorize, change, follow_up, transfer};
-use crate::{accounts, balance, declined, done};
 
 #[tokio::test]
 async fn an_account_is_closed_only_when_nothing_is_on_it() {
@@ -23,7 +23,7 @@ async fn an_account_is_closed_only_when_nothing_is_on_it() {
     declined(&world, "account_closed", &follow_up("refund", &hold, None)).await;
     declined(&world, "account_closed", &change("freeze_account", "alice")).await;
     declined(&world, "account_not_found", &change("close_account", "nobody")).await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_frozen_account_is_not_debited() {
     done(&world, "settled", &change("unfreeze_account", "alice")).await;
     declined(&world, "account_not_frozen", &change("unfreeze_account", "alice")).await;
     done(&world, "settled", &transfer("alice", "shop", 101)).await;
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_frozen_account_takes_no_credits_where_the_operator_says_so() {
     accounts(&world, &[("alice", 100)]).await;
     done(&world, "settled", &change("freeze_account", "alice")).await;
     declined(&world, "account_frozen", &transfer("world", "alice", 1)).await;
-    crate::reckon_by(&world, Settings { frozen_takes_credits: false, ..Settings::default() }).await;
+    super::reckon_by(&world, Settings { frozen_takes_credits: false, ..Settings::default() }).await;
 }
 
 #[tokio::test]
@@ -70,5 +70,5 @@ async fn limits_can_be_set_and_hold_from_then_on() {
     done(&world, "settled", &transfer("world", "alice", 1_000)).await;
     assert_eq!(balance(&world, "alice").await, (950, 0));
     assert_eq!(world.account("alice").await["min_balance"], -50, "what isn't named stays");
-    crate::reckon(&world).await;
+    super::reckon(&world).await;
 }

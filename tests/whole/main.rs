@@ -1,0 +1,20 @@
+//! The daemon as a whole, each test on the real binary and real servers, which all of them share:
+//! a program more would be a RabbitMQ more to wait for.
+
+#[path = "../support/replay/mod.rs"]
+mod replay;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod audit;
+mod behaviour;
+mod clients;
+mod crowd;
+mod dev_servers;
+mod life;
+mod looking_up;
+mod migrations;
+mod operators;
+mod store;
+
+use settled::contract;
