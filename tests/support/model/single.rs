@@ -107,6 +107,12 @@ impl Model {
     }
 
     fn accounts_for(&self, task: &Task) -> Vec<(String, Option<Account>)> {
+        let names = self.names_for(task).into_iter();
+        names.map(|name| (name.clone(), self.accounts.get(&name).cloned())).collect()
+    }
+
+    /// The names of the accounts that a task is about, as far as its payment is there.
+    pub(crate) fn names_for(&self, task: &Task) -> Vec<String> {
         let mut names: Vec<String> = match &task.body {
             TaskBody::OpenAccount(open) => vec![open.account.to_string()],
             TaskBody::ChangeAccount(change) => vec![change.account.to_string()],
@@ -118,7 +124,7 @@ impl Model {
         names.extend(parent.map(|row| names_in(&row.legs)).unwrap_or_default());
         names.sort_unstable();
         names.dedup();
-        names.into_iter().map(|name| (name.clone(), self.accounts.get(&name).cloned())).collect()
+        names
     }
 }
 

@@ -24,6 +24,10 @@
 //! their accounts and its payment at its version. One that doesn't is tried again later, and what
 //! never has its turn is what the replay complains of.
 //!
+//! A step that refers to another task may be behind: it has read the clock, and then what others have
+//! committed of that task by a later time. What came after it in its batch and meets it is tried at its
+//! own time first, and if that leads nowhere all is begun again, and it waits with it (`moment.rs`).
+//!
 //! Waiting is the exception. Whoever waits for a task that it can't see yet holds no lock that this
 //! one holds: that it has read the clock already doesn't mean that it has committed. It changes
 //! nothing, so it only has to be true at some moment shortly before its time (`waiting.rs`).
@@ -46,6 +50,7 @@ use tokio_postgres::Client;
 
 pub(crate) use self::compare::{accounts, entries, payments};
 pub(crate) use self::model::Settings;
+use self::moment::Patience;
 pub(crate) use self::recorded::Recorded;
 use super::contract;
 
@@ -80,7 +85,8 @@ pub(crate) async fn replay(client: &Client, settings: &Settings) -> Result<Repla
 /// Says what is recorded, and what should be.
 pub(crate) fn of(recorded: &Recorded, settings: &Settings) -> Result<Replayed, String> {
     let script = script::Script::of(recorded)?;
-    let model = run::Run::of(recorded, &script, settings).all()?;
+    let run = |patience| run::Run::of(recorded, &script, settings, patience).all();
+    let model = run(Patience::Less).or_else(|found| run(Patience::More).map_err(|_| found))?;
     payments(&model, recorded)?;
     accounts(&model, recorded)?;
     Ok(Replayed {

@@ -12,6 +12,15 @@ const ATTEMPTS: usize = 100_000;
 /// One step that comes before another.
 type Precedence = (usize, usize);
 
+/// What is done with those that came after a step that is left, in its batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// They are done as soon as they come to what is recorded.
+    Less,
+    /// They wait with it where they meet.
+    More,
+}
+
 /// What was done of a moment.
 #[derive(Default)]
 struct Done {
@@ -34,6 +43,12 @@ impl Run<'_> {
         loop {
             let (mut done, left) = self.pass(steps, &precedence);
             attempts += done.attempts;
+            let held = if is_last { self.held(steps, &left, &precedence) } else { Vec::new() };
+            if !held.is_empty() {
+                precedence.extend(held);
+                self.take_back(&mut done.before, 0);
+                continue;
+            }
             if left.is_empty() || is_last {
                 // They were compared already.
                 self.model.entries.clear();
@@ -82,6 +97,32 @@ impl Run<'_> {
             }
         }
         None
+    }
+
+    /// What has to wait with those that are left: what came after them in the same batch and has an
+    /// account in common with them, and what came after that in turn.
+    fn held(&self, steps: &[usize], left: &[usize], precedence: &[Precedence]) -> Vec<Precedence> {
+        let mut held = Vec::new();
+        if self.patience == Patience::Less {
+            return held;
+        }
+        let at = |step: &usize| self.script.steps[*step].at;
+        for batch in steps.chunk_by(|one, other| at(one) == at(other)) {
+            let mut waits: Vec<(usize, Vec<String>)> = Vec::new();
+            for step in batch {
+                let accounts = self.accounts(*step);
+                let meets = |(_, others): &&(usize, Vec<String>)| others.iter().any(|name| accounts.contains(name));
+                let first = waits.iter().find(meets).map(|(first, _)| *first);
+                if left.contains(step) {
+                    waits.push((*step, accounts));
+                } else if let Some(first) = first {
+                    held.push((first, *step));
+                    waits.push((*step, accounts));
+                }
+            }
+        }
+        held.retain(|next| !precedence.contains(next));
+        held
     }
 
     pub(super) fn take_back(&mut self, done: &mut Vec<Before>, to: usize) {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::contract::PaymentState;
 use super::model::{Before, Model, Settings};
+use super::moment::Patience;
 use super::recorded::{Entry, Recorded};
 use super::script::{Deed, Script, Step, reason};
 use super::waiting::Waiting;
@@ -22,15 +23,17 @@ pub(super) struct Run<'r> {
     pub(super) recorded: &'r Recorded,
     pub(super) script: &'r Script,
     pub(super) model: Model,
+    pub(super) patience: Patience,
     waiting: Waiting<'r>,
     ids: HashMap<&'r str, i64>,
 }
 
 impl<'r> Run<'r> {
-    pub(super) fn of(recorded: &'r Recorded, script: &'r Script, settings: &'r Settings) -> Self {
+    pub(super) fn of(recorded: &'r Recorded, script: &'r Script, settings: &'r Settings, patience: Patience) -> Self {
         Self {
             recorded,
             script,
+            patience,
             model: Model::new(*settings, Timestamp::MIN),
             waiting: Waiting::of(recorded, script, settings),
             ids: recorded.accounts.iter().map(|(id, account)| (account.name.as_str(), *id)).collect(),
@@ -190,6 +193,15 @@ impl<'r> Run<'r> {
 
     pub(super) fn recorded_entries(&self, task: Uuid) -> &'r [Entry] {
         self.recorded.entries.get(&task).map_or(&[], Vec::as_slice)
+    }
+
+    /// The accounts that a step is about.
+    pub(super) fn accounts(&self, ix: usize) -> Vec<String> {
+        let task = match self.script.steps[ix].deed {
+            Deed::Decide(place) => Some(&self.recorded.payments[place].task),
+            Deed::RunOut(payment) => self.model.row(payment).map(|row| &row.task),
+        };
+        task.map(|task| self.model.names_for(task)).unwrap_or_default()
     }
 
     /// Whether what is recorded of a step could be what comes next: for its accounts, and for the

@@ -193,6 +193,35 @@ async fn where_the_clock_stands_still_entries_and_versions_tell_the_order() {
 }
 
 #[tokio::test]
+async fn what_had_read_the_clock_before_the_task_that_it_waited_for_was_committed_keeps_its_place() {
+    let world = World::new(&[]).await;
+    let daemon = world.daemon().await;
+    for task in [open("world", "USD", None), open("alice", "USD", Some(0)), open("shop", "USD", Some(0))] {
+        super::done(&world, "settled", &task).await;
+    }
+    super::done(&world, "settled", &transfer("world", "alice", 100)).await;
+    let awaited = transfer("world", "shop", 1);
+    let waiting = transfer("alice", "shop", 30).with("after", awaited.id.to_string());
+    super::done(&world, "parked", &waiting).await;
+    super::done(&world, "settled", &awaited).await;
+    world.becomes("settled", &waiting).await;
+    let freeze = change("freeze_account", "alice");
+    super::done(&world, "settled", &freeze).await;
+    daemon.stop().await;
+    let replayed = super::reckon(&world).await;
+    // Both in one batch, which read the clock before another daemon did for what is waited for.
+    let meanwhile = format!(
+        "UPDATE payment SET settled_at = (SELECT settled_at FROM payment WHERE id = '{}')
+                                         + CASE id WHEN '{awaited}' THEN interval '1 ms' ELSE '0' END
+          WHERE id IN ('{awaited}', '{}')",
+        waiting.id,
+        freeze.id,
+        awaited = awaited.id,
+    );
+    assert_eq!(tampered(&world.sql().await, &meanwhile, &Settings::default()).await, Ok(replayed));
+}
+
+#[tokio::test]
 async fn whatever_is_changed_in_the_records_is_found() {
     let world = history(12).await;
     super::reckon_by(&world, settings()).await;
