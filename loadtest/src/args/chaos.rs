@@ -48,6 +48,15 @@ pub(crate) struct ChaosArgs {
     in_flight: u64,
     #[command(flatten)]
     load: LoadArgs,
+    /// A broker to use instead of one of its own, such as amqp://user:password@host:5672/%2f
+    ///
+    /// What strikes the servers themselves is not for those of somebody else: broker-kill,
+    /// broker-restart, broker-close, broker-alarm, db-stop, db-full, db-read-only, db-promote.
+    #[arg(long, value_name = "URI", requires = "postgres_url", help_heading = "Servers and daemons")]
+    amqp_uri: Option<String>,
+    /// A database to use instead of one of its own, empty, as the daemon uses it, without TLS
+    #[arg(long, value_name = "URL", requires = "amqp_uri", help_heading = "Servers and daemons")]
+    postgres_url: Option<String>,
     /// The settled to run [default: the one beside this program]
     #[arg(long, value_name = "PATH", help_heading = "Servers and daemons")]
     daemon: Option<PathBuf>,
@@ -76,8 +85,13 @@ impl ChaosArgs {
         if order.publishers != 1 {
             refuse("--publishers: one system publishes here, expected 1");
         }
+        let place = Place::of(self.amqp_uri.as_deref(), self.postgres_url.as_deref());
+        let struck = self.faults.iter().find_map(|wanted| wanted.is_of_own_servers());
+        if let Some(fault) = struck.filter(|_| place != Place::Private) {
+            refuse(&format!("--faults {fault}: strikes servers that are somebody else's, expected no --amqp-uri"));
+        }
         let blueprint = Blueprint {
-            place: Place::Private,
+            place,
             servers: ServersOptions::default(),
             settled: settled_path(self.daemon.as_deref())?,
             subject: Subject::Settled,

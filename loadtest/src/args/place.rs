@@ -57,10 +57,7 @@ impl PlaceArgs {
     /// What the run needs; `quiet` daemons drop events that no queue takes.
     pub(super) fn blueprint(&self, quiet: bool) -> io::Result<Blueprint> {
         let settled = settled_path(self.daemon.as_deref())?;
-        let place = match self.amqp_uri.clone().zip(self.postgres_url.clone()) {
-            Some((amqp_uri, postgres_url)) => Place::Given { amqp_uri, postgres_url },
-            None => Place::Private,
-        };
+        let place = Place::of(self.amqp_uri.as_deref(), self.postgres_url.as_deref());
         let crew = if self.no_spawn { Crew::Theirs(self.admin.clone()) } else { Crew::Ours(self.daemons) };
         let mut settings = self.settings.clone();
         if quiet {

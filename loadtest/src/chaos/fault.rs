@@ -97,6 +97,22 @@ impl Fault {
         )
     }
 
+    /// Whether the servers have to be our own for it: their processes, their disks, and what holds for
+    /// all who use them.
+    const fn is_of_own_servers(self) -> bool {
+        matches!(
+            self,
+            Self::BrokerKill
+                | Self::BrokerRestart
+                | Self::BrokerClose
+                | Self::BrokerAlarm
+                | Self::DbStop
+                | Self::DbFull
+                | Self::DbReadOnly
+                | Self::DbPromote
+        )
+    }
+
     /// Whether the broker is away meanwhile.
     pub(super) const fn is_of_the_whole_broker(self) -> bool {
         matches!(self, Self::BrokerKill | Self::BrokerRestart)
@@ -172,6 +188,13 @@ pub(crate) struct Wanted {
     count: Option<usize>,
 }
 
+impl Wanted {
+    /// Its name, if somebody else's servers are not to be struck by it.
+    pub(crate) fn is_of_own_servers(self) -> Option<String> {
+        self.fault.filter(|fault| fault.is_of_own_servers()).map(Fault::name)
+    }
+}
+
 impl FromStr for Wanted {
     type Err = String;
 
@@ -197,11 +220,12 @@ impl FromStr for Wanted {
 }
 
 /// Each fault once, with how often it is wanted; what is said of one fault goes before what is said
-/// of all.
-pub(super) fn wanted(items: &[Wanted]) -> Vec<(Fault, Option<usize>)> {
+/// of all. All are those that can be, on servers of our own or on somebody else's.
+pub(super) fn wanted(items: &[Wanted], on_own_servers: bool) -> Vec<(Fault, Option<usize>)> {
     let of = |fault: Fault| {
         let named = items.iter().rev().find(|item| item.fault == Some(fault));
-        let all = items.iter().rev().find(|item| item.fault.is_none() && fault.lacks().is_none());
+        let can_be = fault.lacks().is_none() && (on_own_servers || !fault.is_of_own_servers());
+        let all = items.iter().rev().find(|item| item.fault.is_none() && can_be);
         named.or(all).map(|item| (fault, item.count))
     };
     Fault::value_variants().iter().filter_map(|fault| of(*fault)).collect()
@@ -217,11 +241,19 @@ mod tests {
 
     #[test]
     fn faults_are_named_with_or_without_how_often() {
-        let found = wanted(&items("db-stop:3,kill,cut-before-commit:200"));
+        let found = wanted(&items("db-stop:3,kill,cut-before-commit:200"), true);
         assert_eq!(found, [(Fault::Kill, None), (Fault::DbStop, Some(3)), (Fault::CutBeforeCommit, Some(200))]);
-        let all = wanted(&items("all:2,kill:5"));
+        let all = wanted(&items("all:2,kill:5"), true);
         assert!(all.len() >= Fault::value_variants().len() - 1);
         assert!(all.iter().all(|(fault, count)| *count == Some(if *fault == Fault::Kill { 5 } else { 2 })));
+    }
+
+    #[test]
+    fn all_faults_on_the_servers_of_somebody_else_are_those_that_leave_them_to_others() {
+        let all = wanted(&items("all:2"), false);
+        assert!(all.iter().all(|(fault, _)| !fault.is_of_own_servers()), "{all:?}");
+        assert_eq!(all.len(), Fault::value_variants().len() - 8);
+        assert_eq!(items("all,kill,db-stop:3").into_iter().find_map(Wanted::is_of_own_servers), Some("db-stop".into()));
     }
 
     #[test]

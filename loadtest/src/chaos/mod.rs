@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use settled::dev::ServersOptions;
 use tokio::time::sleep;
 
@@ -27,7 +27,7 @@ use crate::Stop;
 use crate::judge::verdict;
 use crate::progress::{Step, say};
 use crate::results::machine;
-use crate::rig::{Blueprint, Fleet, Rig};
+use crate::rig::{Blueprint, Fleet, Place, Rig};
 use crate::scenario::{Case, Order, POLL};
 use crate::sink::LastingSink;
 use fault::Fault;
@@ -76,7 +76,7 @@ pub(crate) struct Job {
 
 impl Job {
     fn strikes(&self) -> Vec<Strike> {
-        let faults = fault::wanted(&self.faults);
+        let faults = fault::wanted(&self.faults, self.blueprint.place == Place::Private);
         schedule::schedule(&faults, self.usual, (self.duration, self.hold), self.order.seed)
     }
 
@@ -115,7 +115,7 @@ pub(crate) async fn run(job: &Job, stop: &mut Stop) -> Result<Option<bool>> {
     let step = Step::begin();
     let blueprint = Blueprint { servers: job.servers(&strikes), ..job.blueprint.clone() };
     let mut rig = Rig::start(blueprint).await?;
-    step.done("PostgreSQL and RabbitMQ of our own");
+    step.done(if rig.is_private() { "PostgreSQL and RabbitMQ of our own" } else { "PostgreSQL and RabbitMQ as given" });
     let mut struck = Vec::new();
     let measured = tokio::select! {
         measured = measure(&mut rig, job, &strikes, &mut struck) => Some(measured),
@@ -158,10 +158,10 @@ fn publish(report: &Report, job: &Job) -> Result<()> {
 }
 
 async fn measure(rig: &mut Rig, job: &Job, strikes: &[Strike], struck: &mut Vec<Struck>) -> Result<Report> {
-    let servers = rig.private_servers().context("faults are for servers of our own")?;
-    let (lines, route) = Lines::open(servers).await?;
+    let (lines, route) = Lines::open(rig.amqp_uri(), rig.postgres_url()).await?;
     rig.route(route);
     let rig = &*rig;
+    let deadlocks_before = settle::deadlocks(rig).await?;
     let case = Case::new(rig, &job.order);
     case.open_accounts(None).await?;
     let (uri, kind, mark) = (rig.amqp_uri(), job.order.event_queue, case.script.mark());
@@ -176,7 +176,7 @@ async fn measure(rig: &mut Rig, job: &Job, strikes: &[Strike], struck: &mut Vec<
     while struck.iter().all(Struck::counts) && goes_on() {
         sleep(POLL).await;
     }
-    settle::settle(Done { rig, job, case, fleet, upstream, sink, strikes, struck }).await
+    settle::settle(Done { rig, job, case, fleet, upstream, sink, strikes, struck, deadlocks_before }).await
 }
 
 /// Has everything strike that is to, until something does not as it should.
@@ -189,7 +189,7 @@ async fn rage(
     strikes: &[Strike],
     struck: &mut Vec<Struck>,
 ) -> Result<()> {
-    let servers = rig.private_servers().ok_or_else(|| anyhow!("faults are for servers of our own"))?;
+    let servers = rig.private_servers();
     let (script, run) = (Arc::clone(&case.script), case.run);
     let (in_flight, patience) = (job.in_flight, job.order.patience);
     let mut storm = Storm { rig, servers, lines, fleet, upstream, sink, script, run, in_flight, patience };

@@ -145,6 +145,11 @@ impl Rig {
         self.servers.amqp_uri()
     }
 
+    /// The database.
+    pub(crate) fn postgres_url(&self) -> &str {
+        self.servers.postgres_url()
+    }
+
     /// A session of its own in the database.
     pub(crate) async fn database(&self) -> Result<Client> {
         self.servers.database().await

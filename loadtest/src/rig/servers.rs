@@ -21,6 +21,14 @@ pub(crate) enum Place {
     },
 }
 
+impl Place {
+    /// The given ones, if both are.
+    pub(crate) fn of(amqp_uri: Option<&str>, postgres_url: Option<&str>) -> Self {
+        let given = amqp_uri.map(str::to_owned).zip(postgres_url.map(str::to_owned));
+        given.map_or(Self::Private, |(amqp_uri, postgres_url)| Self::Given { amqp_uri, postgres_url })
+    }
+}
+
 /// Servers to run on.
 #[derive(Debug)]
 pub(crate) enum Servers {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::loadtest;
+use crate::support::{loadtest, loadtest_beside_others};
 
 /// How often a fault struck, and did as it was to.
 fn struck(summary: &Value, fault: &str) -> u64 {
@@ -20,8 +20,8 @@ fn least_in_flight(summary: &Value) -> u64 {
 #[test]
 fn a_daemon_that_is_killed_and_whose_connections_are_cut_loses_and_doubles_nothing() {
     let cuts = "cut-before-commit:3,cut-after-commit:3,cut-before-ack:3,cut-after-ack:3,cut-before-confirm:3";
-    let summary =
-        loadtest(&format!("chaos --faults kill:3,term:1,{cuts} --duration 10s --rate 300 --seed 7 --json")).passed();
+    let line = format!("chaos --faults kill:3,term:1,{cuts} --duration 10s --rate 300 --seed 7 --json");
+    let summary = loadtest_beside_others(&line).passed();
     let cuts = cuts.split(',').map(|cut| cut.trim_end_matches(":3"));
     assert!(cuts.chain(["kill"]).all(|fault| struck(&summary, fault) == 3), "{summary:#}");
     assert_eq!((struck(&summary, "term"), &summary["deadlocks"]), (1, &0.into()));
@@ -43,7 +43,7 @@ fn two_daemons_survive_the_faults_of_their_servers_and_payments_go_on_with_their
 fn a_run_whose_faults_cannot_strike_fails_and_says_how_to_repeat_it() {
     let line =
         "chaos --faults kill:2 --in-flight 1000000 --duration 1s --patience 3s --rate 200 --burst 100ms --seed 12";
-    let ended = loadtest(line);
+    let ended = loadtest_beside_others(line);
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     for said in [
         "✗ every fault struck, with 1000000 tasks in flight",
@@ -54,6 +54,15 @@ fn a_run_whose_faults_cannot_strike_fails_and_says_how_to_repeat_it() {
         assert!(ended.stdout.contains(said), "{said}: {}", ended.stdout);
     }
     assert!(ended.stdout.contains("  0 lost, 0 doubled") && ended.stdout.contains("--seed 12"), "{}", ended.stdout);
+}
+
+#[test]
+fn what_strikes_servers_is_refused_where_they_are_somebody_elses() {
+    let given = "--amqp-uri amqp://guest:guest@127.0.0.1:1/%2f --postgres-url postgres://settled@127.0.0.1:1/settled";
+    let ended = loadtest(&format!("chaos --faults kill,broker-kill {given}"));
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    let said = "--faults broker-kill: strikes servers that are somebody else's, expected no --amqp-uri";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
 }
 
 #[test]

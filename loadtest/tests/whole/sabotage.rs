@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::support::{Ended, Place, SETTLED, built, command, ended, loadtest, loadtest_beside_others};
+use crate::support::{Ended, Place, SETTLED, built, command, ended, loadtest_beside_others};
 
 const VARIABLE: &str = "SETTLED_SABOTAGE";
 
@@ -21,10 +21,10 @@ static SABOTAGED: LazyLock<PathBuf> = LazyLock::new(|| {
 
 /// The honest daemon passes what a defect is found by: each line once, however many defects it finds.
 #[track_caller]
-fn honest(line: &str, run: fn(&str) -> Ended) {
+fn honest(line: &str) {
     static TRIED: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
     if TRIED.lock().unwrap_or_else(PoisonError::into_inner).insert(line.to_owned()) {
-        run(line).passed();
+        loadtest_beside_others(line).passed();
     }
 }
 
@@ -41,7 +41,7 @@ fn caught(defect: &str, line: &str) -> Value {
     let summary: Value = serde_json::from_str(&written).expect("JSON");
     assert_eq!((run.code, &summary["passed"]), (Some(1), &false.into()), "{summary:#}");
     assert_eq!((&summary["published"], &summary["confirmed"]), (&2000.into(), &2000.into()), "{summary:#}");
-    honest(&format!("{line} --json"), loadtest_beside_others);
+    honest(&format!("{line} --json"));
     summary
 }
 
@@ -129,11 +129,12 @@ fn tasks_that_are_acknowledged_before_their_commit_are_lost_with_the_daemon() {
 #[track_caller]
 fn caught_by_chaos(defect: &str, line: &str) -> Value {
     let line = format!("chaos {line} --patience 5s --json");
-    let run = ended(command(&line, &SABOTAGED).env(VARIABLE, defect));
+    let place = Place::new();
+    let run = ended(command(&line, &SABOTAGED).args(place.arguments()).env(VARIABLE, defect));
     let summary = run.json();
     assert_eq!((run.code, &summary["passed"]), (Some(1), &false.into()), "{summary:#}");
     assert!(summary["command"].as_str().is_some_and(|again| again.starts_with(VARIABLE)), "{summary:#}");
-    honest(&line, loadtest);
+    honest(&line);
     summary
 }
 

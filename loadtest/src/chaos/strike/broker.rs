@@ -24,16 +24,16 @@ impl Storm<'_> {
         match strike.fault {
             Fault::BrokerKill | Fault::BrokerRestart => {
                 if strike.fault == Fault::BrokerKill {
-                    self.servers.kill_rabbitmq().await?;
+                    self.own_servers()?.kill_rabbitmq().await?;
                 } else {
-                    self.servers.stop_rabbitmq().await?;
+                    self.own_servers()?.stop_rabbitmq().await?;
                 }
                 self.hold(strike.hold, struck).await;
-                self.servers.start_rabbitmq().await?;
+                self.own_servers()?.start_rabbitmq().await?;
                 Ok(Blow::now(""))
             }
             Fault::BrokerClose => {
-                self.servers.rabbitmqctl(&["close_all_connections", "chaos"]).await?;
+                self.own_servers()?.rabbitmqctl(&["close_all_connections", "chaos"]).await?;
                 Ok(Blow::now(""))
             }
             Fault::BrokerAlarm => self.alarm(strike, struck).await,
@@ -99,7 +99,7 @@ impl Storm<'_> {
 
     /// Ends an alarm, if there is one.
     pub(super) async fn quiet_alarm(&self) -> Result<()> {
-        self.servers.rabbitmqctl(&["set_vm_memory_high_watermark", WATERMARKS[1]]).await?;
+        self.own_servers()?.rabbitmqctl(&["set_vm_memory_high_watermark", WATERMARKS[1]]).await?;
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Storm<'_> {
         while self.upstream.counts().1 < before + self.in_flight {
             sleep(GLANCE).await;
         }
-        self.servers.rabbitmqctl(&["set_vm_memory_high_watermark", WATERMARKS[0]]).await?;
+        self.own_servers()?.rabbitmqctl(&["set_vm_memory_high_watermark", WATERMARKS[0]]).await?;
         let since = Instant::now();
         while !self.upstream.is_blocked() {
             ensure!(since.elapsed() < STANDSTILL, "the broker does not block publishing");

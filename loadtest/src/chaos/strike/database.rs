@@ -36,14 +36,14 @@ impl Storm<'_> {
     pub(super) async fn strike_database(&mut self, strike: &Strike, struck: &mut Struck) -> Result<Blow> {
         match strike.fault {
             Fault::DbStop => {
-                self.servers.stop_postgres(StopMode::Immediate).await?;
+                self.own_servers()?.stop_postgres(StopMode::Immediate).await?;
                 self.hold(strike.hold, struck).await;
-                self.servers.start_postgres().await?;
+                self.own_servers()?.start_postgres().await?;
                 Ok(Blow::now(""))
             }
             Fault::DbFull => self.fill_disk(strike, struck).await,
             Fault::DbPromote => {
-                self.servers.promote().await?;
+                self.own_servers()?.promote().await?;
                 Ok(Blow::now(""))
             }
             _ => self.strike_sessions(strike, struck).await,
@@ -56,16 +56,16 @@ impl Storm<'_> {
         let (admins, mut noticed) = (self.fleet.admins(), None);
         while noticed.is_none() || since.elapsed() < strike.hold {
             ensure!(since.elapsed() < STANDSTILL, "no daemon noticed that there is no room");
-            self.servers.fill_postgres_disk().await?;
+            self.own_servers()?.fill_postgres_disk().await?;
             self.hold(REFILL, struck).await;
             let beats = pulse::all(&admins).await;
             if beats.iter().any(|beat| beat.is_paused || !beat.database_is_up) {
                 noticed = noticed.or(Some(since.elapsed()));
             }
         }
-        self.servers.free_postgres_disk().await?;
+        self.own_servers()?.free_postgres_disk().await?;
         // It ends when it cannot write its log.
-        self.servers.start_postgres().await?;
+        self.own_servers()?.start_postgres().await?;
         Ok(Blow { found: noticed, ..Blow::now("") })
     }
 

@@ -1,11 +1,10 @@
 //! Faults between the daemons and the servers. This program itself goes to the servers directly.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use settled::dev::PrivateServers;
 use settled::dev::proxy::{CutPoint, CuttingProxy, Protocol};
+use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep};
 
 use super::{Blow, LOOK, STANDSTILL, Storm};
@@ -27,8 +26,8 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Opens them; daemons that are started with the route go through them.
-    pub(crate) async fn open(servers: &PrivateServers) -> Result<(Self, Route)> {
-        let (mut amqp_uri, mut postgres_url) = (servers.amqp_uri().to_owned(), servers.postgres_url().to_owned());
+    pub(crate) async fn open(amqp_uri: &str, postgres_url: &str) -> Result<(Self, Route)> {
+        let (mut amqp_uri, mut postgres_url) = (amqp_uri.to_owned(), postgres_url.to_owned());
         let broker = through(Protocol::Amqp, &mut amqp_uri).await?;
         let databases = through(Protocol::Postgres, &mut postgres_url).await?;
         let broker = broker.into_iter().next().context("a URI without an address")?;
@@ -120,7 +119,8 @@ async fn through(protocol: Protocol, uri: &mut String) -> Result<Vec<CuttingProx
     let hosts = authority.split('/').next().unwrap_or(authority).rsplit('@').next().unwrap_or(authority).to_owned();
     let mut proxies = Vec::new();
     for host in hosts.split(',') {
-        let target: SocketAddr = host.parse().with_context(|| format!("{host} is no address"))?;
+        let found = lookup_host(host).await.with_context(|| format!("`{host}`: expected a host and a port"))?;
+        let target = found.into_iter().next().with_context(|| format!("`{host}` has no address"))?;
         let proxy = CuttingProxy::start(protocol, target).await?;
         *uri = uri.replacen(host, &proxy.local_addr().to_string(), 1);
         proxies.push(proxy);

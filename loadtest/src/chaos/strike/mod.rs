@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::Signal;
 use settled::dev::PrivateServers;
 use settled::telemetry::labels::Outcome;
@@ -37,7 +37,8 @@ const HURRY: (u64, Duration) = (16, Duration::from_millis(100));
 /// Everything that strikes, and is struck.
 pub(super) struct Storm<'a> {
     pub(super) rig: &'a Rig,
-    pub(super) servers: &'a PrivateServers,
+    /// If they are our own.
+    pub(super) servers: Option<&'a PrivateServers>,
     pub(super) lines: &'a Lines,
     pub(super) fleet: &'a mut Fleet,
     pub(super) upstream: &'a Upstream,
@@ -70,7 +71,12 @@ impl Blow {
     }
 }
 
-impl Storm<'_> {
+impl<'a> Storm<'a> {
+    /// The servers, for what strikes these themselves.
+    fn own_servers(&self) -> Result<&'a PrivateServers> {
+        self.servers.context("servers of our own are needed for it")
+    }
+
     /// Strikes once, and waits until all goes on. To be called on the main thread.
     pub(super) async fn strike(&mut self, strike: &Strike) -> Struck {
         let victim = strike.fault.is_of_a_daemon().then(|| strike.draw as usize % self.fleet.admins().len());
@@ -137,9 +143,11 @@ impl Storm<'_> {
         for daemon in 0..self.fleet.admins().len() {
             let _ = self.fleet.signal(daemon, Signal::CONT);
         }
-        let _ = self.servers.start_postgres().await;
-        let _ = self.servers.start_rabbitmq().await;
-        let _ = self.quiet_alarm().await;
+        if let Some(servers) = self.servers {
+            let _ = servers.start_postgres().await;
+            let _ = servers.start_rabbitmq().await;
+            let _ = self.quiet_alarm().await;
+        }
         let _ = self.sink.rebind().await;
     }
 
@@ -225,7 +233,7 @@ impl Storm<'_> {
         match fault {
             Fault::QueueDelete => self.publish_what_is_gone().await,
             // The one that was stopped becomes the standby of the other.
-            Fault::DbPromote => Ok(self.servers.rebuild_standby().await?),
+            Fault::DbPromote => Ok(self.own_servers()?.rebuild_standby().await?),
             _ => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ use super::SETTLED;
 
 /// How many there are at most. The virtual hosts are made at once: each call of `rabbitmqctl` takes
 /// seconds.
-const MOST: usize = 30;
+const MOST: usize = 40;
 
 /// Where a run has the servers for itself.
 #[derive(Debug)]
