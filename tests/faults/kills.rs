@@ -14,7 +14,7 @@ const LEAST_RATE: f64 = 500.0;
 const LEAST_IN_FLIGHT: f64 = 50.0;
 
 /// The payments that are committed.
-async fn committed(world: &World) -> usize {
+pub(crate) async fn committed(world: &World) -> usize {
     let count = world.rows("SELECT count(*) AS n FROM payment", &[]).await[0]["n"].as_u64();
     usize::try_from(count.expect("a count")).expect("few")
 }

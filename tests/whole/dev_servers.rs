@@ -16,7 +16,12 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio_postgres::{Client, NoTls};
 
+use crate::support::within;
+
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// What has to happen soon.
+const SOON: Duration = Duration::from_secs(20);
 
 /// How often the standby takes over, one time after another.
 const PROMOTIONS: i64 = 2;
@@ -70,15 +75,6 @@ fn open_place() -> Result<TempDir> {
     Ok(tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o711)).tempdir()?)
 }
 
-/// Waits for what has to happen soon.
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within 20 s: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test]
 async fn both_servers_answer_and_postgres_keeps_what_it_commits() -> Result {
     let servers = shared().await?;
@@ -124,7 +120,7 @@ async fn a_stopped_broker_comes_back_also_when_its_port_was_taken_meanwhile_and_
     let log = servers.dir().join("rabbitmq/rabbitmq.log");
     let refused = || fs::read_to_string(&log).is_ok_and(|text| text.contains("eaddrinuse"));
     let leave = async {
-        eventually("the broker finds its port taken", refused).await;
+        within(SOON, "the broker finds its port taken", async || refused()).await;
         drop(squatter);
     };
     let (started, ()) = tokio::join!(servers.start_rabbitmq(), leave);
@@ -164,7 +160,7 @@ async fn a_kept_directory_serves_again_after_a_shutdown_and_after_the_end_of_a_k
     let killed = Command::new("kill").args(["-KILL", &servers.guardian_pid().to_string()]).status()?;
     assert!(killed.success());
 
-    eventually("no process", || processes_in(place.path()).is_empty()).await;
+    within(SOON, "no process", async || processes_in(place.path()).is_empty()).await;
     assert!(matches!(servers.start_postgres().await, Err(DevError::Guardian(_))));
     drop(session);
 
@@ -279,7 +275,7 @@ async fn servers_end_with_a_killed_parent() -> Result {
     parent.kill()?;
     parent.wait()?;
 
-    eventually("no process, no directory", || processes_in(&dir).is_empty() && !dir.exists()).await;
+    within(SOON, "no process, no directory", async || processes_in(&dir).is_empty() && !dir.exists()).await;
     Ok(())
 }
 
