@@ -1,17 +1,16 @@
 //! What a run is judged by: what happened, what is wrong with it, and what has to be in the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use super::crew;
 use super::store::short;
 use super::weather::Fault;
 use super::workload::Kind;
 use super::world::World;
+use super::{books, crew};
 use crate::contract::{DeadLetter, DeadReason, Message, PaymentState, Rejection};
 use crate::ledger::{NonePending, Rules};
 use crate::store::{Memory, Stored, Submission};
@@ -123,7 +122,7 @@ pub(super) fn report(world: &World) -> Report {
     if !world.journal.has_violations() {
         outcomes(world, &tables, &wrong);
         dead_letters(world, &tables, &wrong);
-        entries(&tables, &wrong);
+        books::entries(&tables, &wrong);
         events(world, &tables, &wrong);
         if world.load.is_orderly {
             in_order(world, &tables, &wrong);
@@ -187,38 +186,6 @@ fn dead_letters(world: &World, tables: &Memory, wrong: &impl Fn(String)) {
         if !allowed.contains(digest) {
             wrong(format!("a dead letter for {reason} that nothing explains, of {:?}", id.map(short)));
         }
-    }
-}
-
-fn entries(tables: &Memory, wrong: &impl Fn(String)) {
-    let mut of_payment: BTreeMap<Uuid, i64> = BTreeMap::new();
-    for (account, entries) in tables.accounts.iter().zip(&tables.entries) {
-        let mut balance = 0;
-        for (payment, amount, after) in entries {
-            balance += amount;
-            *of_payment.entry(*payment).or_default() += amount;
-            if balance != *after {
-                wrong(format!("account {}: {after} after an entry, its entries make {balance}", account.id));
-            }
-        }
-        if (balance, entries.len() as i64) != (account.posted, account.version) {
-            wrong(format!("account {}: {} posted, its entries make {balance}", account.id, account.posted));
-        }
-        if account.min_balance.is_some_and(|least| account.posted - account.held < least) {
-            wrong(format!("account {} is below its limit", account.id));
-        }
-    }
-    let mut held = vec![0; tables.accounts.len()];
-    for (payment, _) in tables.holds() {
-        for leg in &payment.legs {
-            held[leg.debit.0] += payment.held(leg);
-        }
-    }
-    for (account, held) in tables.accounts.iter().zip(&held).filter(|(account, held)| account.held != **held) {
-        wrong(format!("account {}: {} held, its holds make {held}", account.id, account.held));
-    }
-    for (payment, _) in of_payment.iter().filter(|(_, sum)| **sum != 0) {
-        wrong(format!("the entries of {} don't sum to zero", short(*payment)));
     }
 }
 

@@ -14,6 +14,9 @@
 //! - a drain ends in time when nothing is broken;
 //! - once the faults stop, everything gets done.
 
+mod author;
+mod bodies;
+mod books;
 mod broker;
 mod crew;
 mod dice;
