@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::bodies::{authorize, follow_up, open, transfer};
+use super::bodies::{authorize, change, follow_up, open, part, transfer};
 use super::dice::Dice;
 use super::workload::{Kind, POISON};
 
@@ -26,6 +26,8 @@ pub(super) struct Plot {
     pub(super) is_orderly: bool,
     /// When the faults end, in seconds since 1970, if there are tasks that wait for their time.
     pub(super) until: Option<f64>,
+    /// There are accounts that are frozen, given limits and closed while they pay and are paid.
+    pub(super) has_changes: bool,
 }
 
 impl<'a> Author<'a> {
@@ -65,7 +67,7 @@ impl<'a> Author<'a> {
     /// One to three messages that belong together.
     fn scene(&mut self) {
         let amount = self.amount();
-        match self.dice.between(0, 21) {
+        match self.dice.between(0, 25) {
             // Open, fund, spend: back to back.
             0..=3 => {
                 let name = format!("customer:{}", self.accounts.len());
@@ -96,6 +98,8 @@ impl<'a> Author<'a> {
                 Some(until) => self.timed(until),
                 None => self.refund(),
             },
+            22 | 23 if self.plot.has_changes => self.shop(),
+            22..=25 => self.chargeback(),
             _ if self.dice.chance(0.2) => {
                 self.write(Kind::Breaks, |id| format!(r#"{{"id":"{id}"}}"#));
             }
@@ -130,10 +134,60 @@ impl<'a> Author<'a> {
         let parent = self.write(Kind::Task, |id| transfer(id, &debit, &credit, amount, ""));
         let parts = if self.plot.is_orderly { 1 } else { self.dice.between(1, 2) };
         for _ in 0..parts {
-            let part = format!(r#","amount":{}"#, self.dice.between(1, amount));
+            let part = part(self.dice.between(1, amount));
             self.write(Kind::Task, |id| follow_up(id, "refund", parent, &part));
         }
         self.turn_round();
+    }
+
+    /// A payment of which some is taken back from outside, and perhaps some of that given again.
+    fn chargeback(&mut self) {
+        let Some((debit, credit)) = self.two() else { return };
+        let amount = self.amount();
+        let parent = self.write(Kind::Task, |id| transfer(id, &debit, &credit, amount, ""));
+        let back = self.dice.between(1, amount);
+        self.write(Kind::Task, |id| follow_up(id, "chargeback", parent, &part(back)));
+        self.turn_round();
+        if self.dice.chance(0.5) {
+            let again = self.dice.between(1, back);
+            self.write(Kind::Task, |id| follow_up(id, "chargeback_reversal", parent, &part(again)));
+            self.turn_round();
+        }
+    }
+
+    /// An account that is changed while it pays and is paid. Nobody else has to do with it: what is
+    /// declined because of its changes holds up nobody else's payments.
+    fn shop(&mut self) {
+        let shop = format!("shop:{}", self.bodies.len());
+        self.write(Kind::Task, |id| open(id, &shop, "0"));
+        for _ in 0..self.dice.between(2, 10) {
+            let amount = self.amount();
+            match self.dice.between(0, 10) {
+                0 | 1 => self.write(Kind::Task, |id| transfer(id, "world", &shop, amount, "")),
+                2 | 3 => self.write(Kind::Task, |id| transfer(id, &shop, "world", amount, "")),
+                4 => {
+                    let parent = self.write(Kind::Task, |id| authorize(id, &shop, "world", amount));
+                    match self.dice.between(0, 2) {
+                        0 => self.write(Kind::Task, |id| follow_up(id, "capture", parent, "")),
+                        1 => self.write(Kind::Task, |id| follow_up(id, "void", parent, "")),
+                        // It stays held.
+                        _ => parent,
+                    }
+                }
+                5 => {
+                    let parent = self.write(Kind::Task, |id| transfer(id, "world", &shop, amount, ""));
+                    self.write(Kind::Task, |id| follow_up(id, "chargeback", parent, &part(amount)))
+                }
+                6 => {
+                    let limit = if self.dice.chance(0.5) { "min_balance" } else { "max_balance" };
+                    self.write(Kind::Task, |id| change(id, "set_limits", &shop, &format!(r#","{limit}":{amount}"#)))
+                }
+                7 => self.write(Kind::Task, |id| change(id, "close_account", &shop, "")),
+                8 => self.write(Kind::Task, |id| change(id, "unfreeze_account", &shop, "")),
+                _ => self.write(Kind::Task, |id| change(id, "freeze_account", &shop, "")),
+            };
+            self.turn_round();
+        }
     }
 
     /// Several movements, all or none.
@@ -194,6 +248,10 @@ impl<'a> Author<'a> {
         let (kind, body) = match self.dice.between(0, 2) {
             0 => (Kind::Task, first),
             1 => (Kind::Task, first.replace(r#""type""#, r#" "type""#).replace("}", " }")),
+            // Another amount could be one that a reversal waits for in vain.
+            _ if first.contains("chargeback") => {
+                (Kind::Altered, first.replace(r#""type""#, r#""reference":"other","type""#))
+            }
             _ if first.contains(r#""amount":"#) => (Kind::Altered, first.replace(r#""amount":"#, r#""amount":1"#)),
             _ => return,
         };

@@ -24,3 +24,12 @@ pub(super) fn authorize(id: Uuid, debit: &str, credit: &str, amount: usize) -> S
 pub(super) fn follow_up(id: Uuid, kind: &str, payment: Uuid, more: &str) -> String {
     format!(r#"{{"id":"{id}","type":"{kind}","payment_id":"{payment}"{more}}}"#)
 }
+
+/// For what acts on a part of a payment.
+pub(super) fn part(amount: usize) -> String {
+    format!(r#","amount":{amount}"#)
+}
+
+pub(super) fn change(id: Uuid, kind: &str, account: &str, more: &str) -> String {
+    format!(r#"{{"id":"{id}","type":"{kind}","account":"{account}"{more}}}"#)
+}

@@ -1,10 +1,12 @@
 //! What the accounts have to be in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 use super::store::short;
+use crate::contract::{Action, PaymentState, TaskBody};
+use crate::ledger::{AccountStatus, PaymentLeg};
 use crate::store::Memory;
 
 /// Entries, balances and holds agree.
@@ -22,9 +24,6 @@ pub(super) fn entries(tables: &Memory, wrong: &impl Fn(String)) {
         if (balance, entries.len() as i64) != (account.posted, account.version) {
             wrong(format!("account {}: {} posted, its entries make {balance}", account.id, account.posted));
         }
-        if account.min_balance.is_some_and(|least| account.posted - account.held < least) {
-            wrong(format!("account {} is below its limit", account.id));
-        }
     }
     let mut held = vec![0; tables.accounts.len()];
     for (payment, _) in tables.holds() {
@@ -38,4 +37,40 @@ pub(super) fn entries(tables: &Memory, wrong: &impl Fn(String)) {
     for (payment, _) in of_payment.iter().filter(|(_, sum)| **sum != 0) {
         wrong(format!("the entries of {} don't sum to zero", short(*payment)));
     }
+}
+
+/// Every account is within its limits, but for what is taken back from outside, and says how far it isn't.
+pub(super) fn limits(tables: &Memory, wrong: &impl Fn(String)) {
+    let imposed = imposed(tables);
+    for (place, account) in tables.accounts.iter().enumerate() {
+        let available = account.posted - account.held;
+        let short = account.min_balance.map_or(0, |least| (least - available).max(0));
+        if account.shortfall != short {
+            wrong(format!("account {} is said to be {} short, it is {short}", account.id, account.shortfall));
+        }
+        if short > 0 && !imposed.contains(&place) {
+            wrong(format!("account {} is below its limit", account.id));
+        }
+        if account.max_balance.is_some_and(|most| account.posted > most) {
+            wrong(format!("account {} is above its limit", account.id));
+        }
+        if account.status == AccountStatus::Closed && (account.posted, account.held) != (0, 0) {
+            wrong(format!("account {} is closed, and not empty", account.id));
+        }
+    }
+}
+
+/// The accounts that chargebacks and their reversals have debited.
+fn imposed(tables: &Memory) -> BTreeSet<usize> {
+    let settled = tables.stored.values().filter(|stored| stored.payment.state == PaymentState::Settled);
+    let debited = settled.filter_map(|stored| {
+        let TaskBody::FollowUp(follow_up) = &stored.task.body else { return None };
+        let debited: fn(&PaymentLeg) -> usize = match follow_up.action {
+            Action::Chargeback { .. } => |leg| leg.credit.0,
+            Action::ChargebackReversal { .. } => |leg| leg.debit.0,
+            _ => return None,
+        };
+        Some(tables.stored.get(&follow_up.payment_id)?.payment.legs.iter().map(debited))
+    });
+    debited.flatten().collect()
 }

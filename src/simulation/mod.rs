@@ -10,6 +10,7 @@
 //! - nothing is applied twice, and what repeats an id with other content is a dead letter;
 //! - every event that was written to the outbox is published, and no other;
 //! - every bound is kept;
+//! - entries, balances, holds and limits of all accounts agree;
 //! - with one daemon, what comes of the tasks is what comes of them one by one in their order;
 //! - a drain ends in time when nothing is broken;
 //! - once the faults stop, everything gets done.

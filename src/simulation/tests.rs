@@ -57,11 +57,13 @@ fn ten_thousand_seeds_lose_nothing_double_nothing_and_get_everything_done() {
         return;
     }
     let (count, began) = (number(SEEDS).unwrap_or(USUAL), Instant::now());
-    let (kinds, states) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+    let (kinds, outcomes) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
     let faults: Mutex<Vec<(Discriminant<Fault>, u64)>> = Mutex::default();
     let found = search(count, &|seed| run(seed, false), &|report| {
         kinds.lock().extend(report.kinds.iter().map(|kind| format!("{kind:?}")));
-        states.lock().extend(report.states.iter().map(|state| state.name()));
+        outcomes.lock().extend(report.states.iter().map(|state| state.name()));
+        outcomes.lock().extend(report.rejections.iter().map(|reason| reason.name()));
+        outcomes.lock().extend(report.has_shortfall.then_some("shortfall"));
         let mut faults = faults.lock();
         for fault in report.faults.iter().map(discriminant) {
             match faults.iter_mut().find(|(kind, _)| *kind == fault) {
@@ -78,9 +80,11 @@ fn ten_thousand_seeds_lose_nothing_double_nothing_and_get_everything_done() {
     let struck: Vec<u64> = faults.into_inner().into_iter().map(|(_, count)| count).collect();
     assert!(struck.len() == 10 && struck.iter().all(|times| *times > count / 100), "faults: {struck:?}");
     assert_eq!(kinds.into_inner().len(), 5, "kinds of messages");
-    let states = states.into_inner();
-    for state in ["settled", "rejected", "voided", "refunded", "partially_refunded", "canceled", "expired"] {
-        assert!(states.contains(state), "{state} of {states:?}");
+    let outcomes = outcomes.into_inner();
+    let lives = ["settled", "voided", "refunded", "partially_refunded", "charged_back", "canceled", "expired"];
+    let declines = ["rejected", "account_frozen", "account_not_frozen", "account_not_empty", "account_closed"];
+    for outcome in lives.into_iter().chain(declines).chain(["limit_exceeded", "insufficient_funds", "shortfall"]) {
+        assert!(outcomes.contains(outcome), "{outcome} of {outcomes:?}");
     }
 }
 

@@ -55,6 +55,11 @@ pub(super) struct Load {
     pub(super) messages: Vec<Sent>,
     /// Whether nothing comes before what it needs, so that the order of publication can be kept.
     pub(super) is_orderly: bool,
+    /// Whether there is enough for everybody, whatever comes first.
+    pub(super) is_ample: bool,
+    /// Whether accounts are changed while they are paid. A credit may overtake a change of its account,
+    /// if it is in another lane.
+    pub(super) has_changes: bool,
 }
 
 impl Load {
@@ -62,11 +67,13 @@ impl Load {
         let dice = Dice::new(seed, "load");
         // Half of the loads have enough for everybody.
         let most = dice.one_of(&[2, 120]);
+        let is_ample = most == 2;
         // What comes of a task that waits for its time depends on what has come by then.
         let is_timed = dice.chance(0.4);
         let is_orderly = weather.daemons == 1 && !is_timed;
         let until = is_timed.then_some(EPOCH as f64 + weather.length.as_secs_f64());
-        let bodies = Author::new(&dice, Plot { most, is_orderly, until }).write_all();
+        let has_changes = dice.chance(0.3);
+        let bodies = Author::new(&dice, Plot { most, is_orderly, until, has_changes }).write_all();
         let mut times: Vec<Duration> =
             bodies.iter().map(|_| weather.length.mul_f64(dice.between(0, 1000) as f64 / 1000.0)).collect();
         times.sort_unstable();
@@ -74,7 +81,7 @@ impl Load {
         let burst = dice.chance(0.3);
         let messages = bodies.into_iter().zip(times);
         let sent = |((kind, body), at)| Sent { kind, body, at: if burst { Duration::ZERO } else { at } };
-        Self { messages: messages.map(sent).collect(), is_orderly }
+        Self { messages: messages.map(sent).collect(), is_orderly, is_ample, has_changes }
     }
 }
 
