@@ -89,6 +89,7 @@ impl Load {
 pub(super) async fn publish(world: &Arc<World>) {
     for (number, sent) in world.load.messages.iter().enumerate() {
         tokio::time::sleep_until(world.start + sent.at).await;
+        world.journal.note(|| format!("message {number}, {:?}: {}", sent.kind, sent.body));
         world.queue.lock().publish(number);
     }
     tokio::time::sleep_until(world.start + world.weather.length).await;

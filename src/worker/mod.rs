@@ -20,7 +20,7 @@ use tracing::{error, warn};
 use self::buffers::Buffer;
 pub use self::buffers::Buffers;
 pub use self::settings::PipelineSettings;
-use self::settle::{Decided, Waits};
+use self::settle::{Decided, Undecided, Waits};
 use crate::contract::{DeadLetter, DeadReason, Message};
 use crate::disposition::Disposition;
 use crate::health::Health;
@@ -138,8 +138,10 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
         // The sizes of the pieces, the last one at the front of the batch.
         let mut pieces = vec![batch.len()];
         let mut condemned: Option<DeadLetter> = None;
+        let before = unsettled.as_ref().map_or_else(Vec::new, Decided::arrivals);
+        let pending = Undecided::new(&self.in_flight, before);
         while let Some(size) = pieces.pop() {
-            let attempt = self.attempt(&batch[..size], condemned.as_ref());
+            let attempt = self.attempt(&batch[..size], condemned.as_ref(), &pending);
             let result = match unsettled.take() {
                 // In this order: the attempt sends its first statements, then there is time.
                 Some(before) => join(attempt, async { self.settle(lane, before) }).await.0,
@@ -186,7 +188,12 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
         Waits::new()
     }
 
-    async fn attempt(&self, jobs: &[Job<D>], condemned: Option<&DeadLetter>) -> Result<Committed, StoreError> {
+    async fn attempt(
+        &self,
+        jobs: &[Job<D>],
+        condemned: Option<&DeadLetter>,
+        pending: &Undecided<'_>,
+    ) -> Result<Committed, StoreError> {
         let submissions: Vec<Submission<'_>> = jobs
             .iter()
             .map(|job| {
@@ -203,7 +210,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
         }
         let began = Instant::now();
         let room = self.handover.reserve(jobs.len());
-        let mut committed = self.store.commit(&submissions, &[], &self.in_flight, room.is_some()).await?;
+        let mut committed = self.store.commit(&submissions, &[], pending, room.is_some()).await?;
         if committed.woken > 0 {
             self.agenda.notify_one();
         }

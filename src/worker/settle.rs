@@ -10,8 +10,8 @@ use super::buffers::Buffer;
 use super::{Delivery, Job, Pipeline};
 use crate::contract::{AccountName, Task};
 use crate::disposition::Disposition;
-use crate::lanes::LaneGuard;
-use crate::ledger::Arrival;
+use crate::lanes::{InFlight, LaneGuard};
+use crate::ledger::{Arrival, Pending};
 use crate::store::{Answer, BatchStore, Committed};
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::metrics::observe;
@@ -30,6 +30,33 @@ impl<'p, D> Decided<'p, D> {
     /// `jobs` have been `committed` just now.
     pub(super) fn new(jobs: Buffer<'p, Job<D>>, committed: Committed) -> Self {
         Self { jobs, committed, at: (Timestamp::now(), Instant::now()) }
+    }
+
+    /// Its tasks, in order.
+    pub(super) fn arrivals(&self) -> Vec<Arrival> {
+        self.jobs.iter().map(|job| job.arrival).collect()
+    }
+}
+
+/// What is on its way to a lane's next batch, but for the one before: that is committed, whether or
+/// not it is settled yet. A task that waited for it would let a later one of its lane go first.
+pub(super) struct Undecided<'p> {
+    in_flight: &'p InFlight,
+    /// In order.
+    committed: Vec<Arrival>,
+}
+
+impl<'p> Undecided<'p> {
+    pub(super) const fn new(in_flight: &'p InFlight, committed: Vec<Arrival>) -> Self {
+        Self { in_flight, committed }
+    }
+}
+
+impl Pending for Undecided<'_> {
+    fn earlier(&self, account: &AccountName, before: Arrival) -> Vec<Arrival> {
+        let mut earlier = self.in_flight.earlier(account, before);
+        earlier.retain(|arrival| self.committed.binary_search(arrival).is_err());
+        earlier
     }
 }
 
@@ -105,8 +132,8 @@ mod tests {
     use super::*;
     use crate::contract::{Message, Properties};
     use crate::health::Health;
-    use crate::lanes::{InFlight, Lanes};
-    use crate::ledger::{Pending, Rules};
+    use crate::lanes::Lanes;
+    use crate::ledger::Rules;
     use crate::outbox::Handover;
     use crate::retry::RetrySettings;
     use crate::store::{Due, Memory, Proof, StoreError, Submission, Waiting};
@@ -157,7 +184,7 @@ mod tests {
         fn settle_early(&self, _: &Proof) {}
     }
 
-    fn pipeline() -> Arc<Pipeline<Tables, Witness>> {
+    fn pipeline(max_batch: usize) -> Arc<Pipeline<Tables, Witness>> {
         let metrics = Arc::new(Metrics::register(1));
         Arc::new(Pipeline {
             store: Tables(Mutex::new(Memory::new(Rules::default()))),
@@ -166,7 +193,7 @@ mod tests {
             transactions: Semaphore::new(1),
             handover: Handover::new(10).0,
             buffers: Buffers::new(2, 10),
-            max_batch: 10,
+            max_batch,
             retry: RetrySettings::default(),
             health: Health::new(Arc::clone(&metrics)),
             metrics,
@@ -176,18 +203,18 @@ mod tests {
         })
     }
 
-    #[tokio::test]
-    async fn a_task_is_in_flight_until_its_delivery_is_settled() {
-        let (pipeline, seen) = (pipeline(), Arc::default());
-        for _ in 0..3 {
-            let message = Message::read(Vec::new(), Properties::default(), Timestamp::now());
+    /// Has all of them processed; answers how many were in flight as each was settled.
+    async fn process(pipeline: &Arc<Pipeline<Tables, Witness>>, bodies: &[&str]) -> Vec<usize> {
+        let seen = Arc::default();
+        for body in bodies {
+            let message = Message::read(body.as_bytes().to_vec(), Properties::default(), Timestamp::now());
             let arrived = pipeline.in_flight.arrive(message.content.as_ref().ok());
-            let delivery = Witness { pipeline: Arc::downgrade(&pipeline), seen: Arc::clone(&seen) };
+            let delivery = Witness { pipeline: Arc::downgrade(pipeline), seen: Arc::clone(&seen) };
             let job = Job { arrival: arrived.arrival, message, taken: Instant::now(), delivery };
             pipeline.health.progress().entered(1);
             pipeline.lanes.push(arrived.lane, job).await;
         }
-        let working = tokio::spawn(Arc::clone(&pipeline).work());
+        let working = tokio::spawn(Arc::clone(pipeline).work());
         let settled = async {
             while pipeline.in_flight.count() > 0 {
                 tokio::task::yield_now().await;
@@ -196,6 +223,33 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), settled).await.expect("all are settled");
         pipeline.lanes.close();
         working.await.expect("it lives");
-        assert_eq!(*seen.lock(), [3, 3, 3], "a drain that sees none left goes without the last acknowledgements");
+        seen.lock().clone()
+    }
+
+    #[tokio::test]
+    async fn a_task_is_in_flight_until_its_delivery_is_settled() {
+        let seen = process(&pipeline(10), &["", "", ""]).await;
+        assert_eq!(seen, [3, 3, 3], "a drain that sees none left goes without the last acknowledgements");
+    }
+
+    #[tokio::test]
+    async fn a_decline_does_not_wait_for_the_batch_before() {
+        let id = |number: u8| format!("01920000-0000-7000-8000-0000000000{number:02}");
+        let open = |number, account: &str, least: &str| {
+            let (id, rest) = (id(number), format!(r#""currency":"USD","min_balance":{least}"#));
+            format!(r#"{{"id":"{id}","type":"open_account","account":"{account}",{rest}}}"#)
+        };
+        let transfer = |number, debit: &str, credit: &str| {
+            let (id, rest) = (id(number), r#""amount":5,"currency":"USD""#);
+            format!(r#"{{"id":"{id}","type":"transfer","debit_account":"{debit}","credit_account":"{credit}",{rest}}}"#)
+        };
+        let bodies =
+            [open(1, "world", "null"), open(2, "a", "0"), transfer(3, "a", "world"), transfer(4, "world", "a")];
+        // Two batches: the second is decided before the first is settled, here at once.
+        let pipeline = pipeline(2);
+        process(&pipeline, &bodies.each_ref().map(String::as_str)).await;
+        let tables = pipeline.store.0.lock();
+        let states: Vec<_> = tables.stored.values().map(|stored| stored.payment.state.name()).collect();
+        assert_eq!(states, ["settled", "settled", "rejected", "settled"], "in their order there is nothing to spend");
     }
 }
