@@ -10,6 +10,7 @@ mod draw;
 pub mod events;
 pub mod fields;
 pub mod message;
+pub mod proxy;
 pub mod task;
 pub mod urls;
 pub mod values;
@@ -18,7 +19,7 @@ pub mod values;
 pub type Check = fn(&[u8]);
 
 /// The targets: each with its name, which is that of its corpus too.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("task", task::check),
     ("fields", fields::check),
     ("message", message::check),
@@ -27,4 +28,5 @@ pub const TARGETS: [(&str, Check); 8] = [
     ("urls", urls::check),
     ("events", events::check),
     ("values", values::check),
+    ("proxy", proxy::check),
 ];

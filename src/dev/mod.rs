@@ -110,7 +110,8 @@ struct Link {
 }
 
 impl PrivateServers {
-    /// Starts both servers through `settled_binary` and waits until they are ready, 4 s or so.
+    /// Starts the servers that `options` ask for through `settled_binary` and waits until they are
+    /// ready, 4 s or so.
     ///
     /// # Errors
     /// If a program is missing, the directory cannot be used, or a server does not start; the

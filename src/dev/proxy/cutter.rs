@@ -75,8 +75,9 @@ impl<D: Direction> Cutter<D> {
         let length = match self.length {
             Some(length) => length,
             None => {
+                // What was asked for meanwhile may have a shorter answer than what has begun.
                 let header = self.direction.header();
-                self.head.extend_from_slice(up_to(chunk, (header - self.head.len()) as u64));
+                self.head.extend_from_slice(up_to(chunk, header.saturating_sub(self.head.len()) as u64));
                 if self.head.len() < header {
                     return Ok(None);
                 }

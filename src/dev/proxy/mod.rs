@@ -11,6 +11,7 @@ mod connection;
 mod cutter;
 mod points;
 mod postgres;
+mod rehearsal;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use points::CutPoint;
+pub use rehearsal::{Side, Through, rehearse};
 
 use connection::End;
 use points::Points;

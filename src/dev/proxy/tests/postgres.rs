@@ -183,3 +183,13 @@ fn what_is_no_message_is_refused() {
     assert!(Cutter::new(Frontend::new(&session, &points)).feed(&[0; 8], &mut Vec::new()).is_err());
     assert!(Cutter::new(Backend::new(&session, &points)).feed(b"Z\0\0\0\0", &mut Vec::new()).is_err());
 }
+
+#[test]
+fn a_server_that_speaks_before_encryption_is_asked_for_is_refused() {
+    let (points, session) = (Points::default(), Session::default());
+    let (mut up, mut down) =
+        (Cutter::new(Frontend::new(&session, &points)), Cutter::new(Backend::new(&session, &points)));
+    assert!(down.feed(b"R\0\0", &mut Vec::new()).is_ok_and(|cut| cut.is_none()));
+    assert!(up.feed(&start(80_877_103, b""), &mut Vec::new()).is_ok_and(|cut| cut.is_none()));
+    assert!(down.feed(b"\0", &mut Vec::new()).is_err());
+}
