@@ -1,6 +1,9 @@
 //! The database side of the outbox: deletes what was published, holds what no queue took,
 //! renews leases, sweeps what was left behind, and measures.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 #[cfg(feature = "sabotage")]
@@ -192,15 +195,12 @@ impl<O: OutboxStore> Keeper<O> {
         let mut parcels = Vec::new();
         if !rooms.is_empty() {
             let ids: Vec<i64> = rooms.keys().copied().collect();
-            parcels = self.outbox.take_abandoned(&ids, lease).await?;
+            parcels = self.outbox.take(&ids, lease).await?;
         }
         self.backlog = more;
         if self.depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
             self.held_probed = Instant::now();
             parcels.extend(self.outbox.take_held(lease).await?);
-        }
-        for key in std::mem::take(&mut self.open_keys) {
-            parcels.extend(self.outbox.take_held_of(&key, MOST_SWEPT, lease).await?);
         }
         Ok(give(parcels, rooms, &handover) && more)
     }
@@ -208,18 +208,21 @@ impl<O: OutboxStore> Keeper<O> {
     /// Room first, then leases: a row that is leased without room would wait for its lease to run
     /// out. What there is no room for is another round's, or another daemon's; and half of the
     /// room is left to the workers. Answers the room for each row, and whether there are more.
-    async fn make_room<'h>(&self, handover: &'h Handover) -> Result<(BTreeMap<i64, Room<'h>>, bool), StoreError> {
+    async fn make_room<'h>(&mut self, handover: &'h Handover) -> Result<(BTreeMap<i64, Room<'h>>, bool), StoreError> {
         let mut rooms = BTreeMap::new();
         if !handover.is_half_empty() {
             return Ok((rooms, true));
         }
-        let waiting = self.abandoned().await?;
-        for (id, events) in &waiting {
-            let room = handover.is_half_empty().then(|| handover.reserve(*events)).flatten();
-            let Some(room) = room else { return Ok((rooms, true)) };
-            rooms.insert(*id, room);
+        let abandoned = self.abandoned().await?;
+        let mut more = !reserve(handover, &abandoned, &mut rooms);
+        for key in std::mem::take(&mut self.open_keys) {
+            let held = self.outbox.held_of(&key, MOST_SWEPT).await?;
+            if !reserve(handover, &held, &mut rooms) {
+                more = true;
+                self.open_keys.push(key);
+            }
         }
-        Ok((rooms, waiting.len() == MOST_SWEPT))
+        Ok((rooms, more))
     }
 
     async fn abandoned(&self) -> Result<Vec<(i64, usize)>, StoreError> {
@@ -251,6 +254,16 @@ impl<O: OutboxStore> Keeper<O> {
         self.metrics.dead_letters_open.set(dead_letters as f64);
         Ok(())
     }
+}
+
+/// Reserves room for rows with so many events each, while half of it is left; whether these were all.
+fn reserve<'h>(handover: &'h Handover, rows: &[(i64, usize)], rooms: &mut BTreeMap<i64, Room<'h>>) -> bool {
+    for (id, events) in rows {
+        let room = handover.is_half_empty().then(|| handover.reserve(*events)).flatten();
+        let Some(room) = room else { return false };
+        rooms.insert(*id, room);
+    }
+    rows.len() < MOST_SWEPT
 }
 
 /// Leaves the parcels with the relay; whether there was room for all of them. It isn't waited for:

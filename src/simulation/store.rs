@@ -157,16 +157,16 @@ impl OutboxStore for SimStore {
         self.statement(|tables| tables.abandoned(most, self.world.now())).await
     }
 
-    async fn take_abandoned(&self, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>, StoreError> {
-        self.statement(|tables| tables.take_abandoned(ids, lease, self.world.now())).await
+    async fn held_of(&self, key: &str, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
+        self.statement(|tables| tables.held_of(key, most, self.world.now())).await
+    }
+
+    async fn take(&self, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>, StoreError> {
+        self.statement(|tables| tables.take(ids, lease, self.world.now())).await
     }
 
     async fn take_held(&self, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
         self.statement(|tables| tables.take_held(lease, self.world.now())).await
-    }
-
-    async fn take_held_of(&self, key: &str, most: usize, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
-        self.statement(|tables| tables.take_held_of(key, most, lease, self.world.now())).await
     }
 
     async fn measure(&self) -> Result<(Depth, i64), StoreError> {

@@ -59,8 +59,20 @@ pub async fn abandoned(client: &impl GenericClient, most: i64) -> Result<Vec<(i6
     const ABANDONED: &str = "
         SELECT id, events FROM outbox WHERE held_key IS NULL AND leased_until < clock_timestamp()
          ORDER BY id LIMIT $1";
-    let rows = client.query(ABANDONED, &[&most]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get::<_, i32>(1).unsigned_abs() as usize)).collect())
+    Ok(client.query(ABANDONED, &[&most]).await?.iter().map(size).collect())
+}
+
+/// The oldest rows of a routing key that are held for want of a queue and due, and how many events
+/// each has.
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub async fn held_of(client: &impl GenericClient, key: &str, most: i64) -> Result<Vec<(i64, usize)>> {
+    const HELD: &str = "
+        SELECT id, events FROM outbox WHERE held_key = $1 AND leased_until < clock_timestamp()
+         ORDER BY id LIMIT $2";
+    Ok(client.query(HELD, &[&key, &most]).await?.iter().map(size).collect())
 }
 
 /// Takes those of the rows whose lease nobody has taken meanwhile.
@@ -68,11 +80,11 @@ pub async fn abandoned(client: &impl GenericClient, most: i64) -> Result<Vec<(i6
 /// # Errors
 ///
 /// PostgreSQL's.
-pub async fn take_abandoned(client: &impl GenericClient, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>> {
+pub async fn take(client: &impl GenericClient, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>> {
     const TAKE: &str = "
         UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => $2)
          WHERE id IN (SELECT id FROM outbox
-                       WHERE id = ANY($1) AND held_key IS NULL AND leased_until < clock_timestamp()
+                       WHERE id = ANY($1) AND leased_until < clock_timestamp()
                        ORDER BY id FOR UPDATE SKIP LOCKED)
         RETURNING id, body, events, held_key";
     let mut parcels: Vec<Parcel> =
@@ -93,20 +105,6 @@ pub async fn take_held(client: &impl GenericClient, lease: Duration) -> Result<V
            AND id IN (SELECT min(id) FROM outbox WHERE held_key IS NOT NULL GROUP BY held_key)
         RETURNING id, body, events, held_key";
     Ok(client.query(TAKE, &[&lease.as_secs_f64()]).await?.iter().map(parcel).collect())
-}
-
-/// Takes further held rows of a routing key, now that a queue takes them.
-///
-/// # Errors
-///
-/// PostgreSQL's.
-pub async fn take_held_of(client: &impl GenericClient, key: &str, most: i64, lease: Duration) -> Result<Vec<Parcel>> {
-    const TAKE: &str = "
-        UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => $3)
-         WHERE id IN (SELECT id FROM outbox WHERE held_key = $1 AND leased_until < clock_timestamp()
-                       ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
-        RETURNING id, body, events, held_key";
-    Ok(client.query(TAKE, &[&key, &most, &lease.as_secs_f64()]).await?.iter().map(parcel).collect())
 }
 
 /// Keeps the events of a row that no queue took, by routing key, until `retry`; the row's
@@ -163,6 +161,11 @@ pub async fn depth(client: &impl GenericClient) -> Result<Depth> {
 /// PostgreSQL's.
 pub async fn open_dead_letters(client: &impl GenericClient) -> Result<i64> {
     Ok(client.query_one("SELECT count(*) FROM dead_letter WHERE resolution IS NULL", &[]).await?.get(0))
+}
+
+/// An id, and how many events it has.
+fn size(row: &Row) -> (i64, usize) {
+    (row.get(0), row.get::<_, i32>(1).unsigned_abs() as usize)
 }
 
 fn parcel(row: &Row) -> Parcel {

@@ -31,23 +31,14 @@ pub trait OutboxStore: Send + Sync + 'static {
     /// See [`super::abandoned`].
     fn abandoned(&self, most: usize) -> impl Future<Output = Result<Vec<(i64, usize)>, StoreError>> + Send;
 
-    /// See [`super::take_abandoned`].
-    fn take_abandoned(
-        &self,
-        ids: &[i64],
-        lease: Duration,
-    ) -> impl Future<Output = Result<Vec<Parcel>, StoreError>> + Send;
+    /// See [`super::held_of`].
+    fn held_of(&self, key: &str, most: usize) -> impl Future<Output = Result<Vec<(i64, usize)>, StoreError>> + Send;
+
+    /// See [`super::take`].
+    fn take(&self, ids: &[i64], lease: Duration) -> impl Future<Output = Result<Vec<Parcel>, StoreError>> + Send;
 
     /// See [`super::take_held`].
     fn take_held(&self, lease: Duration) -> impl Future<Output = Result<Vec<Parcel>, StoreError>> + Send;
-
-    /// See [`super::take_held_of`].
-    fn take_held_of(
-        &self,
-        key: &str,
-        most: usize,
-        lease: Duration,
-    ) -> impl Future<Output = Result<Vec<Parcel>, StoreError>> + Send;
 
     /// The state of the outbox, and how many dead letters wait for a person.
     fn measure(&self) -> impl Future<Output = Result<(Depth, i64), StoreError>> + Send;
@@ -131,21 +122,21 @@ impl OutboxStore for PostgresOutbox {
         client.keep_if_well(found)
     }
 
-    async fn take_abandoned(&self, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>, StoreError> {
+    async fn held_of(&self, key: &str, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
         let client = self.client().await?;
-        let taken = super::take_abandoned(&*client, ids, lease).await;
+        let found = super::held_of(&*client, key, rows(most)).await;
+        client.keep_if_well(found)
+    }
+
+    async fn take(&self, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>, StoreError> {
+        let client = self.client().await?;
+        let taken = super::take(&*client, ids, lease).await;
         client.keep_if_well(taken)
     }
 
     async fn take_held(&self, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
         let client = self.client().await?;
         let taken = super::take_held(&*client, lease).await;
-        client.keep_if_well(taken)
-    }
-
-    async fn take_held_of(&self, key: &str, most: usize, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
-        let client = self.client().await?;
-        let taken = super::take_held_of(&*client, key, rows(most), lease).await;
         client.keep_if_well(taken)
     }
 

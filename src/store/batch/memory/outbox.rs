@@ -44,12 +44,28 @@ impl Memory {
     }
 
     pub(crate) fn abandoned(&self, most: usize, now: Timestamp) -> Vec<(i64, usize)> {
-        let rows = self.outbox.iter().filter(|(_, row)| row.held_key.is_none() && row.leased_until < now);
+        self.due_rows(most, now, |row| row.held_key.is_none())
+    }
+
+    pub(crate) fn held_of(&self, key: &str, most: usize, now: Timestamp) -> Vec<(i64, usize)> {
+        self.due_rows(most, now, |row| row.held_key.as_deref() == Some(key))
+    }
+
+    fn due_rows(&self, most: usize, now: Timestamp, of: impl Fn(&OutboxRow) -> bool) -> Vec<(i64, usize)> {
+        let rows = self.outbox.iter().filter(|(_, row)| row.leased_until < now && of(row));
         rows.take(most).map(|(id, row)| (*id, row.events as usize)).collect()
     }
 
-    pub(crate) fn take_abandoned(&mut self, ids: &[i64], lease: Duration, now: Timestamp) -> Vec<Parcel> {
-        self.take(lease, now, |id, row| row.held_key.is_none() && ids.contains(&id))
+    pub(crate) fn take(&mut self, ids: &[i64], lease: Duration, now: Timestamp) -> Vec<Parcel> {
+        let mut parcels = Vec::new();
+        for (id, row) in &mut self.outbox {
+            if row.leased_until < now && ids.contains(id) {
+                row.leased_until = now + lease;
+                let (body, held_key) = (row.body.clone(), row.held_key.clone());
+                parcels.push(Parcel { id: *id, body, events: row.events, held_key });
+            }
+        }
+        parcels
     }
 
     pub(crate) fn take_held(&mut self, lease: Duration, now: Timestamp) -> Vec<Parcel> {
@@ -59,16 +75,8 @@ impl Memory {
                 first.entry(key.clone()).or_insert(*id);
             }
         }
-        self.take(lease, now, |id, _| first.values().any(|first| *first == id))
-    }
-
-    pub(crate) fn take_held_of(&mut self, key: &str, most: usize, lease: Duration, now: Timestamp) -> Vec<Parcel> {
-        let mut left = most;
-        self.take(lease, now, |_, row| {
-            let taken = left > 0 && row.held_key.as_deref() == Some(key);
-            left -= usize::from(taken);
-            taken
-        })
+        let first: Vec<i64> = first.into_values().collect();
+        self.take(&first, lease, now)
     }
 
     pub(crate) fn depth(&self) -> Depth {
@@ -79,23 +87,5 @@ impl Memory {
             held: events(&mut self.outbox.values().filter(|row| row.held_key.is_some())),
             oldest_seconds: 0.0,
         }
-    }
-
-    /// Those of the rows whose lease has run out.
-    fn take(
-        &mut self,
-        lease: Duration,
-        now: Timestamp,
-        mut wanted: impl FnMut(i64, &OutboxRow) -> bool,
-    ) -> Vec<Parcel> {
-        let mut parcels = Vec::new();
-        for (id, row) in &mut self.outbox {
-            if row.leased_until < now && wanted(*id, row) {
-                row.leased_until = now + lease;
-                let (body, held_key) = (row.body.clone(), row.held_key.clone());
-                parcels.push(Parcel { id: *id, body, events: row.events, held_key });
-            }
-        }
-        parcels
     }
 }
