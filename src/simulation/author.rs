@@ -1,13 +1,12 @@
-//! Who writes the messages: scenes of one to three that belong together.
+//! Who writes the messages, in scenes.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::bodies::{authorize, change, follow_up, open, part, transfer};
 use super::dice::Dice;
-use super::workload::{Kind, POISON};
+use super::workload::{Kind, POISON, SHOP};
 
 /// Writes what is published.
 pub(super) struct Author<'a> {
@@ -64,7 +63,7 @@ impl<'a> Author<'a> {
         self.dice.between(1, self.plot.most)
     }
 
-    /// One to three messages that belong together.
+    /// Messages that belong together.
     fn scene(&mut self) {
         let amount = self.amount();
         match self.dice.between(0, 25) {
@@ -155,10 +154,10 @@ impl<'a> Author<'a> {
         }
     }
 
-    /// An account that is changed while it pays and is paid. Nobody else has to do with it: what is
-    /// declined because of its changes holds up nobody else's payments.
+    /// An account that is changed while it pays and is paid. Only `world`, which has no limit, has to do
+    /// with it, and no reversal: that would wait in vain for a chargeback that is declined.
     fn shop(&mut self) {
-        let shop = format!("shop:{}", self.bodies.len());
+        let shop = format!("{SHOP}{}", self.bodies.len());
         self.write(Kind::Task, |id| open(id, &shop, "0"));
         for _ in 0..self.dice.between(2, 10) {
             let amount = self.amount();
@@ -257,4 +256,36 @@ impl<'a> Author<'a> {
         };
         self.bodies.push((kind, body));
     }
+}
+
+fn open(id: Uuid, account: &str, min_balance: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","type":"open_account","account":"{account}","currency":"USD","min_balance":{min_balance}}}"#
+    )
+}
+
+fn transfer(id: Uuid, debit: &str, credit: &str, amount: usize, reference: &str) -> String {
+    let reference = if reference.is_empty() { String::new() } else { format!(r#","reference":"{reference}""#) };
+    format!(
+        r#"{{"id":"{id}","type":"transfer","debit_account":"{debit}","credit_account":"{credit}","amount":{amount},"currency":"USD"{reference}}}"#
+    )
+}
+
+fn authorize(id: Uuid, debit: &str, credit: &str, amount: usize) -> String {
+    format!(
+        r#"{{"id":"{id}","type":"authorize","debit_account":"{debit}","credit_account":"{credit}","amount":{amount},"currency":"USD"}}"#
+    )
+}
+
+fn follow_up(id: Uuid, kind: &str, payment: Uuid, more: &str) -> String {
+    format!(r#"{{"id":"{id}","type":"{kind}","payment_id":"{payment}"{more}}}"#)
+}
+
+/// For what acts on a part of a payment.
+fn part(amount: usize) -> String {
+    format!(r#","amount":{amount}"#)
+}
+
+fn change(id: Uuid, kind: &str, account: &str, more: &str) -> String {
+    format!(r#"{{"id":"{id}","type":"{kind}","account":"{account}"{more}}}"#)
 }

@@ -1,12 +1,12 @@
 //! What the accounts have to be in the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
 use super::store::short;
-use crate::contract::{Action, PaymentState, TaskBody};
-use crate::ledger::{AccountStatus, PaymentLeg};
+use crate::contract::{Action, TaskBody};
+use crate::ledger::AccountStatus;
 use crate::store::Memory;
 
 /// Entries, balances and holds agree.
@@ -39,17 +39,19 @@ pub(super) fn entries(tables: &Memory, wrong: &impl Fn(String)) {
     }
 }
 
-/// Every account is within its limits, but for what is taken back from outside, and says how far it isn't.
+/// Every account is within its limits, and says how far it isn't; which is at most what chargebacks
+/// and their reversals have taken from it.
 pub(super) fn limits(tables: &Memory, wrong: &impl Fn(String)) {
-    let imposed = imposed(tables);
-    for (place, account) in tables.accounts.iter().enumerate() {
+    for (account, entries) in tables.accounts.iter().zip(&tables.entries) {
         let available = account.posted - account.held;
         let short = account.min_balance.map_or(0, |least| (least - available).max(0));
         if account.shortfall != short {
             wrong(format!("account {} is said to be {} short, it is {short}", account.id, account.shortfall));
         }
-        if short > 0 && !imposed.contains(&place) {
-            wrong(format!("account {} is below its limit", account.id));
+        let debits = entries.iter().filter(|(payment, amount, _)| *amount < 0 && is_imposed(tables, *payment));
+        let imposed: i64 = debits.map(|(_, amount, _)| -amount).sum();
+        if short > imposed {
+            wrong(format!("account {} is {short} below its limit, chargebacks took {imposed}", account.id));
         }
         if account.max_balance.is_some_and(|most| account.posted > most) {
             wrong(format!("account {} is above its limit", account.id));
@@ -60,17 +62,9 @@ pub(super) fn limits(tables: &Memory, wrong: &impl Fn(String)) {
     }
 }
 
-/// The accounts that chargebacks and their reversals have debited.
-fn imposed(tables: &Memory) -> BTreeSet<usize> {
-    let settled = tables.stored.values().filter(|stored| stored.payment.state == PaymentState::Settled);
-    let debited = settled.filter_map(|stored| {
-        let TaskBody::FollowUp(follow_up) = &stored.task.body else { return None };
-        let debited: fn(&PaymentLeg) -> usize = match follow_up.action {
-            Action::Chargeback { .. } => |leg| leg.credit.0,
-            Action::ChargebackReversal { .. } => |leg| leg.debit.0,
-            _ => return None,
-        };
-        Some(tables.stored.get(&follow_up.payment_id)?.payment.legs.iter().map(debited))
-    });
-    debited.flatten().collect()
+/// Whether a task may take an account below its limit.
+fn is_imposed(tables: &Memory, task: Uuid) -> bool {
+    let body = tables.stored.get(&task).map(|stored| &stored.task.body);
+    let Some(TaskBody::FollowUp(follow_up)) = body else { return false };
+    matches!(follow_up.action, Action::Chargeback { .. } | Action::ChargebackReversal { .. })
 }

@@ -16,7 +16,6 @@
 //! - once the faults stop, everything gets done.
 
 mod author;
-mod bodies;
 mod books;
 mod broker;
 mod crew;

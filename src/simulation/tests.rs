@@ -17,6 +17,30 @@ const SEED: &str = "SETTLED_SIM_SEED";
 const SEEDS: &str = "SETTLED_SIM_SEEDS";
 const USUAL: u64 = 10_000;
 
+/// What has to come of some task of some run.
+const OUTCOMES: [&str; 20] = [
+    "transfer settled",
+    "transfer refunded",
+    "transfer partially_refunded",
+    "transfer charged_back",
+    "transfer canceled",
+    "authorize settled",
+    "authorize voided",
+    "authorize expired",
+    "chargeback settled",
+    "chargeback_reversal settled",
+    "freeze_account settled",
+    "unfreeze_account settled",
+    "set_limits settled",
+    "close_account settled",
+    "account_frozen",
+    "account_not_frozen",
+    "account_not_empty",
+    "account_closed",
+    "limit_exceeded",
+    "insufficient_funds",
+];
+
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
@@ -58,12 +82,18 @@ fn ten_thousand_seeds_lose_nothing_double_nothing_and_get_everything_done() {
     }
     let (count, began) = (number(SEEDS).unwrap_or(USUAL), Instant::now());
     let (kinds, outcomes) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+    let (compared, short) = (AtomicU64::new(0), AtomicU64::new(0));
     let faults: Mutex<Vec<(Discriminant<Fault>, u64)>> = Mutex::default();
     let found = search(count, &|seed| run(seed, false), &|report| {
         kinds.lock().extend(report.kinds.iter().map(|kind| format!("{kind:?}")));
-        outcomes.lock().extend(report.states.iter().map(|state| state.name()));
-        outcomes.lock().extend(report.rejections.iter().map(|reason| reason.name()));
-        outcomes.lock().extend(report.has_shortfall.then_some("shortfall"));
+        let mut told = outcomes.lock();
+        for (task_type, state, rejection) in &report.outcomes {
+            told.insert(format!("{} {}", task_type.name(), state.name()));
+            told.extend(rejection.map(|reason| reason.name().to_owned()));
+        }
+        drop(told);
+        compared.fetch_add(u64::from(report.is_compared_in_lanes), Ordering::Relaxed);
+        short.fetch_add(u64::from(report.has_shortfall), Ordering::Relaxed);
         let mut faults = faults.lock();
         for fault in report.faults.iter().map(discriminant) {
             match faults.iter_mut().find(|(kind, _)| *kind == fault) {
@@ -80,11 +110,11 @@ fn ten_thousand_seeds_lose_nothing_double_nothing_and_get_everything_done() {
     let struck: Vec<u64> = faults.into_inner().into_iter().map(|(_, count)| count).collect();
     assert!(struck.len() == 10 && struck.iter().all(|times| *times > count / 100), "faults: {struck:?}");
     assert_eq!(kinds.into_inner().len(), 5, "kinds of messages");
+    assert!(compared.into_inner() > count / 100, "compared with several lanes");
+    assert!(short.into_inner() > 0, "an account below its limit");
     let outcomes = outcomes.into_inner();
-    let lives = ["settled", "voided", "refunded", "partially_refunded", "charged_back", "canceled", "expired"];
-    let declines = ["rejected", "account_frozen", "account_not_frozen", "account_not_empty", "account_closed"];
-    for outcome in lives.into_iter().chain(declines).chain(["limit_exceeded", "insufficient_funds", "shortfall"]) {
-        assert!(outcomes.contains(outcome), "{outcome} of {outcomes:?}");
+    for outcome in OUTCOMES {
+        assert!(outcomes.contains(outcome), "{outcome}, of {outcomes:?}");
     }
 }
 

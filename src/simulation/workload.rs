@@ -15,6 +15,9 @@ use crate::contract::{Message, Properties};
 /// The reference of a payment that the database refuses to store.
 pub(super) const POISON: &str = "poison";
 
+/// How the names of accounts begin that are changed while they pay and are paid.
+pub(super) const SHOP: &str = "shop:";
+
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -57,9 +60,6 @@ pub(super) struct Load {
     pub(super) is_orderly: bool,
     /// Whether there is enough for everybody, whatever comes first.
     pub(super) is_ample: bool,
-    /// Whether accounts are changed while they are paid. A credit may overtake a change of its account,
-    /// if it is in another lane.
-    pub(super) has_changes: bool,
 }
 
 impl Load {
@@ -81,7 +81,7 @@ impl Load {
         let burst = dice.chance(0.3);
         let messages = bodies.into_iter().zip(times);
         let sent = |((kind, body), at)| Sent { kind, body, at: if burst { Duration::ZERO } else { at } };
-        Self { messages: messages.map(sent).collect(), is_orderly, is_ample, has_changes }
+        Self { messages: messages.map(sent).collect(), is_orderly, is_ample }
     }
 }
 
