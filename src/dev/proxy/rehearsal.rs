@@ -29,7 +29,8 @@ pub struct Through {
 }
 
 /// Has a new connection carry `said`, chunk by chunk in this order, and cuts it at the first of the
-/// points in `armed` that it comes to.
+/// points in `armed` that it comes to. Of a chunk in which something is refused, what came before that
+/// counts as forwarded; a connection drops it.
 pub fn rehearse<'s>(
     protocol: Protocol,
     armed: &[CutPoint],
