@@ -138,8 +138,8 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
         // The sizes of the pieces, the last one at the front of the batch.
         let mut pieces = vec![batch.len()];
         let mut condemned: Option<DeadLetter> = None;
-        let before = unsettled.as_ref().map_or_else(Vec::new, Decided::arrivals);
-        let pending = Undecided::new(&self.in_flight, before);
+        let committed = unsettled.as_ref().map_or_else(Vec::new, Decided::arrivals);
+        let pending = Undecided::new(&self.in_flight, committed);
         while let Some(size) = pieces.pop() {
             let attempt = self.attempt(&batch[..size], condemned.as_ref(), &pending);
             let result = match unsettled.take() {

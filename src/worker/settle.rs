@@ -38,8 +38,8 @@ impl<'p, D> Decided<'p, D> {
     }
 }
 
-/// What is on its way to a lane's next batch, but for the one before: that is committed, whether or
-/// not it is settled yet. A task that waited for it would let a later one of its lane go first.
+/// What is still undecided for a lane's next batch: all that is in flight but the batch before, which
+/// is committed, settled or not. A task that waited for it would let a later one of its lane go first.
 pub(super) struct Undecided<'p> {
     in_flight: &'p InFlight,
     /// In order.
