@@ -1,5 +1,7 @@
 //! Batches on a real PostgreSQL, without a broker around them.
 
+mod outbox;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -1,0 +1,73 @@
+//! The rows of the outbox, without a relay.
+
+use std::time::Duration;
+
+use settled::store::outbox::{OutboxStore, PostgresOutbox, Unrouted};
+
+use super::{Ledger, payment};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A ledger with one row of the outbox, its id, and the outbox.
+async fn with_a_row() -> (Ledger, i64, PostgresOutbox) {
+    let ledger = Ledger::new().await;
+    ledger.settle(&[payment()]).await;
+    let client = ledger.client().await;
+    let id = client.query_one("SELECT max(id) FROM outbox", &[]).await.expect("rows").get(0);
+    let outbox = PostgresOutbox::new(ledger.pool.clone());
+    (ledger, id, outbox)
+}
+
+#[tokio::test]
+async fn rows_that_no_queue_took_are_found_by_their_key_once_they_are_due_and_taken_once() {
+    let (ledger, id, outbox) = with_a_row().await;
+    let unrouted = |key: &str, events| Unrouted { key: key.to_owned(), lines: key.as_bytes().to_vec(), events };
+    outbox.hold(id, &[unrouted("a", 3), unrouted("b", 1)], Duration::ZERO).await.expect("held");
+    let found = outbox.held_of("a", 10).await.expect("found");
+    let [(row, 3)] = found[..] else { panic!("{found:?}") };
+    assert_eq!(outbox.held_of("c", 10).await.expect("found"), []);
+    assert_eq!(outbox.held_of("a", 0).await.expect("found"), []);
+
+    let taken = outbox.take(&[row], LEASE).await.expect("taken");
+    let [parcel] = &taken[..] else { panic!("{taken:?}") };
+    assert_eq!(
+        (parcel.id, &parcel.body[..], parcel.events, parcel.held_key.as_deref()),
+        (row, &b"a"[..], 3, Some("a"))
+    );
+    assert!(outbox.take(&[row], LEASE).await.expect("taken").is_empty(), "it is leased");
+    assert_eq!(outbox.held_of("a", 10).await.expect("found"), [], "it is leased");
+
+    // What is held again waits for its time.
+    outbox.hold(row, &[unrouted("a", 3)], LEASE).await.expect("held");
+    assert_eq!(outbox.held_of("a", 10).await.expect("found"), []);
+    let held = "SELECT count(*) FROM outbox WHERE held_key = 'a'";
+    assert_eq!(ledger.client().await.query_one(held, &[]).await.expect("rows").get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
+async fn a_connection_whose_answer_nobody_waits_for_is_not_used_again() {
+    let (ledger, id, outbox) = with_a_row().await;
+    let mut other = ledger.client().await;
+    let lock = other.transaction().await.expect("a transaction");
+    lock.batch_execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    let (ids, before) = ([id], ledger.pool.status().size);
+    {
+        let mut deleting = std::pin::pin!(outbox.delete(&ids));
+        let waits = async {
+            let query = "SELECT count(*) FROM pg_stat_activity
+                          WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let looking = ledger.client().await;
+            crate::support::eventually("a deletion that waits", async || {
+                looking.query_one(query, &[]).await.expect("activity").get::<_, i64>(0) == 1
+            })
+            .await;
+        };
+        tokio::select! {
+            deleted = &mut deleting => panic!("it didn't wait: {deleted:?}"),
+            () = waits => {}
+        }
+    }
+    assert_eq!(ledger.pool.status().size, before - 1, "it is thrown away");
+    lock.rollback().await.expect("unlocked");
+    outbox.delete(&ids).await.expect("deleted, by another one");
+}
