@@ -216,8 +216,9 @@ impl<O: OutboxStore> Keeper<O> {
         let abandoned = self.abandoned().await?;
         let mut more = !reserve(handover, &abandoned, &mut rooms);
         for key in std::mem::take(&mut self.open_keys) {
-            let held = self.outbox.held_of(&key, MOST_SWEPT).await?;
-            if !reserve(handover, &held, &mut rooms) {
+            let has_all = handover.is_half_empty()
+                && reserve(handover, &self.outbox.held_of(&key, MOST_SWEPT).await?, &mut rooms);
+            if !has_all {
                 more = true;
                 self.open_keys.push(key);
             }
