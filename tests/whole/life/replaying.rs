@@ -104,7 +104,13 @@ fn lies() -> Vec<String> {
             .to_owned(),
         format!("DELETE FROM payment WHERE ctid = (SELECT min(ctid) FROM payment WHERE {plain} AND state = 'settled')"),
         "DELETE FROM transition WHERE ctid = (SELECT min(ctid) FROM transition)".to_owned(),
-        one("payment", "reason = 'account_frozen'", "reason = 'insufficient_funds' AND request IS NULL"),
+        // Frozen it may have been in that very moment; whatever is closed stays so.
+        one(
+            "payment",
+            "reason = 'account_closed'",
+            "reason = 'insufficient_funds' AND request IS NULL AND NOT EXISTS
+             (SELECT FROM account WHERE id IN (debit_account, credit_account) AND status = 'closed')",
+        ),
         one(
             "payment",
             "state = 'rejected', reason = 'insufficient_funds', debit_seq = NULL, credit_seq = NULL",
