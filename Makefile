@@ -40,7 +40,7 @@ speed: servers ## Measure the speed against references, and whether its targets 
 	cargo build --release --workspace
 	./target/release/settled-loadtest speed --grown --out target/speed
 
-# A run each: its name, and what breaks how often. Three hours or so. A broker that is killed is away for
+# A run each: its name, and what breaks how often. Two and a half hours. A broker that is killed is away for
 # ten seconds: what piles up meanwhile needs some, too, or RabbitMQ reads ever more at its next start.
 LIFE := --mix transfer:60,authorize-capture:20,authorize-void:5,refund:10,legs:4:5 --out-of-order 5% --scheduled 5%
 define CHAOS
