@@ -56,10 +56,12 @@ fn carry<'s>(
             Side::Client => client.feed(chunk, &mut through.client),
             Side::Server => server.feed(chunk, &mut through.server),
         };
-        (through.cut, through.is_refused) = (fed.as_ref().ok().copied().flatten(), fed.is_err());
-        if through.cut.is_some() || through.is_refused {
-            break;
+        match fed {
+            Ok(None) => continue,
+            Ok(cut) => through.cut = cut,
+            Err(_) => through.is_refused = true,
         }
+        break;
     }
     through
 }
