@@ -108,4 +108,19 @@ impl Cluster {
         standby.follow(&self.primary).await?;
         self.primary.wait_for_standby().await
     }
+
+    /// Cuts the standby off; commits wait for it nevertheless.
+    pub(super) async fn cut(&self) -> Result<(), DevError> {
+        self.the_standby()?.cut_off(&self.primary).await
+    }
+
+    /// Ends [`Self::cut`].
+    pub(super) async fn rejoin(&self) -> Result<(), DevError> {
+        self.the_standby()?.rejoin(&self.primary).await
+    }
+
+    fn the_standby(&self) -> Result<&Postgres, DevError> {
+        let standby = self.standby.as_ref().filter(|standby| standby.pid().is_some());
+        standby.ok_or(DevError::Options("there is no standby that runs"))
+    }
 }

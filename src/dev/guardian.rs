@@ -126,6 +126,8 @@ impl Servers {
             Command::DiskFree => self.postgres.free_disk(),
             Command::Promote => self.postgres.promote().await,
             Command::Rebuild => self.postgres.rebuild().await,
+            Command::Cut => self.postgres.cut().await,
+            Command::Rejoin => self.postgres.rejoin().await,
             Command::RabbitStop => self.rabbitmq.stop().await,
             Command::RabbitKill => self.rabbitmq.kill().await,
             Command::RabbitStart => self.rabbitmq.start().await,

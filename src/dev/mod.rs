@@ -212,6 +212,23 @@ impl PrivateServers {
         self.order(Order::Rebuild).await
     }
 
+    /// Cuts the standby off from the PostgreSQL that takes writes, as a broken network does. Commits wait
+    /// for it nevertheless, until [`rejoin_standby`](Self::rejoin_standby).
+    ///
+    /// # Errors
+    /// [`DevError::Guardian`] if there is no standby that runs.
+    pub async fn cut_standby(&self) -> Result<(), DevError> {
+        self.order(Order::Cut).await
+    }
+
+    /// Has the standby follow again; waits until commits are durable on both.
+    ///
+    /// # Errors
+    /// [`DevError::Guardian`] if it does not get that far.
+    pub async fn rejoin_standby(&self) -> Result<(), DevError> {
+        self.order(Order::Rejoin).await
+    }
+
     /// Runs RabbitMQ's `rabbitmqctl`; answers what it says.
     ///
     /// # Errors

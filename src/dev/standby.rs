@@ -36,15 +36,40 @@ impl Postgres {
             _ => self.copy(primary).await?,
         }
         // In place of the primary's own, by which this one would wait for a standby once it is promoted.
-        let settings = format!(
-            "primary_conninfo = 'host=127.0.0.1 port={} user={NAME} password={} application_name={STANDBY}'\n",
-            primary.port, primary.password
-        );
+        let settings = format!("primary_conninfo = '{}'\n", primary.conninfo());
         fs::write(data.join("postgresql.auto.conf"), settings)
             .and_then(|()| fs::write(data.join("standby.signal"), ""))
             .context(what)?;
         self.own_room().await?;
         self.start().await
+    }
+
+    /// How a standby connects to it.
+    fn conninfo(&self) -> String {
+        let Self { port, password, .. } = self;
+        format!("host=127.0.0.1 port={port} user={NAME} password={password} application_name={STANDBY}")
+    }
+
+    /// Stops following `primary`, whose commits wait from now on; what it has it keeps.
+    pub(super) async fn cut_off(&self, primary: &Self) -> Result<(), DevError> {
+        self.use_primary("").await?;
+        let client = primary.session().await?;
+        until("the standby is cut off", async || {
+            Ok(client.query("select from pg_stat_replication", &[]).await?.is_empty())
+        })
+        .await
+    }
+
+    /// Follows `primary` again, and fetches what it has missed.
+    pub(super) async fn rejoin(&self, primary: &Self) -> Result<(), DevError> {
+        self.use_primary(&primary.conninfo()).await?;
+        primary.wait_for_standby().await
+    }
+
+    async fn use_primary(&self, conninfo: &str) -> Result<(), DevError> {
+        let client = self.session().await?;
+        client.batch_execute(&format!("alter system set primary_conninfo = '{conninfo}'")).await?;
+        Ok(client.batch_execute("select pg_reload_conf()").await?)
     }
 
     async fn copy(&mut self, primary: &Self) -> Result<(), DevError> {

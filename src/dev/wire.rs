@@ -27,13 +27,15 @@ pub(super) enum Command {
     DiskFree,
     Promote,
     Rebuild,
+    Cut,
+    Rejoin,
     RabbitStop,
     RabbitKill,
     RabbitStart,
 }
 
 /// Every command with its words; both directions read this one table.
-const WORDS: [(Command, &str); 11] = [
+const WORDS: [(Command, &str); 13] = [
     (Command::PostgresStop(StopMode::Fast), "postgres stop fast"),
     (Command::PostgresStop(StopMode::Immediate), "postgres stop immediate"),
     (Command::PostgresStop(StopMode::Kill), "postgres stop kill"),
@@ -42,6 +44,8 @@ const WORDS: [(Command, &str); 11] = [
     (Command::DiskFree, "postgres disk free"),
     (Command::Promote, "standby promote"),
     (Command::Rebuild, "standby rebuild"),
+    (Command::Cut, "standby cut"),
+    (Command::Rejoin, "standby rejoin"),
     (Command::RabbitStop, "rabbitmq stop"),
     (Command::RabbitKill, "rabbitmq kill"),
     (Command::RabbitStart, "rabbitmq start"),
