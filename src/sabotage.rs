@@ -52,9 +52,13 @@ pub(crate) enum Defect {
     /// An event counts as published once it is sent.
     ConfirmNotAwaited,
     /// A commit whose answer is lost, or that is lost itself, is taken for one that happened.
+    #[cfg(feature = "sabotage")]
     CommitErrorSwallowed,
     /// Accounts are locked in any order.
     UnorderedLocks,
+    /// An outcome that is found counts as durable.
+    #[cfg(any(test, feature = "sabotage"))]
+    LookupTakenForDurable,
 }
 
 /// The posting that follows if the same is posted again.

@@ -164,7 +164,7 @@ fn one_module_knows_the_backoff_crate() {
 
 #[test]
 fn a_proof_of_commit_is_made_by_the_store_alone() {
-    only_in(&["Proof(())"], &["store/batch/mod.rs"]);
+    only_in(&["Proof(())"], &["store/batch/commit.rs"]);
 }
 
 #[test]
@@ -189,6 +189,7 @@ fn defects_are_where_they_have_to_be_and_in_no_build_that_does_not_ask_for_them(
             "outbox/keeper.rs",
             "outbox/relay.rs",
             "ledger/apply.rs",
+            "store/batch/commit.rs",
             "store/batch/decided.rs",
             "store/batch/events.rs",
             "store/batch/mod.rs",
@@ -198,8 +199,8 @@ fn defects_are_where_they_have_to_be_and_in_no_build_that_does_not_ask_for_them(
         ],
     );
     only_in(&["config::sabotage"], &["sabotaged.rs"]);
-    only_in(&["fn forged", "Proof::forged"], &["sabotage.rs", "store/batch/mod.rs"]);
-    let store = sources().into_iter().find(|source| source.path == "store/batch/mod.rs").expect("the store's batch");
+    only_in(&["fn forged", "Proof::forged"], &["sabotage.rs", "store/batch/mod.rs", "store/batch/commit.rs"]);
+    let store = sources().into_iter().find(|source| source.path == "store/batch/commit.rs").expect("the commit");
     let makes_proofs = |code: &str| code.contains("impl Proof {");
     // Neither those of a broken daemon nor those of the tables in memory are in a build for users.
     let cut = |code: &str, only: &str| code.replace(&format!("#[cfg({only})]\nimpl Proof {{"), "");

@@ -66,6 +66,7 @@ impl Crew {
                 world.exchange.lock().close_all();
             }
             Fault::DatabaseAway(lasts) => world.for_a_while(|world| &world.database_away, lasts),
+            Fault::ReplicationCut(lasts, is_lost) => world.cut_replication(lasts, is_lost),
             Fault::Blocked(lasts) => world.for_a_while(|world| &world.blocked, lasts),
             Fault::Unbound(lasts) => world.for_a_while(|world| &world.unbound, lasts),
             Fault::Kill(who, lasts) => self.0[who].kill(world, lasts),

@@ -98,10 +98,10 @@ fn digest(message: &Message, reason: DeadReason) -> [u8; 32] {
 /// The broker has forgotten this message.
 pub(super) fn acknowledged(world: &World, number: usize) {
     let message = world.load.messages[number].message(world.now());
-    if !has_outcome(&world.tables.lock(), &message) {
+    if !world.durable(|tables| has_outcome(tables, &message)) {
         world
             .journal
-            .violation(format!("message {number} is acknowledged, and nothing committed says what became of it"));
+            .violation(format!("message {number} is acknowledged, and nothing durable says what became of it"));
     }
 }
 

@@ -6,7 +6,8 @@
 //! `SETTLED_SIM_SEED=<seed> cargo test --lib simulation -- --nocapture` tells it step by step.
 //!
 //! What is checked, at each step or in the end:
-//! - nothing is acknowledged without a committed outcome, and no tag leaves its session;
+//! - nothing is acknowledged without an outcome that is durable, on a standby too where there is one, and
+//!   no tag leaves its session;
 //! - nothing is applied twice, and what repeats an id with other content is a dead letter;
 //! - every event that was written to the outbox is published, and no other;
 //! - every bound is kept;

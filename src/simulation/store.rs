@@ -9,8 +9,12 @@ use uuid::Uuid;
 use super::workload::POISON;
 use super::world::{Life, World};
 use crate::ledger::Pending;
+use crate::sabotage::{self, Defect};
 use crate::store::outbox::{Depth, OutboxStore, Unrouted};
-use crate::store::{BatchStore, Committed, Due, Memory, Parcel, StoreError, Submission, Waiting};
+use crate::store::{Answer, BatchStore, Committed, Due, Memory, Parcel, StoreError, Submission, Waiting};
+
+/// What PostgreSQL warns of when the wait for a standby ends without one.
+const HERE_ONLY: &str = "committed here, and perhaps not on the standby";
 
 /// A daemon's way to the tables.
 #[derive(Clone)]
@@ -57,6 +61,15 @@ impl SimStore {
                 Ok(done)
             })
             .await
+    }
+
+    /// A statement that writes: it is answered once it is durable.
+    async fn change<T>(&self, work: impl FnOnce(&mut Memory) -> T) -> Result<T, StoreError> {
+        let changed = self.statement(|tables| (work(tables), self.world.is_cut())).await?;
+        match changed {
+            (done, false) => Ok(done),
+            (_, true) => Err(StoreError::Unavailable(HERE_ONLY.into())),
+        }
     }
 
     fn begin(&self, size: usize) -> Running<'_> {
@@ -106,6 +119,7 @@ impl BatchStore for SimStore {
             }
             let lease = if leased { self.lease } else { Duration::ZERO };
             let committed = world.tables.lock().commit(batch, expired, pending, lease, world.now());
+            let waits = world.is_cut() && committed.proof.is_some() && !is_taken_for_durable(&committed);
             world.journal.note(|| {
                 let id = |submission: &Submission<'_>| submission.content.map_or(Uuid::nil(), |task| task.id);
                 let of = batch.iter().map(id).zip(&committed.answers);
@@ -113,6 +127,9 @@ impl BatchStore for SimStore {
                 format!("commit of {}", what.join(", "))
             });
             world.answer_takes().await;
+            if waits {
+                return Err(StoreError::OutcomeUnknown(HERE_ONLY.into()));
+            }
             if unknown || world.database_away.is_on() { Err(lost()) } else { Ok(committed) }
         });
         let committed = committed.await;
@@ -130,7 +147,7 @@ impl BatchStore for SimStore {
 
     async fn postpone(&self, task: Uuid, by: Duration) -> Result<(), StoreError> {
         let now = || self.world.now();
-        self.statement(|tables| tables.postpone(task, by, now())).await
+        self.change(|tables| tables.postpone(task, by, now())).await
     }
 
     async fn waiting(&self) -> Result<Waiting, StoreError> {
@@ -146,11 +163,11 @@ impl OutboxStore for SimStore {
 
     async fn hold(&self, id: i64, unrouted: &[Unrouted], retry: Duration) -> Result<(), StoreError> {
         self.world.journal.note(|| format!("held of {id}: {} keys", unrouted.len()));
-        self.statement(|tables| tables.hold(id, unrouted, retry, self.world.now())).await
+        self.change(|tables| tables.hold(id, unrouted, retry, self.world.now())).await
     }
 
     async fn renew(&self, ids: &[i64], lease: Duration) -> Result<(), StoreError> {
-        self.statement(|tables| tables.renew(ids, lease, self.world.now())).await
+        self.change(|tables| tables.renew(ids, lease, self.world.now())).await
     }
 
     async fn abandoned(&self, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
@@ -162,16 +179,23 @@ impl OutboxStore for SimStore {
     }
 
     async fn take(&self, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>, StoreError> {
-        self.statement(|tables| tables.take(ids, lease, self.world.now())).await
+        self.change(|tables| tables.take(ids, lease, self.world.now())).await
     }
 
     async fn take_held(&self, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
-        self.statement(|tables| tables.take_held(lease, self.world.now())).await
+        self.change(|tables| tables.take_held(lease, self.world.now())).await
     }
 
     async fn measure(&self) -> Result<(Depth, i64), StoreError> {
         self.statement(|tables| (tables.depth(), tables.dead_letters.len() as i64)).await
     }
+}
+
+/// Whether a daemon that is broken on purpose doesn't wait for what it has only looked up.
+fn is_taken_for_durable(committed: &Committed) -> bool {
+    sabotage::has(Defect::LookupTakenForDurable)
+        && committed.parcel.is_none()
+        && committed.answers.iter().all(|answer| matches!(answer, Answer::Duplicate | Answer::SetAside { .. }))
 }
 
 /// The end of an id, which tells those of a run apart.

@@ -20,6 +20,9 @@ pub(super) enum Fault {
     BrokerAway(Duration),
     /// The database is away for so long.
     DatabaseAway(Duration),
+    /// The standby hears nothing for so long, and commits wait for it; then it is heard again, or the
+    /// primary is lost and the standby takes its place.
+    ReplicationCut(Duration, bool),
     /// The broker takes no events for so long.
     Blocked(Duration),
     /// No queue is bound to the events' exchange for so long.
@@ -75,7 +78,7 @@ impl Weather {
         };
         let kinds = dice.between(0, 6);
         for _ in 0..kinds {
-            let kind = dice.between(0, 9);
+            let kind = dice.between(0, 10);
             for _ in 0..dice.between(1, 4) {
                 let at = length.mul_f64(dice.between(0, 1000) as f64 / 1000.0);
                 let lasts = Duration::from_millis(dice.one_of(&[5, 50, 500, 3_000]));
@@ -90,6 +93,7 @@ impl Weather {
                     6 => Fault::Blocked(lasts),
                     7 => Fault::Unbound(lasts),
                     8 => Fault::Kill(who, lasts),
+                    9 => Fault::ReplicationCut(lasts, dice.chance(0.5)),
                     _ => Fault::Stop(who, lasts),
                 };
                 weather.gusts.push(Gust { at, fault });
@@ -106,7 +110,14 @@ impl Weather {
     /// Whether a drain can be expected to end in time.
     pub(super) fn lets_a_drain_end(&self) -> bool {
         let hinders = |gust: &Gust| {
-            matches!(gust.fault, Fault::DatabaseAway(_) | Fault::BrokerAway(_) | Fault::Blocked(_) | Fault::Unbound(_))
+            matches!(
+                gust.fault,
+                Fault::DatabaseAway(_)
+                    | Fault::BrokerAway(_)
+                    | Fault::Blocked(_)
+                    | Fault::Unbound(_)
+                    | Fault::ReplicationCut(..)
+            )
         };
         !self.gusts.iter().any(hinders) && self.unavailable == 0.0 && self.unknown == 0.0
     }

@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) queue: Mutex<Queue>,
     pub(super) exchange: Mutex<Exchange>,
     pub(super) tables: Mutex<Memory>,
+    /// The tables as they were when replication was cut, while it is.
+    standby: Mutex<Option<Memory>>,
     /// What is away: nobody gets through.
     pub(super) broker_away: Spell,
     pub(super) database_away: Spell,
@@ -55,6 +57,7 @@ impl World {
             queue: Mutex::default(),
             exchange: Mutex::default(),
             tables: Mutex::new(Memory::new(Rules::default())),
+            standby: Mutex::new(None),
             broker_away: Spell::default(),
             database_away: Spell::default(),
             blocked: Spell::default(),
@@ -99,9 +102,43 @@ impl World {
         });
     }
 
+    /// Commits wait for a standby from now on, in vain. In the end it is heard again, or the primary
+    /// `is_lost`.
+    pub(super) fn cut_replication(self: &Arc<Self>, lasts: Duration, is_lost: bool) {
+        if self.is_cut() {
+            return;
+        }
+        *self.standby.lock() = Some(self.tables.lock().clone());
+        let world = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(lasts).await;
+            world.end_cut(is_lost);
+        });
+    }
+
+    /// Whether commits are here only.
+    pub(super) fn is_cut(&self) -> bool {
+        self.standby.lock().is_some()
+    }
+
+    fn end_cut(&self, is_lost: bool) {
+        let Some(standby) = self.standby.lock().take().filter(|_| is_lost) else { return };
+        self.journal.note(|| "the primary is lost, the standby takes its place".to_owned());
+        *self.tables.lock() = standby;
+    }
+
+    /// What is left if the primary is lost.
+    pub(super) fn durable<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
+        match &*self.standby.lock() {
+            Some(standby) => look(standby),
+            None => look(&self.tables.lock()),
+        }
+    }
+
     /// The faults are over.
     pub(super) fn clear_up(&self) {
         self.journal.note(|| "the faults are over".to_owned());
+        self.end_cut(false);
         self.calm.store(true, Ordering::Relaxed);
         for what in [&self.broker_away, &self.database_away, &self.blocked, &self.unbound] {
             what.change(|_| 0);

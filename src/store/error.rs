@@ -2,6 +2,8 @@
 
 use tokio_postgres::error::SqlState;
 
+use super::driver;
+
 /// Why a batch was not committed, or isn't known to be.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -64,6 +66,10 @@ pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     match (error.as_db_error(), std::error::Error::source(error)) {
         (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
         (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) if error.is_closed() => match driver::why_closed() {
+            Some(warning) => format!("{error} after a warning of PostgreSQL's: {warning}"),
+            None => error.to_string(),
+        },
         (None, None) => error.to_string(),
     }
 }

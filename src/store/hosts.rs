@@ -10,6 +10,8 @@ use tokio_postgres::config::Host;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Client, Config, Error, Socket};
 
+use super::driver;
+
 /// Why no host took the connection: what the last one said, or `None` if it said nothing.
 pub(super) type NoHost = Option<Error>;
 
@@ -23,8 +25,7 @@ where
     for host in each(config) {
         match tokio::time::timeout(limit, host.connect(tls.clone())).await {
             Ok(Ok((client, connection))) => {
-                // How it ends is told to whoever uses the client.
-                let driver = tokio::spawn(async { drop(connection.await) });
+                let driver = tokio::spawn(driver::drive(connection));
                 return Ok((client, driver));
             }
             Ok(Err(error)) => reason = Some(error),

@@ -3,6 +3,8 @@
 pub(crate) mod agenda;
 mod batch;
 mod connect;
+mod driver;
+mod durable;
 mod error;
 mod hosts;
 mod migrate;
@@ -21,6 +23,7 @@ pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Prepared, 
 #[cfg(test)]
 pub(crate) use batch::{Memory, Stored, event_ids};
 pub use connect::{ConnectError, connect, probe};
+pub use durable::durable;
 pub use error::StoreError;
 pub use migrate::{MigrateError, migrate, migrate_to, missing};
 pub use pool::{PoolSetUpError, pool};

@@ -1,4 +1,6 @@
-//! From account names to ids. A name's id never changes, so it is remembered.
+//! From account names to ids. A name's id never changes in one ledger, so it is remembered. After the
+//! loss of a server, or a restored backup, it is another ledger's: whoever locks the accounts
+//! compares their names.
 
 use std::collections::HashMap;
 
@@ -42,6 +44,13 @@ impl Names {
         }
         let all: Option<Vec<i64>> = ids.into_iter().collect();
         all.ok_or_else(|| StoreError::Broken("a name has no id right after it was given one".into()))
+    }
+
+    /// Asks for these again the next time.
+    pub(super) fn forget(&self, names: &[&AccountName]) {
+        for name in names {
+            self.remembered.remove(*name);
+        }
     }
 }
 

@@ -236,17 +236,20 @@ struct Attempts {
     delays: Delays,
     conflicts_left: u32,
     failing: bool,
+    /// Why it isn't known whether the batch was committed, since the first attempt of which it isn't.
+    unknown: Option<String>,
 }
 
 impl Attempts {
     fn new(retry: &RetrySettings) -> Self {
-        Self { delays: Delays::new(retry), conflicts_left: retry.conflict_attempts, failing: false }
+        Self { delays: Delays::new(retry), conflicts_left: retry.conflict_attempts, failing: false, unknown: None }
     }
 
     fn succeeded<S, D>(&mut self, pipeline: &Pipeline<S, D>) {
         if std::mem::take(&mut self.failing) && pipeline.failing.fetch_sub(1, Ordering::SeqCst) == 1 {
             pipeline.health.resume();
         }
+        self.unknown = None;
         self.delays.reset();
     }
 
@@ -263,18 +266,32 @@ impl Attempts {
                 metrics.unknown_commits.increment(1);
                 metrics.retries(RetryKind::UnknownCommit).increment(1);
                 warn!(%error, "it isn't known whether the batch was committed: looking its ids up");
+                // Once is a lost connection. If looking doesn't help, commits don't get anywhere.
+                if self.unknown.is_some() {
+                    self.pause(pipeline, error);
+                }
+                self.unknown.get_or_insert_with(|| error.to_string());
             }
             _ => {
                 metrics.retries(RetryKind::Unavailable).increment(1);
-                if !std::mem::replace(&mut self.failing, true) {
-                    pipeline.failing.fetch_add(1, Ordering::SeqCst);
-                }
-                health.pause(error.to_string());
+                self.pause(pipeline, error);
             }
         }
         let wait = self.delays.next_delay();
         tokio::time::sleep(wait).await;
         // Whoever probes a server that is away is not stuck.
         health.progress().tick();
+    }
+
+    /// Stops intake. What came after an unknown commit, a lock for instance that it still holds, explains
+    /// less than the unknown commit does.
+    fn pause<S, D>(&mut self, pipeline: &Pipeline<S, D>, error: &StoreError) {
+        if !std::mem::replace(&mut self.failing, true) {
+            pipeline.failing.fetch_add(1, Ordering::SeqCst);
+        }
+        pipeline.health.pause(match &self.unknown {
+            Some(first) => format!("{first}; now {error}"),
+            None => error.to_string(),
+        });
     }
 }

@@ -79,7 +79,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
                 continue;
             }
             self.count(&job, &answer, at);
-            job.delivery.settle(&proof);
+            job.delivery.settle(proof.as_ref().expect("what has an outcome has a proof"));
             settled += 1;
         }
         self.in_flight.settled(settled);

@@ -73,6 +73,11 @@ impl Load {
         load
     }
 
+    /// Counts a task that somebody else has published, and that must settle.
+    pub(crate) fn add(&mut self, task: &Task) {
+        self.ids.insert(task.id);
+    }
+
     /// Both together, published already.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.ids.extend(other.ids);

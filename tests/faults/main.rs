@@ -20,6 +20,7 @@ mod kills;
 mod load;
 mod reckoning;
 mod sessions;
+mod standby;
 mod start;
 mod stopping;
 

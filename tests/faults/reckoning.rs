@@ -42,6 +42,11 @@ impl Archive {
         bound.await.expect("a binding");
     }
 
+    /// How many events are in it.
+    pub(crate) async fn count(&self, world: &World) -> u32 {
+        world.messages(&self.queue).await
+    }
+
     /// The ids of all events in it, each as often as it came: all that were confirmed are there.
     async fn ids(&self, world: &World) -> Vec<String> {
         let count = world.messages(&self.queue).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use settled::contract::{
-    AccountName, Currency, Message, OpenAccount, PaymentState, Properties, Task, TaskBody, Transfer, decode,
+    AccountName, Currency, Message, OpenAccount, PaymentState, Properties, Rejection, Task, TaskBody, Transfer, decode,
 };
 use settled::ledger::{Account, AccountStatus, Arrival, NonePending, Rules};
 use settled::store::queries::audit::audit;
@@ -179,6 +179,78 @@ async fn what_acts_on_a_payment_counts_also_beside_a_second_look_at_it_by_anothe
     let query = "SELECT state::text, version, refunded FROM payment WHERE id = $1";
     let row = ledger.client().await.query_one(query, &[&id]).await.expect("a payment");
     assert_eq!((row.get(0), row.get(1), row.get(2)), ("refunded", 3, Some(100_i64)));
+}
+
+#[tokio::test]
+async fn an_account_that_has_another_id_in_this_ledger_is_asked_for_again() {
+    let ledger = Ledger::new().await;
+    ledger.settle(&[payment()]).await;
+    // As after the loss of a server whose last names the standby has never heard of.
+    let swap =
+        "BEGIN; UPDATE account SET name = 'former_a' WHERE name = 'a'; UPDATE account SET name = 'a' WHERE name = 'b';
+                UPDATE account SET name = 'b' WHERE name = 'former_a'; COMMIT";
+    ledger.client().await.batch_execute(swap).await.expect("swapped");
+    let again = [payment()];
+    let first =
+        ledger.store.commit(&submissions(&again), &[], &NonePending, true).await.map(|committed| committed.answers);
+    assert!(matches!(first, Err(StoreError::Conflict(_))), "{first:?}");
+    ledger.settle(&again).await;
+    let query = "SELECT a.name FROM payment p JOIN account a ON a.id = p.debit_account WHERE p.id = $1";
+    let id = again[0].content.as_ref().expect("a task").id;
+    let debited: String = ledger.client().await.query_one(query, &[&id]).await.expect("a payment").get(0);
+    assert_eq!(debited, "a");
+}
+
+#[tokio::test]
+async fn a_name_that_has_the_id_of_another_one_is_asked_for_again() {
+    let ledger = Ledger::new().await;
+    ledger.settle(&[payment()]).await;
+    let rename = "UPDATE account SET name = 'former_a' WHERE name = 'a'";
+    ledger.client().await.batch_execute(rename).await.expect("renamed");
+    // This one gets the id that `a` had, beside which it is remembered.
+    ledger.settle(&[written(transfer("former_a", "b"))]).await;
+    let both = [written(transfer("former_a", "b")), payment()];
+    let first =
+        ledger.store.commit(&submissions(&both), &[], &NonePending, true).await.map(|committed| committed.answers);
+    assert!(matches!(first, Err(StoreError::Conflict(_))), "{first:?}");
+    let again = ledger.store.commit(&submissions(&both), &[], &NonePending, true).await.expect("committed");
+    assert_eq!(again.answers, [Answer::Settled, Answer::Rejected(Rejection::AccountNotFound)]);
+}
+
+fn transfer(debit: &str, credit: &str) -> serde_json::Value {
+    json!({"id": Uuid::now_v7(), "type": "transfer", "debit_account": debit, "credit_account": credit, "amount": 1,
+           "currency": "USD"})
+}
+
+/// Has the next commit come with a warning of this code, as PostgreSQL gives it when a wait for a
+/// synchronous standby ends without one.
+async fn commit_with_warning(code: &str) -> Result<Vec<Answer>, StoreError> {
+    let ledger = Ledger::new().await;
+    let warn = format!(
+        "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE WARNING 'committed here only' USING ERRCODE = '{code}'; RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER warn AFTER INSERT ON payment DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION warn()"
+    );
+    ledger.client().await.batch_execute(&warn).await.expect("a trigger");
+    let messages = [payment()];
+    let committed = ledger.store.commit(&submissions(&messages), &[], &NonePending, true).await;
+    assert_eq!(ledger.payments().await, 1, "it is committed here");
+    committed.map(|committed| committed.answers)
+}
+
+#[tokio::test]
+async fn a_commit_that_a_warning_takes_back_is_of_unknown_outcome() {
+    for code in ["57P01", "25P01"] {
+        let committed = commit_with_warning(code).await;
+        let told = matches!(&committed, Err(StoreError::OutcomeUnknown(why)) if why.contains("committed here only"));
+        assert!(told, "{code}: {committed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_warning_that_says_nothing_about_the_commit_is_no_error() {
+    assert_eq!(commit_with_warning("01000").await.expect("committed"), [Answer::Settled]);
 }
 
 /// Parks a refund, and has a daemon look at it that has read the agenda before `meanwhile` is done

@@ -5,6 +5,7 @@
 //! with it the only [`Proof`] that settles a delivery.
 
 mod column;
+mod commit;
 mod decided;
 mod events;
 mod life;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use uuid::Uuid;
 
+pub use self::commit::Proof;
 use self::decided::Decided;
 use self::events::Events;
 #[cfg(test)]
@@ -36,6 +38,7 @@ use super::queries::payment::{StoredTask, load_tasks};
 use super::{PostgresSettings, StoreError};
 use crate::contract::{AccountName, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
 use crate::ledger::{Arrival, Known, Pending, Rules};
+#[cfg(feature = "sabotage")]
 use crate::sabotage::{self, Defect};
 
 /// A message with its place in the order, for the store to decide.
@@ -55,26 +58,6 @@ impl<'a> Submission<'a> {
     /// The message as it was read.
     pub const fn of(arrival: Arrival, message: &'a Message) -> Self {
         Self { arrival, message, content: message.content.as_ref(), resumes: false }
-    }
-}
-
-/// That a commit happened. Only the store can make one, and only after it did.
-#[derive(Debug)]
-pub struct Proof(());
-
-#[cfg(test)]
-impl Proof {
-    /// That the tables in memory have it.
-    const fn of_memory() -> Self {
-        Self(())
-    }
-}
-
-#[cfg(feature = "sabotage")]
-impl Proof {
-    /// Of nothing: that no other build can make one is what a broken daemon has to do without.
-    pub(crate) const fn forged() -> Self {
-        Self(())
     }
 }
 
@@ -116,8 +99,8 @@ pub struct Parcel {
 /// A batch that was committed.
 #[derive(Debug)]
 pub struct Committed {
-    /// For settling the deliveries of all answers but those set aside.
-    pub proof: Proof,
+    /// For settling the deliveries of all answers but those set aside; `None` if there is no other.
+    pub proof: Option<Proof>,
     /// One per submission, in the same order.
     pub answers: Vec<Answer>,
     /// What is to be published.
@@ -208,32 +191,59 @@ impl PostgresStore {
         let layout = plan.layout(&ids, &others);
         let task_ids: Vec<Uuid> = layout.items.iter().filter(|item| !item.resumes).map(|item| item.task.id).collect();
         let limit = self.trip_limit;
-        let mut locked = read::begin_and_lock(client, &layout.account_ids, &task_ids, &plan.referred, limit).await?;
+        let accounts = (&*layout.account_ids, &*layout.names);
+        let locked = read::begin_and_lock(client, accounts, &task_ids, &plan.referred, limit).await;
+        if let Err(StoreError::Conflict(_)) = &locked {
+            self.names.forget(&plan.names);
+        }
+        let mut locked = locked?;
         let stored = self.stored(client, batch, expired, &mut locked.known).await?;
         let decided = Decided::by(&self.rules, (batch, &plan, &layout), expired, locked, stored, pending);
         let (answers, rows) = decided.rows();
         let (expired, shortfalls) = (decided.expired.len(), decided.shortfalls());
         if rows.is_empty() {
-            let rolled_back = timed(limit, client.batch_execute("ROLLBACK")).await?;
-            rolled_back.map_err(|error| StoreError::before_commit(&error))?;
-            return Ok(Committed { proof: Proof(()), answers, parcel: None, woken: 0, expired, shortfalls });
+            let proof = self.looked_up(client, &answers).await?;
+            return Ok(Committed { proof, answers, parcel: None, woken: 0, expired, shortfalls });
         }
         let lease = if leased { self.lease } else { Duration::ZERO };
         let tell = || decided.events(&self.source);
         let written = match write::write_and_commit(client, &rows, decided.now, lease, limit, tell).await {
+            #[cfg(feature = "sabotage")]
             Err(StoreError::OutcomeUnknown(_)) if sabotage::has(Defect::CommitErrorSwallowed) => {
-                Written { outbox: None, woken: 0 }
+                Written { proof: Proof::forged(), outbox: None, woken: 0 }
             }
             written => written?,
         };
-        let Written { outbox, woken } = written;
+        let Written { proof, outbox, woken } = written;
         let parcel = outbox.map(|(id, Events { body, count })| Parcel {
             id,
             body,
             events: count.unsigned_abs(),
             held_key: None,
         });
-        Ok(Committed { proof: Proof(()), answers, parcel, woken, expired, shortfalls })
+        Ok(Committed { proof: Some(proof), answers, parcel, woken, expired, shortfalls })
+    }
+
+    /// Ends a transaction that writes nothing: with a proof that the outcomes it has found are durable,
+    /// unless it has found none.
+    async fn looked_up(&self, client: &ClientWrapper, answers: &[Answer]) -> Result<Option<Proof>, StoreError> {
+        let has_outcome = answers.iter().any(|answer| !matches!(answer, Answer::SetAside { .. }));
+        #[cfg(feature = "sabotage")]
+        if has_outcome && sabotage::has(Defect::LookupTakenForDurable) {
+            return timed(self.trip_limit, client.batch_execute("ROLLBACK"))
+                .await?
+                .map_err(|error| StoreError::before_commit(&error))
+                .map(|()| Some(Proof::forged()));
+        }
+        if has_outcome {
+            return write::within(self.trip_limit, commit::commit(client, false))
+                .await?
+                .map_err(|error| StoreError::around_commit(&error))
+                .map(Some);
+        }
+        let rolled_back = timed(self.trip_limit, client.batch_execute("ROLLBACK")).await?;
+        rolled_back.map_err(|error| StoreError::before_commit(&error))?;
+        Ok(None)
     }
 
     async fn client(&self) -> Result<Object, StoreError> {

@@ -77,7 +77,9 @@ impl<'a> Plan<'a> {
         let (mut account_ids, mut names) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
         for place in order {
             let (id, name) = all[place];
-            if account_ids.last() != Some(&id) {
+            // One id of two names is one of another ledger; it stands here twice, and is found out when it is
+            // locked.
+            if account_ids.last() != Some(&id) || names.last() != Some(&name) {
                 account_ids.push(id);
                 names.push(name);
             }

@@ -95,7 +95,7 @@ impl<'a> Prepared<'a> {
     pub async fn commit(&self, pool: &Pool) -> Result<(), StoreError> {
         let client = pool.get().await.map_err(|error| StoreError::pool(&error))?;
         let committed = async {
-            let locked = read::begin_and_lock(&client, &self.account_ids, &self.task_ids, &[], LIMIT).await?;
+            let locked = read::begin_and_lock(&client, (&self.account_ids, &[]), &self.task_ids, &[], LIMIT).await?;
             write::write_and_commit(&client, &self.rows, locked.now, LIMIT, LIMIT, || &self.events).await
         };
         let result = committed.await.map(drop);

@@ -13,18 +13,18 @@ use uuid::Uuid;
 use super::super::StoreError;
 use super::references::{self, References};
 use super::timed;
-use crate::contract::{Currency, Fingerprint};
+use crate::contract::{AccountName, Currency, Fingerprint};
 use crate::ledger::{Account, AccountStatus, Known, Payment};
 use crate::sabotage::{self, Defect};
 
 /// In id order, whatever the plan: two batches never wait for each other.
 const LOCK: &str = "
-    SELECT id, posted, held, version, min_balance, status::text, currency, max_balance, shortfall
+    SELECT id, posted, held, version, min_balance, status::text, currency, max_balance, shortfall, name
       FROM account WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE";
 
 /// Not in id order.
 const LOCK_UNORDERED: &str = "
-    SELECT id, posted, held, version, min_balance, status::text, currency, max_balance, shortfall
+    SELECT id, posted, held, version, min_balance, status::text, currency, max_balance, shortfall, name
       FROM account WHERE id = ANY($1::bigint[]) ORDER BY random() FOR NO KEY UPDATE";
 
 /// After the locks: the wait for them is what makes a concurrent duplicate visible.
@@ -52,11 +52,16 @@ pub(super) struct Locked {
     pub(super) someone_waits: bool,
 }
 
-/// Begins a transaction; `account_ids` are sorted and without repetition. `referred` are the ids
-/// whose payments matter.
+/// Begins a transaction; `account_ids` are sorted and without repetition, and belong to `names`.
+/// `referred` are the ids whose payments matter.
+///
+/// # Errors
+///
+/// [`StoreError::Conflict`] if an id isn't that name's: it was of another ledger, and has to be asked for
+/// again.
 pub(super) async fn begin_and_lock(
     client: &ClientWrapper,
-    account_ids: &[i64],
+    (account_ids, names): (&[i64], &[&AccountName]),
     task_ids: &[Uuid],
     referred: &[Uuid],
     limit: Duration,
@@ -84,13 +89,15 @@ pub(super) async fn begin_and_lock(
     })
     .await?;
     begun.map_err(failed)?;
-    let mut accounts = locked.map_err(failed)?.iter().map(account).collect::<Result<Vec<_>, _>>()?;
+    let mut locked = locked.map_err(failed)?;
     if is_unordered {
-        accounts.sort_by_key(|account| account.id);
+        locked.sort_by_key(|row| row.get::<_, i64>(0));
     }
-    if accounts.len() != account_ids.len() {
-        return Err(StoreError::Broken("an account that was given an id is gone".into()));
+    let are_named = names.iter().zip(&locked).all(|(name, row)| name.as_str() == row.get::<_, &str>(9));
+    if locked.len() != account_ids.len() || !are_named {
+        return Err(StoreError::Conflict("an account has another id than before: is it another ledger?".into()));
     }
+    let accounts = locked.iter().map(account).collect::<Result<Vec<_>, _>>()?;
     let (rows, mut known, mut clock) = (known.map_err(failed)?, HashMap::new(), None);
     for row in &rows {
         match row.get(0) {

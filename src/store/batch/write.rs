@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::StoreError;
 use super::column::Column;
+use super::commit::{Proof, commit};
 use super::events::Events;
 use super::life::{self, Life};
 use super::timed;
@@ -131,6 +132,11 @@ impl Rows<'_> {
     pub(super) const fn is_empty(&self) -> bool {
         self.payments.is_empty() && self.dead_letters.is_empty() && self.life.is_empty() && !self.tells
     }
+
+    /// Whether a row is written for certain: the statements for what waits may find nothing to change.
+    const fn surely_write(&self) -> bool {
+        !(self.payments.is_empty() && self.dead_letters.is_empty() && self.life.tasks.is_empty())
+    }
 }
 
 struct Statements {
@@ -161,6 +167,7 @@ impl Statements {
 
 /// What was committed.
 pub(super) struct Written<E> {
+    pub(super) proof: Proof,
     /// The outbox row, if there is one.
     pub(super) outbox: Option<(i64, E)>,
     /// How many waiting tasks were woken.
@@ -194,12 +201,11 @@ pub(super) async fn write_and_commit<E: Borrow<Events>>(
             life::after(client, statements.life.as_ref(), &rows.life, now),
             dead_letters(client, &statements.dead_letters, &rows.dead_letters),
             outbox(client, &statements.outbox, rows.tells.then_some(events), lease),
-            client.batch_execute("COMMIT"),
+            commit(client, rows.surely_write()),
         )
     };
-    // After this time the commit may or may not happen.
     let (before, payments, entries, opened, balances, after, dead_letters, outbox, committed) =
-        timed(limit, trip).await.map_err(|error| StoreError::OutcomeUnknown(error.to_string()))?;
+        within(limit, trip).await?;
     let failed = |error: tokio_postgres::Error| StoreError::around_commit(&error);
     before.map_err(failed)?;
     let written = [payments.map_err(failed)?, entries.map_err(failed)?];
@@ -207,12 +213,21 @@ pub(super) async fn write_and_commit<E: Borrow<Events>>(
         checked.map_err(failed)?;
     }
     let (woken, outbox) = (after.map_err(failed)?, outbox.map_err(failed)?);
-    committed.map_err(failed)?;
+    let proof = committed.map_err(failed)?;
     // An insert of n rows writes n or fails; should it ever not, money is at stake.
     if written != [rows.payments.len() as u64, rows.entries.len() as u64] {
         return Err(StoreError::Broken(format!("{written:?} rows of payments and entries were written")));
     }
-    Ok(Written { outbox, woken })
+    Ok(Written { proof, outbox, woken })
+}
+
+/// The answer to a trip that ends in COMMIT. After `limit` the commit may or may not happen.
+pub(super) async fn within<T>(limit: Duration, trip: impl Future<Output = T>) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, trip).await.map_err(|_| {
+        let seconds = limit.as_secs();
+        let reason = format!("no answer to COMMIT within {seconds} s; it may be waiting for a synchronous standby");
+        StoreError::OutcomeUnknown(reason)
+    })
 }
 
 type Count = Result<u64, tokio_postgres::Error>;

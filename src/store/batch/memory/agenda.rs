@@ -12,7 +12,7 @@ use crate::store::Due;
 /// The first wait for another task; it doubles with every look.
 const FIRST_LOOK: SignedDuration = SignedDuration::from_millis(100);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AgendaRow {
     pub(super) due_at: Timestamp,
     pub(super) waits_for: Option<Uuid>,

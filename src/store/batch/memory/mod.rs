@@ -19,7 +19,7 @@ use super::decided::Decided;
 use super::plan::{Layout, Plan};
 use super::read::Locked;
 use super::write::Rows;
-use super::{Committed, Parcel, Proof, StoredTask, Submission};
+use super::{Answer, Committed, Parcel, Proof, StoredTask, Submission};
 use crate::contract::{AccountName, Message, PaymentState, Rejection, Task, TaskBody};
 use crate::ledger::{self, Account, AccountIx, AccountStatus, Known, Outcome, Payment, PaymentLeg, Pending, Rules};
 
@@ -38,7 +38,7 @@ pub(crate) struct Stored {
 }
 
 /// The tables.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Memory {
     names: BTreeMap<AccountName, usize>,
     /// By id.
@@ -98,11 +98,12 @@ impl Memory {
         let what = (batch, &plan, &layout);
         let decided = Decided::by(&self.rules, what, expired, locked, self.stored_tasks(expired), pending);
         let (answers, rows) = decided.rows();
+        let has_outcome = answers.iter().any(|answer| !matches!(answer, Answer::SetAside { .. }));
         let woken = self.write(&decided, &rows, now);
         let parcel = rows.tells.then(|| decided.events("simulation")).filter(|events| events.count > 0);
         let parcel = parcel.map(|events| self.tell(events.body, events.count.unsigned_abs(), now, lease));
         Committed {
-            proof: Proof::of_memory(),
+            proof: has_outcome.then(Proof::of_memory),
             answers,
             parcel,
             woken,

@@ -1,0 +1,42 @@
+//! The end of a transaction, and the proof that what it has read and written is durable.
+
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::Error;
+
+use super::super::durable::MARK;
+
+/// That a transaction's commit is durable as PostgreSQL is configured, and with it everything the
+/// transaction has read. Only [`commit`] makes one.
+#[derive(Debug)]
+pub struct Proof(());
+
+#[cfg(test)]
+impl Proof {
+    /// That the tables in memory have it.
+    pub(super) const fn of_memory() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(feature = "sabotage")]
+impl Proof {
+    /// Of nothing: that no other build can make one is what a broken daemon has to do without.
+    pub(crate) const fn forged() -> Self {
+        Self(())
+    }
+}
+
+/// Commits. `writes` says that the transaction has written a row for certain; if not, it writes a record
+/// for its COMMIT to wait for, see [`crate::store::durable`].
+///
+/// A warning that takes the commit back ends the connection, see [`crate::store::driver`]: it is an
+/// error here.
+pub(super) async fn commit(client: &ClientWrapper, writes: bool) -> Result<Proof, Error> {
+    let committed = if writes {
+        client.batch_execute("COMMIT").await
+    } else {
+        // One trip. If the record can't be written the COMMIT behind it isn't carried out.
+        client.batch_execute(&format!("{MARK}; COMMIT")).await
+    };
+    committed.map(|()| Proof(()))
+}
