@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::Exit;
 use super::payment::Shown;
 use crate::contract::{PaymentState, Task};
-use crate::store::Client;
 use crate::store::queries::payment::{StoredTask, load_tasks};
 use crate::store::queries::{Error, dead_letter};
+use crate::store::{self, Client};
 
 /// How many tasks are asked for at a time.
 const CHUNK: usize = 1000;
+
+/// How long outcomes that were found at the last moment may take to be durable.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// What became of a task.
 #[derive(Debug)]
@@ -130,6 +133,15 @@ impl Before {
             }
             pause = if progress { Duration::from_millis(10) } else { (pause * 2).min(Duration::from_millis(250)) };
             sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+        }
+        if outcomes.iter().any(Option::is_some) {
+            // What is found may be lost with this server. It counts once it is as durable as the daemon's
+            // acknowledgement needs it to be.
+            let until = deadline.max(Instant::now() + LAST_WAIT);
+            match timeout_at(until, store::durable(client)).await {
+                Ok(durable) => durable?,
+                Err(_) => outcomes.iter_mut().for_each(|outcome| *outcome = None),
+            }
         }
         Ok(outcomes
             .into_iter()
