@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use settled::contract::{
     BalanceAfter, Event, EventKind, Fingerprint, MAX_BODY_BYTES, PaymentState, Rejection, Task, decode,
 };
-use settled::outbox::{EventFormat, EventSettings, publications};
+use settled::outbox::{BatchLimits, EventFormat, EventSettings, publications};
 
 use support::{payment, properties};
 
@@ -117,12 +117,13 @@ fn messages(criterion: &mut Criterion) {
     const EVENTS: u64 = 1000;
     let mut row = Vec::new();
     (0..EVENTS).for_each(|_| write(&payment(1, 2), None, &mut row));
-    let most = EventSettings::default().batch_events;
+    let settings = EventSettings::default();
+    let limits = BatchLimits { events: settings.batch_events, bytes: settings.batch_bytes };
     let mut group = criterion.benchmark_group("publications");
     group.throughput(Throughput::Elements(EVENTS));
     for (name, format) in [("single", EventFormat::Single), ("batch", EventFormat::Batch)] {
         let id = BenchmarkId::new(name, EVENTS);
-        group.bench_function(id, |bencher| bencher.iter(|| publications(1, black_box(&row), format, most)));
+        group.bench_function(id, |bencher| bencher.iter(|| publications(1, black_box(&row), format, limits)));
     }
     group.finish();
 }

@@ -94,7 +94,7 @@ impl Running {
         let uri = servers().await.amqp_uri().parse().expect("an AMQP URI");
         let broker = BrokerSettings { uris: vec![uri], ..BrokerSettings::default() };
         subscribe(&settings.exchange).await;
-        let (handover, handed_over) = Handover::new(PARCELS * EVENTS as usize);
+        let (handover, handed_over) = Handover::new(PARCELS * EVENTS as usize, 1 << 30);
         let (report, reports) = mpsc::channel(PARCELS);
         let (metrics, stop) = (Arc::new(Metrics::register(1)), CancellationToken::new());
         let health = Health::new(Arc::clone(&metrics));
@@ -106,12 +106,12 @@ impl Running {
 
     /// How long it takes until all parcels are confirmed.
     async fn publish(&mut self, body: &[u8], events: u32) -> Duration {
-        let parcel = |id| Parcel { id, body: body.to_vec(), events, held_key: None };
+        let parcel = |id| Parcel { id, body: body.to_vec(), events, held_key: None, held_reason: None };
         let parcels: Vec<Parcel> = (self.next..).take(PARCELS).map(parcel).collect();
         self.next += PARCELS as i64;
         let began = Instant::now();
         for parcel in parcels {
-            let room = self.handover.reserve(events as usize).expect("room for all of them");
+            let room = self.handover.reserve_exactly(events as usize, body.len()).expect("room for all of them");
             room.give(parcel);
         }
         for _ in 0..PARCELS {

@@ -8,7 +8,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use settled::contract::{Event, EventKind, PaymentState, Properties, Reply, TaskType, decode};
 use settled::intake::BrokerSettings;
-use settled::outbox::{EventFormat, EventSettings, Publication, publications};
+use settled::outbox::{BatchLimits, EventFormat, EventSettings, Publication, publications};
 
 fn schemas(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(file);
@@ -116,7 +116,8 @@ fn fits(document: &Value, key: &str, publication: &Publication<'_>) {
 fn what_is_published_is_what_the_document_describes() {
     let (document, lines) = (document(), lines());
     for (format, suffix) in [(EventFormat::Single, ""), (EventFormat::Batch, ".batch")] {
-        let publications = publications(1, &lines, format, 10).expect("readable");
+        let publications =
+            publications(1, &lines, format, BatchLimits { events: 10, bytes: 1 << 20 }).expect("readable");
         assert_eq!(publications.len(), 2 * EventKind::ALL.len());
         for publication in &publications {
             let suffix = if publication.reply_to.is_some() { ".reply" } else { suffix };

@@ -6,7 +6,7 @@ use settled::contract::{
     DeadLetter, DeadReason, Event, EventKind, MAX_BODY_BYTES, Message, PaymentState, Properties, Rejection, Task,
     canonical_metadata, decode,
 };
-use settled::outbox::{EventFormat, publications};
+use settled::outbox::{BatchLimits, EventFormat, publications};
 
 /// Any bytes as the body of a message.
 pub fn check(data: &[u8]) {
@@ -69,7 +69,8 @@ fn is_told(task: &Task, message: &Message) {
     };
     let mut line = Vec::new();
     event.write(&mut line);
-    let told = publications(1, &line, EventFormat::Single, 1).expect("an event is readable");
+    let limits = BatchLimits { events: 1, bytes: 1 << 20 };
+    let told = publications(1, &line, EventFormat::Single, limits).expect("an event is readable");
     let [told] = told.as_slice() else { panic!("an event is one message, not {}", told.len()) };
     assert_eq!((told.routing_key.as_ref(), told.events), (event.kind.name(), 1));
     let data: Value = serde_json::from_slice(&told.body).expect("an event's data is JSON");

@@ -138,7 +138,7 @@ impl<S: BatchStore, D: Delivery> Agenda<S, D> {
         };
         let mut conflicts = 0;
         let mut committed = loop {
-            let room = pipeline.handover.reserve(tasks.len() + expired.len());
+            let room = pipeline.handover.reserve(tasks.len() + expired.len(), 0);
             match pipeline.store.commit(&batch, expired, &NonePending, room.is_some()).await {
                 Ok(mut committed) => {
                     if let (Some(room), Some(parcel)) = (room, committed.parcel.take()) {

@@ -10,6 +10,7 @@ mod dev;
 pub mod exit;
 mod human;
 mod migrate;
+mod outbox;
 mod outcome;
 pub mod output;
 mod payment;
@@ -81,6 +82,9 @@ enum Verb {
     /// Look at messages that could not become a payment, and deal with them
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Look at events that are held, and deal with them
+    #[command(subcommand)]
+    Outbox(outbox::Command),
     /// Check every invariant of the ledger
     Audit(audit::Args),
     /// Check the configuration, and whether the servers can be reached
@@ -110,6 +114,7 @@ impl Cli {
             Verb::Account(command) => account::run(&global, command),
             Verb::Payment(command) => payment::run(&global, command),
             Verb::DeadLetters(command) => dead_letters::run(&global, command),
+            Verb::Outbox(command) => outbox::run(&global, command),
             Verb::Audit(args) => audit::run(&global, args),
             Verb::Check(args) => check::run(&global, &args),
             Verb::Config(args) => config::run(&global, &args),

@@ -55,7 +55,7 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
     ) -> Self {
         let Outside { store, outbox, source, sink } = outside;
         let (lanes, events) = (&config.pipeline, &config.events);
-        let (handover, parcels) = Handover::new(events.handover);
+        let (handover, parcels) = Handover::new(events.handover, events.handover_bytes);
         let (reports, reported) = mpsc::channel(events.handover);
         let relay_stop = CancellationToken::new();
         let pipeline = Pipeline {

@@ -33,7 +33,7 @@ mod tests {
         let line = |queue: &str| format!("{{\"reply_to\":\"{queue}\",\"event\":{{}}}}\n");
         let (queue, direct) = (line("replies"), line("amq.rabbitmq.reply-to.g1h2.key"));
         let body = format!("{{\"type\":\"a\"}}\n{direct}{queue}{direct}");
-        let mut parcel = Parcel { id: 1, body: body.into_bytes(), events: 4, held_key: None };
+        let mut parcel = Parcel { id: 1, body: body.into_bytes(), events: 4, held_key: None, held_reason: None };
         assert_eq!(leave_out(&mut parcel), 2);
         assert_eq!((parcel.body, parcel.events), (format!("{{\"type\":\"a\"}}\n{queue}").into_bytes(), 2));
     }

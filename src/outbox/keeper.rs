@@ -19,8 +19,9 @@ use super::{EventSettings, Handover, Report, Room};
 use crate::health::{Dependency, Health};
 #[cfg(feature = "sabotage")]
 use crate::sabotage::{self, Defect};
-use crate::store::outbox::{Depth, OutboxStore};
+use crate::store::outbox::{Depth, OutboxStore, RowSize};
 use crate::store::{Parcel, StoreError};
+use crate::telemetry::labels::UnroutableAction;
 use crate::telemetry::metrics::Metrics;
 
 /// How often the table is looked at.
@@ -41,6 +42,9 @@ const GATHERING: Duration = Duration::from_millis(20);
 /// The most rows swept in a round.
 const MOST_SWEPT: usize = 256;
 
+/// The most refused rows that are tried again in a round: each that is refused again closes a channel.
+const MOST_REFUSED: usize = 8;
+
 /// The keeper.
 pub struct Keeper<O> {
     outbox: O,
@@ -50,8 +54,8 @@ pub struct Keeper<O> {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
-    /// Routing keys for which a held parcel has just gone out.
-    open_keys: Vec<String>,
+    /// Routing keys for which a held parcel has just gone out, and whether it had been refused.
+    open_keys: Vec<(String, bool)>,
     held_probed: Instant,
     depth: Depth,
     measured: Option<Instant>,
@@ -146,7 +150,8 @@ impl<O: OutboxStore> Keeper<O> {
         for report in reports.drain(..) {
             self.handover.leases().release(report.id);
             if let (Some(key), true) = (report.held_key, report.unrouted.is_empty()) {
-                debug!(%key, "a queue takes what was held");
+                debug!(%key, report.was_refused, "what was held is taken");
+                let key = (key, report.was_refused);
                 if !self.open_keys.contains(&key) {
                     self.open_keys.push(key);
                 }
@@ -191,18 +196,35 @@ impl<O: OutboxStore> Keeper<O> {
         }
         self.measure().await?;
         let handover = self.handover.clone();
-        let (rooms, more) = self.make_room(&handover).await?;
-        let mut parcels = Vec::new();
+        let (mut rooms, more) = self.make_room(&handover).await?;
+        self.probe(&handover, &mut rooms).await?;
+        self.backlog = more;
         if !rooms.is_empty() {
             let ids: Vec<i64> = rooms.keys().copied().collect();
-            parcels = self.outbox.take(&ids, lease).await?;
+            give(self.outbox.take(&ids, lease).await?, rooms);
         }
-        self.backlog = more;
-        if self.depth.held > 0 && self.held_probed.elapsed() >= self.settings.retry_held {
-            self.held_probed = Instant::now();
-            parcels.extend(self.outbox.take_held(lease).await?);
+        Ok(more)
+    }
+
+    /// Reserves room for what is tried again of what is held, while there is any at all. Replies are
+    /// not held for ever.
+    async fn probe<'h>(
+        &mut self,
+        handover: &'h Handover,
+        rooms: &mut BTreeMap<i64, Room<'h>>,
+    ) -> Result<(), StoreError> {
+        if self.depth.held == 0 || self.held_probed.elapsed() < self.settings.retry_held {
+            return Ok(());
         }
-        Ok(give(parcels, rooms, &handover) && more)
+        self.held_probed = Instant::now();
+        let dropped = self.outbox.drop_held_replies(self.settings.hold_replies).await?;
+        self.metrics.events_unroutable(UnroutableAction::Discarded).increment(dropped.unsigned_abs());
+        for row in self.outbox.probes(MOST_REFUSED).await? {
+            if let Some(room) = handover.reserve_exactly(row.events, row.bytes) {
+                rooms.entry(row.id).or_insert(room);
+            }
+        }
+        Ok(())
     }
 
     /// Room first, then leases: a row that is leased without room would wait for its lease to run
@@ -215,24 +237,24 @@ impl<O: OutboxStore> Keeper<O> {
         }
         let abandoned = self.abandoned().await?;
         let mut more = !reserve(handover, &abandoned, &mut rooms);
-        for key in std::mem::take(&mut self.open_keys) {
+        for (key, refused) in std::mem::take(&mut self.open_keys) {
             let has_all = handover.is_half_empty()
-                && reserve(handover, &self.outbox.held_of(&key, MOST_SWEPT).await?, &mut rooms);
+                && reserve(handover, &self.outbox.held_of(&key, refused, MOST_SWEPT).await?, &mut rooms);
             if !has_all {
                 more = true;
-                self.open_keys.push(key);
+                self.open_keys.push((key, refused));
             }
         }
         Ok((rooms, more))
     }
 
-    async fn abandoned(&self) -> Result<Vec<(i64, usize)>, StoreError> {
+    async fn abandoned(&self) -> Result<Vec<RowSize>, StoreError> {
         #[cfg(feature = "sabotage")]
         if sabotage::has(Defect::OutboxCursor) {
             let mut waiting = self.outbox.abandoned(MOST_SWEPT).await?;
-            let cursor = waiting.iter().map(|(id, _)| *id).max();
+            let cursor = waiting.iter().map(|row| row.id).max();
             let from = cursor.map_or(i64::MAX, |cursor| self.cursor.fetch_max(cursor, Ordering::Relaxed));
-            waiting.retain(|(id, _)| *id > from);
+            waiting.retain(|row| row.id > from);
             return Ok(waiting);
         }
         self.outbox.abandoned(MOST_SWEPT).await
@@ -251,32 +273,30 @@ impl<O: OutboxStore> Keeper<O> {
         self.metrics.outbox_depth.set(self.depth.events as f64);
         self.metrics.outbox_rows.set(self.depth.rows as f64);
         self.metrics.outbox_held.set(self.depth.held as f64);
+        self.metrics.outbox_refused.set(self.depth.refused as f64);
         self.metrics.outbox_oldest_seconds.set(self.depth.oldest_seconds);
         self.metrics.dead_letters_open.set(dead_letters as f64);
         Ok(())
     }
 }
 
-/// Reserves room for rows with so many events each, while half of it is left; whether these were all.
-fn reserve<'h>(handover: &'h Handover, rows: &[(i64, usize)], rooms: &mut BTreeMap<i64, Room<'h>>) -> bool {
-    for (id, events) in rows {
-        let room = handover.is_half_empty().then(|| handover.reserve(*events)).flatten();
+/// Reserves room for rows, while half of it is left; whether these were all.
+fn reserve<'h>(handover: &'h Handover, rows: &[RowSize], rooms: &mut BTreeMap<i64, Room<'h>>) -> bool {
+    for row in rows {
+        let room = handover.is_half_empty().then(|| handover.reserve_exactly(row.events, row.bytes)).flatten();
         let Some(room) = room else { return false };
-        rooms.insert(*id, room);
+        rooms.insert(row.id, room);
     }
     rows.len() < MOST_SWEPT
 }
 
-/// Leaves the parcels with the relay; whether there was room for all of them. It isn't waited for:
-/// the relay may be waiting for the keeper to take its reports.
-fn give(parcels: Vec<Parcel>, mut rooms: BTreeMap<i64, Room<'_>>, handover: &Handover) -> bool {
+/// Leaves the parcels with the relay, each in its room.
+fn give(parcels: Vec<Parcel>, mut rooms: BTreeMap<i64, Room<'_>>) {
     for parcel in parcels {
-        match rooms.remove(&parcel.id).or_else(|| handover.reserve(parcel.events as usize)) {
-            Some(room) => room.give(parcel),
-            None => return false, // Its lease runs out, and it is swept again.
+        if let Some(room) = rooms.remove(&parcel.id) {
+            room.give(parcel);
         }
     }
-    true
 }
 
 /// The server's own limits come first; this one is for a server that doesn't answer.

@@ -6,10 +6,14 @@ use std::borrow::Cow;
 
 use super::EventFormat;
 
-/// How long the body of a batch may be, in bytes, unless a single event is longer: brokers refuse
-/// messages above 16 MiB (RabbitMQ 4), or whatever their operator says, and would refuse it for ever.
-/// 500 usual events are a third of it.
-const LONGEST_BATCH: usize = 1 << 20;
+/// How many events are put into a message of [`EventFormat::Batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// The most events.
+    pub events: usize,
+    /// The longest body in bytes, unless a single event is longer.
+    pub bytes: usize,
+}
 
 /// One message to publish, borrowed from its row as far as that goes: there are many of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,13 +91,13 @@ pub fn publications(
     row: i64,
     body: &[u8],
     format: EventFormat,
-    batch_events: usize,
+    limits: BatchLimits,
 ) -> Result<Vec<Publication<'_>>, serde_json::Error> {
     // Each with its end, as it is kept if it is held.
     let lines = || body.split_inclusive(|byte| *byte == b'\n').filter(|line| *line != b"\n");
     match format {
         EventFormat::Single => lines().map(single).collect(),
-        EventFormat::Batch => batches(row, lines(), batch_events),
+        EventFormat::Batch => batches(row, lines(), limits),
     }
 }
 
@@ -147,7 +151,7 @@ fn binary<'a>(
 fn batches<'a>(
     row: i64,
     lines: impl Iterator<Item = &'a [u8]>,
-    most: usize,
+    limits: BatchLimits,
 ) -> Result<Vec<Publication<'a>>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Kind<'a> {
@@ -163,18 +167,13 @@ fn batches<'a>(
         let Kind { kind } = serde_json::from_slice(line)?;
         let open = out.iter().rposition(|batch| batch.reply_to.is_none() && batch.routing_key == kind);
         let place = match open {
-            Some(place) if has_room(&out[place], line, most) => place,
+            Some(place) if has_room(&out[place], line, limits) => place,
             _ => {
                 out.push(empty_batch(row, out.len(), kind));
                 out.len() - 1
             }
         };
-        let batch = &mut out[place];
-        let body = batch.body.to_mut();
-        body.push(if batch.events == 0 { b'[' } else { b',' });
-        body.extend_from_slice(line.trim_ascii_end());
-        batch.lines.to_mut().extend_from_slice(line);
-        batch.events += 1;
+        append(&mut out[place], line);
     }
     for batch in out.iter_mut().filter(|publication| publication.reply_to.is_none()) {
         batch.body.to_mut().push(b']');
@@ -182,8 +181,31 @@ fn batches<'a>(
     Ok(out)
 }
 
-fn has_room(batch: &Publication<'_>, line: &[u8], most: usize) -> bool {
-    (batch.events as usize) < most && batch.body.len() + line.len() < LONGEST_BATCH
+/// Appends an event to a batch that is still open.
+fn append(batch: &mut Publication<'_>, line: &[u8]) {
+    let body = batch.body.to_mut();
+    body.push(if batch.events == 0 { b'[' } else { b',' });
+    body.extend_from_slice(line.trim_ascii_end());
+    batch.lines.to_mut().extend_from_slice(line);
+    batch.events += 1;
+}
+
+/// The events of a batch as two batches, whose ids are their own: no id ever stands for other events
+/// than before.
+pub(super) fn halves(batch: &Publication<'_>) -> [Publication<'static>; 2] {
+    let lines: Vec<&[u8]> = batch.lines.split_inclusive(|byte| *byte == b'\n').collect();
+    let (first, second) = lines.split_at(lines.len() / 2);
+    [(0, first), (1, second)].map(|(number, lines)| {
+        let mut half = empty_batch(0, 0, batch.routing_key.to_string().into());
+        half.message_id = format!("{}.{number}", batch.message_id).into();
+        lines.iter().for_each(|line| append(&mut half, line));
+        half.body.to_mut().push(b']');
+        half
+    })
+}
+
+fn has_room(batch: &Publication<'_>, line: &[u8], limits: BatchLimits) -> bool {
+    (batch.events as usize) < limits.events && batch.body.len() + line.len() < limits.bytes
 }
 
 fn empty_batch(row: i64, number: usize, kind: Cow<'_, str>) -> Publication<'_> {
@@ -206,13 +228,15 @@ fn empty_batch(row: i64, number: usize, kind: Cow<'_, str>) -> Publication<'_> {
 mod tests {
     use super::*;
 
+    const LIMITS: BatchLimits = BatchLimits { events: 500, bytes: 1 << 20 };
+
     const EVENT: &str = r#"{"specversion":"1.0","id":"i/1","source":"s","type":"payment.settled","subject":"i","time":"t","datacontenttype":"application/json","traceparent":"tp","data":{"a":"\n"}}"#;
 
     #[test]
     fn a_single_event_carries_its_attributes_as_headers_and_its_data_as_body() {
         let reply = format!(r#"{{"reply_to":"q","correlation_id":"c","event":{EVENT}}}"#);
         let body = format!("{EVENT}\n{reply}\n");
-        let out = publications(1, body.as_bytes(), EventFormat::Single, 10).expect("readable");
+        let out = publications(1, body.as_bytes(), EventFormat::Single, LIMITS).expect("readable");
         assert_eq!(out.len(), 2);
         assert_eq!(*out[0].body, *br#"{"a":"\n"}"#);
         assert_eq!(out[0].routing_key, "payment.settled");
@@ -226,7 +250,8 @@ mod tests {
     fn a_batch_is_one_array_per_type_and_bounded() {
         let rejected = EVENT.replace("settled", "rejected");
         let body = format!("{EVENT}\n{rejected}\n{EVENT}\n{EVENT}\n");
-        let out = publications(7, body.as_bytes(), EventFormat::Batch, 2).expect("readable");
+        let out = publications(7, body.as_bytes(), EventFormat::Batch, BatchLimits { events: 2, ..LIMITS })
+            .expect("readable");
         let shape: Vec<(&str, u32)> = out.iter().map(|batch| (&*batch.routing_key, batch.events)).collect();
         assert_eq!(shape, [("payment.settled", 2), ("payment.rejected", 1), ("payment.settled", 1)]);
         for batch in &out {
@@ -239,19 +264,34 @@ mod tests {
     #[test]
     fn a_batch_of_long_events_is_no_longer_than_a_broker_takes() {
         let long = EVENT.replace(r"\n", &"x".repeat(64 << 10));
-        let longest = EVENT.replace(r"\n", &"x".repeat(LONGEST_BATCH));
+        let longest = EVENT.replace(r"\n", &"x".repeat(LIMITS.bytes));
         let body = format!("{}{longest}\n{long}\n", format!("{long}\n").repeat(500));
-        let out = publications(7, body.as_bytes(), EventFormat::Batch, 500).expect("readable");
+        let out = publications(7, body.as_bytes(), EventFormat::Batch, LIMITS).expect("readable");
         assert_eq!(out.iter().map(|batch| batch.events).sum::<u32>(), 502);
-        assert!(out.iter().all(|batch| batch.events == 1 || batch.body.len() <= LONGEST_BATCH));
+        assert!(out.iter().all(|batch| batch.events == 1 || batch.body.len() <= LIMITS.bytes));
         // As many as fit, and what is too long for any batch is one of its own.
         let counts: Vec<u32> = out.iter().map(|batch| batch.events).collect();
         assert!(counts[..33].iter().all(|count| *count == 15) && counts[33..] == [5, 1, 1], "{counts:?}");
     }
 
     #[test]
+    fn the_halves_of_a_batch_have_its_events_and_ids_of_their_own() {
+        let body: String = (0..5).map(|n| EVENT.replace("i/1", &format!("i/{n}")) + "\n").collect();
+        let out = publications(7, body.as_bytes(), EventFormat::Batch, LIMITS).expect("readable");
+        let [first, second] = halves(&out[0]);
+        assert_eq!([&first.message_id, &second.message_id], ["outbox/7/0.0", "outbox/7/0.1"]);
+        assert_eq!((first.events, second.events), (2, 3));
+        assert_eq!([&first.lines[..], &second.lines[..]].concat(), body.as_bytes());
+        let ids = |batch: &Publication<'_>| -> Vec<String> {
+            let array: Vec<serde_json::Value> = serde_json::from_slice(&batch.body).expect("an array");
+            array.iter().map(|event| event["id"].as_str().expect("an id").to_owned()).collect()
+        };
+        assert_eq!([ids(&first), ids(&second)].concat(), ["i/0", "i/1", "i/2", "i/3", "i/4"]);
+    }
+
+    #[test]
     fn a_line_that_is_no_event_is_an_error() {
-        assert!(publications(1, b"{}\n", EventFormat::Single, 1).is_err());
-        assert!(publications(1, b"nonsense\n", EventFormat::Batch, 1).is_err());
+        assert!(publications(1, b"{}\n", EventFormat::Single, LIMITS).is_err());
+        assert!(publications(1, b"nonsense\n", EventFormat::Batch, LIMITS).is_err());
     }
 }

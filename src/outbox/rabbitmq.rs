@@ -7,13 +7,16 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::{maybe_done, poll_immediate};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::protocol::{AMQPError, AMQPErrorKind};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Connection, Event, ExchangeKind, PublisherConfirm};
+use lapin::{BasicProperties, Connection, ErrorKind, Event, ExchangeKind, PublisherConfirm};
+use parking_lot::Mutex;
 
 use super::EventSettings;
 use super::publication::Publication;
+use super::refusals::Refusal;
 use super::session::{Channel, Confirmation, RelayError, Session, Sink};
-use crate::broker::{Connector, declare_exchange, reply_code};
+use crate::broker::{Connector, declare_exchange};
 use crate::intake::BrokerSettings;
 
 /// Opens sessions on the brokers of the settings in turn.
@@ -32,18 +35,22 @@ pub struct RabbitSink {
 pub struct RabbitSession {
     connection: Connection,
     channels: Vec<RabbitChannel>,
+    exchange: String,
+    declare: bool,
+    set_up_limit: Duration,
 }
 
 /// One of its channels.
 #[derive(Debug)]
 pub struct RabbitChannel {
-    channel: lapin::Channel,
+    /// Another one after a refusal.
+    channel: Mutex<lapin::Channel>,
     exchange: String,
 }
 
-/// The confirm to come.
+/// The confirm to come, or why there will be none.
 #[derive(Debug)]
-pub struct RabbitConfirm(PublisherConfirm);
+pub struct RabbitConfirm(Result<PublisherConfirm, Option<lapin::Error>>);
 
 impl RabbitSink {
     /// Publishes to the events' exchange, which is declared if `broker` says so.
@@ -64,12 +71,18 @@ impl RabbitSink {
         }
         let mut channels = Vec::with_capacity(self.publishers);
         for _ in 0..self.publishers {
-            let channel = connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            let channel = Mutex::new(open_channel(&connection).await?);
             channels.push(RabbitChannel { channel, exchange: self.exchange.clone() });
         }
-        Ok(RabbitSession { connection, channels })
+        let (exchange, declare, set_up_limit) = (self.exchange.clone(), self.declare, self.set_up_limit);
+        Ok(RabbitSession { connection, channels, exchange, declare, set_up_limit })
     }
+}
+
+async fn open_channel(connection: &Connection) -> lapin::Result<lapin::Channel> {
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
 }
 
 impl Sink for RabbitSink {
@@ -93,8 +106,22 @@ impl Session for RabbitSession {
         &self.channels
     }
 
+    async fn reopen(&self, channel: &RabbitChannel, refusal: &Refusal) -> Result<(), RelayError> {
+        let reopen = async {
+            if self.declare && refusal.is_not_found() {
+                declare_exchange(&self.connection, &self.exchange, ExchangeKind::Topic).await?;
+            }
+            open_channel(&self.connection).await
+        };
+        let reopened = tokio::time::timeout(self.set_up_limit, reopen).await;
+        // Without another channel the session is over, whatever the reason.
+        let lost = |reason: String| RelayError::Broker(format!("no channel after a refusal: {reason}"));
+        let reopened = reopened.map_err(|_| lost(format!("no answer within {:?}", self.set_up_limit)))?;
+        *channel.channel.lock() = reopened.map_err(|error| lost(error.to_string()))?;
+        Ok(())
+    }
+
     fn watch(&self, tell: impl Fn(Option<String>) + Send + Sync) -> impl Future<Output = RelayError> + Send {
-        // Tells its channels' errors, too: each is the end of what is published on it.
         let mut events = Box::pin(self.connection.events_listener());
         async move {
             // What happened before there was somebody to be told.
@@ -105,6 +132,8 @@ impl Session for RabbitSession {
                 match event {
                     Event::ConnectionBlocked(reason) => tell(Some(reason.to_string())),
                     Event::ConnectionUnblocked => tell(None),
+                    // A channel's own: whoever publishes on it gets to know.
+                    Event::Error(_) if self.connection.status().connected() => {}
                     Event::Error(error) => return broken(error),
                     _ => {}
                 }
@@ -131,14 +160,16 @@ impl Channel for RabbitChannel {
         messages: &[&Publication<'_>],
         confirms: &mut Vec<RabbitConfirm>,
     ) -> Result<(), RelayError> {
-        let mut sent: Vec<_> = messages.iter().map(|message| maybe_done(Box::pin(self.send(message)))).collect();
+        let channel = self.channel.lock().clone();
+        let send = |message| maybe_done(Box::pin(self.send(&channel, message)));
+        let mut sent: Vec<_> = messages.iter().copied().map(send).collect();
         for sending in &mut sent {
             // Polled once it is in lapin's queue; whether it is done shows below.
             let _ = poll_immediate(&mut *sending).await;
         }
         for mut sending in sent {
             (&mut sending).await;
-            confirms.extend(Pin::new(&mut sending).take_output().transpose().map_err(broken)?.map(RabbitConfirm));
+            confirms.extend(Pin::new(&mut sending).take_output().map(|sent| RabbitConfirm(sent.map_err(Some))));
         }
         Ok(())
     }
@@ -146,14 +177,14 @@ impl Channel for RabbitChannel {
 
 impl RabbitChannel {
     /// Publishes one message: an event to the exchange, a reply to its queue.
-    async fn send(&self, message: &Publication<'_>) -> lapin::Result<PublisherConfirm> {
+    async fn send(&self, channel: &lapin::Channel, message: &Publication<'_>) -> lapin::Result<PublisherConfirm> {
         let (exchange, key) = match &message.reply_to {
             Some(queue) => ("", &**queue),
             None => (&*self.exchange, &*message.routing_key),
         };
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (exchange, key) = (exchange.into(), key.into());
-        self.channel.basic_publish(exchange, key, options, &message.body, properties(message)).await
+        channel.basic_publish(exchange, key, options, &message.body, properties(message)).await
     }
 }
 
@@ -161,7 +192,10 @@ impl Future for RabbitConfirm {
     type Output = Result<Confirmation, RelayError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let confirmation = ready!(Pin::new(&mut self.0).poll(context)).map_err(broken)?;
+        let confirmation = match &mut self.0 {
+            Ok(confirm) => ready!(Pin::new(confirm).poll(context)).map_err(broken)?,
+            Err(error) => return Poll::Ready(Err(error.take().map_or(RelayError::NoConfirms, broken))),
+        };
         let taken = confirmation.is_ack();
         if !taken && !confirmation.is_nack() {
             return Poll::Ready(Err(RelayError::NoConfirms));
@@ -173,11 +207,25 @@ impl Future for RabbitConfirm {
     }
 }
 
+/// A soft error is a channel's: the broker closes it because of a message.
 fn broken(error: lapin::Error) -> RelayError {
     const INTERNAL_ERROR: u16 = 541;
-    match reply_code(&error) {
-        Some(INTERNAL_ERROR) => RelayError::Internal(error.to_string()),
+    match error.kind() {
+        ErrorKind::ProtocolError(refusal) if matches!(refusal.kind(), AMQPErrorKind::Soft(_)) => {
+            RelayError::Refused(Refusal { code: refusal.get_id(), text: words(refusal) })
+        }
+        ErrorKind::ProtocolError(error) if error.get_id() == INTERNAL_ERROR => RelayError::Internal(error.to_string()),
+        // What was to be sent when the broker had closed it already; another message's error says why.
+        ErrorKind::InvalidChannelState(..) => RelayError::Refused(Refusal { code: 0, text: error.to_string() }),
         _ => RelayError::Broker(error.to_string()),
+    }
+}
+
+/// The broker's own words; the name of the code alone if it has none.
+fn words(refusal: &AMQPError) -> String {
+    match refusal.get_message().as_str() {
+        "" => refusal.kind().to_string(),
+        text => text.to_owned(),
     }
 }
 

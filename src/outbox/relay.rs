@@ -3,38 +3,40 @@
 //! A channel takes no further parcels before that, because lapin may hand a returned message to
 //! another confirm of the same frame: only when all confirms are in is it known which of the
 //! events no queue took. Several channels keep the connection busy meanwhile.
+//!
+//! The broker refuses a message by closing its channel. What was published on it and is not confirmed
+//! is then published again in halves, on a new channel, until the message is found: see [`offer`].
+
+mod offer;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::direct;
-use super::publication::{Publication, publications};
-use super::routing::{NotTaken, Unbound};
-use super::session::{Channel, RelayError, Session, Sink};
-use super::{EventSettings, Parcels, Unroutable};
-use crate::contract::EventKind;
+use super::refusals::Refusals;
+use super::routing::Unbound;
+use super::session::{RelayError, Session, Sink};
+use super::{EventSettings, Handed, Parcels};
 use crate::health::{Dependency, Health};
 use crate::retry::{Delays, RetrySettings};
-use crate::sabotage::{self, Defect};
 use crate::store::Parcel;
 use crate::store::outbox::Unrouted;
 use crate::telemetry::labels::{self, UnroutableAction};
-use crate::telemetry::metrics::{Metrics, observe};
-
-/// How many messages are given to lapin at a time: it answers a publish when its frames are written,
-/// so its thread wakes up once for all of them and writes them together.
-const WRITTEN_TOGETHER: usize = 256;
+use crate::telemetry::metrics::Metrics;
 
 /// With how many events a channel takes no further parcel.
 const PUBLISHED_TOGETHER: u32 = 1000;
 
-/// The messages of a parcel, or all of it if it can't be read.
-type Row<'p> = Result<Vec<Publication<'p>>, Unrouted>;
+/// With how many bytes a channel takes no further parcel: a batch is copied to be published.
+const BYTES_TOGETHER: usize = 2 << 20;
 
 /// What became of a parcel, for the keeper.
 #[derive(Debug)]
@@ -43,9 +45,13 @@ pub struct Report {
     pub id: i64,
     /// The routing key for which it had been held.
     pub held_key: Option<String>,
-    /// What no queue took and is to be kept: routing key, lines, how many events. When empty,
+    /// Whether it had been held because the broker refused it.
+    pub was_refused: bool,
+    /// What was not taken and is to be kept: routing key, lines, how many events. When empty,
     /// the row is done.
     pub unrouted: Vec<Unrouted>,
+    /// The parcel's share of the relay queue's room, if it came through it.
+    pub share: Option<OwnedSemaphorePermit>,
 }
 
 /// The relay.
@@ -55,9 +61,13 @@ pub struct Relay<B> {
     retry: RetrySettings,
     parcels: Mutex<Parcels>,
     /// Parcels whose publishing was interrupted, as by a lost connection: published again, first.
-    interrupted: parking_lot::Mutex<Vec<Parcel>>,
+    interrupted: parking_lot::Mutex<Vec<Handed>>,
     /// What needs not be published to be thrown away.
     unbound: Unbound,
+    /// What needs not be published to be refused.
+    refusals: Refusals,
+    /// The longest batch in bytes: shorter once the broker has found one too large.
+    batch_bytes: AtomicUsize,
     reports: mpsc::Sender<Report>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -80,6 +90,8 @@ impl<B: Sink> Relay<B> {
     ) -> Self {
         Self {
             sink,
+            refusals: Refusals::new(settings.retry_held),
+            batch_bytes: AtomicUsize::new(settings.batch_bytes),
             settings,
             retry,
             parcels: Mutex::new(parcels),
@@ -138,18 +150,20 @@ impl<B: Sink> Relay<B> {
 
     /// What was being published is published again, but for what the broker may have failed at.
     fn leave_out_direct_replies(&self) {
-        let left_out: u32 = self.interrupted.lock().iter_mut().map(direct::leave_out).sum();
+        let left_out: u32 = self.interrupted.lock().iter_mut().map(|parcel| direct::leave_out(parcel)).sum();
         if left_out > 0 {
             warn!(left_out, "the broker has failed at what it was sent: replies by direct reply-to are left out");
             self.metrics.events_unroutable(UnroutableAction::Discarded).increment(left_out.into());
         }
     }
 
-    /// `Ok` when stopped, whatever is still unconfirmed then; the first channel's error ends all.
+    /// `Ok` when stopped, whatever is still unconfirmed then; the first error that is more than a
+    /// channel's ends all.
     /// What the channels were publishing goes back to [`Relay::interrupted`].
     async fn publish_all(&self, session: &B::Session) -> Result<(), RelayError> {
         let watching = session.watch(|blocked| self.tell_blocked(blocked));
-        let publishing = futures_util::future::try_join_all(session.channels().iter().map(|c| self.publish_on(c)));
+        let publishing =
+            futures_util::future::try_join_all(session.channels().iter().map(|c| self.publish_on(session, c)));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Ok(()),
@@ -166,22 +180,25 @@ impl<B: Sink> Relay<B> {
         }
     }
 
-    async fn publish_on(&self, channel: &impl Channel) -> Result<(), RelayError> {
+    async fn publish_on(
+        &self,
+        session: &B::Session,
+        channel: &<B::Session as Session>::Channel,
+    ) -> Result<(), RelayError> {
         while let Some(parcels) = self.next().await {
-            let unrouted = self.publish(channel, &parcels).await?;
+            let unrouted = self.publish((session, channel), &parcels).await?;
             for (parcel, unrouted) in parcels.into_iter().zip(unrouted) {
                 // The keeper outlives the relay.
                 if let Ok(place) = self.reports.reserve().await {
-                    let parcel = parcel.done();
-                    place.send(Report { id: parcel.id, held_key: parcel.held_key, unrouted });
+                    place.send(parcel.done().into_report(unrouted));
                 }
             }
         }
         Ok(())
     }
 
-    /// Whatever is waiting, up to [`PUBLISHED_TOGETHER`] events: the confirm of one event takes as
-    /// long as those of many.
+    /// Whatever is waiting, up to [`PUBLISHED_TOGETHER`] events or [`BYTES_TOGETHER`]: the confirm of
+    /// one event takes as long as those of many.
     async fn next(&self) -> Option<Vec<Taken<'_, B>>> {
         let taken = |parcel| Taken { parcel: Some(parcel), relay: self };
         let interrupted = self.interrupted.lock().pop();
@@ -190,129 +207,27 @@ impl<B: Sink> Relay<B> {
         }
         let mut waiting = self.parcels.lock().await;
         let first = waiting.next().await?;
-        let mut events = first.events;
+        let (mut events, mut bytes) = (first.events, first.body.len());
         let mut parcels = vec![taken(first)];
-        while events < PUBLISHED_TOGETHER {
+        while events < PUBLISHED_TOGETHER && bytes < BYTES_TOGETHER {
             let Some(parcel) = waiting.next_waiting() else { break };
             events += parcel.events;
+            bytes += parcel.body.len();
             parcels.push(taken(parcel));
         }
         Some(parcels)
-    }
-
-    /// Publishes parcels and waits for all confirms; answers what is to be held of each.
-    async fn publish(
-        &self,
-        channel: &impl Channel,
-        parcels: &[Taken<'_, B>],
-    ) -> Result<Vec<Vec<Unrouted>>, RelayError> {
-        let rows: Vec<Row<'_>> = parcels.iter().map(|parcel| self.read(parcel)).collect();
-        let messages: Vec<&Publication<'_>> = rows.iter().flatten().flatten().collect();
-        let not_taken = match self.settings.unroutable {
-            Unroutable::Hold => self.offer(channel, &messages).await?,
-            Unroutable::Discard => self.offer_if_bound(channel, messages).await?,
-        };
-        let held = rows.iter().map(|row| match row {
-            Ok(messages) => self.sort_out(messages, &not_taken),
-            Err(unreadable) => vec![unreadable.clone()],
-        });
-        Ok(held.collect())
-    }
-
-    /// The messages of a parcel; one that can't be read is held as it is.
-    fn read<'p>(&self, parcel: &'p Parcel) -> Row<'p> {
-        publications(parcel.id, &parcel.body, self.settings.format, self.settings.batch_events).map_err(|error| {
-            error!(row = parcel.id, %error, "an outbox row can't be read: held for a person to look at");
-            let (lines, events) = (parcel.body.clone(), parcel.events.cast_signed().max(1));
-            Unrouted { key: "unreadable".into(), lines, events }
-        })
-    }
-
-    /// As [`Relay::offer`], without offering what is known to come back.
-    async fn offer_if_bound(
-        &self,
-        channel: &impl Channel,
-        messages: Vec<&Publication<'_>>,
-    ) -> Result<NotTaken, RelayError> {
-        let (published, withheld) = self.unbound.split(messages);
-        let mut not_taken = self.offer(channel, &published).await?;
-        let (welcome, discarded) = self.unbound.learn(&published, withheld, &not_taken);
-        not_taken.extend(self.offer(channel, &welcome).await?);
-        not_taken.returned.extend(discarded.iter().map(|message| message.id_on_the_wire().into_owned()));
-        Ok(not_taken)
-    }
-
-    /// Publishes and waits for all confirms; answers what no queue took.
-    async fn offer(&self, channel: &impl Channel, messages: &[&Publication<'_>]) -> Result<NotTaken, RelayError> {
-        let mut not_taken = NotTaken::default();
-        if messages.is_empty() {
-            return Ok(not_taken);
-        }
-        let began = Instant::now();
-        let mut confirms = Vec::with_capacity(messages.len());
-        for together in messages.chunks(WRITTEN_TOGETHER) {
-            channel.send_all(together, &mut confirms).await?;
-        }
-        if sabotage::has(Defect::ConfirmNotAwaited) {
-            return Ok(not_taken);
-        }
-        for (message, confirm) in messages.iter().zip(confirms) {
-            let confirmation = confirm.await?;
-            if !confirmation.taken {
-                not_taken.refused.insert(message.id_on_the_wire().into_owned());
-            }
-            if !sabotage::has(Defect::ReturnedEventCounted) {
-                not_taken.returned.extend(confirmation.returned);
-            }
-        }
-        observe(&self.metrics.event_confirm_seconds, began.elapsed());
-        Ok(not_taken)
-    }
-
-    /// Counts, and answers what is to be held, by routing key.
-    fn sort_out(&self, messages: &[Publication<'_>], not_taken: &NotTaken) -> Vec<Unrouted> {
-        let mut held: Vec<Unrouted> = Vec::new();
-        for message in messages {
-            let id = message.id_on_the_wire();
-            let refused = not_taken.refused.contains(&*id);
-            if !refused && !not_taken.returned.contains(&*id) {
-                if let Some(kind) = EventKind::from_name(&message.routing_key) {
-                    self.metrics.events_published(kind).increment(message.events.into());
-                }
-                continue;
-            }
-            // A full queue empties; nobody waits at a reply queue that is gone.
-            let discard = self.settings.unroutable == Unroutable::Discard || message.reply_to.is_some();
-            if discard && !refused {
-                self.metrics.events_unroutable(UnroutableAction::Discarded).increment(message.events.into());
-                continue;
-            }
-            self.metrics.events_unroutable(UnroutableAction::Held).increment(message.events.into());
-            let events = message.events.cast_signed();
-            match held.iter_mut().find(|unrouted| unrouted.key == message.routing_key) {
-                Some(unrouted) => {
-                    unrouted.lines.extend_from_slice(&message.lines);
-                    unrouted.events += events;
-                }
-                None => {
-                    let (key, lines) = (message.routing_key.to_string(), message.lines.to_vec());
-                    held.push(Unrouted { key, lines, events });
-                }
-            }
-        }
-        held
     }
 }
 
 /// A parcel that is being published. Whatever interrupts that, it isn't forgotten: its row is
 /// leased to this process, and nobody else would publish it.
 struct Taken<'a, B> {
-    parcel: Option<Parcel>,
+    parcel: Option<Handed>,
     relay: &'a Relay<B>,
 }
 
 impl<B> Taken<'_, B> {
-    fn done(mut self) -> Parcel {
+    fn done(mut self) -> Handed {
         self.parcel.take().expect("only `done` and `drop` take it, and both once")
     }
 }

@@ -1,11 +1,12 @@
 //! Which events a queue takes: what the broker sends back, and what needs not be sent again to
 //! know that nobody is there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
 
 use super::publication::Publication;
+use super::refusals::Refusal;
 
 /// The messages that are not in a queue, by their id on the wire.
 #[derive(Debug, Default)]
@@ -14,6 +15,10 @@ pub(super) struct NotTaken {
     pub(super) returned: HashSet<String>,
     /// A queue didn't take them: it is full and says so (`reject-publish`), or failed.
     pub(super) refused: HashSet<String>,
+    /// The broker closes the channel on them.
+    pub(super) refusals: HashMap<String, Refusal>,
+    /// Batches that were too large, and what was published in their place.
+    pub(super) halves: HashMap<String, [Publication<'static>; 2]>,
 }
 
 impl NotTaken {
@@ -21,6 +26,8 @@ impl NotTaken {
     pub(super) fn extend(&mut self, other: Self) {
         self.returned.extend(other.returned);
         self.refused.extend(other.refused);
+        self.refusals.extend(other.refusals);
+        self.halves.extend(other.halves);
     }
 
     fn has_returned(&self, message: &Publication<'_>) -> bool {
@@ -75,12 +82,15 @@ impl Unbound {
     }
 }
 
-type Messages<'m, 'a> = Vec<&'m Publication<'a>>;
+/// Messages, each borrowed from its row.
+pub(super) type Messages<'m, 'a> = Vec<&'m Publication<'a>>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{EventFormat, publications};
+    use crate::outbox::{BatchLimits, EventFormat, publications};
+
+    const LIMITS: BatchLimits = BatchLimits { events: 1, bytes: 1 << 20 };
 
     const ROW: &str = concat!(
         r#"{"id":"1/1","source":"s","type":"a","subject":"1","time":"t","data":{}}"#,
@@ -103,7 +113,7 @@ mod tests {
 
     #[test]
     fn while_nobody_is_bound_one_event_a_key_is_offered_and_every_reply() {
-        let row = publications(1, ROW.as_bytes(), EventFormat::Single, 1).expect("readable");
+        let row = publications(1, ROW.as_bytes(), EventFormat::Single, LIMITS).expect("readable");
         let unbound = Unbound::default();
         let (published, withheld) = unbound.split(row.iter().collect());
         assert_eq!((published.len(), withheld.len()), (4, 0));
@@ -118,7 +128,7 @@ mod tests {
 
     #[test]
     fn once_a_queue_is_bound_the_rest_follows() {
-        let row = publications(1, ROW.as_bytes(), EventFormat::Single, 1).expect("readable");
+        let row = publications(1, ROW.as_bytes(), EventFormat::Single, LIMITS).expect("readable");
         let unbound = Unbound::default();
         let (published, withheld) = unbound.split(row.iter().collect());
         unbound.learn(&published, withheld, &returned(&["1/1", "3/1"]));

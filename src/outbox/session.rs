@@ -6,6 +6,7 @@
 use std::future::Future;
 
 use super::publication::Publication;
+use super::refusals::Refusal;
 
 /// Where sessions come from.
 pub trait Sink: Send + Sync + 'static {
@@ -24,9 +25,13 @@ pub trait Session: Send + Sync + 'static {
     /// Its channels.
     fn channels(&self) -> &[Self::Channel];
 
+    /// Opens a channel anew that the broker has closed with `refusal`.
+    fn reopen(&self, channel: &Self::Channel, refusal: &Refusal)
+    -> impl Future<Output = Result<(), RelayError>> + Send;
+
     /// Tells when the broker blocks publishing, why, and when it takes events again (`None`). Ends
-    /// when the session is lost, though nothing is being published. From this call on, not from the
-    /// first poll.
+    /// when the session is lost, though nothing is being published; not when a channel is closed.
+    /// From this call on, not from the first poll.
     fn watch(&self, tell: impl Fn(Option<String>) + Send + Sync) -> impl Future<Output = RelayError> + Send;
 
     /// Says goodbye; a broker that doesn't answer is not waited for.
@@ -38,7 +43,8 @@ pub trait Channel: Send + Sync + 'static {
     /// What comes of a message in time.
     type Confirm: Future<Output = Result<Confirmation, RelayError>> + Send;
 
-    /// Publishes `messages` in order, and adds a confirm to come for each.
+    /// Publishes `messages` in order, and adds a confirm to come for each; for those that a closed
+    /// channel doesn't take, one that says so.
     fn send_all(
         &self,
         messages: &[&Publication<'_>],
@@ -62,6 +68,9 @@ pub enum RelayError {
     /// The broker's own.
     #[error("{0}")]
     Broker(String),
+    /// The broker has closed the channel because of a message: [`Session::reopen`] it.
+    #[error("{}", .0.text)]
+    Refused(Refusal),
     /// The broker has failed at what it was sent.
     #[error("{0}")]
     Internal(String),

@@ -18,14 +18,20 @@ pub struct EventSettings {
     pub unroutable: Unroutable,
     /// The most events in a message of [`EventFormat::Batch`].
     pub batch_events: usize,
+    /// The most bytes in a message of [`EventFormat::Batch`], unless a single event is longer.
+    pub batch_bytes: usize,
     /// Channels that publish at the same time, one batch each.
     pub publishers: usize,
     /// Events that wait in memory for the relay; more are left to the sweep.
     pub handover: usize,
+    /// How many bytes those may have, together with the events that are being published.
+    pub handover_bytes: u32,
     /// How long a relay has its rows for itself.
     pub lease: Duration,
-    /// How often events that no queue took are tried again.
+    /// How often events that no queue took, or the broker refused, are tried again.
     pub retry_held: Duration,
+    /// How long a reply is held that the broker or its queue refuses.
+    pub hold_replies: Duration,
 }
 
 /// How events are put into messages.
@@ -75,10 +81,15 @@ impl Default for EventSettings {
             format: EventFormat::Single,
             unroutable: Unroutable::Hold,
             batch_events: 500,
+            // Brokers refuse messages above 16 MiB (RabbitMQ 4), or whatever their operator says. 500
+            // usual events are a third of this.
+            batch_bytes: 1 << 20,
             publishers: 2,
             handover: 4000,
+            handover_bytes: 32 << 20,
             lease: Duration::from_secs(10),
             retry_held: Duration::from_secs(5),
+            hold_replies: Duration::from_mins(15),
         }
     }
 }
@@ -96,10 +107,13 @@ impl Section for EventSettings {
             Key::new("format", Field::Parsed(&mut self.format), "\"single\": a message per event. \"batch\": application/cloudevents-batch+json, about twice the throughput."),
             Key::new("unroutable", Field::Parsed(&mut self.unroutable), "What becomes of an event that no queue takes. \"hold\": it stays in the outbox until a queue is bound. \"discard\": it is counted and dropped."),
             Key::new("batch_events", Field::Whole(&mut self.batch_events, 1..=5000), "The most events in a message of format \"batch\"."),
+            Key::new("batch_bytes", Field::Whole(&mut self.batch_bytes, 1024..=128 << 20), "The most bytes in a message of format \"batch\", unless a single event is longer: no more than the broker's max_message_size."),
             Key::new("publishers", Field::Whole(&mut self.publishers, 1..=64), "Channels that publish at the same time, each the events of one committed batch; all of them wait for their confirms before the next."),
             Key::new("handover", Field::Whole(&mut self.handover, 1..=1_000_000), "Events that wait in memory for the relay; more are read back from the table."),
+            Key::new("handover_bytes", Field::Whole(&mut self.handover_bytes, 1 << 20..=1 << 30), "How many bytes the events in memory may have, waiting or being published; more are read back from the table."),
             Key::new("lease", Field::Span(&mut self.lease, range()), "How long a relay has outbox rows for itself; after a crash another one takes them this much later."),
-            Key::new("retry_held", Field::Span(&mut self.retry_held, range()), "How often events that no queue took are tried again."),
+            Key::new("retry_held", Field::Span(&mut self.retry_held, range()), "How often events that no queue took, or the broker refused, are tried again."),
+            Key::new("hold_replies", Field::Span(&mut self.hold_replies, Duration::ZERO..=Duration::from_hours(24 * 7)), "How long a reply is held that the broker refuses, or whose queue is full: nobody waits for it for ever. Then it is counted as discarded."),
         ]
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::{Notify, oneshot};
 
 use super::world::{Life, World};
-use crate::outbox::{Channel, Confirmation, Publication, RelayError, Session, Sink};
+use crate::outbox::{Channel, Confirmation, Publication, Refusal, RelayError, Session, Sink};
 use crate::store::event_ids;
 
 /// What was received, and who is connected.
@@ -85,6 +85,11 @@ impl Session for SimPublishing {
 
     fn channels(&self) -> &[SimChannel] {
         &self.channels
+    }
+
+    /// Nothing is refused here.
+    async fn reopen(&self, _: &SimChannel, refusal: &Refusal) -> Result<(), RelayError> {
+        Err(RelayError::Broker(refusal.text.clone()))
     }
 
     /// Of every second session its loss shows only when something is published.

@@ -10,7 +10,7 @@ use super::workload::POISON;
 use super::world::{Life, World};
 use crate::ledger::Pending;
 use crate::sabotage::{self, Defect};
-use crate::store::outbox::{Depth, OutboxStore, Unrouted};
+use crate::store::outbox::{Depth, OutboxStore, RowSize, Unrouted};
 use crate::store::{Answer, BatchStore, Committed, Due, Memory, Parcel, StoreError, Submission, Waiting};
 
 /// What PostgreSQL warns of when the wait for a standby ends without one.
@@ -170,20 +170,24 @@ impl OutboxStore for SimStore {
         self.change(|tables| tables.renew(ids, lease, self.world.now())).await
     }
 
-    async fn abandoned(&self, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
+    async fn abandoned(&self, most: usize) -> Result<Vec<RowSize>, StoreError> {
         self.statement(|tables| tables.abandoned(most, self.world.now())).await
     }
 
-    async fn held_of(&self, key: &str, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
-        self.statement(|tables| tables.held_of(key, most, self.world.now())).await
+    async fn held_of(&self, key: &str, refused: bool, most: usize) -> Result<Vec<RowSize>, StoreError> {
+        self.statement(|tables| tables.held_of(key, refused, most, self.world.now())).await
+    }
+
+    async fn probes(&self, most: usize) -> Result<Vec<RowSize>, StoreError> {
+        self.statement(|tables| tables.probes(most, self.world.now())).await
     }
 
     async fn take(&self, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>, StoreError> {
         self.change(|tables| tables.take(ids, lease, self.world.now())).await
     }
 
-    async fn take_held(&self, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
-        self.change(|tables| tables.take_held(lease, self.world.now())).await
+    async fn drop_held_replies(&self, limit: Duration) -> Result<i64, StoreError> {
+        self.change(|tables| tables.drop_held_replies(limit, self.world.now())).await
     }
 
     async fn measure(&self) -> Result<(Depth, i64), StoreError> {

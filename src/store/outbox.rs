@@ -5,6 +5,7 @@ mod keeping;
 
 use std::time::Duration;
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Row};
 
 pub use self::keeping::{OutboxStore, PostgresOutbox};
@@ -12,11 +13,13 @@ use super::Parcel;
 
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
 
-/// Events that no queue took.
+/// Events that no queue took, or that the broker refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unrouted {
-    /// Their routing key.
+    /// Their routing key; of replies, `reply`, and the queue if it is the queue that doesn't take them.
     pub key: String,
+    /// The broker's words if it refused them.
+    pub reason: Option<String>,
     /// One a line.
     pub lines: Vec<u8>,
     /// How many.
@@ -49,30 +52,42 @@ pub async fn renew(client: &impl GenericClient, ids: &[i64], lease: Duration) ->
     client.execute(RENEW, &[&ids, &lease.as_secs_f64()]).await
 }
 
-/// The oldest rows whose lease ran out, and how many events each has: a crashed daemon's, or
-/// those that found no room in memory. Not the ones held for want of a queue.
+/// How much room a row takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowSize {
+    /// Its id.
+    pub id: i64,
+    /// How many events it has.
+    pub events: usize,
+    /// How long they are.
+    pub bytes: usize,
+}
+
+/// The oldest rows whose lease ran out: a crashed daemon's, or those that found no room in memory.
+/// Not the ones that are held.
 ///
 /// # Errors
 ///
 /// PostgreSQL's.
-pub async fn abandoned(client: &impl GenericClient, most: i64) -> Result<Vec<(i64, usize)>> {
+pub async fn abandoned(client: &impl GenericClient, most: i64) -> Result<Vec<RowSize>> {
     const ABANDONED: &str = "
-        SELECT id, events FROM outbox WHERE held_key IS NULL AND leased_until < clock_timestamp()
+        SELECT id, events, octet_length(body) FROM outbox WHERE held_key IS NULL AND leased_until < clock_timestamp()
          ORDER BY id LIMIT $1";
     Ok(client.query(ABANDONED, &[&most]).await?.iter().map(size).collect())
 }
 
-/// The oldest rows of a routing key that are held for want of a queue and due, and how many events
-/// each has.
+/// The oldest rows of a routing key that are held and due: those that the broker refused, or those
+/// that no queue took.
 ///
 /// # Errors
 ///
 /// PostgreSQL's.
-pub async fn held_of(client: &impl GenericClient, key: &str, most: i64) -> Result<Vec<(i64, usize)>> {
+pub async fn held_of(client: &impl GenericClient, key: &str, refused: bool, most: i64) -> Result<Vec<RowSize>> {
     const HELD: &str = "
-        SELECT id, events FROM outbox WHERE held_key = $1 AND leased_until < clock_timestamp()
-         ORDER BY id LIMIT $2";
-    Ok(client.query(HELD, &[&key, &most]).await?.iter().map(size).collect())
+        SELECT id, events, octet_length(body) FROM outbox
+         WHERE held_key = $1 AND (held_reason IS NOT NULL) = $2 AND leased_until < clock_timestamp()
+         ORDER BY id LIMIT $3";
+    Ok(client.query(HELD, &[&key, &refused, &most]).await?.iter().map(size).collect())
 }
 
 /// Takes those of the rows whose lease nobody has taken meanwhile.
@@ -86,44 +101,80 @@ pub async fn take(client: &impl GenericClient, ids: &[i64], lease: Duration) -> 
          WHERE id IN (SELECT id FROM outbox
                        WHERE id = ANY($1) AND leased_until < clock_timestamp()
                        ORDER BY id FOR UPDATE SKIP LOCKED)
-        RETURNING id, body, events, held_key";
+        RETURNING id, body, events, held_key, held_reason";
     let mut parcels: Vec<Parcel> =
         client.query(TAKE, &[&ids, &lease.as_secs_f64()]).await?.iter().map(parcel).collect();
     parcels.sort_unstable_by_key(|parcel| parcel.id);
     Ok(parcels)
 }
 
-/// Takes, of each routing key that no queue took, the oldest row that is due: a probe.
+/// What is tried again, to see whether it is taken now: of each routing key that no queue took the
+/// oldest row, if it is due, and those of the refused rows that have waited longest, at most `most`.
 ///
 /// # Errors
 ///
 /// PostgreSQL's.
-pub async fn take_held(client: &impl GenericClient, lease: Duration) -> Result<Vec<Parcel>> {
-    const TAKE: &str = "
-        UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => $1)
+pub async fn probes(client: &impl GenericClient, most: i64) -> Result<Vec<RowSize>> {
+    const PROBES: &str = "
+        SELECT id, events, octet_length(body) FROM outbox
          WHERE leased_until < clock_timestamp()
-           AND id IN (SELECT min(id) FROM outbox WHERE held_key IS NOT NULL GROUP BY held_key)
-        RETURNING id, body, events, held_key";
-    Ok(client.query(TAKE, &[&lease.as_secs_f64()]).await?.iter().map(parcel).collect())
+           AND id IN (SELECT min(id) FROM outbox WHERE held_key IS NOT NULL AND held_reason IS NULL
+                       GROUP BY held_key)
+        UNION ALL
+       (SELECT id, events, octet_length(body) FROM outbox
+         WHERE held_reason IS NOT NULL AND leased_until < clock_timestamp()
+         ORDER BY leased_until, id LIMIT $1)";
+    Ok(client.query(PROBES, &[&most]).await?.iter().map(size).collect())
 }
 
-/// Keeps the events of a row that no queue took, by routing key, until `retry`; the row's
-/// other events were published.
+/// Keeps the events of a row that no queue took or the broker refused, by routing key and reason,
+/// until `retry`; the row's other events were published. They are as old as they were.
 ///
 /// # Errors
 ///
 /// PostgreSQL's.
 pub async fn hold(client: &mut impl GenericClient, id: i64, unrouted: &[Unrouted], retry: Duration) -> Result<()> {
+    const AGAIN: &str = "
+        UPDATE outbox SET held_reason = $3, body = $4, events = $5,
+                          leased_until = clock_timestamp() + make_interval(secs => $6)
+         WHERE id = $1 AND held_key = $2";
     const INSERT: &str = "
-        INSERT INTO outbox (held_key, body, events, leased_until)
-        VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))";
+        INSERT INTO outbox (created_at, held_key, held_reason, body, events, leased_until)
+        VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))";
+    // What goes on being held keeps its id, by which people know it.
+    if let [Unrouted { key, reason, lines, events }] = unrouted {
+        let values: [&(dyn ToSql + Sync); 6] = [&id, key, reason, lines, events, &retry.as_secs_f64()];
+        if client.execute(AGAIN, &values).await? > 0 {
+            return Ok(());
+        }
+    }
     let transaction = client.transaction().await?;
-    let mine = transaction.execute("DELETE FROM outbox WHERE id = $1", &[&id]).await?;
+    let mine = transaction.query_opt("DELETE FROM outbox WHERE id = $1 RETURNING created_at", &[&id]).await?;
     // A row that is gone was published, or is held, by whoever took it when its lease ran out.
-    for Unrouted { key, lines, events } in unrouted.iter().filter(|_| mine > 0) {
-        transaction.execute(INSERT, &[key, lines, events, &retry.as_secs_f64()]).await?;
+    if let Some(row) = mine {
+        let created_at: jiff::Timestamp = row.get(0);
+        for Unrouted { key, reason, lines, events } in unrouted {
+            let values: [&(dyn ToSql + Sync); 6] = [&created_at, key, reason, lines, events, &retry.as_secs_f64()];
+            transaction.execute(INSERT, &values).await?;
+        }
     }
     transaction.commit().await
+}
+
+/// Deletes replies that have been held for longer than `limit`; returns how many there were.
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub async fn drop_held_replies(client: &impl GenericClient, limit: Duration) -> Result<i64> {
+    const DROP: &str = "
+        WITH gone AS (
+            DELETE FROM outbox
+             WHERE (held_key = 'reply' OR held_key LIKE 'reply:%') AND leased_until < clock_timestamp()
+               AND created_at < clock_timestamp() - make_interval(secs => $1)
+            RETURNING events)
+        SELECT coalesce(sum(events), 0)::bigint FROM gone";
+    Ok(client.query_one(DROP, &[&limit.as_secs_f64()]).await?.get(0))
 }
 
 /// The state of the outbox: for the gauges.
@@ -133,9 +184,11 @@ pub struct Depth {
     pub rows: i64,
     /// Events in them.
     pub events: i64,
-    /// Events held because no queue takes them.
+    /// Events that are held.
     pub held: i64,
-    /// The age of the oldest row, in seconds.
+    /// Those of them that the broker refused.
+    pub refused: i64,
+    /// The age of the oldest row that is not held, in seconds.
     pub oldest_seconds: f64,
 }
 
@@ -148,10 +201,18 @@ pub async fn depth(client: &impl GenericClient) -> Result<Depth> {
     const DEPTH: &str = "
         SELECT count(*), coalesce(sum(events), 0)::bigint,
                coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0)::bigint,
-               coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+               coalesce(sum(events) FILTER (WHERE held_reason IS NOT NULL), 0)::bigint,
+               coalesce(extract(epoch FROM clock_timestamp()
+                                           - min(created_at) FILTER (WHERE held_key IS NULL)), 0)::float8
           FROM outbox";
     let row = client.query_one(DEPTH, &[]).await?;
-    Ok(Depth { rows: row.get(0), events: row.get(1), held: row.get(2), oldest_seconds: row.get(3) })
+    Ok(Depth {
+        rows: row.get(0),
+        events: row.get(1),
+        held: row.get(2),
+        refused: row.get(3),
+        oldest_seconds: row.get(4),
+    })
 }
 
 /// How many dead letters wait for a person.
@@ -163,12 +224,13 @@ pub async fn open_dead_letters(client: &impl GenericClient) -> Result<i64> {
     Ok(client.query_one("SELECT count(*) FROM dead_letter WHERE resolution IS NULL", &[]).await?.get(0))
 }
 
-/// An id, and how many events it has.
-fn size(row: &Row) -> (i64, usize) {
-    (row.get(0), row.get::<_, i32>(1).unsigned_abs() as usize)
+fn size(row: &Row) -> RowSize {
+    let (events, bytes): (i32, i32) = (row.get(1), row.get(2));
+    RowSize { id: row.get(0), events: events.unsigned_abs() as usize, bytes: bytes.unsigned_abs() as usize }
 }
 
 fn parcel(row: &Row) -> Parcel {
     let events: i32 = row.get(2);
-    Parcel { id: row.get(0), body: row.get(1), events: events.unsigned_abs(), held_key: row.get(3) }
+    let (held_key, held_reason) = (row.get(3), row.get(4));
+    Parcel { id: row.get(0), body: row.get(1), events: events.unsigned_abs(), held_key, held_reason }
 }

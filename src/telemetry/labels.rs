@@ -151,6 +151,20 @@ label! {
 
 label! {
     /// What is done with an event that no queue takes.
+label! {
+    /// Why the broker refuses an event, by closing the channel that it was published on.
+    RefusalReason {
+        /// The user may not write to the exchange (403).
+        AccessRefused = "access_refused",
+        /// There is no such exchange (404).
+        NotFound = "not_found",
+        /// The message is larger than the broker takes (406, 311).
+        PreconditionFailed = "precondition_failed",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
     UnroutableAction {
         /// Kept until a queue takes it.
         Held = "held",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
-use super::labels::{AckKind, Connection, Dependency, Outcome, RetryKind, UnroutableAction};
+use super::labels::{AckKind, Connection, Dependency, Outcome, RefusalReason, RetryKind, UnroutableAction};
 use crate::contract::{DeadReason, EventKind, TaskType};
 
 /// What Prometheus is told about a metric.
@@ -63,10 +63,12 @@ metrics! {
     UNKNOWN_COMMITS = "settled_unknown_commits_total", Counter, Count, "Commits without an answer, whose outcome was looked up.";
     OUTBOX_DEPTH = "settled_outbox_depth", Gauge, Count, "Events in the outbox: committed and not yet confirmed by the broker.";
     OUTBOX_ROWS = "settled_outbox_rows", Gauge, Count, "Rows of the outbox; one holds the events of one batch.";
-    OUTBOX_HELD = "settled_outbox_held", Gauge, Count, "Events in the outbox that are held because no queue takes them.";
+    OUTBOX_HELD = "settled_outbox_held", Gauge, Count, "Events in the outbox that are held: no queue takes them, or the broker refuses them.";
+    OUTBOX_REFUSED = "settled_outbox_refused", Gauge, Count, "Events in the outbox that are held because the broker refuses them: `settled outbox list` has the reasons.";
     OUTBOX_OLDEST_SECONDS = "settled_outbox_oldest_seconds", Gauge, Seconds, "Age of the oldest outbox row that is not held; 0 when there is none.";
     EVENTS_PUBLISHED = "settled_events_published_total", Counter, Count, "Events confirmed by the broker, by type.";
     EVENTS_UNROUTABLE = "settled_events_unroutable_total", Counter, Count, "Events that no queue took, by what was done with them.";
+    EVENTS_REFUSED = "settled_events_refused_total", Counter, Count, "Events that the broker refused by closing the channel, by reason; each attempt counts. They are held.";
     EVENT_CONFIRM_SECONDS = "settled_event_confirm_seconds", Histogram, Seconds, "From publishing a message of events to the broker's confirm.";
     DEAD_LETTERS = "settled_dead_letters_total", Counter, Count, "Messages committed as dead letters, by reason.";
     DEAD_LETTERS_OPEN = "settled_dead_letters_open", Gauge, Count, "Dead letters that nobody has replayed or discarded.";
@@ -122,9 +124,11 @@ pub struct Metrics {
     pub outbox_depth: Gauge,
     /// Rows of the outbox.
     pub outbox_rows: Gauge,
-    /// Events in the outbox that no queue takes.
+    /// Events in the outbox that no queue takes, or the broker refuses.
     pub outbox_held: Gauge,
     /// Seconds since the oldest row that is not held was written.
+    /// Events in the outbox that the broker refuses.
+    pub outbox_refused: Gauge,
     pub outbox_oldest_seconds: Gauge,
     /// Seconds from publish to confirm.
     pub event_confirm_seconds: Histogram,
@@ -160,6 +164,7 @@ pub struct Metrics {
     dead_letters: Vec<Counter>,
     reconnects: Vec<Counter>,
     dependency_up: Vec<Gauge>,
+    events_refused: Vec<Counter>,
 }
 
 /// Handles to the metrics about the process itself.
@@ -193,6 +198,7 @@ impl Metrics {
             outbox_oldest_seconds: gauge!(OUTBOX_OLDEST_SECONDS),
             event_confirm_seconds: histogram!(EVENT_CONFIRM_SECONDS),
             dead_letters_open: gauge!(DEAD_LETTERS_OPEN),
+            outbox_refused: gauge!(OUTBOX_REFUSED),
             paused: gauge!(PAUSED),
             broker_blocked: gauge!(BROKER_BLOCKED),
             scheduled: gauge!(SCHEDULED),
@@ -220,6 +226,7 @@ impl Metrics {
             reconnects: counters(RECONNECTS, "connection", Connection::ALL, Connection::name),
             dependency_up: Dependency::ALL
                 .iter()
+            events_refused: counters(EVENTS_REFUSED, "reason", RefusalReason::ALL, RefusalReason::name),
                 .map(|dependency| gauge!(DEPENDENCY_UP, "dependency" => dependency.name()))
                 .collect(),
         }
@@ -266,6 +273,11 @@ impl Metrics {
     pub fn dead_letters(&self, reason: DeadReason) -> &Counter {
         &self.dead_letters[reason as usize]
     }
+    /// Events that the broker refused.
+    pub fn events_refused(&self, reason: RefusalReason) -> &Counter {
+        &self.events_refused[reason as usize]
+    }
+
 
     /// Connections made again.
     pub fn reconnects(&self, connection: Connection) -> &Counter {

@@ -209,7 +209,8 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
             sabotage::ack(jobs).await;
         }
         let began = Instant::now();
-        let room = self.handover.reserve(jobs.len());
+        let task_bytes = jobs.iter().map(|job| job.message.body.len()).sum();
+        let room = self.handover.reserve(jobs.len(), task_bytes);
         let mut committed = self.store.commit(&submissions, &[], pending, room.is_some()).await?;
         if committed.woken > 0 {
             self.agenda.notify_one();

@@ -191,7 +191,7 @@ mod tests {
             lanes: Lanes::new(1, 10),
             in_flight: InFlight::new(1, 0),
             transactions: Semaphore::new(1),
-            handover: Handover::new(10).0,
+            handover: Handover::new(10, 1 << 20).0,
             buffers: Buffers::new(2, 10),
             max_batch,
             retry: RetrySettings::default(),

@@ -44,7 +44,7 @@ async fn events_that_two_relays_hold_are_held_once() {
     let mut client = world.sql().await;
     let insert = "INSERT INTO outbox (leased_until, events, body) VALUES (now(), 1, 'x') RETURNING id";
     let id: i64 = client.query_one(insert, &[]).await.expect("a row").get(0);
-    let unrouted = [Unrouted { key: "payment.settled".to_owned(), lines: b"x\n".to_vec(), events: 1 }];
+    let unrouted = [Unrouted { key: "payment.settled".to_owned(), reason: None, lines: b"x\n".to_vec(), events: 1 }];
     // As after a lease that ran out while its holder stood still.
     for _ in 0..2 {
         outbox::hold(&mut client, id, &unrouted, Duration::from_secs(5)).await.expect("held");

@@ -32,7 +32,7 @@ impl Tables {
             let mut memory = tables.memory.lock();
             let committed = memory.commit(&[submission], &[], &NonePending, Duration::ZERO, tables.now());
             let Parcel { id, body: lines, .. } = committed.parcel.expect("an event");
-            let unrouted = Unrouted { key: KEY.to_owned(), lines, events: 1 };
+            let unrouted = Unrouted { key: KEY.to_owned(), reason: None, lines, events: 1 };
             memory.hold(id, &[unrouted], Duration::ZERO, tables.now());
         }
         Arc::new(tables)
@@ -59,20 +59,24 @@ impl OutboxStore for Arc<Tables> {
         Ok(())
     }
 
-    async fn abandoned(&self, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
+    async fn abandoned(&self, most: usize) -> Result<Vec<RowSize>, StoreError> {
         Ok(self.memory.lock().abandoned(most, self.now()))
     }
 
-    async fn held_of(&self, key: &str, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
-        Ok(self.memory.lock().held_of(key, most, self.now()))
+    async fn held_of(&self, key: &str, refused: bool, most: usize) -> Result<Vec<RowSize>, StoreError> {
+        Ok(self.memory.lock().held_of(key, refused, most, self.now()))
+    }
+
+    async fn probes(&self, most: usize) -> Result<Vec<RowSize>, StoreError> {
+        Ok(self.memory.lock().probes(most, self.now()))
     }
 
     async fn take(&self, ids: &[i64], lease: Duration) -> Result<Vec<Parcel>, StoreError> {
         Ok(self.memory.lock().take(ids, lease, self.now()))
     }
 
-    async fn take_held(&self, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
-        Ok(self.memory.lock().take_held(lease, self.now()))
+    async fn drop_held_replies(&self, limit: Duration) -> Result<i64, StoreError> {
+        Ok(self.memory.lock().drop_held_replies(limit, self.now()))
     }
 
     async fn measure(&self) -> Result<(Depth, i64), StoreError> {
@@ -84,8 +88,7 @@ impl OutboxStore for Arc<Tables> {
 async fn publish_all(tables: &Tables, mut parcels: Parcels, reports: mpsc::Sender<Report>) {
     while !tables.memory.lock().outbox.is_empty() {
         let Ok(Some(parcel)) = tokio::time::timeout(ROUND, parcels.next()).await else { continue };
-        let report = Report { id: parcel.id, held_key: parcel.held_key, unrouted: Vec::new() };
-        reports.send(report).await.expect("the keeper runs");
+        reports.send(parcel.into_report(Vec::new())).await.expect("the keeper runs");
     }
 }
 
@@ -93,7 +96,8 @@ async fn publish_all(tables: &Tables, mut parcels: Parcels, reports: mpsc::Sende
 async fn held_rows_for_which_there_is_no_room_do_not_wait_for_a_lease() {
     let tables = Tables::with_held(30);
     let settings = EventSettings { handover: 2, ..EventSettings::default() };
-    let ((handover, parcels), (reports, reported)) = (Handover::new(settings.handover), mpsc::channel(1));
+    let ((handover, parcels), (reports, reported)) =
+        (Handover::new(settings.handover, settings.handover_bytes), mpsc::channel(1));
     let (metrics, stop) = (Arc::new(Metrics::register(1)), CancellationToken::new());
     let health = Health::new(Arc::clone(&metrics));
     let keeper = Keeper::new(Arc::clone(&tables), settings.clone(), handover, reported, health, metrics, stop);

@@ -94,6 +94,8 @@ pub struct Parcel {
     pub events: u32,
     /// The routing key that no queue took the last time.
     pub held_key: Option<String>,
+    /// Why the broker refused it the last time.
+    pub held_reason: Option<String>,
 }
 
 /// A batch that was committed.
@@ -220,6 +222,7 @@ impl PostgresStore {
             body,
             events: count.unsigned_abs(),
             held_key: None,
+            held_reason: None,
         });
         Ok(Committed { proof: Some(proof), answers, parcel, woken, expired, shortfalls })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool};
 use tokio_postgres::Client;
 
-use super::{Depth, Unrouted};
+use super::{Depth, RowSize, Unrouted};
 use crate::store::{Parcel, StoreError};
 
 /// The seam.
@@ -29,16 +29,24 @@ pub trait OutboxStore: Send + Sync + 'static {
     fn renew(&self, ids: &[i64], lease: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// See [`super::abandoned`].
-    fn abandoned(&self, most: usize) -> impl Future<Output = Result<Vec<(i64, usize)>, StoreError>> + Send;
+    fn abandoned(&self, most: usize) -> impl Future<Output = Result<Vec<RowSize>, StoreError>> + Send;
 
     /// See [`super::held_of`].
-    fn held_of(&self, key: &str, most: usize) -> impl Future<Output = Result<Vec<(i64, usize)>, StoreError>> + Send;
+    fn held_of(
+        &self,
+        key: &str,
+        refused: bool,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<RowSize>, StoreError>> + Send;
+
+    /// See [`super::probes`].
+    fn probes(&self, most: usize) -> impl Future<Output = Result<Vec<RowSize>, StoreError>> + Send;
 
     /// See [`super::take`].
     fn take(&self, ids: &[i64], lease: Duration) -> impl Future<Output = Result<Vec<Parcel>, StoreError>> + Send;
 
-    /// See [`super::take_held`].
-    fn take_held(&self, lease: Duration) -> impl Future<Output = Result<Vec<Parcel>, StoreError>> + Send;
+    /// See [`super::drop_held_replies`].
+    fn drop_held_replies(&self, limit: Duration) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
     /// The state of the outbox, and how many dead letters wait for a person.
     fn measure(&self) -> impl Future<Output = Result<(Depth, i64), StoreError>> + Send;
@@ -116,15 +124,21 @@ impl OutboxStore for PostgresOutbox {
         client.keep_if_well(renewed).map(drop)
     }
 
-    async fn abandoned(&self, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
+    async fn abandoned(&self, most: usize) -> Result<Vec<RowSize>, StoreError> {
         let client = self.client().await?;
         let found = super::abandoned(&*client, rows(most)).await;
         client.keep_if_well(found)
     }
 
-    async fn held_of(&self, key: &str, most: usize) -> Result<Vec<(i64, usize)>, StoreError> {
+    async fn held_of(&self, key: &str, refused: bool, most: usize) -> Result<Vec<RowSize>, StoreError> {
         let client = self.client().await?;
-        let found = super::held_of(&*client, key, rows(most)).await;
+        let found = super::held_of(&*client, key, refused, rows(most)).await;
+        client.keep_if_well(found)
+    }
+
+    async fn probes(&self, most: usize) -> Result<Vec<RowSize>, StoreError> {
+        let client = self.client().await?;
+        let found = super::probes(&*client, rows(most)).await;
         client.keep_if_well(found)
     }
 
@@ -134,10 +148,10 @@ impl OutboxStore for PostgresOutbox {
         client.keep_if_well(taken)
     }
 
-    async fn take_held(&self, lease: Duration) -> Result<Vec<Parcel>, StoreError> {
+    async fn drop_held_replies(&self, limit: Duration) -> Result<i64, StoreError> {
         let client = self.client().await?;
-        let taken = super::take_held(&*client, lease).await;
-        client.keep_if_well(taken)
+        let dropped = super::drop_held_replies(&*client, limit).await;
+        client.keep_if_well(dropped)
     }
 
     async fn measure(&self) -> Result<(Depth, i64), StoreError> {

@@ -1,10 +1,12 @@
-//! What operators ask: read-only, but for the marks on dead letters. One file per aggregate.
+//! What operators ask: read-only, but for the marks on dead letters and what is held of the outbox. One
+//! file per aggregate.
 //!
 //! Nothing here writes the ledger; that is the batch path's alone.
 
 pub mod account;
 pub mod audit;
 pub mod dead_letter;
+pub mod outbox;
 pub mod payment;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@ mod malformed;
 mod order;
 mod poison;
 mod rejections;
+mod refused;
 mod settling;
 mod several_daemons;
 mod standing_by;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use settled::store::outbox::{OutboxStore, PostgresOutbox, Unrouted};
+use settled::store::outbox::{OutboxStore, PostgresOutbox, RowSize, Unrouted};
 
 use super::{Ledger, payment};
 
@@ -21,12 +21,13 @@ async fn with_a_row() -> (Ledger, i64, PostgresOutbox) {
 #[tokio::test]
 async fn rows_that_no_queue_took_are_found_by_their_key_once_they_are_due_and_taken_once() {
     let (ledger, id, outbox) = with_a_row().await;
-    let unrouted = |key: &str, events| Unrouted { key: key.to_owned(), lines: key.as_bytes().to_vec(), events };
+    let unrouted =
+        |key: &str, events| Unrouted { key: key.to_owned(), reason: None, lines: key.as_bytes().to_vec(), events };
     outbox.hold(id, &[unrouted("a", 3), unrouted("b", 1)], Duration::ZERO).await.expect("held");
-    let found = outbox.held_of("a", 10).await.expect("found");
-    let [(row, 3)] = found[..] else { panic!("{found:?}") };
-    assert_eq!(outbox.held_of("c", 10).await.expect("found"), []);
-    assert_eq!(outbox.held_of("a", 0).await.expect("found"), []);
+    let found = outbox.held_of("a", false, 10).await.expect("found");
+    let [RowSize { id: row, events: 3, bytes: 1 }] = found[..] else { panic!("{found:?}") };
+    assert_eq!(outbox.held_of("c", false, 10).await.expect("found"), []);
+    assert_eq!(outbox.held_of("a", false, 0).await.expect("found"), []);
 
     let taken = outbox.take(&[row], LEASE).await.expect("taken");
     let [parcel] = &taken[..] else { panic!("{taken:?}") };
@@ -35,13 +36,49 @@ async fn rows_that_no_queue_took_are_found_by_their_key_once_they_are_due_and_ta
         (row, &b"a"[..], 3, Some("a"))
     );
     assert!(outbox.take(&[row], LEASE).await.expect("taken").is_empty(), "it is leased");
-    assert_eq!(outbox.held_of("a", 10).await.expect("found"), [], "it is leased");
+    assert_eq!(outbox.held_of("a", false, 10).await.expect("found"), [], "it is leased");
 
     // What is held again waits for its time.
     outbox.hold(row, &[unrouted("a", 3)], LEASE).await.expect("held");
-    assert_eq!(outbox.held_of("a", 10).await.expect("found"), []);
+    let kept = "SELECT id FROM outbox WHERE held_key = 'a'";
+    let id: i64 = ledger.client().await.query_one(kept, &[]).await.expect("a row").get(0);
+    assert_eq!(id, row, "people know it by its number");
+    assert_eq!(outbox.held_of("a", false, 10).await.expect("found"), []);
     let held = "SELECT count(*) FROM outbox WHERE held_key = 'a'";
     assert_eq!(ledger.client().await.query_one(held, &[]).await.expect("rows").get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
+async fn refused_rows_are_tried_again_a_few_at_a_time_and_replies_are_dropped_after_a_while() {
+    let (ledger, id, outbox) = with_a_row().await;
+    ledger.client().await.execute("DELETE FROM outbox WHERE id <> $1", &[&id]).await.expect("deleted");
+    let unrouted =
+        |key: &str, reason: Option<String>| Unrouted { key: key.to_owned(), reason, lines: b"x\n".to_vec(), events: 1 };
+    let mut held: Vec<Unrouted> = (0..5).map(|n| unrouted("a", Some(format!("refused {n}")))).collect();
+    held.extend([
+        unrouted("a", None),
+        unrouted("a", None),
+        unrouted("reply", Some("no".to_owned())),
+        unrouted("reply:q", None),
+    ]);
+    outbox.hold(id, &held, Duration::ZERO).await.expect("held");
+    // The oldest of each key that no queue took, and some of the refused ones.
+    assert_eq!(outbox.probes(3).await.expect("found").len(), 2 + 3);
+    assert_eq!(outbox.probes(10).await.expect("found").len(), 2 + 6);
+    let (refused, others) = (outbox.held_of("a", true, 10).await, outbox.held_of("a", false, 10).await);
+    assert_eq!((refused.expect("found").len(), others.expect("found").len()), (5, 2));
+    let (depth, _) = outbox.measure().await.expect("measured");
+    assert_eq!((depth.held, depth.refused, depth.oldest_seconds), (9, 6, 0.0));
+
+    assert_eq!(outbox.drop_held_replies(LEASE).await.expect("looked"), 0, "they are not that old");
+    ledger
+        .client()
+        .await
+        .execute("UPDATE outbox SET created_at = now() - interval '1 hour'", &[])
+        .await
+        .expect("older");
+    assert_eq!(outbox.drop_held_replies(LEASE).await.expect("dropped"), 2);
+    assert_eq!(outbox.measure().await.expect("measured").0.held, 7);
 }
 
 #[tokio::test]

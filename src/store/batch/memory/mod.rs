@@ -233,8 +233,18 @@ impl Memory {
         self.told.extend(event_ids(&body));
         let id = self.next_row;
         self.next_row += 1;
-        self.outbox.insert(id, OutboxRow { body: body.clone(), events, leased_until: now + lease, held_key: None });
-        Parcel { id, body, events, held_key: None }
+        self.outbox.insert(
+            id,
+            OutboxRow {
+                body: body.clone(),
+                events,
+                leased_until: now + lease,
+                held_key: None,
+                held_reason: None,
+                created_at: now,
+            },
+        );
+        Parcel { id, body, events, held_key: None, held_reason: None }
     }
 }
 

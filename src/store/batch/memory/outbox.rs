@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Memory;
 use crate::store::Parcel;
-use crate::store::outbox::{Depth, Unrouted};
+use crate::store::outbox::{Depth, RowSize, Unrouted};
 
 /// The events of a batch.
 #[derive(Clone, Debug)]
@@ -16,6 +16,14 @@ pub(crate) struct OutboxRow {
     pub(super) events: u32,
     pub(super) leased_until: Timestamp,
     pub(super) held_key: Option<String>,
+    pub(super) held_reason: Option<String>,
+    pub(super) created_at: Timestamp,
+}
+
+impl OutboxRow {
+    const fn size(&self, id: i64) -> RowSize {
+        RowSize { id, events: self.events as usize, bytes: self.body.len() }
+    }
 }
 
 impl Memory {
@@ -24,12 +32,20 @@ impl Memory {
     }
 
     pub(crate) fn hold(&mut self, id: i64, unrouted: &[Unrouted], retry: Duration, now: Timestamp) {
-        if self.outbox.remove(&id).is_none() {
-            return; // Whoever took it when its lease ran out has published or held it.
+        if let ([Unrouted { key, reason, lines, events }], Some(row)) = (unrouted, self.outbox.get_mut(&id))
+            && row.held_key.as_ref() == Some(key)
+        {
+            (row.body, row.events, row.held_reason) = (lines.clone(), events.unsigned_abs(), reason.clone());
+            row.leased_until = now + retry;
+            return;
         }
-        for Unrouted { key, lines, events } in unrouted {
+        let Some(OutboxRow { created_at, .. }) = self.outbox.remove(&id) else {
+            return; // Whoever took it when its lease ran out has published or held it.
+        };
+        for Unrouted { key, reason, lines, events } in unrouted {
             let (body, events) = (lines.clone(), events.unsigned_abs());
-            let row = OutboxRow { body, events, leased_until: now + retry, held_key: Some(key.clone()) };
+            let (held_key, held_reason, leased_until) = (Some(key.clone()), reason.clone(), now + retry);
+            let row = OutboxRow { body, events, leased_until, held_key, held_reason, created_at };
             self.outbox.insert(self.next_row, row);
             self.next_row += 1;
         }
@@ -43,17 +59,17 @@ impl Memory {
         }
     }
 
-    pub(crate) fn abandoned(&self, most: usize, now: Timestamp) -> Vec<(i64, usize)> {
+    pub(crate) fn abandoned(&self, most: usize, now: Timestamp) -> Vec<RowSize> {
         self.due_rows(most, now, |row| row.held_key.is_none())
     }
 
-    pub(crate) fn held_of(&self, key: &str, most: usize, now: Timestamp) -> Vec<(i64, usize)> {
-        self.due_rows(most, now, |row| row.held_key.as_deref() == Some(key))
+    pub(crate) fn held_of(&self, key: &str, refused: bool, most: usize, now: Timestamp) -> Vec<RowSize> {
+        self.due_rows(most, now, |row| row.held_key.as_deref() == Some(key) && row.held_reason.is_some() == refused)
     }
 
-    fn due_rows(&self, most: usize, now: Timestamp, of: impl Fn(&OutboxRow) -> bool) -> Vec<(i64, usize)> {
+    fn due_rows(&self, most: usize, now: Timestamp, of: impl Fn(&OutboxRow) -> bool) -> Vec<RowSize> {
         let rows = self.outbox.iter().filter(|(_, row)| row.leased_until < now && of(row));
-        rows.take(most).map(|(id, row)| (*id, row.events as usize)).collect()
+        rows.take(most).map(|(id, row)| row.size(*id)).collect()
     }
 
     pub(crate) fn take(&mut self, ids: &[i64], lease: Duration, now: Timestamp) -> Vec<Parcel> {
@@ -61,22 +77,38 @@ impl Memory {
         for (id, row) in &mut self.outbox {
             if row.leased_until < now && ids.contains(id) {
                 row.leased_until = now + lease;
-                let (body, held_key) = (row.body.clone(), row.held_key.clone());
-                parcels.push(Parcel { id: *id, body, events: row.events, held_key });
+                let (body, held_key, held_reason) = (row.body.clone(), row.held_key.clone(), row.held_reason.clone());
+                parcels.push(Parcel { id: *id, body, events: row.events, held_key, held_reason });
             }
         }
         parcels
     }
 
-    pub(crate) fn take_held(&mut self, lease: Duration, now: Timestamp) -> Vec<Parcel> {
+    pub(crate) fn probes(&self, most: usize, now: Timestamp) -> Vec<RowSize> {
         let mut first = BTreeMap::new();
-        for (id, row) in &self.outbox {
+        for (id, row) in self.outbox.iter().filter(|(_, row)| row.held_reason.is_none()) {
             if let Some(key) = &row.held_key {
                 first.entry(key.clone()).or_insert(*id);
             }
         }
         let first: Vec<i64> = first.into_values().collect();
-        self.take(&first, lease, now)
+        let mut refused: Vec<_> =
+            self.outbox.iter().filter(|(_, row)| row.held_reason.is_some() && row.leased_until < now).collect();
+        refused.sort_by_key(|(id, row)| (row.leased_until, **id));
+        let first = self.outbox.iter().filter(|(id, row)| first.contains(id) && row.leased_until < now);
+        first.chain(refused.into_iter().take(most)).map(|(id, row)| row.size(*id)).collect()
+    }
+
+    pub(crate) fn drop_held_replies(&mut self, limit: Duration, now: Timestamp) -> i64 {
+        let is_reply = |key: &str| key == "reply" || key.starts_with("reply:");
+        let mut dropped = 0;
+        self.outbox.retain(|_, row| {
+            let old = row.leased_until < now && row.created_at < now - limit;
+            let drop = old && row.held_key.as_deref().is_some_and(is_reply);
+            dropped += if drop { i64::from(row.events) } else { 0 };
+            !drop
+        });
+        dropped
     }
 
     pub(crate) fn depth(&self) -> Depth {
@@ -85,6 +117,7 @@ impl Memory {
             rows: self.outbox.len() as i64,
             events: events(&mut self.outbox.values()),
             held: events(&mut self.outbox.values().filter(|row| row.held_key.is_some())),
+            refused: events(&mut self.outbox.values().filter(|row| row.held_reason.is_some())),
             oldest_seconds: 0.0,
         }
     }
