@@ -16,7 +16,7 @@ pub(crate) use self::machine::{Machine, Outside};
 use crate::admin::{AdminServer, BindError};
 use crate::config::Config;
 use crate::health::{Dependency, Health};
-use crate::intake::{IntakeError, RabbitSource};
+use crate::intake::{Collector, DeadQueue, IntakeError, RabbitSource};
 use crate::lifecycle::Shutdown;
 use crate::lifecycle::systemd::{Patience, ServiceManager};
 use crate::outbox::RabbitSink;
@@ -25,6 +25,9 @@ use crate::store::outbox::PostgresOutbox;
 use crate::store::{self, ConnectError, MigrateError, PoolSetUpError, PostgresStore};
 use crate::telemetry::exporter::Exporter;
 use crate::telemetry::metrics::Metrics;
+
+/// How long the collector may take to end after everything else has.
+const COLLECTOR_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why the daemon ended otherwise than drained.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +102,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> 
     let key = RandomState::new().hash_one(std::process::id());
     let machine = Machine::build(&config, outside, key, &health, &metrics);
     machine.watch(&exporter, &metrics);
-    machine.run(&config, &shutdown, &health).await
+    let collector = Collector::new(DeadQueue::new(config.broker.clone()), machine.pipeline(), shutdown.drain().clone());
+    let collecting = tokio::spawn(collector.run());
+    let ended = machine.run(&config, &shutdown, &health).await;
+    // It ends with the drain; what it has not acknowledged comes again.
+    let _ = tokio::time::timeout(COLLECTOR_LIMIT, collecting).await;
+    ended
 }
 
 /// Waits for PostgreSQL, and brings its schema up to date or says what is missing.

@@ -24,6 +24,8 @@ struct Report {
     problems: Vec<Problem>,
     /// With `--connect`.
     servers: Vec<Server>,
+    /// With `--connect`: what can lose tasks.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,13 +45,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(error.into()),
     };
-    let servers = if args.connect { block_on(probe(&config))? } else { Vec::new() };
+    let (servers, warnings) = if args.connect { block_on(probe(&config))? } else { Default::default() };
     let report = Report {
         ok: servers.iter().all(|server| server.ok),
         file: config.file().map(|path| path.display().to_string()),
         set: config.describe().iter().filter(|value| value.origin != Origin::Default).count(),
         problems: Vec::new(),
         servers,
+        warnings,
     };
     output::print(global.json, &report, || human(&report))?;
     Ok(if report.ok { Exit::Ok } else { Exit::Unavailable })
@@ -62,16 +65,24 @@ fn load(global: &Global) -> Result<Config, ConfigError> {
 }
 
 /// Tries both servers at the same time.
-async fn probe(config: &Config) -> Result<Vec<Server>, Failure> {
+async fn probe(config: &Config) -> Result<(Vec<Server>, Vec<String>), Failure> {
     let (database, broker) = tokio::join!(store::probe(&config.postgres), intake::probe(&config.broker));
     let mut servers = vec![match database {
         Ok(version) => server("PostgreSQL", config.postgres.target(), Ok(format!("version {version}"))),
         Err(error) => server("PostgreSQL", config.postgres.target(), Err(error.to_string())),
     }];
+    let mut warnings: Vec<String> = Vec::new();
     for (target, result) in broker? {
-        servers.push(server("RabbitMQ", target, result.map(|()| "connected".to_owned())));
+        let found = result.map(|dangers| {
+            // All nodes of a cluster say the same.
+            warnings.extend(dangers);
+            "connected".to_owned()
+        });
+        servers.push(server("RabbitMQ", target, found));
     }
-    Ok(servers)
+    warnings.sort_unstable();
+    warnings.dedup();
+    Ok((servers, warnings))
 }
 
 fn server(server: &'static str, target: String, result: Result<String, String>) -> Server {
@@ -92,6 +103,10 @@ fn human(report: &Report) -> String {
             table.add_row([server.server, server.target.as_str(), state, server.detail.as_str()]);
         }
         text.push_str(&table.to_string());
+        text.push('\n');
+    }
+    for warning in &report.warnings {
+        text += &format!("warning: {warning}\n");
     }
     text
 }

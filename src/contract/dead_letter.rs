@@ -18,11 +18,28 @@ pub enum DeadReason {
     IdempotencyConflict,
     /// PostgreSQL refuses this task and no other of its batch.
     Unprocessable,
+    /// The broker gave it up because its time to live ran out before it was taken.
+    Expired,
+    /// The broker gave it up because the queue was longer than its limit.
+    QueueFull,
+    /// The broker gave it up because it was delivered too often without an acknowledgement.
+    DeliveryLimit,
+    /// It was in the broker's dead-letter queue for another reason.
+    Returned,
 }
 
 impl DeadReason {
     /// All reasons.
-    pub const ALL: [Self; 4] = [Self::Malformed, Self::Oversize, Self::IdempotencyConflict, Self::Unprocessable];
+    pub const ALL: [Self; 8] = [
+        Self::Malformed,
+        Self::Oversize,
+        Self::IdempotencyConflict,
+        Self::Unprocessable,
+        Self::Expired,
+        Self::QueueFull,
+        Self::DeliveryLimit,
+        Self::Returned,
+    ];
 
     /// The stable name, as it is stored.
     pub const fn name(self) -> &'static str {
@@ -31,6 +48,10 @@ impl DeadReason {
             Self::Oversize => "oversize",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::Unprocessable => "unprocessable",
+            Self::Expired => "expired",
+            Self::QueueFull => "queue_full",
+            Self::DeliveryLimit => "delivery_limit",
+            Self::Returned => "returned",
         }
     }
 

@@ -1,8 +1,9 @@
 //! A message as it was taken from the queue.
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
-use super::{DeadLetter, Fingerprint, Properties, Task, decode};
+use super::{DeadLetter, DeadReason, Fingerprint, MAX_BODY_BYTES, Properties, Task, decode};
 use crate::sabotage::{self, Defect};
 
 /// A message, read: either a task or the dead letter it has to become.
@@ -27,6 +28,27 @@ impl Message {
             task.fingerprint = Fingerprint::of_bytes(&body);
         }
         Self { body, properties, received_at, content }
+    }
+
+    /// Reads a message that the broker has given up for `reason`, which `detail` describes: a dead
+    /// letter, whatever it says. One that may have ended the process is not decoded again.
+    pub fn given_up(
+        body: Vec<u8>,
+        properties: Properties,
+        received_at: Timestamp,
+        reason: DeadReason,
+        detail: String,
+    ) -> Self {
+        let properties = properties.without_what_harms();
+        let decoded = match reason {
+            DeadReason::DeliveryLimit => None,
+            _ => decode(&body, &properties).map_or_else(|letter| letter.task_id, |task| Some(task.id)),
+        };
+        let message_id = || properties.message_id.as_ref()?.with_text(|text| Uuid::try_parse(text).ok());
+        let task_id = decoded.or_else(message_id);
+        // Of a body that is longer only the beginning is kept, so it can't be replayed.
+        let reason = if body.len() > MAX_BODY_BYTES { DeadReason::Oversize } else { reason };
+        Self { content: Err(DeadLetter { reason, field: None, detail, task_id }), body, properties, received_at }
     }
 
     /// The time of publication, as precisely as the message says it: the milliseconds of a

@@ -96,8 +96,7 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         Self { pipeline: Arc::new(pipeline), source, relay, keeper, relay_stop }
     }
 
-    /// For a look at what is in it.
-    #[cfg(test)]
+    /// Shared with who commits beside the workers, and for a look at what is in it.
     pub(crate) fn pipeline(&self) -> Arc<Pipeline<S, Delivery>> {
         Arc::clone(&self.pipeline)
     }

@@ -5,6 +5,9 @@
 //! proved that the delivery's outcome is committed.
 
 mod ack_window;
+mod collector;
+mod dead_queue;
+mod difference;
 mod epoch;
 mod message;
 mod probe;
@@ -15,6 +18,8 @@ mod supervisor;
 mod topology;
 
 pub use ack_window::{Ack, AckWindow};
+pub use collector::Collector;
+pub use dead_queue::DeadQueue;
 pub use epoch::{Delivery, Epoch};
 pub use message::read;
 pub use probe::probe;

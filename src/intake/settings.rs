@@ -39,6 +39,8 @@ pub struct BrokerSettings {
     pub dead_letter_exchange: String,
     /// The queue behind [`dead_letter_exchange`](Self::dead_letter_exchange).
     pub dead_letter_queue: String,
+    /// Whether the messages of [`dead_letter_queue`](Self::dead_letter_queue) become dead letters.
+    pub take_dead_letters: bool,
     /// Deliveries of a message that may end without an acknowledgement before the broker
     /// dead-letters it.
     pub delivery_limit: u32,
@@ -62,6 +64,7 @@ impl Default for BrokerSettings {
             queue: "payments.tasks".to_owned(),
             dead_letter_exchange: "payments.dead".to_owned(),
             dead_letter_queue: "payments.tasks.dead".to_owned(),
+            take_dead_letters: true,
             delivery_limit: 20,
             declare: true,
             prefetch: MAX_PREFETCH,
@@ -84,7 +87,8 @@ impl Section for BrokerSettings {
             Key::new("exchange", Field::Text(&mut self.exchange, &BROKER_NAME), "The topic exchange that tasks are published to, with the routing key task.<type>."),
             Key::new("queue", Field::Text(&mut self.queue, &BROKER_NAME), "The quorum queue that tasks are consumed from."),
             Key::new("dead_letter_exchange", Field::Text(&mut self.dead_letter_exchange, &BROKER_NAME), "Where the broker sends a message it has given up on."),
-            Key::new("dead_letter_queue", Field::Text(&mut self.dead_letter_queue, &BROKER_NAME), "The queue that keeps such messages."),
+            Key::new("dead_letter_queue", Field::Text(&mut self.dead_letter_queue, &BROKER_NAME), "The queue that gets such messages."),
+            Key::new("take_dead_letters", Field::Flag(&mut self.take_dead_letters), "Take messages from dead_letter_queue into the table dead_letter. When false somebody else deals with that queue; its length is measured nevertheless."),
             Key::new("delivery_limit", Field::Whole(&mut self.delivery_limit, 1..=1000), "Deliveries without an acknowledgement after which the broker gives a message up. An existing queue keeps its own."),
             Key::new("declare", Field::Flag(&mut self.declare), "Declare exchanges and queues, and again if they are deleted. When false they must exist."),
             Key::new("prefetch", Field::Whole(&mut self.prefetch, 1..=u64::from(MAX_PREFETCH)), "Unacknowledged deliveries taken at once; at least pipeline.lanes x pipeline.max_batch. The upper limit is RabbitMQ's, for quorum queues."),

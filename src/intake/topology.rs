@@ -1,11 +1,11 @@
 //! The exchanges and queues that the daemon needs. What exists is used as it is; what is
 //! missing is declared, or named, as the settings say.
 
-use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 
-use super::BrokerSettings;
+use super::{BrokerSettings, difference};
 use crate::broker::{declare_exchange, reply_code, use_as_it_is};
 
 /// Why there is nothing to consume from.
@@ -39,7 +39,7 @@ pub async fn ensure(
     declare_exchange(connection, &settings.exchange, ExchangeKind::Topic).await?;
     declare_exchange(connection, events_exchange, ExchangeKind::Topic).await?;
     declare_exchange(connection, &settings.dead_letter_exchange, ExchangeKind::Fanout).await?;
-    declare_queue(connection, &settings.dead_letter_queue, quorum()).await?;
+    declare_dead_letter_queue(connection, &settings.dead_letter_queue).await?;
     declare_queue(connection, queue, task_queue_arguments(settings)).await?;
     let channel = connection.create_channel().await?;
     // A fanout takes any key; an exchange that was declared as a topic needs this one.
@@ -57,10 +57,94 @@ fn task_queue_arguments(settings: &BrokerSettings) -> FieldTable {
     arguments
 }
 
+/// A queue that exists is used as it is. What is given up by this one, which has nowhere to pass it on
+/// to, is lost: RabbitMQ 4 gives up after 20 deliveries unless it is told otherwise.
+async fn declare_dead_letter_queue(connection: &Connection, queue: &str) -> lapin::Result<()> {
+    const NEVER: i64 = 1_000_000_000;
+    match passive(&connection.create_channel().await?, queue).await {
+        Err(error) if reply_code(&error) == Some(404) => {
+            let mut arguments = quorum();
+            arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(NEVER));
+            declare_queue(connection, queue, arguments).await
+        }
+        exists => exists,
+    }
+}
+
 fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     arguments
+}
+
+/// What of the broker's queues and exchanges can lose tasks, as far as it can be known over AMQP:
+/// arguments of the task queue, and a dead-letter target that is missing. Nothing is changed.
+///
+/// # Errors
+///
+/// The connection's.
+pub async fn dangers(connection: &Connection, settings: &BrokerSettings) -> lapin::Result<Vec<String>> {
+    let BrokerSettings { queue, dead_letter_exchange, dead_letter_queue, .. } = settings;
+    let mut found = Vec::new();
+    let lost = "what the broker gives up is lost";
+    if !is_there(queue_exists(connection, dead_letter_queue).await)? {
+        found.push(format!("the dead-letter queue `{dead_letter_queue}` does not exist: {lost}"));
+    }
+    if !is_there(exchange_exists(connection, dead_letter_exchange).await)? {
+        found.push(format!("the dead-letter exchange `{dead_letter_exchange}` does not exist: {lost}"));
+    }
+    if is_there(queue_exists(connection, queue).await)? {
+        found.extend(differences(connection, settings).await?);
+    } else {
+        found.push(format!("the task queue `{queue}` does not exist yet"));
+    }
+    Ok(found)
+}
+
+/// The arguments in which the task queue differs, one after the other: the broker names the first
+/// one when a queue that exists is declared.
+async fn differences(connection: &Connection, settings: &BrokerSettings) -> lapin::Result<Vec<String>> {
+    const MOST: usize = 10;
+    let (queue, mut arguments, mut found) = (&settings.queue, task_queue_arguments(settings), Vec::new());
+    for _ in 0..MOST {
+        let channel = connection.create_channel().await?;
+        let declared = channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments.clone()).await;
+        let Err(error) = declared else { return Ok(found) };
+        match (reply_code(&error), difference::parse(&error.to_string())) {
+            (Some(406), Some(difference)) => {
+                found.push(difference.warning(queue, &settings.dead_letter_exchange));
+                if !difference.adopt(&mut arguments) {
+                    return Ok(found);
+                }
+            }
+            (Some(406), None) => found.push(format!("the queue `{queue}` has other arguments: {error}")),
+            (Some(403), _) => found.push(format!("the arguments of `{queue}` can't be checked: {error}")),
+            _ => return Err(error),
+        }
+        if found.last().is_some_and(|last| last.ends_with(&error.to_string())) {
+            return Ok(found);
+        }
+    }
+    Ok(found)
+}
+
+/// `false` is a 404; whoever may not look takes it to be there.
+fn is_there(exists: lapin::Result<()>) -> lapin::Result<bool> {
+    match exists {
+        Err(error) if reply_code(&error) == Some(404) => Ok(false),
+        Err(error) if reply_code(&error) != Some(403) => Err(error),
+        _ => Ok(true),
+    }
+}
+
+async fn queue_exists(connection: &Connection, queue: &str) -> lapin::Result<()> {
+    passive(&connection.create_channel().await?, queue).await
+}
+
+async fn exchange_exists(connection: &Connection, exchange: &str) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(name(exchange), ExchangeKind::Fanout, options, FieldTable::default()).await
 }
 
 async fn passive(channel: &Channel, queue: &str) -> lapin::Result<()> {

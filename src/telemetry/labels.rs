@@ -123,6 +123,8 @@ label! {
         Intake = "intake",
         /// Publishes events.
         Relay = "relay",
+        /// Takes what the broker has given up.
+        DeadLetters = "dead_letters",
     }
 }
 
@@ -150,8 +152,6 @@ label! {
 }
 
 label! {
-    /// What is done with an event that no queue takes.
-label! {
     /// Why the broker refuses an event, by closing the channel that it was published on.
     RefusalReason {
         /// The user may not write to the exchange (403).
@@ -165,6 +165,8 @@ label! {
     }
 }
 
+label! {
+    /// What is done with an event that no queue takes.
     UnroutableAction {
         /// Kept until a queue takes it.
         Held = "held",

@@ -72,6 +72,7 @@ metrics! {
     EVENT_CONFIRM_SECONDS = "settled_event_confirm_seconds", Histogram, Seconds, "From publishing a message of events to the broker's confirm.";
     DEAD_LETTERS = "settled_dead_letters_total", Counter, Count, "Messages committed as dead letters, by reason.";
     DEAD_LETTERS_OPEN = "settled_dead_letters_open", Gauge, Count, "Dead letters that nobody has replayed or discarded.";
+    DEAD_LETTER_QUEUE_DEPTH = "settled_dead_letter_queue_depth", Gauge, Count, "Messages in the broker's dead-letter queue that are not in the table dead_letter yet; NaN while that isn't known.";
     RECONNECTS = "settled_reconnects_total", Counter, Count, "Connections to the broker made again, by connection.";
     DEPENDENCY_UP = "settled_dependency_up", Gauge, Count, "1 while a dependency answers, 0 while it does not.";
     PAUSED = "settled_paused", Gauge, Count, "1 while intake is paused because nothing can be committed.";
@@ -126,14 +127,16 @@ pub struct Metrics {
     pub outbox_rows: Gauge,
     /// Events in the outbox that no queue takes, or the broker refuses.
     pub outbox_held: Gauge,
-    /// Seconds since the oldest row that is not held was written.
     /// Events in the outbox that the broker refuses.
     pub outbox_refused: Gauge,
+    /// Seconds since the oldest row that is not held was written.
     pub outbox_oldest_seconds: Gauge,
     /// Seconds from publish to confirm.
     pub event_confirm_seconds: Histogram,
     /// Unresolved dead letters.
     pub dead_letters_open: Gauge,
+    /// What lies in the broker's dead-letter queue; NaN while that isn't known.
+    pub dead_letter_queue_depth: Gauge,
     /// 1 while paused; set by [`Health`](crate::health::Health).
     pub paused: Gauge,
     /// 1 while the broker blocks publishing; set by [`Health`](crate::health::Health).
@@ -161,10 +164,10 @@ pub struct Metrics {
     retries: Vec<Counter>,
     events_published: Vec<Counter>,
     events_unroutable: Vec<Counter>,
+    events_refused: Vec<Counter>,
     dead_letters: Vec<Counter>,
     reconnects: Vec<Counter>,
     dependency_up: Vec<Gauge>,
-    events_refused: Vec<Counter>,
 }
 
 /// Handles to the metrics about the process itself.
@@ -195,10 +198,11 @@ impl Metrics {
             outbox_depth: gauge!(OUTBOX_DEPTH),
             outbox_rows: gauge!(OUTBOX_ROWS),
             outbox_held: gauge!(OUTBOX_HELD),
+            outbox_refused: gauge!(OUTBOX_REFUSED),
             outbox_oldest_seconds: gauge!(OUTBOX_OLDEST_SECONDS),
             event_confirm_seconds: histogram!(EVENT_CONFIRM_SECONDS),
             dead_letters_open: gauge!(DEAD_LETTERS_OPEN),
-            outbox_refused: gauge!(OUTBOX_REFUSED),
+            dead_letter_queue_depth: unknown(gauge!(DEAD_LETTER_QUEUE_DEPTH)),
             paused: gauge!(PAUSED),
             broker_blocked: gauge!(BROKER_BLOCKED),
             scheduled: gauge!(SCHEDULED),
@@ -222,11 +226,11 @@ impl Metrics {
             retries: counters(RETRIES, "kind", RetryKind::ALL, RetryKind::name),
             events_published: counters(EVENTS_PUBLISHED, "type", &EventKind::ALL, EventKind::name),
             events_unroutable: counters(EVENTS_UNROUTABLE, "action", UnroutableAction::ALL, UnroutableAction::name),
+            events_refused: counters(EVENTS_REFUSED, "reason", RefusalReason::ALL, RefusalReason::name),
             dead_letters: counters(DEAD_LETTERS, "reason", &DeadReason::ALL, DeadReason::name),
             reconnects: counters(RECONNECTS, "connection", Connection::ALL, Connection::name),
             dependency_up: Dependency::ALL
                 .iter()
-            events_refused: counters(EVENTS_REFUSED, "reason", RefusalReason::ALL, RefusalReason::name),
                 .map(|dependency| gauge!(DEPENDENCY_UP, "dependency" => dependency.name()))
                 .collect(),
         }
@@ -269,15 +273,15 @@ impl Metrics {
         &self.events_unroutable[action as usize]
     }
 
-    /// Dead letters committed.
-    pub fn dead_letters(&self, reason: DeadReason) -> &Counter {
-        &self.dead_letters[reason as usize]
-    }
     /// Events that the broker refused.
     pub fn events_refused(&self, reason: RefusalReason) -> &Counter {
         &self.events_refused[reason as usize]
     }
 
+    /// Dead letters committed.
+    pub fn dead_letters(&self, reason: DeadReason) -> &Counter {
+        &self.dead_letters[reason as usize]
+    }
 
     /// Connections made again.
     pub fn reconnects(&self, connection: Connection) -> &Counter {
@@ -303,6 +307,12 @@ fn describe() {
             Kind::Histogram => metrics::describe_histogram!(name, unit, help),
         }
     }
+}
+
+/// The same gauge, with a value that compares with none: no alert fires on it.
+fn unknown(gauge: Gauge) -> Gauge {
+    gauge.set(f64::NAN);
+    gauge
 }
 
 fn counters<T: Copy>(

@@ -3,12 +3,13 @@
 mod acknowledging;
 mod events;
 mod flow;
+mod given_up;
 mod idempotency;
 mod malformed;
 mod order;
 mod poison;
-mod rejections;
 mod refused;
+mod rejections;
 mod settling;
 mod several_daemons;
 mod standing_by;
