@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use jiff::{SignedDuration, Timestamp};
 use settled::contract::{
-    AccountName, Action, Authorize, FollowUp, Leg, PaymentState, Split, Task, TaskBody, TaskType, Terms,
+    Access, AccountName, Action, Authorize, FollowUp, Leg, PaymentState, Split, Task, TaskBody, TaskType, Terms,
 };
 use settled::ledger::{
     Account, AccountIx, AccountStatus, Arrival, Books, Decision, Item, Known, NonePending, Outcome, Payment,
@@ -113,6 +113,7 @@ fn stored(task: &Task) -> Payment {
         deadline: None,
         listed: false,
         legs: legs.collect(),
+        publisher: None,
     }
 }
 
@@ -128,6 +129,8 @@ fn items(tasks: &[Task]) -> Vec<Item<'_>> {
         arrival: Arrival(arrival),
         pairs: pairs(task).into_iter().collect(),
         resumes: false,
+        publisher: None,
+        access: Access::Everything,
     };
     (0..).zip(tasks).map(item).collect()
 }

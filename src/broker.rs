@@ -1,5 +1,7 @@
 //! Connections to the broker: the URIs in turn, with a name, with a limit on the time.
 
+pub mod headers;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lapin::options::ExchangeDeclareOptions;

@@ -64,7 +64,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> 
     #[cfg(feature = "sabotage")]
     crate::sabotage::confess();
     let exporter = Exporter::install();
-    let metrics = Arc::new(Metrics::register(config.pipeline.lanes));
+    let publishers = config.publishers.iter().map(|publisher| &publisher.name);
+    let metrics = Metrics::register(config.pipeline.lanes).with_publishers(publishers, config.authority.verified);
+    let metrics = Arc::new(metrics);
     let health = Health::new(Arc::clone(&metrics));
     // Outlives the drain, so that it can be watched.
     let last = CancellationToken::new();
@@ -91,7 +93,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> 
         config.pipeline.account_cache,
         &events.source,
         events.lease,
-    );
+    )
+    .with(config.authority(), events.dead_letters);
     let outside = Outside {
         store,
         outbox: PostgresOutbox::new(pool),
@@ -102,7 +105,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> 
     let key = RandomState::new().hash_one(std::process::id());
     let machine = Machine::build(&config, outside, key, &health, &metrics);
     machine.watch(&exporter, &metrics);
-    let collector = Collector::new(DeadQueue::new(config.broker.clone()), machine.pipeline(), shutdown.drain().clone());
+    let collector = Collector::new(
+        DeadQueue::new(config.broker.clone()),
+        machine.pipeline(),
+        shutdown.drain().clone(),
+        config.authority(),
+    );
     let collecting = tokio::spawn(collector.run());
     let ended = machine.run(&config, &shutdown, &health).await;
     // It ends with the drain; what it has not acknowledged comes again.

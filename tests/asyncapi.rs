@@ -6,7 +6,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
-use settled::contract::{Event, EventKind, PaymentState, Properties, Reply, TaskType, decode};
+use settled::contract::{
+    DeadLetterEvent, DeadReason, Event, EventKind, PaymentState, Properties, Reply, TaskType, decode,
+};
 use settled::intake::BrokerSettings;
 use settled::outbox::{BatchLimits, EventFormat, EventSettings, Publication, publications};
 
@@ -56,12 +58,16 @@ fn collect(value: &Value, references: &mut Vec<String>) {
 
 /// Of one of the document's schemas; the files that it refers to are embedded under their names.
 fn validator(schema: &Value) -> Validator {
-    let mut event = schemas("event.schema.json");
-    event["$id"] = json!("event.schema.json");
+    let embedded = |file: &str| {
+        let mut schema = schemas(file);
+        schema["$id"] = json!(file);
+        schema
+    };
+    let (event, dead_letter) = (embedded("event.schema.json"), embedded("dead-letter.schema.json"));
     let whole = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://settled.example/asyncapi.json",
-        "$defs": { "event": event },
+        "$defs": { "event": event, "dead letter": dead_letter },
         "allOf": [schema],
     });
     jsonschema::draft202012::options().should_validate_formats(true).build(&whole).expect("a schema")
@@ -75,6 +81,23 @@ fn lines() -> Vec<u8> {
     let properties = Properties { traceparent: trace, tracestate: Some("k=v".into()), ..Properties::default() };
     let mut lines = Vec::new();
     for kind in EventKind::ALL {
+        let reply = Reply { reply_to: "answers", correlation_id: Some("7") };
+        if kind == EventKind::TaskDeadLettered {
+            let event = DeadLetterEvent {
+                digest: &[7; 32],
+                task_id: Some(task.id),
+                task_type: Some(TaskType::Transfer),
+                reason: DeadReason::Malformed,
+                field: Some("amount"),
+                detail: "`amount`: missing",
+                properties: &properties,
+                at: Timestamp::UNIX_EPOCH,
+                source: "settled",
+            };
+            event.write(&mut lines);
+            event.write_reply(reply, &mut lines);
+            continue;
+        }
         let event = Event {
             kind,
             task: &task,
@@ -89,7 +112,7 @@ fn lines() -> Vec<u8> {
             source: "settled",
         };
         event.write(&mut lines);
-        event.write_reply(Reply { reply_to: "answers", correlation_id: Some("7") }, &mut lines);
+        event.write_reply(reply, &mut lines);
     }
     lines
 }

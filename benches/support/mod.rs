@@ -49,7 +49,7 @@ pub(crate) fn payment(debit: usize, credit: usize) -> Task {
 /// A task as it comes from the queue; nobody looks at the bytes of a good one.
 pub(crate) fn message(task: Task) -> Message {
     let content = Ok(task);
-    Message { body: Vec::new(), properties: properties(), received_at: Timestamp::now(), content }
+    Message { body: Vec::new(), properties: properties(), received_at: Timestamp::now(), content, is_answerable: true }
 }
 
 pub(crate) fn properties() -> Properties {

@@ -17,7 +17,7 @@ use tracing::{debug, error, warn};
 
 use self::gauges::Gauges;
 pub use self::settings::PaymentSettings;
-use crate::contract::Message;
+use crate::contract::{Message, Rejection};
 use crate::disposition::Disposition;
 use crate::ledger::{Arrival, NonePending};
 use crate::retry::Delays;
@@ -154,6 +154,9 @@ impl<S: BatchStore, D: Delivery> Agenda<S, D> {
             let task = message.content.as_ref().ok().map(|task| task.body.task_type());
             if let Some(outcome) = Outcome::of(&answer).filter(|outcome| *outcome != Outcome::Duplicate) {
                 pipeline.metrics.outcome(task, outcome).increment(1);
+                if outcome == Outcome::Rejected(Rejection::Forbidden) {
+                    pipeline.metrics.forbidden(&message.properties).increment(1);
+                }
             }
         }
         pipeline.metrics.holds_expired.increment(committed.expired as u64);

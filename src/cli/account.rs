@@ -82,7 +82,7 @@ pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     block_on(async {
         let client = store::connect(&config.postgres).await?;
         match command {
-            Command::Open(args) => open::run(&args, &client, &config.broker, json).await,
+            Command::Open(args) => open::run(&args, &client, &config, json).await,
             Command::Show(args) => show(&args, &client, json).await,
             Command::List(args) => list(&args, &client, json).await,
             Command::History(args) => history(&args, &client, json).await,

@@ -6,9 +6,11 @@ use crate::store::Client;
 
 use self::view::{Report, Shown};
 use super::output;
+use super::publish::UNCHECKED_KEY;
 use super::publisher::{Outgoing, Publisher};
 use super::{Exit, Failure, Global, block_on};
-use crate::contract::{DeadReason, decode};
+use crate::config::Config;
+use crate::contract::{DeadReason, Properties, decode};
 use crate::intake::BrokerSettings;
 use crate::store;
 use crate::store::queries::dead_letter::{self, Resolution, Selection, StoredDeadLetter};
@@ -27,6 +29,10 @@ pub(super) enum Command {
         id: i64,
     },
     /// Publishes dead letters again, as they were, and marks them as replayed.
+    ///
+    /// With the same properties and headers, to the same exchange with the same routing key; but
+    /// without an `expiration`, without a `user_id` that isn't the user of this connection (the broker
+    /// takes no other), and without headers that were too long to be kept.
     ///
     /// Safe to repeat: the task's id is its idempotency key. One that fails again is open
     /// again. Given by number, also one that was discarded or replayed before.
@@ -93,15 +99,15 @@ pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     let config = global.load()?;
     block_on(async {
         let client = store::connect(&config.postgres).await?;
-        carry_out(command, &client, &config.broker, global.json).await
+        carry_out(command, &client, &config, global.json).await
     })
 }
 
-async fn carry_out(command: Command, client: &Client, broker: &BrokerSettings, json: bool) -> Result<Exit, Failure> {
+async fn carry_out(command: Command, client: &Client, config: &Config, json: bool) -> Result<Exit, Failure> {
     let (verb, report) = match command {
         Command::List(args) => return list(&args, client, json).await,
         Command::Show { id } => return show(id, client, json).await,
-        Command::Replay(args) => ("replayed", replay(&args, client, broker).await?),
+        Command::Replay(args) => ("replayed", replay(&args, client, config).await?),
         Command::Discard(args) => ("discarded", discard(&args, client).await?),
     };
     output::print(json, &report, || report.human(verb))?;
@@ -125,12 +131,12 @@ async fn show(id: i64, client: &Client, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-async fn replay(args: &ReplayArgs, client: &Client, broker: &BrokerSettings) -> Result<Report, Failure> {
+async fn replay(args: &ReplayArgs, client: &Client, config: &Config) -> Result<Report, Failure> {
     let by_number = !args.ids.is_empty();
     let selection =
         Selection { ids: by_number.then_some(&args.ids[..]), reason: args.reason.as_deref(), resolved: by_number };
     let mut report = Report { dry_run: args.dry_run, missing: sorted(&args.ids), ..Report::default() };
-    let publisher = if args.dry_run { None } else { Some(Publisher::connect(broker).await?) };
+    let publisher = if args.dry_run { None } else { Some(Publisher::connect(config).await?) };
     let mut after = 0;
     // What comes in meanwhile, and what comes back, has to wait for the next time.
     let last = dead_letter::list(client, selection, 1).await?.first().map_or(0, |newest| newest.id);
@@ -138,7 +144,7 @@ async fn replay(args: &ReplayArgs, client: &Client, broker: &BrokerSettings) -> 
         let chunk = dead_letter::load(client, selection, after, CHUNK).await?;
         let Some(newest) = chunk.last() else { break };
         after = newest.row.id;
-        replay_chunk(chunk, publisher.as_ref(), client, &mut report).await?;
+        replay_chunk(chunk, publisher.as_ref(), client, &config.broker, &mut report).await?;
     }
     if let Some(publisher) = publisher {
         publisher.close().await;
@@ -151,6 +157,7 @@ async fn replay_chunk(
     chunk: Vec<StoredDeadLetter>,
     publisher: Option<&Publisher>,
     client: &Client,
+    broker: &BrokerSettings,
     report: &mut Report,
 ) -> Result<(), Failure> {
     report.missing.retain(|id| chunk.iter().all(|letter| letter.row.id != *id));
@@ -162,7 +169,12 @@ async fn replay_chunk(
         report.done.extend(seen.iter().map(|(id, _)| id));
         return Ok(());
     };
-    let messages: Vec<Outgoing> = whole.into_iter().map(outgoing).collect();
+    for letter in &whole {
+        for what in left_out(&letter.properties, publisher.user()) {
+            report.left_out.entry(what).or_default().push(letter.row.id);
+        }
+    }
+    let messages: Vec<Outgoing> = whole.into_iter().map(|letter| outgoing(letter, broker)).collect();
     let published = publisher.publish(&messages, || ()).await;
     let confirmed = &seen[..published.confirmed];
     mark(client, confirmed, Resolution::Replayed, report).await?;
@@ -202,17 +214,36 @@ async fn mark(
     Ok(())
 }
 
-/// The message as it came.
-fn outgoing(letter: StoredDeadLetter) -> Outgoing {
+/// The message as it came: to the exchange to which it was published, unless the broker has moved it to
+/// the dead letters since.
+fn outgoing(letter: StoredDeadLetter, broker: &BrokerSettings) -> Outgoing {
     let StoredDeadLetter { body, properties, .. } = letter;
-    let routing_key = properties.routing_key.as_ref().map_or_else(
+    // Of a message that was published without a look at it, or stored without its key.
+    let routing_key = properties.routing_key.as_deref().filter(|key| *key != UNCHECKED_KEY).map_or_else(
         || match decode(&body, &properties) {
             Ok(task) => format!("task.{}", task.body.task_type().name()),
-            Err(_) => "task.replayed".to_owned(),
+            Err(_) => UNCHECKED_KEY.to_owned(),
         },
-        ToString::to_string,
+        str::to_owned,
     );
-    Outgoing { routing_key, body, properties }
+    let exchange = properties.exchange.as_deref().filter(|name| *name != broker.dead_letter_exchange);
+    Outgoing { exchange: exchange.map(str::to_owned), routing_key, body, properties }
+}
+
+/// What of a dead letter is not published again.
+fn left_out(properties: &Properties, user: &str) -> Vec<&'static str> {
+    let evidence = properties.evidence.as_deref();
+    let mut left_out = Vec::new();
+    if evidence.is_some_and(|evidence| evidence.expiration.is_some()) {
+        left_out.push("expiration");
+    }
+    if properties.user_id.as_deref().is_some_and(|name| name != user) {
+        left_out.push("user_id");
+    }
+    if evidence.is_some_and(|evidence| !evidence.cut.is_empty()) {
+        left_out.push("headers");
+    }
+    left_out
 }
 
 fn sorted(ids: &[i64]) -> Vec<i64> {

@@ -85,8 +85,11 @@ pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
 
 async fn show(id: Uuid, client: &mut Client, json: bool) -> Result<Exit, Failure> {
     let Some(life) = Life::load(client, id).await? else {
-        let hint = match dead_letter::attempts(client, &[id]).await?.pop() {
-            Some((_, _, detail)) => format!("its message is a dead letter: {detail}"),
+        let hint = match dead_letter::of_task(client, id).await? {
+            Some(letter) => format!(
+                "its message is dead letter {} ({}): {}\n`settled dead-letters show {}` shows it",
+                letter.id, letter.reason, letter.detail, letter.id
+            ),
             None => "its message may be on its way, or was never published".to_owned(),
         };
         return Err(Failure::new(Exit::Failure, anyhow::anyhow!("no payment {id}")).hint(hint));

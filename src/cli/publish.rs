@@ -13,12 +13,15 @@ use super::outcome::{Before, Outcome};
 use super::publisher::{MAX_PROPERTY_BYTES, Outgoing, Publisher};
 use super::{Exit, Failure, Global, block_on};
 use super::{output, payment};
+use crate::config::Config;
 use crate::contract::{PaymentState, Properties, Task, decode};
-use crate::intake::BrokerSettings;
 use crate::store;
 
 /// The publisher that tasks of the command line name.
 pub(super) const PUBLISHER: &str = "settled-cli";
+
+/// The routing key of what is published without a look at it.
+pub(super) const UNCHECKED_KEY: &str = "task.unchecked";
 
 /// Publishes tasks and waits until the broker has confirmed them.
 ///
@@ -66,12 +69,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let (messages, tasks) = messages(&input, args)?;
     let report = block_on(async {
         if !args.wait {
-            let published = publish(&config.broker, &messages).await?;
+            let published = publish(&config, &messages).await?;
             return Ok(Report { published, outcomes: None });
         }
         let client = store::connect(&config.postgres).await?;
         let before = Before::look(&client, &tasks).await?;
-        let published = publish(&config.broker, &messages).await?;
+        let published = publish(&config, &messages).await?;
         let outcomes = before.wait(&client, &tasks, args.timeout).await?;
         Ok(Report { published, outcomes: Some(outcomes) })
     })?;
@@ -80,8 +83,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Publishes all of them; how many that is.
-async fn publish(broker: &BrokerSettings, messages: &[Outgoing]) -> Result<usize, Failure> {
-    let publisher = Publisher::connect(broker).await?;
+async fn publish(config: &Config, messages: &[Outgoing]) -> Result<usize, Failure> {
+    let publisher = Publisher::connect(config).await?;
     let published = publisher.publish(messages, || ()).await;
     publisher.close().await;
     if let Some(error) = published.error {
@@ -165,7 +168,7 @@ impl Outgoing {
             timestamp: u64::try_from(Timestamp::now().as_second()).ok(),
             ..Properties::default()
         };
-        Self { routing_key: "task.unchecked".to_owned(), body, properties }
+        Self { exchange: None, routing_key: UNCHECKED_KEY.to_owned(), body, properties }
     }
 }
 

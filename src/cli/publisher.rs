@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
-
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind, PublisherConfirm};
 use tokio::time::timeout;
 
-use crate::broker::Connector;
-use crate::contract::Properties;
+use crate::broker::{Connector, headers};
+use crate::config::Config;
+use crate::contract::{Bytes, Properties};
 use crate::intake::BrokerSettings;
 
 /// How many messages may be unconfirmed at a time.
@@ -24,6 +24,8 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 /// A message to publish.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
+    /// The exchange, if it is another one than that of the tasks.
+    pub exchange: Option<String>,
     /// Its routing key.
     pub routing_key: String,
     /// Its body.
@@ -86,6 +88,10 @@ pub struct Publisher {
     connection: Connection,
     channel: Channel,
     exchange: String,
+    /// The broker's user of the connection.
+    user: String,
+    /// Whether messages say so.
+    signs: bool,
 }
 
 /// How far publishing came: messages are confirmed in the order in which they were given.
@@ -98,24 +104,26 @@ pub struct Published {
 }
 
 impl Publisher {
-    /// Connects to the first broker that can be reached.
+    /// Connects to the first broker that can be reached. Where publishers are verified, messages have the
+    /// connection's user as their `user_id`.
     ///
     /// # Errors
     ///
     /// If there is none, or it has no such exchange.
-    pub async fn connect(broker: &BrokerSettings) -> Result<Self, PublishError> {
+    pub async fn connect(config: &Config) -> Result<Self, PublishError> {
+        let (broker, signs) = (&config.broker, config.needs_user_id());
         let connector = Connector::new(broker.clone(), "settled publish");
         let mut tried = Vec::new();
         for _ in &broker.uris {
             match connector.connect().await {
-                Ok(connection) => return Self::open(connection, broker).await,
+                Ok(connection) => return Self::open(connection, broker, signs).await,
                 Err(error) => tried.push(error.to_string()),
             }
         }
         Err(PublishError::Unreachable(tried))
     }
 
-    async fn open(connection: Connection, broker: &BrokerSettings) -> Result<Self, PublishError> {
+    async fn open(connection: Connection, broker: &BrokerSettings, signs: bool) -> Result<Self, PublishError> {
         let channel = connection.create_channel().await?;
         let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
         let exchange = broker.exchange.clone();
@@ -124,7 +132,14 @@ impl Publisher {
             .await
             .map_err(|error| PublishError::NoExchange { exchange: exchange.clone(), error })?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Self { connection, channel, exchange })
+        // lapin doesn't tell which of the URIs it is: those of one cluster have one user.
+        let user = broker.uris.first().map(|uri| uri.endpoint().authority.userinfo.username).unwrap_or_default();
+        Ok(Self { connection, channel, exchange, user, signs })
+    }
+
+    /// The broker's user who publishes.
+    pub fn user(&self) -> &str {
+        &self.user
     }
 
     /// Publishes messages in their order and waits until each is confirmed; stops at the first
@@ -165,10 +180,17 @@ impl Publisher {
 
     async fn send(&self, message: &Outgoing) -> Result<PublisherConfirm, PublishError> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let exchange = self.exchange.as_str().into();
-        let key = short(&message.routing_key);
-        let sent =
-            self.channel.basic_publish(exchange, key, options, &message.body, amqp_properties(&message.properties));
+        let properties = &message.properties;
+        let exchange = match &message.exchange {
+            Some(exchange) => as_it_came(properties, "exchange", Some(exchange)).unwrap_or_default(),
+            None => self.exchange.as_str().into(),
+        };
+        let key = as_it_came(properties, "routing_key", Some(&message.routing_key)).unwrap_or_default();
+        let mut amqp = amqp_properties(properties, &self.user);
+        if self.signs {
+            amqp = amqp.with_user_id(short(&self.user));
+        }
+        let sent = self.channel.basic_publish(exchange, key, options, &message.body, amqp);
         Ok(timeout(CONFIRM_TIMEOUT, sent).await.map_err(|_| PublishError::Slow(CONFIRM_TIMEOUT))??)
     }
 
@@ -176,7 +198,7 @@ impl Publisher {
         match timeout(CONFIRM_TIMEOUT, confirm).await.map_err(|_| PublishError::Slow(CONFIRM_TIMEOUT))?? {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => Err(PublishError::Returned {
-                exchange: self.exchange.clone(),
+                exchange: message.exchange.as_ref().unwrap_or(&self.exchange).clone(),
                 routing_key: message.routing_key.clone(),
                 reply: returned.reply_text.to_string(),
             }),
@@ -190,35 +212,75 @@ impl Publisher {
     }
 }
 
-fn amqp_properties(properties: &Properties) -> BasicProperties {
+/// The message's own properties, but for what the broker wouldn't take from `user` and for what would
+/// keep it from arriving: a message is published persistent and without an expiration, and a `user_id`
+/// other than the connection's is left out.
+fn amqp_properties(properties: &Properties, user: &str) -> BasicProperties {
     const PERSISTENT: u8 = 2;
     let mut amqp = BasicProperties::default().with_delivery_mode(PERSISTENT);
-    let mut headers = FieldTable::default();
-    for (name, value) in [("traceparent", &properties.traceparent), ("tracestate", &properties.tracestate)] {
-        if let Some(value) = value {
-            headers.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
-        }
-    }
+    let evidence = properties.evidence.as_deref();
+    let headers = headers(properties);
     if !headers.inner().is_empty() {
         amqp = amqp.with_headers(headers);
     }
-    let setters = [
-        (&properties.content_type, BasicProperties::with_content_type as fn(BasicProperties, _) -> BasicProperties),
-        (&properties.publisher, BasicProperties::with_app_id),
-        (&properties.reply_to, BasicProperties::with_reply_to),
-        (&properties.correlation_id, BasicProperties::with_correlation_id),
+    let app_id = if properties.user_id.is_some() { &properties.app_id } else { &properties.publisher };
+    let user_id = properties.user_id.as_deref().filter(|name| *name == user);
+    let message_id = properties.message_id.as_ref().map(ToString::to_string);
+    type Set = fn(BasicProperties, ShortString) -> BasicProperties;
+    let texts: [(&str, Option<&str>, Set); 9] = [
+        ("content_type", properties.content_type.as_deref(), BasicProperties::with_content_type),
+        ("app_id", app_id.as_deref(), BasicProperties::with_app_id),
+        ("reply_to", properties.reply_to.as_deref(), BasicProperties::with_reply_to),
+        ("correlation_id", properties.correlation_id.as_deref(), BasicProperties::with_correlation_id),
+        ("message_id", message_id.as_deref(), BasicProperties::with_message_id),
+        ("content_encoding", properties.content_encoding(), BasicProperties::with_content_encoding),
+        ("type", evidence.and_then(|evidence| evidence.kind.as_deref()), BasicProperties::with_type),
+        ("cluster_id", evidence.and_then(|evidence| evidence.cluster_id.as_deref()), BasicProperties::with_cluster_id),
+        ("user_id", user_id, BasicProperties::with_user_id),
     ];
-    for (value, set) in setters {
-        if let Some(value) = value {
-            amqp = set(amqp, short(value));
+    for (name, text, set) in texts {
+        if let Some(text) = as_it_came(properties, name, text) {
+            amqp = set(amqp, text);
         }
     }
-    if let Some(message_id) = &properties.message_id {
-        amqp = message_id.with_text(|text| amqp.with_message_id(short(text)));
+    if let Some(priority) = evidence.and_then(|evidence| evidence.priority) {
+        amqp = amqp.with_priority(priority);
     }
     match properties.timestamp {
         Some(seconds) => amqp.with_timestamp(seconds),
         None => amqp,
+    }
+}
+
+fn headers(properties: &Properties) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in [("traceparent", &properties.traceparent), ("tracestate", &properties.tracestate)] {
+        if let Some(value) = value {
+            table.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
+        }
+    }
+    if let Some(evidence) = &properties.evidence {
+        for (name, value) in &headers::table(evidence) {
+            if !is_the_brokers(name.as_str()) {
+                table.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    table
+}
+
+/// Whether the broker writes this header itself, about what has become of the message so far.
+fn is_the_brokers(header: &str) -> bool {
+    let prefixes = ["x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count"];
+    prefixes.iter().any(|prefix| header.starts_with(prefix))
+}
+
+/// A property with the NULs that it came with, for which the stored text has replacement characters.
+fn as_it_came(properties: &Properties, name: &str, text: Option<&str>) -> Option<ShortString> {
+    let exact = properties.evidence.as_ref().and_then(|evidence| evidence.with_nul.get(name));
+    match exact.and_then(|Bytes(bytes)| std::str::from_utf8(bytes).ok()) {
+        Some(exact) if name != "user_id" => Some(short(exact)),
+        _ => text.map(short),
     }
 }
 

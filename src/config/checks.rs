@@ -5,7 +5,7 @@ use tokio_postgres::config::SslMode;
 
 use super::Config;
 use super::problem::Origin;
-use super::read::Reader;
+use super::read::{Reader, publisher_path};
 use super::span::show;
 use crate::intake::MAX_PREFETCH;
 
@@ -40,6 +40,7 @@ pub(super) fn run(config: &Config, reader: &mut Reader) {
     if reader.garbled {
         return;
     }
+    publishers(config, reader);
     for (keys, check) in CHECKS {
         if keys.iter().any(|key| reader.refused.contains(*key)) {
             continue;
@@ -51,6 +52,30 @@ pub(super) fn run(config: &Config, reader: &mut Reader) {
         // The report begins with the key: it need not be said twice.
         let message = finding.message.strip_prefix(&format!("{key} ")).unwrap_or(&finding.message).to_owned();
         reader.problem(origin, key, message, finding.remedy);
+    }
+}
+
+/// Each publisher has a name of its own, and may do something.
+fn publishers(config: &Config, reader: &mut Reader) {
+    for (place, publisher) in config.publishers.iter().enumerate() {
+        let path = publisher_path(place);
+        let mut report = |key: &str, message: String, remedy: &str| {
+            let key = format!("{path}.{key}");
+            if !reader.refused.contains(&key) {
+                let origin = reader.origins.get(&key).or_else(|| reader.origins.get(&path)).cloned();
+                reader.problem(origin.unwrap_or(Origin::Default), &key, message, remedy.to_owned());
+            }
+        };
+        if publisher.name.is_empty() {
+            report("name", "missing, expected the name of a user of the broker".to_owned(), "write name = \"…\"");
+        } else if config.publishers[..place].iter().any(|other| other.name == publisher.name) {
+            let found = format!("found \"{}\" a second time, expected each publisher once", publisher.name);
+            report("name", found, "merge the two, or delete one");
+        }
+        if publisher.types.is_empty() {
+            let missing = "missing, expected a list of types of tasks: without it the publisher may do nothing";
+            report("types", missing.to_owned(), "write types = [\"transfer\"], or types = [\"*\"] for all of them");
+        }
     }
 }
 

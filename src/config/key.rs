@@ -30,6 +30,8 @@ pub struct Key<'a> {
     pub(super) doc: &'static str,
     /// The environment variable that overrides the file.
     pub(super) env: Option<&'static str>,
+    /// What the sample sets, where the default is as it is for the sake of installations that are there.
+    pub(super) recommended: Option<&'static str>,
     /// The field.
     pub(super) field: Field<'a>,
 }
@@ -38,7 +40,14 @@ impl<'a> Key<'a> {
     /// A key that fills `field`.
     #[must_use]
     pub fn new(name: &'static str, field: Field<'a>, doc: &'static str) -> Self {
-        Self { name, doc, env: None, field }
+        Self { name, doc, env: None, recommended: None, field }
+    }
+
+    /// Sets another value than the default in the sample.
+    #[must_use]
+    pub fn recommended(mut self, literal: &'static str) -> Self {
+        self.recommended = Some(literal);
+        self
     }
 
     /// Lets an environment variable override the file.
@@ -166,8 +175,7 @@ impl Parsed for SocketAddr {
     }
 }
 
-/// A list of strings that are read into a type of their own. Lists are used for URIs only,
-/// so their elements may hold passwords.
+/// A list of strings that are read into a type of their own. Those of URIs may hold passwords.
 pub trait List {
     /// One element in words, after "expected a list of".
     fn expected(&self) -> String;

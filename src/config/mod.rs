@@ -33,7 +33,8 @@ pub use self::sample::sample;
 pub(crate) use self::suggest::closest;
 use crate::admin::AdminSettings;
 use crate::agenda::PaymentSettings;
-use crate::intake::BrokerSettings;
+use crate::contract::Authority;
+use crate::intake::{AuthoritySettings, BrokerSettings, PublisherSettings};
 use crate::outbox::EventSettings;
 use crate::retry::RetrySettings;
 use crate::store::PostgresSettings;
@@ -48,6 +49,10 @@ pub const DEFAULT_PATH: &str = "/etc/settled/settled.toml";
 pub struct Config {
     /// `[broker]`: where the tasks come from.
     pub broker: BrokerSettings,
+    /// `[authority]`: who may do what.
+    pub authority: AuthoritySettings,
+    /// `[[publisher]]`: what each publisher may do.
+    pub publishers: Vec<PublisherSettings>,
     /// `[postgres]`: where the ledger is kept.
     pub postgres: PostgresSettings,
     /// `[pipeline]`: how much is done at once.
@@ -172,7 +177,26 @@ impl Config {
                 described.push(Described { key: path, value: key.field.show(), origin });
             }
         }
+        for (place, publisher) in copy.publishers.iter_mut().enumerate() {
+            for key in publisher.keys() {
+                let path = format!("{}.{}", read::publisher_path(place), key.name);
+                let origin = self.origins.get(&path).cloned().unwrap_or(Origin::Default);
+                described.push(Described { key: path, value: key.field.show(), origin });
+            }
+        }
         described
+    }
+
+    /// Whether a task needs a `user_id` to be allowed.
+    #[must_use]
+    pub fn needs_user_id(&self) -> bool {
+        self.authority.verified && !self.publishers.is_empty()
+    }
+
+    /// What tasks are judged by.
+    #[must_use]
+    pub fn authority(&self) -> Authority {
+        self.authority.authority(&self.publishers, &self.broker)
     }
 
     /// Opens every file that the configuration names and says which cannot be read. Apart from
@@ -201,9 +225,10 @@ impl Config {
     }
 
     /// All sections, in the order in which a payment passes.
-    fn sections(&mut self) -> [SectionKeys<'_>; 8] {
+    fn sections(&mut self) -> [SectionKeys<'_>; 9] {
         [
             section(&mut self.broker),
+            section(&mut self.authority),
             section(&mut self.postgres),
             section(&mut self.pipeline),
             section(&mut self.payments),

@@ -5,13 +5,15 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::field::Refusal;
-use super::key::Key;
+use super::key::{Key, Section};
 use super::problem::{Origin, Problem};
 use super::suggest::{closest, did_you_mean};
 use super::{Config, SectionKeys};
+use crate::intake::PublisherSettings;
 
 /// Fills a configuration and collects all that is wrong on the way.
 #[derive(Default)]
@@ -49,11 +51,15 @@ impl Reader {
         if self.garbled {
             return;
         }
+        if let Some(value) = table.get_ref().get(PublisherSettings::NAME) {
+            config.publishers = self.publishers(&source, value);
+        }
         let mut sections = config.sections();
-        for (name, value) in table.get_ref() {
+        let others = table.get_ref().iter().filter(|(name, _)| name.get_ref() != PublisherSettings::NAME);
+        for (name, value) in others {
             let origin = source.origin(&name.span());
             match (sections.iter_mut().find(|section| section.name == name.get_ref()), value.get_ref()) {
-                (Some(section), DeValue::Table(keys)) => self.section(&source, section, keys),
+                (Some(section), DeValue::Table(keys)) => self.section(&source, section.name, section, keys),
                 (Some(section), _) => {
                     let remedy = format!("write [{}] on a line of its own, and the keys below it", section.name);
                     self.problem(origin, section.name, "found a value, expected a section".to_owned(), remedy);
@@ -100,10 +106,34 @@ impl Reader {
         }
     }
 
-    fn section(&mut self, source: &Source<'_>, section: &mut SectionKeys<'_>, table: &DeTable<'_>) {
+    /// Takes the tables of `[[publisher]]`.
+    fn publishers(&mut self, source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Vec<PublisherSettings> {
+        let tables = match value.get_ref() {
+            DeValue::Array(tables) if tables.iter().all(|table| table.get_ref().is_table()) => tables,
+            _ => {
+                let remedy =
+                    "write [[publisher]] on a line of its own, and the keys below it, once for each".to_owned();
+                let found = format!("found a value of type {}, expected tables", value.get_ref().type_str());
+                self.problem(source.origin(&value.span()), PublisherSettings::NAME, found, remedy);
+                return Vec::new();
+            }
+        };
+        let mut publishers = Vec::new();
+        for (place, table) in tables.iter().enumerate() {
+            let (mut settings, path) = (PublisherSettings::default(), publisher_path(place));
+            self.origins.insert(path.clone(), source.origin(&table.span()));
+            if let DeValue::Table(keys) = table.get_ref() {
+                self.section(source, &path, &mut super::section(&mut settings), keys);
+            }
+            publishers.push(settings);
+        }
+        publishers
+    }
+
+    fn section(&mut self, source: &Source<'_>, path: &str, section: &mut SectionKeys<'_>, table: &DeTable<'_>) {
         let names: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
         for (name, value) in table {
-            let path = format!("{}.{}", section.name, name.get_ref());
+            let path = format!("{path}.{}", name.get_ref());
             let Some(key) = section.keys.iter_mut().find(|key| key.name == name.get_ref()) else {
                 let remedy = did_you_mean(name.get_ref(), names.iter().copied())
                     .unwrap_or_else(|| format!("the keys of [{}] are {}", section.name, names.join(", ")));
@@ -117,6 +147,8 @@ impl Reader {
             let origin = source.origin(&place.unwrap_or_else(|| value.span()));
             let remedy = match default {
                 serde_json::Value::Null => "delete the key to do without".to_owned(),
+                serde_json::Value::Array(none) if none.is_empty() => "delete the key to allow none".to_owned(),
+                serde_json::Value::String(none) if none.is_empty() => "write a name".to_owned(),
                 default => format!("delete the key to use the default, {default}"),
             };
             self.record(key, path, origin, taken, remedy);
@@ -155,6 +187,11 @@ impl Reader {
     pub(super) fn problem(&mut self, origin: Origin, key: &str, message: String, remedy: String) {
         self.problems.push(Problem { origin, key: key.to_owned(), message, remedy });
     }
+}
+
+/// How a publisher's keys are called in messages, by its place.
+pub(super) fn publisher_path(place: usize) -> String {
+    format!("{}[{place}]", PublisherSettings::NAME)
 }
 
 /// What to do about a syntax error, as far as its message tells.

@@ -5,20 +5,22 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::Config;
-use super::key::Field;
+use super::key::{Field, Section};
+use crate::intake::PublisherSettings;
 
 /// How wide a line of documentation may be.
 const WIDTH: usize = 96;
 
 const HEAD: &str = "\
-# settled: the sample configuration, with every key at its default.
+# settled: the sample configuration: every key with its default, commented out; and where a new
+# installation should be stricter than the default, the value that it should have.
 #
 # Durations are a whole number with ms, s, m or h, in quotes. `settled check` says what is
 # wrong with a file, `settled config` what is in effect and where it comes from.
 ";
 
-/// The text of the sample. What is commented out is the default, so the file may be installed
-/// as it is and a later version may choose better defaults.
+/// The text of the sample. What is commented out is the default, so a later version may choose better
+/// ones. What is not is stricter than the default, which is made for installations that are there.
 #[must_use]
 pub fn sample() -> String {
     let mut config = Config::default();
@@ -30,7 +32,21 @@ pub fn sample() -> String {
             let about = format!("{}{} ({})", key.doc, env, accepts(&key.field));
             let _ = write!(text, "\n{}", comment(&about));
             let _ = writeln!(text, "#{} = {}", key.name, literal(&key.field.show()));
+            if let Some(recommended) = key.recommended {
+                let _ = writeln!(text, "{} = {recommended}", key.name);
+            }
         }
+    }
+    text + &publisher()
+}
+
+/// A publisher's rules, commented out: names of publishers and accounts are the operator's own.
+fn publisher() -> String {
+    let (mut example, mut text) = (PublisherSettings::example(), String::new());
+    let _ = write!(text, "\n{}#[[{}]]\n", comment(PublisherSettings::ABOUT), PublisherSettings::NAME);
+    for key in example.keys() {
+        let _ = write!(text, "\n{}", comment(&format!("{} ({})", key.doc, accepts(&key.field))));
+        let _ = writeln!(text, "#{} = {}", key.name, literal(&key.field.show()));
     }
     text
 }

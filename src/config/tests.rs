@@ -60,6 +60,8 @@ refuses! {
     dead_letters_that_come_back: "[broker]\ndead_letter_exchange = \"payments\"\ndead_letter_queue = \"payments.tasks\"\n";
     authorities_for_nothing: "[broker]\ntls_ca_file = \"/ca.pem\"\n[postgres]\ntls_ca_file = \"/ca.pem\"\nurl = \"postgresql://h/db?sslmode=disable\"\n";
     two_passwords: "[postgres]\nurl = \"postgresql://u:geheim@h/db\"\npassword_file = \"/pw\"\n";
+    authority_that_is_none: "[authority]\nrouting_key = \"yes\"\nreplies = []\nverified = \"true\"\n\n[[publisher]]\nname = \"shop\"\ntypes = [\"transfer\", \"tranfser\"]\ndebit = [\"a b\"]\n\n[[publisher]]\ntype = [\"*\"]\n\n[[publisher]]\nname = \"shop\"\ntypes = [\"*\"]\naccounts = \"*\"\n";
+    publisher_as_a_section: "[publisher]\nname = \"shop\"\n";
     syntax_error: "[broker]\nprefetch = \nqueue = \"payments\n\n[postgres\nurl = \"postgresql://u:geheim@h/db\"\n";
     duplicate_key: "[broker]\nprefetch = 2000\nqueue = \"a\"\nprefetch = 1900\n";
     duplicate_section: "[broker]\n[admin]\n[broker]\n";
@@ -120,6 +122,8 @@ fn the_defaults_obey_every_rule() {
     // Every default also passes its own range, as if it had been written down.
     let written = sample()
         .lines()
+        // What is recommended is not the default.
+        .filter(|line| !line.contains(" = ") || line.starts_with('#'))
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
         .collect::<Vec<_>>()
         .join("\n");
@@ -148,7 +152,9 @@ fn the_sample_in_the_package_is_current() {
 #[test]
 fn the_sample_is_valid_as_it_is() {
     let config = compose(&sample(), NO_ENV).unwrap();
-    assert!(config.describe().iter().all(|described| described.origin == Origin::Default));
+    let set: Vec<_> = config.describe().into_iter().filter(|described| described.origin != Origin::Default).collect();
+    let keys: Vec<&str> = set.iter().map(|described| described.key.as_str()).collect();
+    assert_eq!(keys, ["authority.routing_key", "authority.replies"], "stricter than the default");
 }
 
 #[test]

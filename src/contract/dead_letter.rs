@@ -26,15 +26,18 @@ pub enum DeadReason {
     DeliveryLimit,
     /// It was in the broker's dead-letter queue for another reason.
     Returned,
+    /// Its publisher may not publish it.
+    Forbidden,
 }
 
 impl DeadReason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::Oversize,
         Self::IdempotencyConflict,
         Self::Unprocessable,
+        Self::Forbidden,
         Self::Expired,
         Self::QueueFull,
         Self::DeliveryLimit,
@@ -52,6 +55,7 @@ impl DeadReason {
             Self::QueueFull => "queue_full",
             Self::DeliveryLimit => "delivery_limit",
             Self::Returned => "returned",
+            Self::Forbidden => "forbidden",
         }
     }
 
@@ -79,7 +83,8 @@ impl DeadLetter {
     pub const KEPT_BYTES: usize = super::MAX_BODY_BYTES;
 
     /// What makes a redelivery of the same message the same dead letter: body, message id and
-    /// reason.
+    /// reason; and of one that is forbidden what was judged beside the body, because the same from
+    /// somebody else is another.
     pub fn digest(&self, body: &[u8], properties: &Properties) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut update = |part: &[u8]| {
@@ -90,6 +95,11 @@ impl DeadLetter {
         match &properties.message_id {
             Some(message_id) => message_id.with_text(|text| update(text.as_bytes())),
             None => update(b""),
+        }
+        if self.reason == DeadReason::Forbidden {
+            for judged in [&properties.publisher, &properties.exchange, &properties.routing_key, &properties.reply_to] {
+                update(judged.as_deref().unwrap_or_default().as_bytes());
+            }
         }
         update(body);
         let mut hash = [0; 32];

@@ -5,6 +5,7 @@ mod bodies;
 mod fields;
 mod legs;
 mod metadata;
+mod recognize;
 mod values;
 
 use uuid::Uuid;
@@ -16,7 +17,7 @@ pub(super) use self::metadata::{MAX_KEY_CHARS, MAX_KEYS, MAX_VALUE_CHARS};
 #[cfg(test)]
 pub(super) use self::values::MAX_REFERENCE_CHARS;
 use self::values::{moment, other_task, task_type, uuid};
-use super::{DeadLetter, DeadReason, Properties, Task, When};
+use super::{DeadLetter, DeadReason, MessageId, Properties, Task, When};
 
 /// The largest body a task may have, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -25,13 +26,14 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 ///
 /// # Errors
 ///
-/// The dead letter that the message has to become; it names the field.
+/// The dead letter that the message has to become; it names the field. Where the body's id can't be
+/// read, its `message_id` says which task it was to be.
 pub fn decode(body: &[u8], properties: &Properties) -> Result<Task, DeadLetter> {
+    let mut task_id = properties.message_id.as_ref().and_then(MessageId::uuid);
     if body.len() > MAX_BODY_BYTES {
         let detail = format!("the body has {} bytes, a task has at most {MAX_BODY_BYTES}", body.len());
-        return Err(DeadLetter { reason: DeadReason::Oversize, field: None, detail, task_id: None });
+        return Err(DeadLetter { reason: DeadReason::Oversize, field: None, detail, task_id });
     }
-    let mut task_id = None;
     decode_fields(body, properties, &mut task_id).map_err(|Refusal { field, detail }| DeadLetter {
         reason: DeadReason::Malformed,
         detail: match &field {
@@ -50,7 +52,7 @@ fn decode_fields(body: &[u8], properties: &Properties, task_id: &mut Option<Uuid
             return Err(Refusal::of("content_type", format!("`{media_type}`, expected `application/json`")));
         }
     }
-    let mut raw = RawTask::read(body)?;
+    let mut raw = RawTask::read(body).map_err(|refusal| refusal.or_recognized(body, properties.content_encoding()))?;
     let id = uuid("id", raw.id.take())?;
     *task_id = Some(id);
     match &properties.message_id {
@@ -85,6 +87,15 @@ impl Refusal {
 
     fn missing(field: &'static str, expected: &str) -> Self {
         Self::of(field, format!("missing, expected {expected}"))
+    }
+
+    /// Of a body that isn't an object of fields, what it is instead, where that can be seen.
+    fn or_recognized(self, body: &[u8], content_encoding: Option<&str>) -> Self {
+        if self.field.is_some() {
+            return self;
+        }
+        let detail = recognize::recognize(body, content_encoding).unwrap_or(self.detail);
+        Self { field: None, detail }
     }
 
     /// The same, of a field of one of the legs.

@@ -4,6 +4,7 @@
 //! line in a batch as it is, or turns its attributes into headers (binary mode).
 
 mod data;
+mod dead_letter;
 mod kind;
 mod view;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use self::data::Data;
+pub use self::dead_letter::DeadLetterEvent;
 pub use self::kind::EventKind;
 pub use self::view::{LegView, PaymentView};
 use super::{PaymentState, Properties, Rejection, Task};
@@ -86,7 +88,7 @@ impl<'a> Event<'a> {
         write_line(out, &ReplyDocument { reply_to, correlation_id, event: self.document() });
     }
 
-    fn document(&self) -> Document<'a> {
+    fn document(&self) -> Document<'a, EventId, Uuid, Data<'a>> {
         Document {
             specversion: "1.0",
             id: EventId(self.task.id, self.version),
@@ -117,28 +119,28 @@ impl Serialize for EventId {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct Document<'a, I, S, D> {
     specversion: &'static str,
-    id: EventId,
+    id: I,
     source: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    subject: Uuid,
+    subject: S,
     time: Timestamp,
     datacontenttype: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tracestate: Option<&'a str>,
-    data: Data<'a>,
+    data: D,
 }
 
 #[derive(Serialize)]
-struct ReplyDocument<'r, 'a> {
+struct ReplyDocument<'r, E> {
     reply_to: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'r str>,
-    event: Document<'a>,
+    event: E,
 }
 
 fn write_line(out: &mut Vec<u8>, document: &impl Serialize) {

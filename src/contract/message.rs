@@ -17,6 +17,8 @@ pub struct Message {
     pub received_at: Timestamp,
     /// What they say.
     pub content: Result<Task, DeadLetter>,
+    /// Whether a reply may go to where one is asked for.
+    pub is_answerable: bool,
 }
 
 impl Message {
@@ -27,7 +29,7 @@ impl Message {
         if let (true, Ok(task)) = (sabotage::has(Defect::DedupedByBytes), &mut content) {
             task.fingerprint = Fingerprint::of_bytes(&body);
         }
-        Self { body, properties, received_at, content }
+        Self { body, properties, received_at, content, is_answerable: true }
     }
 
     /// Reads a message that the broker has given up for `reason`, which `detail` describes: a dead
@@ -48,7 +50,8 @@ impl Message {
         let task_id = decoded.or_else(message_id);
         // Of a body that is longer only the beginning is kept, so it can't be replayed.
         let reason = if body.len() > MAX_BODY_BYTES { DeadReason::Oversize } else { reason };
-        Self { content: Err(DeadLetter { reason, field: None, detail, task_id }), body, properties, received_at }
+        let content = Err(DeadLetter { reason, field: None, detail, task_id });
+        Self { body, properties, received_at, content, is_answerable: true }
     }
 
     /// The time of publication, as precisely as the message says it: the milliseconds of a

@@ -29,6 +29,15 @@ impl MessageId {
         }
     }
 
+    /// The id of a task, if it is one.
+    pub fn uuid(&self) -> Option<Uuid> {
+        let id = match &self.0 {
+            Form::Uuid(id) => Some(*id),
+            Form::Text(text) => Uuid::try_parse(text).ok(),
+        };
+        id.filter(|id| !id.is_nil() && !id.is_max())
+    }
+
     /// The text, as it came.
     pub fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
         match &self.0 {

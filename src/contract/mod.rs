@@ -5,10 +5,12 @@
 mod account_name;
 #[cfg(test)]
 mod arbitrary;
+mod authority;
 mod dead_letter;
 mod decode;
 mod encode;
 mod event;
+mod evidence;
 mod fingerprint;
 mod message;
 mod message_id;
@@ -21,13 +23,16 @@ mod state;
 mod task;
 
 pub use account_name::AccountName;
+pub use authority::{Access, Authority, KeyRule, Pattern, PublisherRules};
 pub use dead_letter::{DeadLetter, DeadReason};
 pub use decode::{MAX_BODY_BYTES, canonical_metadata, decode};
-pub use event::{BalanceAfter, Event, EventKind, LegView, PaymentView, Reply};
+pub use event::{BalanceAfter, DeadLetterEvent, Event, EventKind, LegView, PaymentView, Reply};
+pub use evidence::{Bytes, Evidence, HeaderValue};
 pub use fingerprint::Fingerprint;
 pub use message::Message;
 pub use message_id::MessageId;
 pub use money::{Currency, MAX_AMOUNT, MAX_BALANCE};
+pub use passed_on::MAX_TRACE_BYTES;
 pub use rejection::Rejection;
 pub use state::PaymentState;
 pub use task::{

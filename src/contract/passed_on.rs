@@ -7,7 +7,7 @@ use super::Properties;
 
 /// The longest header that is passed on, in bytes. RabbitMQ takes no more than a frame of headers,
 /// and an event has more of them than its task; W3C asks for 512 characters.
-const MAX_TRACE_BYTES: usize = 4096;
+pub const MAX_TRACE_BYTES: usize = 4096;
 
 impl Properties {
     /// The same without a trace context that is too long to be carried on. One without its end would

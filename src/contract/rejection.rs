@@ -60,11 +60,13 @@ pub enum Rejection {
     AccountNotFrozen,
     /// `expires_in` is longer than the operator lets a hold last.
     ExpiryOutOfRange,
+    /// The publisher may not act on a payment between these accounts.
+    Forbidden,
 }
 
 impl Rejection {
     /// All of them, in the order in which they are documented.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InsufficientFunds,
         Self::AccountNotFound,
         Self::AccountExists,
@@ -91,6 +93,7 @@ impl Rejection {
         Self::AccountNotEmpty,
         Self::AccountNotFrozen,
         Self::ExpiryOutOfRange,
+        Self::Forbidden,
     ];
 
     /// The stable name, as it is stored and published.
@@ -142,6 +145,7 @@ impl Rejection {
             Self::AccountNotEmpty => ("account_not_empty", "AG01"),
             Self::AccountNotFrozen => ("account_not_frozen", "AG01"),
             Self::ExpiryOutOfRange => ("expiry_out_of_range", "DT01"),
+            Self::Forbidden => ("forbidden", "DS0H"),
         }
     }
 }

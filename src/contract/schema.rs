@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "types that only describe")]
 
 mod asyncapi;
+mod dead_letter;
 mod event;
 mod task;
 mod tests;

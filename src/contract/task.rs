@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub use self::body::{
     AccountChange, Action, Authorize, ChangeAccount, FollowUp, Leg, OpenAccount, SetLimits, Split, Terms, Transfer,
 };
-use super::{AccountName, Fingerprint, MessageId};
+use super::{AccountName, Evidence, Fingerprint, MessageId};
 
 /// A task that was decoded and found well-formed. Whether it can be applied is for the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,6 +193,15 @@ impl TaskBody {
         one.into_iter().chain(legs.iter().map(|leg| (&leg.debit_account, &leg.credit_account)))
     }
 
+    /// Whether its movements are written as a list.
+    pub const fn is_listed(&self) -> bool {
+        match self {
+            Self::Split(_) => true,
+            Self::Authorize(authorize) => authorize.terms.is_listed(),
+            _ => false,
+        }
+    }
+
     /// The publisher's own reference.
     pub fn reference(&self) -> Option<&str> {
         self.notes().and_then(|notes| notes.0)
@@ -224,9 +233,15 @@ pub struct Properties {
     /// Must equal the body's `id` when present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
-    /// Who published (`app_id`).
+    /// Who published: `user_id`, which the broker has verified, else `app_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publisher: Option<CompactString>,
+    /// The broker's user who published, verified by the broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<CompactString>,
+    /// What the publisher calls itself, where `user_id` says who it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<CompactString>,
     /// The queue to which the outcome is also sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<CompactString>,
@@ -242,7 +257,37 @@ pub struct Properties {
     /// When it was published, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<u64>,
+    /// The exchange it was published to; empty for the default exchange.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<CompactString>,
     /// The routing key it came with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing_key: Option<CompactString>,
+    /// 1 is transient, 2 is persistent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_mode: Option<u8>,
+    /// Whether the broker had delivered it before.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub redelivered: bool,
+    /// What few messages have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Evidence>>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Properties {
+    /// What a task that waits needs of them: whom to answer, and what is told with its events.
+    #[must_use]
+    pub fn of_a_task_that_waits(&self) -> Self {
+        Self { app_id: None, exchange: None, delivery_mode: None, redelivered: false, evidence: None, ..self.clone() }
+    }
+
+    /// What `content_encoding` says.
+    pub fn content_encoding(&self) -> Option<&str> {
+        self.evidence.as_ref()?.content_encoding.as_deref()
+    }
 }

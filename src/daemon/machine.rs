@@ -132,7 +132,8 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         let drain = shutdown.drain().clone();
         let agenda = Agenda::new(Arc::clone(&pipeline), config.payments.clone(), drain.clone());
         let sweeping = vital(agenda.run(), &pipeline.broken);
-        let intake = Intake::new(source, config.broker.clone(), Arc::clone(&pipeline), drain.clone());
+        let intake =
+            Intake::new(source, config.broker.clone(), Arc::clone(&pipeline), drain.clone(), config.authority());
 
         let limit = config.pipeline.drain_timeout;
         let time_is_up = async {

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::dead_queue::{DeadQueue, DeadQueueError, DeadSession, Tag};
 use super::epoch::Delivery;
-use crate::contract::Message;
+use crate::contract::{Authority, Message};
 use crate::disposition::Disposition;
 use crate::ledger::{Arrival, NonePending};
 use crate::retry::Delays;
@@ -42,12 +42,18 @@ pub struct Collector<S> {
     queue: DeadQueue,
     pipeline: Arc<Pipeline<S, Delivery>>,
     drain: CancellationToken,
+    authority: Authority,
 }
 
 impl<S: BatchStore> Collector<S> {
-    /// Takes from `queue` until `drain` is cancelled.
-    pub const fn new(queue: DeadQueue, pipeline: Arc<Pipeline<S, Delivery>>, drain: CancellationToken) -> Self {
-        Self { queue, pipeline, drain }
+    /// Takes from `queue` until `drain` is cancelled. A reply goes to where `authority` lets it go.
+    pub const fn new(
+        queue: DeadQueue,
+        pipeline: Arc<Pipeline<S, Delivery>>,
+        drain: CancellationToken,
+        authority: Authority,
+    ) -> Self {
+        Self { queue, pipeline, drain, authority }
     }
 
     /// Runs until drained; connects again for ever.
@@ -144,14 +150,15 @@ impl<S: BatchStore> Collector<S> {
                 None => break,
             }
         }
+        taken.iter_mut().for_each(|(_, message)| self.authority.judge(message));
         let mut pieces = vec![taken];
         while let Some(mut piece) = pieces.pop() {
             match self.commit(&mut piece).await {
                 Some(Attempt::Committed(committed)) => {
                     self.count(&piece, &committed);
-                    if ended.is_none() {
+                    if let (None, Some(proof)) = (&ended, &committed.proof) {
                         let tags = piece.into_iter().map(|(tag, _)| tag).collect();
-                        session.acknowledge(tags, &committed.proof).await?;
+                        session.acknowledge(tags, proof).await?;
                     }
                 }
                 Some(Attempt::Refused) => {

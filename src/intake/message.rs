@@ -8,23 +8,35 @@ use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::contract::{DeadReason, Message, MessageId, Properties};
+use crate::broker::headers;
+use crate::contract::{Bytes, DeadReason, Evidence, MAX_TRACE_BYTES, Message, MessageId, Properties};
 
 /// Reads a delivery that came at `received_at`.
 pub fn read(delivery: Delivery, received_at: Timestamp) -> Message {
-    let mut properties = properties(&delivery.properties);
-    properties.routing_key = Some(text(delivery.routing_key.as_str()));
+    let properties = properties_of(&delivery);
     Message::read(delivery.data, properties, received_at)
+}
+
+fn properties_of(delivery: &Delivery) -> Properties {
+    let mut unusual = Unusual::default();
+    let mut properties = properties(&delivery.properties, &mut unusual);
+    properties.exchange = Some(unusual.text("exchange", &delivery.exchange));
+    properties.routing_key = Some(unusual.text("routing_key", &delivery.routing_key));
+    properties.redelivered = delivery.redelivered;
+    properties.evidence = unusual.0;
+    properties
 }
 
 /// Reads a delivery from the broker's dead-letter queue.
 pub(super) fn read_given_up(delivery: Delivery, received_at: Timestamp) -> Message {
     let deaths = deaths(&delivery.properties);
-    let mut properties = properties(&delivery.properties);
+    let mut properties = properties_of(&delivery);
     let (reason, detail) = story(&deaths);
-    // As it was published; the exchange between may have changed it.
-    let published_with = deaths.last().and_then(|death| death.routing_key.clone());
-    properties.routing_key = Some(published_with.unwrap_or_else(|| text(delivery.routing_key.as_str())));
+    // As it was published; the exchanges between may have changed it.
+    if let Some(first) = deaths.last() {
+        properties.exchange = Some(first.exchange.as_str().into());
+        properties.routing_key = first.routing_key.clone().or(properties.routing_key);
+    }
     Message::given_up(delivery.data, properties, received_at, reason, detail)
 }
 
@@ -91,26 +103,106 @@ fn string_of_first(values: &[AMQPValue]) -> Option<CompactString> {
 
 fn string(value: &AMQPValue) -> Option<CompactString> {
     match value {
-        AMQPValue::LongString(value) => Some(text(&String::from_utf8_lossy(value.as_bytes()))),
-        AMQPValue::ShortString(value) => Some(text(value.as_str())),
+        AMQPValue::LongString(value) => Some(clean(&String::from_utf8_lossy(value.as_bytes())).into()),
+        AMQPValue::ShortString(value) => Some(clean(value.as_str()).into()),
         _ => None,
     }
 }
 
-fn properties(amqp: &BasicProperties) -> Properties {
-    let short = |value: &Option<ShortString>| value.as_ref().map(|value| text(value.as_str()));
-    let header = |name: &str| amqp.headers().as_ref()?.inner().get(name).and_then(string);
+fn properties(amqp: &BasicProperties, unusual: &mut Unusual) -> Properties {
+    let app_id = unusual.short("app_id", amqp.app_id());
+    let user_id = unusual.short("user_id", amqp.user_id());
+    let reply_to = unusual.short("reply_to", amqp.reply_to());
+    let no_headers = FieldTable::default();
+    let table = amqp.headers().as_ref().unwrap_or(&no_headers);
+    unusual.rest(amqp);
+    unusual.headers(table);
     Properties {
-        content_type: short(amqp.content_type()),
-        message_id: amqp.message_id().as_ref().map(|id| MessageId::from(&*clean(id.as_str()))),
-        publisher: short(amqp.app_id()),
+        content_type: unusual.short("content_type", amqp.content_type()),
+        message_id: amqp.message_id().as_ref().map(|id| MessageId::from(&*unusual.clean("message_id", id))),
+        publisher: user_id.as_ref().or(app_id.as_ref()).cloned(),
+        app_id: app_id.filter(|_| user_id.is_some()),
+        user_id,
         // Under another name somebody else would be answered.
-        reply_to: amqp.reply_to().as_ref().map(ShortString::as_str).filter(|queue| !queue.contains('\0')).map(text),
-        correlation_id: short(amqp.correlation_id()),
-        traceparent: header("traceparent"),
-        tracestate: header("tracestate"),
+        reply_to: reply_to.filter(|_| amqp.reply_to().as_ref().is_some_and(|queue| !queue.as_str().contains('\0'))),
+        correlation_id: unusual.short("correlation_id", amqp.correlation_id()),
+        traceparent: trace(table, "traceparent"),
+        tracestate: trace(table, "tracestate"),
         timestamp: *amqp.timestamp(),
-        routing_key: None,
+        delivery_mode: *amqp.delivery_mode(),
+        ..Properties::default()
+    }
+}
+
+/// W3C trace context is carried on, as far as it is text.
+fn trace(table: &FieldTable, name: &str) -> Option<CompactString> {
+    table.inner().get(name).and_then(string)
+}
+
+/// Whether all of it is in the property.
+fn is_usual_trace(name: &str, value: &AMQPValue) -> bool {
+    let AMQPValue::LongString(text) = value else { return false };
+    let fits = text.len() <= MAX_TRACE_BYTES && !text.as_bytes().contains(&0);
+    ["traceparent", "tracestate"].contains(&name) && fits && std::str::from_utf8(text.as_bytes()).is_ok()
+}
+
+/// What few messages have; nothing is allocated for the others.
+#[derive(Default)]
+struct Unusual(Option<Box<Evidence>>);
+
+impl Unusual {
+    fn evidence(&mut self) -> &mut Evidence {
+        self.0.get_or_insert_default()
+    }
+
+    /// A property as PostgreSQL can store it. Of one with a NUL the bytes are kept beside it.
+    fn clean<'v>(&mut self, name: &'static str, value: &'v ShortString) -> Cow<'v, str> {
+        let text = clean(value.as_str());
+        if let Cow::Owned(_) = text {
+            let bytes = Bytes(value.as_str().as_bytes().to_vec());
+            self.evidence().with_nul.insert(name.into(), bytes);
+        }
+        text
+    }
+
+    fn text(&mut self, name: &'static str, value: &ShortString) -> CompactString {
+        self.clean(name, value).into()
+    }
+
+    fn short(&mut self, name: &'static str, value: &Option<ShortString>) -> Option<CompactString> {
+        value.as_ref().map(|value| self.text(name, value))
+    }
+
+    /// The properties that no task needs.
+    fn rest(&mut self, amqp: &BasicProperties) {
+        let texts = [
+            ("content_encoding", amqp.content_encoding()),
+            ("type", amqp.kind()),
+            ("expiration", amqp.expiration()),
+            ("cluster_id", amqp.cluster_id()),
+        ];
+        for (name, value) in texts {
+            let Some(text) = self.short(name, value) else { continue };
+            let evidence = self.evidence();
+            match name {
+                "content_encoding" => evidence.content_encoding = Some(text),
+                "type" => evidence.kind = Some(text),
+                "expiration" => evidence.expiration = Some(text),
+                _ => evidence.cluster_id = Some(text),
+            }
+        }
+        if let Some(priority) = *amqp.priority() {
+            self.evidence().priority = Some(priority);
+        }
+    }
+
+    fn headers(&mut self, table: &FieldTable) {
+        let mut room = Evidence::MAX_HEADER_BYTES;
+        for (name, value) in table.inner() {
+            if !is_usual_trace(name.as_str(), value) {
+                headers::keep(name.as_str(), value, &mut room, self.evidence());
+            }
+        }
     }
 }
 
@@ -119,6 +211,26 @@ fn clean(value: &str) -> Cow<'_, str> {
     if value.contains('\0') { value.replace('\0', "\u{fffd}").into() } else { value.into() }
 }
 
-fn text(value: &str) -> CompactString {
-    clean(value).into()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_allocated_for_what_a_usual_message_has() {
+        let mut delivery = Delivery::mock(1, "payments".into(), "task.transfer".into(), false, b"{}".to_vec());
+        let mut headers = FieldTable::default();
+        headers.insert("traceparent".into(), AMQPValue::LongString("00-1-2-01".into()));
+        delivery.properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_delivery_mode(2)
+            .with_app_id("shop".into())
+            .with_user_id("shop".into())
+            .with_reply_to("answers".into())
+            .with_correlation_id("7".into())
+            .with_headers(headers);
+        let properties = read(delivery, Timestamp::UNIX_EPOCH).properties;
+        assert_eq!(properties.evidence, None);
+        assert_eq!((properties.publisher.as_deref(), properties.app_id.as_deref()), (Some("shop"), Some("shop")));
+        assert_eq!((properties.exchange.as_deref(), properties.delivery_mode), (Some("payments"), Some(2)));
+    }
 }

@@ -5,6 +5,7 @@
 //! proved that the delivery's outcome is committed.
 
 mod ack_window;
+mod authority;
 mod collector;
 mod dead_queue;
 mod difference;
@@ -18,6 +19,7 @@ mod supervisor;
 mod topology;
 
 pub use ack_window::{Ack, AckWindow};
+pub use authority::{AccountPattern, AuthoritySettings, PublisherSettings, QueuePattern, TypePattern};
 pub use collector::Collector;
 pub use dead_queue::DeadQueue;
 pub use epoch::{Delivery, Epoch};

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::BrokerSettings;
 use super::epoch::{Delivery, Epoch};
 use super::session::{Acks, Next, OpenError, Session, SessionError, Source};
-use crate::contract::Message;
+use crate::contract::{Authority, Message};
 use crate::health::Dependency;
 use crate::retry::Delays;
 use crate::store::BatchStore;
@@ -48,17 +48,20 @@ pub struct Intake<B, S> {
     settings: BrokerSettings,
     pipeline: Arc<Pipeline<S, Delivery>>,
     drain: CancellationToken,
+    authority: Authority,
 }
 
 impl<B: Source, S: BatchStore> Intake<B, S> {
-    /// Consumes from `source`, as `settings` say, until `drain` is cancelled.
+    /// Consumes from `source`, as `settings` say, until `drain` is cancelled. What `authority` forbids
+    /// goes on as a dead letter.
     pub const fn new(
         source: B,
         settings: BrokerSettings,
         pipeline: Arc<Pipeline<S, Delivery>>,
         drain: CancellationToken,
+        authority: Authority,
     ) -> Self {
-        Self { source, settings, pipeline, drain }
+        Self { source, settings, pipeline, drain, authority }
     }
 
     /// Runs until drained: no more is taken, and all that was taken is settled and acknowledged.
@@ -174,6 +177,7 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
     async fn take(&self, epoch: &Arc<Epoch>, tag: u64, message: Message) {
         let pipeline = &self.pipeline;
         pipeline.metrics.tasks_received.increment(1);
+        let message = self.authority.judged(message);
         let delivery = epoch.deliver(tag);
         pipeline.health.progress().entered(1);
         let arrived = pipeline.in_flight.arrive(message.content.as_ref().ok());

@@ -7,8 +7,8 @@
 //! 3. the task alone: `unknown_currency`, `amount_out_of_range`, `same_account`;
 //! 4. its time: not before `execute_at`, not before the outcome of `after`
 //!    (`dependency_failed`, `dependency_not_found`);
-//! 5. the payment it acts on: `payment_not_found`, what its state says, then what is left of it; of
-//!    an authorization `expiry_out_of_range`;
+//! 5. the payment it acts on: `payment_not_found`, `forbidden`, what its state says, then what is left
+//!    of it; of an authorization `expiry_out_of_range`;
 //! 6. the accounts, debit before credit: `account_not_found`, `account_closed`,
 //!    `currency_mismatch`, then `account_frozen`;
 //! 7. the balances: `insufficient_funds`, `limit_exceeded`.
@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::aside::Aside;
 use super::guards::{Decline, alone};
 use super::{Account, AccountIx, Arrival, Books, Decision, Outcome, Payment, Rules, Transition};
-use crate::contract::{AccountName, Fingerprint, PaymentState, Rejection, Task, TaskBody};
+use crate::contract::{Access, AccountName, Fingerprint, PaymentState, Rejection, Task, TaskBody};
 use crate::sabotage::{self, Defect};
 
 /// A task with its place in the order and in the batch's list of accounts.
@@ -36,6 +36,10 @@ pub struct Item<'a> {
     pub pairs: SmallVec<[(AccountIx, AccountIx); 1]>,
     /// Whether it is stored as scheduled or parked, and looked at again.
     pub resumes: bool,
+    /// Who published it.
+    pub publisher: Option<&'a str>,
+    /// What that one may do to payments.
+    pub access: Access<'a>,
 }
 
 /// What the database says of an id that has had its outcome.
@@ -82,7 +86,7 @@ pub(super) struct Batch<'b, 'i, P> {
     items: &'i [Item<'i>],
     pending: &'i P,
     pub(super) accounts: &'b mut [Account],
-    names: &'b [&'b AccountName],
+    pub(super) names: &'b [&'b AccountName],
     pub(super) payments: &'b mut HashMap<Uuid, Payment>,
     known: &'b HashMap<Uuid, Known>,
     pub(super) now: Timestamp,
@@ -190,7 +194,12 @@ impl<'b, 'i, P: Pending> Batch<'b, 'i, P> {
             Outcome::Settled { .. } => Some(self.posted(item)),
             _ => None,
         };
-        let bare = || Payment { state, deadline, ..Payment::bare(id, item.task.body.task_type(), version) };
+        let bare = || Payment {
+            state,
+            deadline,
+            publisher: item.publisher.map(Into::into),
+            ..Payment::bare(id, item.task.body.task_type(), version)
+        };
         self.payments.insert(id, whole.unwrap_or_else(bare));
     }
 

@@ -7,13 +7,16 @@ use super::movement::{Cover, Move, keep_last};
 use super::payment::in_proportion;
 use super::state::{Happening, Next, next};
 use super::{Acted, Balance, Movement, Outcome, Payment, PaymentLeg, Pending};
-use crate::contract::{Action, FollowUp, PaymentState, Rejection};
+use crate::contract::{Access, Action, FollowUp, PaymentState, Rejection};
 
 impl<P: Pending> Batch<'_, '_, P> {
     pub(super) fn follow_up(&mut self, task: &FollowUp, item: &Item<'_>) -> Verdict {
         let Some(parent) = self.payments.get(&task.payment_id) else {
             return self.park(item, task.payment_id, Rejection::PaymentNotFound);
         };
+        if !self.may_act_on(parent, item) {
+            return Err(Rejection::Forbidden.into());
+        }
         if task.action != Action::Cancel && !parent.moves_money() {
             return Err(Rejection::PaymentNotFound.into());
         }
@@ -47,6 +50,20 @@ impl<P: Pending> Batch<'_, '_, P> {
                 self.acted(parent, item, asked, SmallVec::new(), balances)
             }
             Action::Cancel => self.acted(parent, item, asked, SmallVec::new(), SmallVec::new()),
+        }
+    }
+
+    /// Whether the publisher has made the payment itself, or could have made it. Of one that waits no
+    /// accounts are known here.
+    fn may_act_on(&self, parent: &Payment, item: &Item<'_>) -> bool {
+        match item.access {
+            Access::Everything => true,
+            Access::Nothing => false,
+            Access::Only(rules, own_name) => {
+                let is_own = own_name.is_some() && parent.publisher.as_deref() == own_name;
+                let covers = |leg: &PaymentLeg| rules.covers(self.names[leg.debit.0], self.names[leg.credit.0]);
+                is_own || rules.covers_everything() || !parent.legs.is_empty() && parent.legs.iter().all(covers)
+            }
         }
     }
 

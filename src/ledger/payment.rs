@@ -1,5 +1,6 @@
 //! A payment as the ledger sees it: what a follow-up acts on.
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -27,6 +28,8 @@ pub struct Payment {
     pub listed: bool,
     /// Its movements; none for a task that isn't a `transfer` or an `authorize`.
     pub legs: SmallVec<[PaymentLeg; 1]>,
+    /// Who published it.
+    pub publisher: Option<CompactString>,
 }
 
 /// One movement of a payment; amounts are in minor units.
@@ -67,6 +70,7 @@ impl Payment {
             deadline: None,
             listed: false,
             legs: SmallVec::new(),
+            publisher: None,
         }
     }
 

@@ -91,7 +91,8 @@ impl<P: Pending> Batch<'_, '_, P> {
     }
 
     fn new_payment(&self, item: &Item<'_>) -> Payment {
-        Payment::bare(item.task.id, item.task.body.task_type(), self.version_of(item))
+        let publisher = item.publisher.map(Into::into);
+        Payment { publisher, ..Payment::bare(item.task.id, item.task.body.task_type(), self.version_of(item)) }
     }
 }
 

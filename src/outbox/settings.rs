@@ -16,6 +16,8 @@ pub struct EventSettings {
     pub format: EventFormat,
     /// What becomes of an event that no queue takes.
     pub unroutable: Unroutable,
+    /// Whether there is an event for each message that becomes a dead letter.
+    pub dead_letters: bool,
     /// The most events in a message of [`EventFormat::Batch`].
     pub batch_events: usize,
     /// The most bytes in a message of [`EventFormat::Batch`], unless a single event is longer.
@@ -80,6 +82,7 @@ impl Default for EventSettings {
             source: "settled".to_owned(),
             format: EventFormat::Single,
             unroutable: Unroutable::Hold,
+            dead_letters: false,
             batch_events: 500,
             // Brokers refuse messages above 16 MiB (RabbitMQ 4), or whatever their operator says. 500
             // usual events are a third of this.
@@ -106,6 +109,7 @@ impl Section for EventSettings {
             Key::new("source", Field::Text(&mut self.source, &SOURCE), "The CloudEvents source attribute; give each installation its own."),
             Key::new("format", Field::Parsed(&mut self.format), "\"single\": a message per event. \"batch\": application/cloudevents-batch+json, about twice the throughput."),
             Key::new("unroutable", Field::Parsed(&mut self.unroutable), "What becomes of an event that no queue takes. \"hold\": it stays in the outbox until a queue is bound. \"discard\": it is counted and dropped."),
+            Key::new("dead_letters", Field::Flag(&mut self.dead_letters), "Whether there is an event task.dead_lettered for each message that becomes a dead letter. Who asks for a reply is told in any case."),
             Key::new("batch_events", Field::Whole(&mut self.batch_events, 1..=5000), "The most events in a message of format \"batch\"."),
             Key::new("batch_bytes", Field::Whole(&mut self.batch_bytes, 1024..=128 << 20), "The most bytes in a message of format \"batch\", unless a single event is longer: no more than the broker's max_message_size."),
             Key::new("publishers", Field::Whole(&mut self.publishers, 1..=64), "Channels that publish at the same time, each the events of one committed batch; all of them wait for their confirms before the next."),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use super::labels::{AckKind, Connection, Dependency, Outcome, RefusalReason, RetryKind, UnroutableAction};
-use crate::contract::{DeadReason, EventKind, TaskType};
+use crate::contract::{DeadReason, EventKind, Properties, TaskType};
 
 /// What Prometheus is told about a metric.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,7 @@ metrics! {
     EVENTS_REFUSED = "settled_events_refused_total", Counter, Count, "Events that the broker refused by closing the channel, by reason; each attempt counts. They are held.";
     EVENT_CONFIRM_SECONDS = "settled_event_confirm_seconds", Histogram, Seconds, "From publishing a message of events to the broker's confirm.";
     DEAD_LETTERS = "settled_dead_letters_total", Counter, Count, "Messages committed as dead letters, by reason.";
+    FORBIDDEN = "settled_forbidden_total", Counter, Count, "Tasks that their publisher may not publish, by publisher: one of the settings' [[publisher]], or other.";
     DEAD_LETTERS_OPEN = "settled_dead_letters_open", Gauge, Count, "Dead letters that nobody has replayed or discarded.";
     DEAD_LETTER_QUEUE_DEPTH = "settled_dead_letter_queue_depth", Gauge, Count, "Messages in the broker's dead-letter queue that are not in the table dead_letter yet; NaN while that isn't known.";
     RECONNECTS = "settled_reconnects_total", Counter, Count, "Connections to the broker made again, by connection.";
@@ -166,6 +167,9 @@ pub struct Metrics {
     events_unroutable: Vec<Counter>,
     events_refused: Vec<Counter>,
     dead_letters: Vec<Counter>,
+    forbidden: Vec<(String, Counter)>,
+    forbidden_other: Counter,
+    verified: bool,
     reconnects: Vec<Counter>,
     dependency_up: Vec<Gauge>,
 }
@@ -228,6 +232,9 @@ impl Metrics {
             events_unroutable: counters(EVENTS_UNROUTABLE, "action", UnroutableAction::ALL, UnroutableAction::name),
             events_refused: counters(EVENTS_REFUSED, "reason", RefusalReason::ALL, RefusalReason::name),
             dead_letters: counters(DEAD_LETTERS, "reason", &DeadReason::ALL, DeadReason::name),
+            forbidden: Vec::new(),
+            forbidden_other: counter!(FORBIDDEN, "publisher" => "other"),
+            verified: false,
             reconnects: counters(RECONNECTS, "connection", Connection::ALL, Connection::name),
             dependency_up: Dependency::ALL
                 .iter()
@@ -281,6 +288,21 @@ impl Metrics {
     /// Dead letters committed.
     pub fn dead_letters(&self, reason: DeadReason) -> &Counter {
         &self.dead_letters[reason as usize]
+    }
+
+    /// With a series for each of these publishers. Where they are `verified`, a name that the broker has
+    /// not verified is nobody's.
+    #[must_use]
+    pub fn with_publishers<'p>(self, names: impl Iterator<Item = &'p String>, verified: bool) -> Self {
+        let forbidden = names.map(|name| (name.clone(), counter!(FORBIDDEN, "publisher" => name.clone()))).collect();
+        Self { forbidden, verified, ..self }
+    }
+
+    /// Tasks that the publisher of a message with these properties may not publish.
+    pub fn forbidden(&self, properties: &Properties) -> &Counter {
+        let name = if self.verified { &properties.user_id } else { &properties.publisher };
+        let of = self.forbidden.iter().find(|(own, _)| Some(own.as_str()) == name.as_deref());
+        of.map_or(&self.forbidden_other, |(_, counter)| counter)
     }
 
     /// Connections made again.

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::buffers::Buffer;
 use super::{Delivery, Job, Pipeline};
-use crate::contract::{AccountName, Task};
+use crate::contract::{AccountName, DeadReason, Rejection, Task};
 use crate::disposition::Disposition;
 use crate::lanes::{InFlight, LaneGuard};
 use crate::ledger::{Arrival, Pending};
@@ -93,6 +93,9 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
         let Some(outcome) = Outcome::of(answer) else { return };
         if let Outcome::DeadLettered(reason) = outcome {
             self.metrics.dead_letters(reason).increment(1);
+        }
+        if let Outcome::DeadLettered(DeadReason::Forbidden) | Outcome::Rejected(Rejection::Forbidden) = outcome {
+            self.metrics.forbidden(&job.message.properties).increment(1);
         }
         self.metrics.outcome(task.map(|task| task.body.task_type()), outcome).increment(1);
         observe(&self.metrics.receive_to_commit_seconds, instant - job.taken);

@@ -71,6 +71,9 @@ fn tasks_of(kind: EventKind) -> String {
         // Of no task's own state: the clock's.
         return format!("`{}`", TaskType::Authorize.name());
     }
+    if kind == EventKind::TaskDeadLettered {
+        return "no task".to_owned();
+    }
     let comes_to = |task: &TaskType, states: &[PaymentState]| states.iter().any(|at| EventKind::of(*task, *at) == kind);
     let applied = [PaymentState::Settled, PaymentState::Authorized];
     let others = [PaymentState::Scheduled, PaymentState::Parked, PaymentState::Rejected];
@@ -97,7 +100,7 @@ pub(super) fn sample() -> Vec<Key> {
     let sample = read("systemd/settled.toml");
     let (mut section, mut meaning, mut keys) = (String::new(), String::new(), Vec::new());
     for line in sample.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+        if let Some(name) = line.trim_start_matches('#').strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             name.clone_into(&mut section);
         } else if let Some(text) = line.strip_prefix("# ") {
             meaning += &format!("{text} ");
@@ -105,7 +108,7 @@ pub(super) fn sample() -> Vec<Key> {
             let meaning = std::mem::take(&mut meaning).trim_end().to_owned();
             keys.push(Key { section: section.clone(), name: name.to_owned(), default: default.to_owned(), meaning });
         }
-        if line.is_empty() || line.starts_with('[') {
+        if line.is_empty() || line.trim_start_matches('#').starts_with('[') {
             meaning.clear();
         }
     }

@@ -35,11 +35,13 @@ fn the_examples_in_the_readme_are_of_the_contract() {
     let readme = read("README.md");
     let schema = |name: &str| jsonschema::draft202012::new(&json(name)).expect("a schema");
     let (task, event) = (schema("schemas/task.schema.json"), schema("schemas/event.schema.json"));
+    let dead_letter = schema("schemas/dead-letter.schema.json");
     let events = blocks(&readme, "json");
     assert!(events.len() >= 3, "{events:?}");
     for block in events {
         let document: Value = serde_json::from_str(block).expect("JSON");
-        assert!(event.is_valid(&document), "{block}");
+        let of = if document["state"] == "dead_lettered" { &dead_letter } else { &event };
+        assert!(of.is_valid(&document), "{block}");
     }
     let mut types: Vec<TaskType> = Vec::new();
     let published = readme.lines().filter(|line| line.starts_with("{\"id\"") && line.ends_with('}'));
@@ -94,6 +96,7 @@ fn the_readme_knows_every_name_that_users_meet() {
     names.extend(generated::sample().into_iter().map(|key| key.name));
     names.extend(fields("schemas/task.schema.json"));
     names.extend(fields("schemas/event.schema.json"));
+    names.extend(fields("schemas/dead-letter.schema.json"));
     names.extend(["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"].map(str::to_owned));
     let alerts = read("systemd/alerts.yml");
     names.extend(alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned));

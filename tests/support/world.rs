@@ -83,6 +83,10 @@ impl World {
         for line in overrides {
             let section: toml::Table = toml::from_str(line).expect("TOML");
             for (section, keys) in section {
+                if keys.is_array() {
+                    config.insert(section, keys);
+                    continue;
+                }
                 let place = config.entry(section).or_insert_with(|| toml::Table::new().into());
                 place.as_table_mut().expect("a section").extend(keys.as_table().expect("a section").clone());
             }

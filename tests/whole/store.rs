@@ -77,7 +77,7 @@ fn usd() -> Currency {
 fn message(body: TaskBody) -> Message {
     let content = Ok(Task::new(Uuid::now_v7(), body));
     let received_at = jiff::Timestamp::now();
-    Message { body: Vec::new(), properties: Properties::default(), received_at, content }
+    Message { body: Vec::new(), properties: Properties::default(), received_at, content, is_answerable: true }
 }
 
 /// Opens an account without a limit.
@@ -90,7 +90,7 @@ fn opening(account: &str) -> Message {
 fn written(json: serde_json::Value) -> Message {
     let (body, properties) = (json.to_string().into_bytes(), Properties::default());
     let content = decode(&body, &properties);
-    Message { body, properties, received_at: jiff::Timestamp::now(), content }
+    Message { body, properties, received_at: jiff::Timestamp::now(), content, is_answerable: true }
 }
 
 /// `a` pays `b`.

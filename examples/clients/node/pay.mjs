@@ -87,7 +87,8 @@ await new Promise((resolve, reject) => {
   const take = (kind) => (message) => {
     const outcome = JSON.parse(message.content);
     // At least once: the second time it is known.
-    if (wanted.delete(`${kind} ${outcome.id}`)) console.log(JSON.stringify({ [kind]: outcome }));
+    // A dead letter may have no id of its own.
+    if (wanted.delete(`${kind} ${message.properties.correlationId}`)) console.log(JSON.stringify({ [kind]: outcome }));
     channel.ack(message);
     if (wanted.size > 0) return;
     clearTimeout(timer);

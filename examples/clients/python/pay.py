@@ -72,8 +72,9 @@ wanted |= {("event", task["id"]) for task in tasks if task["type"] == "transfer"
 def take(kind):
     def on_message(channel, method, properties, body):
         outcome = json.loads(body)
-        if (kind, outcome["id"]) in wanted:  # at least once: the second time it is known
-            wanted.remove((kind, outcome["id"]))
+        heard = (kind, properties.correlation_id)  # a dead letter may have no id of its own
+        if heard in wanted:  # at least once: the second time it is known
+            wanted.remove(heard)
             print(json.dumps({kind: outcome}), flush=True)
         channel.basic_ack(method.delivery_tag)
     return on_message

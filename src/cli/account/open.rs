@@ -8,8 +8,8 @@ use super::super::human::{account_name, currency, duration};
 use super::super::outcome::{Before, Outcome};
 use super::super::publisher::{Outgoing, Publisher};
 use super::super::{Exit, Failure, output, payment, publish};
+use crate::config::Config;
 use crate::contract::{AccountName, Currency, OpenAccount, Task, TaskBody};
-use crate::intake::BrokerSettings;
 use crate::store::Client;
 
 /// What to open.
@@ -36,12 +36,12 @@ pub(in crate::cli) struct Args {
 #[derive(Clone, Copy, Debug)]
 struct MinBalance(Option<i64>);
 
-pub(super) async fn run(args: &Args, client: &Client, broker: &BrokerSettings, json: bool) -> Result<Exit, Failure> {
+pub(super) async fn run(args: &Args, client: &Client, config: &Config, json: bool) -> Result<Exit, Failure> {
     let id = args.id.unwrap_or_else(Uuid::now_v7);
     let body = OpenAccount { account: args.name.clone(), currency: args.currency, min_balance: args.min_balance.0 };
     let tasks = [Task::new(id, TaskBody::OpenAccount(body))];
     let before = Before::look(client, &tasks).await?;
-    let publisher = Publisher::connect(broker).await?;
+    let publisher = Publisher::connect(config).await?;
     let message = Outgoing::task(&tasks[0], tasks[0].to_json().into_bytes(), publish::PUBLISHER);
     let published = publisher.publish([&message], || ()).await;
     publisher.close().await;

@@ -1,10 +1,12 @@
 //! Dead letters, and what was done with them, for people and machines.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::cli::human::{counted, or_dash, pairs, time};
 use crate::cli::output::table;
-use crate::contract::Properties;
+use crate::contract::{Bytes, Properties};
 use crate::store::queries::dead_letter::{DeadLetterRow, StoredDeadLetter};
 
 /// What was done, or would be.
@@ -19,6 +21,9 @@ pub(super) struct Report {
     pub(super) oversize: Vec<i64>,
     /// Asked for by number, and not there or dealt with before.
     pub(super) missing: Vec<i64>,
+    /// What was not published again, and of which of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) left_out: BTreeMap<&'static str, Vec<i64>>,
 }
 
 impl Report {
@@ -33,12 +38,24 @@ impl Report {
             (&self.missing, "not found, or dealt with before"),
         ] {
             if !ids.is_empty() {
-                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-                text += &format!("{why}: {}\n", ids.join(", "));
+                text += &format!("{why}: {}\n", list_of(ids));
             }
+        }
+        for (what, ids) in &self.left_out {
+            let why = match *what {
+                "expiration" => "with it the message could be gone before it is taken",
+                "user_id" => "the broker takes no other than that of the connection",
+                _ => "they were too long to be kept",
+            };
+            text += &format!("published without `{what}`: {why}: {}\n", list_of(ids));
         }
         text
     }
+}
+
+fn list_of(ids: &[i64]) -> String {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    ids.join(", ")
 }
 
 /// A dead letter as it is shown: the body as text where it is text.
@@ -56,8 +73,9 @@ pub(super) struct Shown<'a> {
 impl<'a> Shown<'a> {
     pub(super) fn of(letter: &'a StoredDeadLetter) -> Self {
         let StoredDeadLetter { row, body, properties } = letter;
-        let text = std::str::from_utf8(body).ok();
-        Self { row, body: text, body_hex: text.is_none().then(|| hex(body)), properties }
+        // Text in UTF-16 without a byte order mark is UTF-8, too, with a NUL in each character.
+        let text = std::str::from_utf8(body).ok().filter(|text| !text.contains('\0'));
+        Self { row, body: text, body_hex: text.is_none().then(|| Bytes::to_hex(body)), properties }
     }
 
     pub(super) fn human(&self) -> String {
@@ -76,16 +94,22 @@ impl<'a> Shown<'a> {
         lines.extend(row.resolved_at.map(|at| ("resolved_at", time(at))));
         let properties = serde_json::to_string(self.properties).unwrap_or_default();
         lines.push(("properties", properties));
-        let (note, body) = match (self.body, &self.body_hex) {
-            (Some(text), _) => ("", text.to_owned()),
-            (None, hex) => (" (no text; in hexadecimal)", hex.clone().unwrap_or_default()),
+        let body = match (self.body, &self.body_hex) {
+            (Some(text), _) => format!("body:\n{text}"),
+            (None, hex) => shown_as_bytes(hex.as_deref().unwrap_or_default()),
         };
-        format!("{}\nbody{note}:\n{body}\n", pairs(lines))
+        format!("{}\n{body}\n", pairs(lines))
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The first bytes of a body that is no text.
+fn shown_as_bytes(hex: &str) -> String {
+    const LINE: usize = 64;
+    const LINES: usize = 16;
+    let lines: Vec<&str> =
+        hex.as_bytes().chunks(LINE).take(LINES).filter_map(|line| str::from_utf8(line).ok()).collect();
+    let more = if hex.len() > LINE * LINES { "\n…; `--json` has all of it" } else { "" };
+    format!("body, {} bytes that are no text, in hexadecimal:\n{}{more}", hex.len() / 2, lines.join("\n"))
 }
 
 /// A line for each.

@@ -92,8 +92,9 @@ fn what_is_not_the_contract_is_refused_with_the_fields_name() {
     );
     refuses(transfer_with("").replace(ID, "7").as_bytes(), Some("id"), "a UUID");
     refuses(br#"["01920000-0000-7000-8000-000000000001","transfer"]"#, None, "a JSON object");
-    refuses(b"", None, "EOF");
-    refuses(b"\xff\xfe", None, "expected");
+    refuses(b"", None, "the body is empty");
+    refuses(b"\xff\xfe", None, "UTF-16");
+    refuses(b"\x1f\x8b\x08\x00", None, "the body is gzip-compressed, expected JSON text: publish it uncompressed");
     refuses(format!("{} x", transfer_with("")).as_bytes(), None, "trailing");
     let mut bad_utf8 = transfer_with(r#","reference":"R""#).into_bytes();
     let place = bad_utf8.iter().rposition(|b| *b == b'R').expect("there");
@@ -123,6 +124,19 @@ fn properties_that_contradict_the_body_are_refused() {
         with(Properties { content_type: Some("text/plain".into()), ..Default::default() }),
         Err(Some("content_type".into()))
     );
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_of_the_task_that_its_message_id_names() {
+    let id = ID.parse().expect("a UUID");
+    let of = |body: &[u8], message_id: &str| {
+        let properties = Properties { message_id: Some(message_id.into()), ..Default::default() };
+        decode(body, &properties).expect_err("refused").task_id
+    };
+    assert_eq!(of(b"\x1f\x8b", ID), Some(id));
+    assert_eq!(of(&[b' '; MAX_BODY_BYTES + 1], ID), Some(id));
+    assert_eq!(of(b"{}", "order 7"), None);
+    assert_eq!(of(transfer_with("").as_bytes(), "01920000-0000-7000-8000-000000000002"), Some(id), "the body's own");
 }
 
 #[test]

@@ -67,6 +67,8 @@ kinds! {
     PaymentParked = "payment.parked",
     /// A payment was declined.
     PaymentRejected = "payment.rejected",
+    /// A message became a dead letter; told where `events.dead_letters` is set, and to who asked.
+    TaskDeadLettered = "task.dead_lettered",
 }
 
 impl EventKind {

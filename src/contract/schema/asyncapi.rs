@@ -81,8 +81,8 @@ fn operations() -> Value {
         "applyTask": {
             "action": "receive",
             "title": "Apply a task",
-            "description": "Exactly once: the `id` is the key. A message that can't become a payment is neither \
-                answered nor told: it becomes a dead letter.",
+            "description": "Exactly once: the `id` is the key. A message that can't become a payment \
+                becomes a dead letter: whoever asks for a reply is told why.",
             "channel": { "$ref": "#/channels/tasks" },
             "messages": of("tasks", TaskType::ALL.map(|each| each.name().to_owned()).into()),
             "bindings": { "amqp": { "ack": true, "bindingVersion": BINDING } },
@@ -112,9 +112,14 @@ fn messages() -> Value {
     }
     for kind in EventKind::ALL {
         let name = kind.name();
-        messages.insert(single_key(name), single(kind, "<task id>/<version>", "The task's id."));
+        let id = id_of(kind);
+        let correlated = match kind {
+            EventKind::TaskDeadLettered => "The task's id, else the message's, else the event's.",
+            _ => "The task's id.",
+        };
+        messages.insert(single_key(name), single(kind, id, correlated));
         messages.insert(batch_key(name), batch(kind));
-        messages.insert(reply_key(name), single(kind, "<task id>/<version>/reply", "That of the task's message."));
+        messages.insert(reply_key(name), single(kind, &format!("{id}/reply"), "That of the task's message."));
     }
     messages.into()
 }
@@ -137,7 +142,8 @@ fn task(task_type: TaskType) -> Value {
         "x-amqp-properties": {
             "content_type": "`application/json`, if it is set.",
             "message_id": "The body's `id`, if it is set.",
-            "app_id": "Who publishes; kept as the `publisher`.",
+            "user_id": "The broker's user who publishes, which the broker verifies; kept as the `publisher`.",
+            "app_id": "Who publishes, where there is no `user_id`; kept as the `publisher`.",
             "reply_to": "A queue to which the outcome is also sent.",
             "correlation_id": "Comes back with the reply.",
             "timestamp": "When it was published; used for the measurement of latency when the id is not of version 7.",
@@ -158,7 +164,7 @@ fn single(kind: EventKind, message_id: &str, correlation_id: &str) -> Value {
         "summary": meaning(kind),
         "contentType": "application/json",
         "headers": { "type": "object", "required": required, "properties": properties },
-        "payload": { "$ref": "./event.schema.json" },
+        "payload": { "$ref": data_of(kind) },
         "x-amqp-properties": {
             "message_id": format!("`{message_id}`: the same however often it is published."),
             "correlation_id": correlation_id,
@@ -172,7 +178,7 @@ fn batch(kind: EventKind) -> Value {
     let mut properties: Map<String, Value> =
         attributes(kind).into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
     properties.insert("datacontenttype".into(), json!({ "const": "application/json" }));
-    properties.insert("data".into(), json!({ "$ref": "./event.schema.json" }));
+    properties.insert("data".into(), json!({ "$ref": data_of(kind) }));
     let required: Vec<String> = properties.keys().cloned().collect();
     properties.extend(trace()["properties"].as_object().cloned().unwrap_or_default());
     json!({
@@ -191,6 +197,22 @@ fn batch(kind: EventKind) -> Value {
     })
 }
 
+/// What an event's id is made of.
+const fn id_of(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::TaskDeadLettered => "dead-letter/<digest>",
+        _ => "<task id>/<version>",
+    }
+}
+
+/// The schema of an event's data.
+const fn data_of(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::TaskDeadLettered => "./dead-letter.schema.json",
+        _ => "./event.schema.json",
+    }
+}
+
 /// The attributes of CloudEvents that every event has.
 fn attributes(kind: EventKind) -> [(&'static str, Value); 6] {
     let text = |meaning: &str| json!({ "type": "string", "description": meaning });
@@ -199,10 +221,16 @@ fn attributes(kind: EventKind) -> [(&'static str, Value); 6] {
     });
     [
         ("specversion", json!({ "const": "1.0" })),
-        ("id", text("`<task id>/<version>`: the same for each publication of the same event.")),
+        ("id", text(&format!("`{}`: the same for each publication of the same event.", id_of(kind)))),
         ("source", text("Which daemon or installation: the setting `events.source`.")),
         ("type", json!({ "const": kind.name() })),
-        ("subject", text("The task's id.")),
+        (
+            "subject",
+            text(match kind {
+                EventKind::TaskDeadLettered => "The task's id, else the message's, else the event's.",
+                _ => "The task's id.",
+            }),
+        ),
         ("time", time),
     ]
 }

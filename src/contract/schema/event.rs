@@ -78,7 +78,7 @@ pub(super) struct EventData {
     /// As the task said it, keys sorted.
     #[schemars(skip_serializing_if = "absent")]
     metadata: Metadata,
-    /// The `app_id` of the task's message.
+    /// The `user_id` of the task's message, else its `app_id`.
     #[schemars(skip_serializing_if = "absent")]
     publisher: String,
     /// When the task came to its state, by the database's clock.

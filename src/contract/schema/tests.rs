@@ -1,3 +1,4 @@
+mod dead_letters;
 mod events;
 mod tasks;
 
@@ -6,6 +7,7 @@ use std::path::Path;
 use jsonschema::Validator;
 use serde::Serialize;
 
+use super::dead_letter::DeadLetterData;
 use super::event::EventData;
 use super::task::Task;
 use super::*;
@@ -21,6 +23,7 @@ fn the_files_are_what_the_types_say() {
     let files = [
         ("task.schema", pretty(&schema_of::<Task>())),
         ("event.schema", pretty(&schema_of::<EventData>())),
+        ("dead-letter.schema", pretty(&schema_of::<DeadLetterData>())),
         ("asyncapi", pretty(&asyncapi::document())),
     ];
     for (name, text) in files {

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use crate::contract::decode::{MAX_KEY_CHARS, MAX_KEYS, MAX_REFERENCE_CHARS, MAX_VALUE_CHARS};
-use crate::contract::{Leg, MAX_AMOUNT, MAX_BALANCE, PaymentState, Rejection, TaskType};
+use crate::contract::{DeadReason, Leg, MAX_AMOUNT, MAX_BALANCE, PaymentState, Rejection, TaskType};
 
 /// PostgreSQL stores no NUL.
 const NO_NUL: &str = "^[^\\u0000]*$";
@@ -99,6 +99,8 @@ written! {
     TypeName, true: one_of(TaskType::ALL.map(TaskType::name));
     /// ISO 20022 external status reason codes.
     ReasonCode, true: one_of(Rejection::ALL.map(Rejection::iso_code));
+    /// Why a message is a dead letter.
+    DeadReasonName, true: one_of(DeadReason::ALL.map(DeadReason::name));
     /// ISO 20022 external payment transaction status codes.
     IsoStatus, true: one_of(PaymentState::ALL.map(PaymentState::iso_status));
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::tasks::{name, second, usd};
 use super::*;
-use crate::contract::{AccountName, TaskBody};
+use crate::contract::{Access, AccountName, TaskBody};
 
 /// The arrival of a task on its way beside the batch; those of a [`World`] come later.
 pub(super) const EARLIER: Arrival = Arrival(0);
@@ -149,7 +149,14 @@ impl World {
         let pairs = |task: &Task| task.body.account_pairs().map(|(debit, credit)| (ix(debit), ix(credit))).collect();
         let items: Vec<Item<'_>> = batch
             .iter()
-            .map(|(arrival, task, resumes)| Item { task, arrival: *arrival, pairs: pairs(task), resumes: *resumes })
+            .map(|(arrival, task, resumes)| Item {
+                task,
+                arrival: *arrival,
+                pairs: pairs(task),
+                resumes: *resumes,
+                publisher: None,
+                access: Access::Everything,
+            })
             .collect();
         let own = batch.iter().filter(|(.., resumes)| *resumes).map(|(_, task, _)| task.id);
         let wanted = batch.iter().flat_map(|(_, task, _)| task.refers_to()).chain(own);

@@ -37,6 +37,8 @@ pub(super) struct Decided<'b, 'a> {
     /// Whether any task waits for another one.
     pub(super) someone_waits: bool,
     pub(super) stored: HashMap<Uuid, StoredTask>,
+    /// Whether there is an event for each dead letter.
+    pub(super) tells_dead_letters: bool,
 }
 
 impl<'b, 'a> Decided<'b, 'a> {
@@ -79,6 +81,7 @@ impl<'b, 'a> Decided<'b, 'a> {
             woken,
             someone_waits,
             stored,
+            tells_dead_letters: false,
         }
     }
 
@@ -101,6 +104,7 @@ impl<'b, 'a> Decided<'b, 'a> {
         self.others(&mut rows.life);
         self.balances(&mut rows);
         rows.tells |= !self.expired.is_empty();
+        rows.tells |= rows.dead_letters.iter().any(|row| self.tells_dead_letters || row.asked().next().is_some());
         rows.life.sort();
         (answers, rows)
     }
@@ -262,17 +266,17 @@ fn bury<'a>(message: &'a Message, letter: DeadLetter, rows: &mut Rows<'a>) -> An
     let reason = letter.reason;
     // PostgreSQL updates a row once per statement.
     match rows.dead_letters.iter_mut().find(|row| row.digest == digest) {
-        Some(row) => row.attempts += 1,
+        Some(row) => row.messages.push(message),
         None => rows.dead_letters.push(DeadLetterRow {
             digest,
             task_id: letter.task_id,
-            reason: reason.name(),
+            reason,
             field: letter.field,
             detail: letter.detail,
             body: &message.body[..message.body.len().min(DeadLetter::KEPT_BYTES)],
             // Plain strings and a number.
             properties: serde_json::to_string(&message.properties).unwrap_or_else(|_| "{}".into()),
-            attempts: 1,
+            messages: vec![message],
             seen: message.received_at,
         }),
     }

@@ -4,8 +4,10 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::decided::Decided;
+use super::write::DeadLetterRow;
 use crate::contract::{
-    BalanceAfter, Event, EventKind, LegView, Message, PaymentState, PaymentView, Properties, Rejection, Reply, Task,
+    BalanceAfter, DeadLetterEvent, Event, EventKind, LegView, Message, PaymentState, PaymentView, Properties,
+    Rejection, Reply, Task,
 };
 use crate::ledger::{Acted, Balance, Outcome, Payment, PaymentLeg};
 use crate::sabotage::{self, Defect};
@@ -40,8 +42,9 @@ impl Events {
 type Balances<'a> = SmallVec<[BalanceAfter<'a>; 2]>;
 
 impl<'a> Decided<'_, 'a> {
-    /// The events of the batch; they name `source`. What the clock did comes first.
-    pub(super) fn events(&self, source: &str) -> Events {
+    /// The events of the batch, among them those of its `dead_letters`; they name `source`. What the clock
+    /// did comes first.
+    pub(super) fn events(&self, source: &str, dead_letters: &[DeadLetterRow<'_>]) -> Events {
         let mut events = Events::default();
         events.body.reserve(self.layout.items.len() * USUAL_BYTES);
         for acted in &self.expired {
@@ -62,7 +65,37 @@ impl<'a> Decided<'_, 'a> {
                 }
             }
         }
+        for row in dead_letters {
+            self.tell_dead_letter(row, source, &mut events);
+        }
         events
+    }
+
+    /// An event for all, where that is set; and an answer to each delivery that asks for one.
+    fn tell_dead_letter(&self, row: &DeadLetterRow<'_>, source: &str, events: &mut Events) {
+        let event_of = |message: &Message, tell: &mut dyn FnMut(&DeadLetterEvent<'_>)| {
+            tell(&DeadLetterEvent {
+                digest: &row.digest,
+                task_id: row.task_id,
+                task_type: message.content.as_ref().ok().map(|task| task.body.task_type()),
+                reason: row.reason,
+                field: row.field.as_deref(),
+                detail: &row.detail,
+                properties: &message.properties,
+                at: self.now,
+                source,
+            });
+        };
+        if let Some(message) = row.messages.first().filter(|_| self.tells_dead_letters) {
+            event_of(message, &mut |event| event.write(&mut events.body));
+            events.count += 1;
+        }
+        for (message, reply) in row.asked() {
+            event_of(message, &mut |event| {
+                event.write_reply(reply, &mut events.body);
+            });
+            events.count += 1;
+        }
     }
 
     /// Puts the event of an item together.

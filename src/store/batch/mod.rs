@@ -36,7 +36,7 @@ use super::agenda::{self, Due, Waiting};
 use super::names::Names;
 use super::queries::payment::{StoredTask, load_tasks};
 use super::{PostgresSettings, StoreError};
-use crate::contract::{AccountName, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
+use crate::contract::{AccountName, Authority, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
 use crate::ledger::{Arrival, Known, Pending, Rules};
 #[cfg(feature = "sabotage")]
 use crate::sabotage::{self, Defect};
@@ -154,6 +154,8 @@ pub struct PostgresStore {
     source: String,
     lease: Duration,
     trip_limit: Duration,
+    authority: Authority,
+    tells_dead_letters: bool,
 }
 
 impl PostgresStore {
@@ -175,7 +177,16 @@ impl PostgresStore {
             lease,
             // The server's own limit comes first; this one is for a server that doesn't answer.
             trip_limit: settings.statement_timeout + Duration::from_secs(5),
+            authority: Authority::default(),
+            tells_dead_letters: false,
         }
+    }
+
+    /// Has payments acted on only by whom `authority` lets; and an event told of each dead letter, if so
+    /// set.
+    #[must_use]
+    pub fn with(self, authority: Authority, tells_dead_letters: bool) -> Self {
+        Self { authority, tells_dead_letters, ..self }
     }
 
     async fn commit_on(
@@ -190,7 +201,8 @@ impl PostgresStore {
         plan.referred.extend_from_slice(expired);
         let ids = timed(self.trip_limit, self.names.ids(client, &plan.names)).await??;
         let others = timed(self.trip_limit, references::accounts(client, &plan.referred)).await??;
-        let layout = plan.layout(&ids, &others);
+        let mut layout = plan.layout(&ids, &others);
+        layout.restrict(&self.authority, &plan, batch);
         let task_ids: Vec<Uuid> = layout.items.iter().filter(|item| !item.resumes).map(|item| item.task.id).collect();
         let limit = self.trip_limit;
         let accounts = (&*layout.account_ids, &*layout.names);
@@ -200,7 +212,8 @@ impl PostgresStore {
         }
         let mut locked = locked?;
         let stored = self.stored(client, batch, expired, &mut locked.known).await?;
-        let decided = Decided::by(&self.rules, (batch, &plan, &layout), expired, locked, stored, pending);
+        let mut decided = Decided::by(&self.rules, (batch, &plan, &layout), expired, locked, stored, pending);
+        decided.tells_dead_letters = self.tells_dead_letters;
         let (answers, rows) = decided.rows();
         let (expired, shortfalls) = (decided.expired.len(), decided.shortfalls());
         if rows.is_empty() {
@@ -208,7 +221,7 @@ impl PostgresStore {
             return Ok(Committed { proof, answers, parcel: None, woken: 0, expired, shortfalls });
         }
         let lease = if leased { self.lease } else { Duration::ZERO };
-        let tell = || decided.events(&self.source);
+        let tell = || decided.events(&self.source, &rows.dead_letters);
         let written = match write::write_and_commit(client, &rows, decided.now, lease, limit, tell).await {
             #[cfg(feature = "sabotage")]
             Err(StoreError::OutcomeUnknown(_)) if sabotage::has(Defect::CommitErrorSwallowed) => {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::Submission;
-use crate::contract::{AccountName, Task};
+use crate::contract::{Access, AccountName, Authority, Task};
 use crate::ledger::{AccountIx, Arrival, Item};
 use crate::sabotage::{self, Defect};
 
@@ -27,6 +27,7 @@ pub(super) struct Planned<'a> {
     /// The places of its accounts in the plan's `names`.
     pairs: SmallVec<[(usize, usize); 1]>,
     resumes: bool,
+    publisher: Option<&'a str>,
 }
 
 /// A batch with its accounts in the order in which they are locked.
@@ -60,7 +61,8 @@ impl<'a> Plan<'a> {
                 referred.extend(task.refers_to());
                 referred.extend(resumes.then_some(task.id));
                 let pairs = task.body.account_pairs().map(|(debit, credit)| (place(debit), place(credit))).collect();
-                Some(Planned { position, arrival, task, pairs, resumes })
+                let publisher = submission.message.properties.publisher.as_deref();
+                Some(Planned { position, arrival, task, pairs, resumes, publisher })
             })
             .collect();
         Self { names, tasks, referred }
@@ -90,7 +92,22 @@ impl<'a> Plan<'a> {
             arrival: planned.arrival,
             pairs: planned.pairs.iter().map(|(debit, credit)| (ranks[*debit], ranks[*credit])).collect(),
             resumes: planned.resumes,
+            publisher: planned.publisher,
+            access: Access::Everything,
         });
         Layout { items: items.collect(), account_ids, names }
+    }
+}
+
+impl<'a> Layout<'a> {
+    /// Says of each task that acts on a payment what its publisher may do to one.
+    pub(super) fn restrict(&mut self, authority: &'a Authority, plan: &Plan<'a>, batch: &[Submission<'a>]) {
+        if authority.publishers.is_empty() {
+            return;
+        }
+        for (item, planned) in self.items.iter_mut().zip(&plan.tasks) {
+            let properties = &batch[planned.position].message.properties;
+            item.access = authority.access(properties.publisher.as_deref(), properties.user_id.is_some());
+        }
     }
 }

@@ -70,7 +70,7 @@ impl<'a> Prepared<'a> {
             }
         }
         let (answers, rows) = decided.rows();
-        let events = decided.events(source);
+        let events = decided.events(source, &rows.dead_letters);
         match answers.iter().find(|answer| **answer != Answer::Settled) {
             Some(other) => Err(StoreError::Broken(format!("a task came to {other:?}"))),
             None => {

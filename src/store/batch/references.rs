@@ -21,7 +21,8 @@ const ACCOUNTS: &str = "
 
 const PAYMENTS: &str = "
     SELECT p.id, p.type::text, p.state::text, p.version, p.expires_at, a.deadline, p.legs IS NOT NULL,
-           p.debit_account, p.credit_account, p.currency, p.amount, p.captured, p.refunded, p.charged_back, a.woken
+           p.debit_account, p.credit_account, p.currency, p.amount, p.captured, p.refunded, p.charged_back, a.woken,
+           p.publisher
       FROM payment p LEFT JOIN agenda a ON a.task_id = p.id
      WHERE p.id = ANY($1::uuid[])";
 
@@ -129,6 +130,7 @@ fn payment(row: &Row) -> Result<Payment, StoreError> {
         deadline: row.get(5),
         listed: row.get(6),
         legs: SmallVec::new(),
+        publisher: row.get::<_, Option<&str>>(15).map(Into::into),
     })
 }
 

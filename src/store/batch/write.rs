@@ -14,7 +14,7 @@ use super::commit::{Proof, commit};
 use super::events::Events;
 use super::life::{self, Life};
 use super::timed;
-use crate::contract::Currency;
+use crate::contract::{Currency, DeadReason, Message, Reply};
 
 /// Another instance that committed the same id first shows as a violation of the key.
 const PAYMENTS: &str = "
@@ -106,13 +106,25 @@ pub(super) struct BalanceRow {
 pub(super) struct DeadLetterRow<'a> {
     pub(super) digest: [u8; 32],
     pub(super) task_id: Option<Uuid>,
-    pub(super) reason: &'static str,
+    pub(super) reason: DeadReason,
     pub(super) field: Option<String>,
     pub(super) detail: String,
     pub(super) body: &'a [u8],
     pub(super) properties: String,
-    pub(super) attempts: i32,
+    /// The deliveries of it, each an attempt.
+    pub(super) messages: Vec<&'a Message>,
     pub(super) seen: Timestamp,
+}
+
+impl<'a> DeadLetterRow<'a> {
+    /// The deliveries that are to be answered.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (&'a Message, Reply<'a>)> {
+        self.messages.iter().filter(|message| message.is_answerable).filter_map(|message| {
+            let properties = &message.properties;
+            let reply_to = properties.reply_to.as_deref()?;
+            Some((*message, Reply { reply_to, correlation_id: properties.correlation_id.as_deref() }))
+        })
+    }
 }
 
 /// All rows of a batch.
@@ -311,12 +323,12 @@ async fn dead_letters(client: &ClientWrapper, statement: &Statement, rows: &[Dea
             &[
                 &Column::new(rows, |row| row.digest.as_slice()),
                 &Column::new(rows, |row| row.task_id),
-                &Column::new(rows, |row| row.reason),
+                &Column::new(rows, |row| row.reason.name()),
                 &Column::new(rows, |row| row.field.as_deref()),
                 &Column::new(rows, |row| row.detail.as_str()),
                 &Column::new(rows, |row| row.body),
                 &Column::new(rows, |row| row.properties.as_str()),
-                &Column::new(rows, |row| row.attempts),
+                &Column::new(rows, |row| i32::try_from(row.messages.len()).unwrap_or(i32::MAX)),
                 &Column::new(rows, |row| row.seen),
             ],
         )

@@ -159,6 +159,21 @@ pub async fn attempts(client: &impl GenericClient, task_ids: &[Uuid]) -> Result<
     Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
 }
 
+/// The last dead letter of a task: one with its id, or whose `message_id` says it. The latter has no
+/// index, as somebody has to ask for it by hand.
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub async fn of_task(client: &impl GenericClient, task: Uuid) -> Result<Option<DeadLetterRow>, Error> {
+    let of = |which| format!("SELECT {COLUMNS} FROM dead_letter WHERE {which} ORDER BY last_seen DESC LIMIT 1");
+    if let Some(row) = client.query_opt(&of("task_id = $1"), &[&task]).await? {
+        return Ok(Some(dead_letter(&row)));
+    }
+    let by_message_id = of("lower(properties ->> 'message_id') = $1");
+    Ok(client.query_opt(&by_message_id, &[&task.to_string()]).await?.as_ref().map(dead_letter))
+}
+
 fn dead_letter(row: &Row) -> DeadLetterRow {
     DeadLetterRow {
         id: row.get(0),

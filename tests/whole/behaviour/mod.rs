@@ -1,7 +1,10 @@
 //! What a user of the daemon can rely on, each test on the real binary and real servers.
 
 mod acknowledging;
+mod authority;
+mod dead_letter_replies;
 mod events;
+mod evidence;
 mod flow;
 mod given_up;
 mod idempotency;

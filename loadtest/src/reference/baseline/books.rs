@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use settled::contract::{AccountName, DeadLetter, DeadReason, Message, Task, TaskBody};
+use settled::contract::{Access, AccountName, DeadLetter, DeadReason, Message, Task, TaskBody};
 use settled::ledger::{self, Account, AccountIx, Arrival, Item, NonePending, Rules};
 use settled::store::{Client, PostgresSettings, connect, queries};
 use settled::telemetry::labels::Outcome;
@@ -113,7 +113,7 @@ async fn decide_and_write(
     let place =
         |id: i64| accounts.iter().position(|account| account.id == id).map(AccountIx).context("no such account");
     let pairs = smallvec::smallvec![(place(debit)?, place(credit)?)];
-    let item = Item { task, arrival: Arrival(0), pairs, resumes: false };
+    let item = Item { task, arrival: Arrival(0), pairs, resumes: false, publisher: None, access: Access::Everything };
     let names: Vec<&AccountName> =
         task.body.account_pairs().flat_map(|(one, other)| [one, other]).take(accounts.len()).collect();
     let books = ledger::Books {

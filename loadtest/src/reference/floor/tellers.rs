@@ -99,7 +99,7 @@ fn payment(names: &[AccountName], order: usize, currency: Currency, rng: &mut Rn
 fn message(body: TaskBody) -> Message {
     let properties = Properties { publisher: Some(PUBLISHER.into()), ..Properties::default() };
     let content = Ok(Task::new(Uuid::now_v7(), body));
-    Message { body: Vec::new(), properties, received_at: Timestamp::now(), content }
+    Message { body: Vec::new(), properties, received_at: Timestamp::now(), content, is_answerable: true }
 }
 
 fn submissions(messages: &[Message]) -> Vec<Submission<'_>> {

@@ -176,7 +176,8 @@ impl<'a> Decided<'_, 'a> {
             return;
         }
         // Plain strings and a number.
-        let properties = serde_json::to_string(&message.properties).unwrap_or_else(|_| "{}".into());
+        let properties =
+            serde_json::to_string(&message.properties.of_a_task_that_waits()).unwrap_or_else(|_| "{}".into());
         let agenda = if item.resumes { &mut life.agenda_again } else { &mut life.agenda };
         let woken = self.woken.get(&item.task.id).copied().unwrap_or(0);
         agenda.push(AgendaRow { task: item.task.id, deadline, waits_for, woken, properties });

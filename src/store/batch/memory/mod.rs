@@ -100,7 +100,8 @@ impl Memory {
         let (answers, rows) = decided.rows();
         let has_outcome = answers.iter().any(|answer| !matches!(answer, Answer::SetAside { .. }));
         let woken = self.write(&decided, &rows, now);
-        let parcel = rows.tells.then(|| decided.events("simulation")).filter(|events| events.count > 0);
+        let parcel =
+            rows.tells.then(|| decided.events("simulation", &rows.dead_letters)).filter(|events| events.count > 0);
         let parcel = parcel.map(|events| self.tell(events.body, events.count.unsigned_abs(), now, lease));
         Committed {
             proof: has_outcome.then(Proof::of_memory),
@@ -224,7 +225,7 @@ impl Memory {
             }
         }
         for row in &rows.dead_letters {
-            self.dead_letters.insert(row.digest, (row.task_id, row.reason));
+            self.dead_letters.insert(row.digest, (row.task_id, row.reason.name()));
         }
         self.write_agenda(&rows.life, now)
     }
@@ -276,7 +277,17 @@ fn after(decided: &Decided<'_, '_>, task: &Task, item: &ledger::Item<'_>, outcom
     };
     let task_type = task.body.task_type();
     let version = decided.payments_before.get(&task.id).map_or(1, |before| before.version + 1);
-    Some(Payment { id: task.id, task_type, state, version, expires_at: None, deadline, listed: false, legs })
+    Some(Payment {
+        id: task.id,
+        task_type,
+        state,
+        version,
+        expires_at: None,
+        deadline,
+        listed: false,
+        legs,
+        publisher: item.publisher.map(Into::into),
+    })
 }
 
 /// With accounts by their ids instead of their places in a batch.

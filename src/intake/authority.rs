@@ -1,0 +1,198 @@
+//! `[authority]` and `[[publisher]]`: who may do what.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::BrokerSettings;
+use crate::config::{Choice, Element, Field, Key, Rule, Section, closest};
+use crate::contract::{Authority, KeyRule, Pattern, PublisherRules, TaskType};
+
+/// What has to hold of every task, whoever publishes it.
+#[derive(Debug, Clone)]
+pub struct AuthoritySettings {
+    /// What a routing key has to do with a task's type.
+    pub routing_key: KeyRule,
+    /// Queues that replies may go to.
+    pub replies: Vec<QueuePattern>,
+    /// Whether only the broker's `user_id` says who a publisher is.
+    pub verified: bool,
+}
+
+/// What one publisher may do.
+#[derive(Debug, Clone, Default)]
+pub struct PublisherSettings {
+    /// Its name: the broker's user.
+    pub name: String,
+    /// Types of tasks.
+    pub types: Vec<TypePattern>,
+    /// Accounts that may pay.
+    pub debit: Vec<AccountPattern>,
+    /// Accounts that may be paid.
+    pub credit: Vec<AccountPattern>,
+    /// Accounts that may be opened and changed.
+    pub accounts: Vec<AccountPattern>,
+    /// Queues that replies may go to.
+    pub replies: Vec<QueuePattern>,
+}
+
+impl Choice for KeyRule {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("ignore", Self::Ignore), ("agree", Self::Agree), ("require", Self::Require)];
+}
+
+/// What a publisher may be called.
+const NAME: Rule = Rule {
+    expected: "the name of a user of the broker, 1 to 255 bytes, or \"*\" for all that have no rules of their own",
+    check: |name| match name {
+        "" => Err("it is empty".to_owned()),
+        name if name.len() > 255 => Err(format!("it has {} bytes", name.len())),
+        name if name.chars().any(char::is_control) => Err("it has control characters".to_owned()),
+        _ => Ok(()),
+    },
+};
+
+impl Default for AuthoritySettings {
+    fn default() -> Self {
+        Self { routing_key: KeyRule::Agree, replies: vec![QueuePattern("*".to_owned())], verified: true }
+    }
+}
+
+impl Section for AuthoritySettings {
+    const NAME: &'static str = "authority";
+    const ABOUT: &'static str = "Who may do what. A task that is forbidden becomes a dead letter.";
+
+    #[rustfmt::skip]
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        vec![
+            Key::new("routing_key", Field::Parsed(&mut self.routing_key), "What the routing key of a task that comes through broker.exchange has to do with its type: RabbitMQ's topic permissions look at nothing else. \"agree\": a key that names a type has to name the task's. \"require\": it has to be task.<type>, and further words may follow.").recommended("\"require\""),
+            Key::new("replies", Field::List(&mut self.replies), "The queues that replies may go to, whoever asks. The daemon's own queues never are among them.").recommended("[\"amq.rabbitmq.reply-to*\", \"amq.gen-*\", \"*.replies\"]"),
+            Key::new("verified", Field::Flag(&mut self.verified), "Whether only the property user_id, which the broker verifies, says whose rules of [[publisher]] are in force, and app_id never does."),
+        ]
+    }
+}
+
+impl Section for PublisherSettings {
+    const NAME: &'static str = "publisher";
+    const ABOUT: &'static str = "What a publisher may do, one [[publisher]] each. Where there is any, whoever has none may do nothing, and what a publisher's rules don't name is forbidden.";
+
+    #[rustfmt::skip]
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        vec![
+            Key::new("name", Field::Text(&mut self.name, &NAME), "Whose rules these are."),
+            Key::new("types", Field::List(&mut self.types), "The types of tasks that it may publish; \"*\" is all."),
+            Key::new("debit", Field::List(&mut self.debit), "The accounts that may pay in its payments."),
+            Key::new("credit", Field::List(&mut self.credit), "The accounts that may be paid in its payments. It may act on payments between accounts that it could have made itself, and on its own."),
+            Key::new("accounts", Field::List(&mut self.accounts), "The accounts that it may open and change."),
+            Key::new("replies", Field::List(&mut self.replies), "The queues that replies to it may go to, of those that authority.replies allows."),
+        ]
+    }
+}
+
+impl PublisherSettings {
+    /// One as it is shown in the sample.
+    pub fn example() -> Self {
+        Self {
+            name: "shop".to_owned(),
+            types: ["transfer", "authorize", "capture", "void", "refund"]
+                .map(|name| TypePattern(name.to_owned()))
+                .into(),
+            debit: vec![AccountPattern("customer:*".to_owned())],
+            credit: vec![AccountPattern("merchant:*".to_owned()), AccountPattern("fees".to_owned())],
+            accounts: vec![AccountPattern("customer:*".to_owned())],
+            replies: vec![QueuePattern("shop.replies".to_owned()), QueuePattern("amq.rabbitmq.reply-to*".to_owned())],
+        }
+    }
+
+    fn rules(&self) -> PublisherRules {
+        PublisherRules {
+            name: self.name.clone(),
+            types: patterns(&self.types),
+            debit: patterns(&self.debit),
+            credit: patterns(&self.credit),
+            accounts: patterns(&self.accounts),
+            replies: patterns(&self.replies),
+        }
+    }
+}
+
+impl AuthoritySettings {
+    /// As tasks are judged by them.
+    pub fn authority(&self, publishers: &[PublisherSettings], broker: &BrokerSettings) -> Authority {
+        Authority {
+            exchange: broker.exchange.clone(),
+            own_queues: vec![broker.queue.clone(), broker.dead_letter_queue.clone()],
+            routing_key: self.routing_key,
+            replies: patterns(&self.replies),
+            verified: self.verified,
+            publishers: publishers.iter().map(PublisherSettings::rules).collect(),
+        }
+    }
+}
+
+fn patterns<T: fmt::Display>(elements: &[T]) -> Vec<Pattern> {
+    elements.iter().map(|element| Pattern::new(element.to_string())).collect()
+}
+
+/// Declares an element of a list: a pattern of names of one kind.
+macro_rules! pattern {
+    ($(#[$doc:meta])* $name:ident, $expected:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl Element for $name {
+            const EXPECTED: &'static str = $expected;
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                let check: fn(&str) -> Result<(), String> = $check;
+                check(text).map(|()| Self(text.to_owned()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+pattern! {
+    /// Names of accounts.
+    AccountPattern, "names of accounts, in which * stands for any characters, such as \"customer:*\"", |text| {
+        let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || ":._-*".contains(c);
+        match text {
+            "" => Err("it is empty".to_owned()),
+            text if !text.chars().all(is_of_a_name) => {
+                Err(format!("{text:?} has other characters than A-Z a-z 0-9 : . _ - and *"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pattern! {
+    /// Names of queues.
+    QueuePattern, "names of queues, in which * stands for any characters, such as \"*.replies\"", |text| match text {
+        "" => Err("it is empty".to_owned()),
+        text if text.len() > 255 => Err(format!("it has {} bytes, a queue's name has at most 255", text.len())),
+        text if text.chars().any(char::is_control) => Err("it has control characters".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+pattern! {
+    /// Types of tasks.
+    TypePattern, "types of tasks, such as \"transfer\", or \"*\" for all of them", |text| {
+        if text == "*" || TaskType::from_name(text).is_some() {
+            return Ok(());
+        }
+        let like = closest(text, TaskType::ALL.into_iter().map(TaskType::name));
+        let like = like.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+        Err(format!("{text:?} is no type of task{like}"))
+    }
+}

@@ -1,0 +1,101 @@
+//! Who asked is told that a task became a dead letter.
+
+use lapin::BasicProperties;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{Events, Publisher, Received, Task, World, open, transfer};
+
+fn asking(properties: BasicProperties, queue: &str, correlation_id: &str) -> BasicProperties {
+    properties.with_reply_to(queue.into()).with_correlation_id(correlation_id.into())
+}
+
+async fn reply(replies: &Events, correlation_id: &str) -> Received {
+    replies.find(correlation_id, |reply| reply.correlation_id() == correlation_id).await
+}
+
+fn pay() -> Task {
+    transfer("world", "alice", 5)
+}
+
+#[tokio::test]
+async fn who_asks_is_told_why_a_message_is_a_dead_letter() {
+    let world = World::new(&[]).await;
+    let (events, replies) = (world.events().await, Events::replies(&world).await);
+    let daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    let paid = pay();
+    publisher.publish_all(&[open("world", "USD", None), open("alice", "USD", None), paid.clone()]).await;
+    let malformed = pay().with("amount", "12.50");
+    publisher.publish_with(&malformed, asking(Publisher::properties(&malformed), &replies.queue, "malformed")).await;
+    let told = reply(&replies, "malformed").await;
+    assert_eq!(told.properties.kind().as_ref().map(|kind| kind.as_str()), Some("task.dead_lettered"));
+    let (body, letter) = (&told.body, world.dead_letter(malformed.body().as_bytes()).await);
+    let said = ["id", "state", "reason", "field", "detail", "publisher", "message_id"].map(|name| body[name].clone());
+    let id = json!(malformed.id);
+    let wanted = [
+        &id,
+        &json!("dead_lettered"),
+        &json!("malformed"),
+        &json!("amount"),
+        &letter["detail"],
+        &json!("behaviour"),
+        &id,
+    ];
+    assert_eq!(said.each_ref(), wanted, "{body}");
+    assert!(told.message_id().starts_with("dead-letter/") && told.message_id().ends_with("/reply"), "{told:?}");
+
+    let altered = paid.clone().with("amount", 6);
+    publisher.publish_with(&altered, asking(Publisher::properties(&altered), &replies.queue, "conflict")).await;
+    let body = reply(&replies, "conflict").await.body;
+    assert_eq!(
+        (&body["reason"], &body["field"], &body["id"]),
+        (&json!("idempotency_conflict"), &json!("amount"), &json!(paid.id))
+    );
+
+    let unreadable = asking(BasicProperties::default(), &replies.queue, "unreadable");
+    publisher.raw("task.transfer", b"nonsense", unreadable.clone()).await;
+    let first = reply(&replies, "unreadable").await;
+    assert_eq!((&first.body["id"], &first.body["reason"]), (&Value::Null, &json!("malformed")), "{first:?}");
+    let named = Uuid::now_v7();
+    let oversize =
+        asking(BasicProperties::default(), &replies.queue, "oversize").with_message_id(named.to_string().into());
+    publisher.raw("task.transfer", &vec![b' '; 70_000], oversize).await;
+    let body = reply(&replies, "oversize").await.body;
+    assert_eq!((&body["id"], &body["reason"]), (&json!(named), &json!("oversize")));
+
+    // Who asks again is told again, by the same id.
+    publisher.raw("task.transfer", b"nonsense", unreadable).await;
+    let both = replies.count(5).await;
+    assert_eq!(both[4].message_id(), first.message_id());
+    daemon.stop().await;
+    let told = events.all();
+    assert!(
+        told.iter().all(|event| event.routing_key != "task.dead_lettered"),
+        "without the setting there is no event"
+    );
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn a_task_that_postgresql_refuses_is_answered_and_told_where_that_is_set() {
+    let world = World::new(&["events.dead_letters = true"]).await;
+    let (events, replies) = (world.events().await, Events::replies(&world).await);
+    let daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    publisher.publish_all(&[open("world", "USD", None), open("alice", "USD", None)]).await;
+    let refused = "ALTER TABLE payment ADD CONSTRAINT refused CHECK (reference <> 'refused')";
+    world.sql().await.batch_execute(refused).await.expect("a constraint");
+    let poison = pay().with("reference", "refused");
+    publisher.publish_with(&poison, asking(Publisher::properties(&poison), &replies.queue, "poison")).await;
+    let body = reply(&replies, "poison").await.body;
+    assert_eq!((&body["reason"], &body["type"]), (&json!("unprocessable"), &json!("transfer")), "{body}");
+    let event = events.find("the event", |event| event.routing_key == "task.dead_lettered").await;
+    assert_eq!((&event.body, event.correlation_id()), (&body, poison.id.to_string().as_str()));
+    assert_eq!(event.header("cloudEvents:subject").as_deref(), Some(poison.id.to_string().as_str()));
+    publisher.raw("task.transfer", b"nonsense", BasicProperties::default()).await;
+    let event = events.find("another one", |event| event.body["reason"] == "malformed").await;
+    assert_eq!(event.header("cloudEvents:id").as_deref(), Some(event.message_id()));
+    daemon.stop().await;
+    world.audit().await;
+}
