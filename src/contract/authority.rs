@@ -78,8 +78,7 @@ struct Forbidden {
 impl Authority {
     /// Makes a dead letter of a task that its publisher may not publish, and has nobody answered who may
     /// not be.
-    #[must_use]
-    pub fn judged(&self, mut message: Message) -> Message {
+    pub fn judge(&self, message: &mut Message) {
         let properties = &message.properties;
         let access = self.access(properties.publisher.as_deref(), properties.user_id.is_some());
         let reply = self.reply_forbidden(properties, access);
@@ -89,7 +88,6 @@ impl Authority {
         {
             message.content = Err(forbidden.letter(task));
         }
-        message
     }
 
     /// What the publisher of this name may do; whether the name is verified.
@@ -118,9 +116,11 @@ impl Authority {
         }
         let mut words = key.split('.');
         let (first, named) = (words.next(), words.next().unwrap_or_default());
-        let agrees = first == Some("task") && named == task_type.name();
+        if first == Some("task") && named == task_type.name() {
+            return None;
+        }
         let matters = self.routing_key == KeyRule::Require || TaskType::from_name(named).is_some();
-        (matters && !agrees).then(|| {
+        matters.then(|| {
             let shown: String = key.chars().take(80).collect();
             Forbidden::of("routing_key", format!("`{shown}`, expected `task.{}`, the task's type", task_type.name()))
         })

@@ -174,10 +174,10 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
     }
 
     /// Puts a delivery into its lane; waits while the lane is full, and so does the broker.
-    async fn take(&self, epoch: &Arc<Epoch>, tag: u64, message: Message) {
+    async fn take(&self, epoch: &Arc<Epoch>, tag: u64, mut message: Message) {
         let pipeline = &self.pipeline;
         pipeline.metrics.tasks_received.increment(1);
-        let message = self.authority.judged(message);
+        self.authority.judge(&mut message);
         let delivery = epoch.deliver(tag);
         pipeline.health.progress().entered(1);
         let arrived = pipeline.in_flight.arrive(message.content.as_ref().ok());

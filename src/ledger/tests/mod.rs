@@ -2,6 +2,7 @@
 
 mod accounts;
 mod against_model;
+mod authority;
 mod captures;
 mod legs;
 mod precedence;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::tasks::{name, second, usd};
 use super::*;
-use crate::contract::{Access, AccountName, TaskBody};
+use crate::contract::{Access, AccountName, PublisherRules, TaskBody};
 
 /// The arrival of a task on its way beside the batch; those of a [`World`] come later.
 pub(super) const EARLIER: Arrival = Arrival(0);
@@ -34,6 +34,8 @@ pub(super) struct World {
     known: HashMap<Uuid, Known>,
     /// What is scheduled or parked, in order of arrival.
     waiting: BTreeMap<Arrival, Task>,
+    /// Of who publishes from here on; without any, of nobody in particular.
+    pub(super) publisher: Option<PublisherRules>,
     arrivals: u64,
 }
 
@@ -65,6 +67,7 @@ impl World {
             payments: HashMap::new(),
             known: HashMap::new(),
             waiting: BTreeMap::new(),
+            publisher: None,
             arrivals: EARLIER.0 + 1,
         }
     }
@@ -147,6 +150,7 @@ impl World {
 
     fn run(&mut self, batch: &[(Arrival, &Task, bool)], pending: &impl Pending) -> Decision {
         let pairs = |task: &Task| task.body.account_pairs().map(|(debit, credit)| (ix(debit), ix(credit))).collect();
+        let publisher = self.publisher.clone();
         let items: Vec<Item<'_>> = batch
             .iter()
             .map(|(arrival, task, resumes)| Item {
@@ -154,8 +158,11 @@ impl World {
                 arrival: *arrival,
                 pairs: pairs(task),
                 resumes: *resumes,
-                publisher: None,
-                access: Access::Everything,
+                publisher: publisher.as_ref().map(|rules| rules.name.as_str()),
+                access: match &publisher {
+                    Some(rules) => Access::Only(rules, Some(&rules.name)),
+                    None => Access::Everything,
+                },
             })
             .collect();
         let own = batch.iter().filter(|(.., resumes)| *resumes).map(|(_, task, _)| task.id);
@@ -190,7 +197,8 @@ impl World {
             self.waiting.remove(&item.arrival);
         }
         self.payments.entry(task.id).or_insert_with(|| {
-            let bare = Payment { state, ..Payment::bare(task.id, task.body.task_type(), 1) };
+            let publisher = item.publisher.map(Into::into);
+            let bare = Payment { state, publisher, ..Payment::bare(task.id, task.body.task_type(), 1) };
             match (outcome, &task.body) {
                 (Outcome::Scheduled(at) | Outcome::Parked { deadline: at, .. }, _) => {
                     Payment { deadline: Some(*at), ..bare }

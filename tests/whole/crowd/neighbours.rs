@@ -39,10 +39,9 @@ async fn whatever_a_message_holds_it_has_an_outcome_and_its_neighbours_settle() 
     people_can_look(&all, &world).await;
     let replayed = world.run(&["dead-letters", "replay", "--all"]).await;
     assert_eq!(replayed.code, 0, "{}", replayed.stderr);
-    // But for the one whose id is another one without its end.
-    let again = "SELECT 1 FROM dead_letter WHERE properties ->> 'message_id' NOT LIKE U&'%\\FFFD%'
+    let again = "SELECT 1 FROM dead_letter
                  HAVING count(*) = $1 AND min(attempts) = 2 AND bool_and(resolution IS NULL)";
-    let again_dead = i64::try_from(dead - 1).expect("few");
+    let again_dead = i64::try_from(dead).expect("few");
     world.row("all that was replayed is a dead letter again", again, &[&again_dead]).await;
     daemon.stop().await;
     assert_eq!((world.waiting().await, world.messages(&world.dead_letter_queue).await), (0, 0));
