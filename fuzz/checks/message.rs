@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use settled::contract::{Properties, TaskBody};
+use settled::contract::{Evidence, Properties, TaskBody};
 
 use super::draw::Draw;
 use super::task::{has_nul, holds_of};
@@ -12,7 +12,8 @@ use super::task::{has_nul, holds_of};
 /// The properties are drawn from the first bytes, the others are the body.
 pub fn check(data: &[u8]) {
     let mut draw = Draw::new(data);
-    let properties = amqp(&mut draw);
+    let backwards: Vec<u8> = data.iter().rev().copied().collect();
+    let properties = with_what_few_have(amqp(&mut draw), &mut Draw::new(&backwards));
     let (routing_key, received_at) = (short(&mut draw), Timestamp::UNIX_EPOCH);
     let reply_to = properties.reply_to().clone();
     let mut delivery = Delivery::mock(1, "payments".into(), routing_key, false, draw.rest().to_vec());
@@ -20,6 +21,12 @@ pub fn check(data: &[u8]) {
     let message = settled::intake::read(delivery, received_at);
 
     can_be_stored(&message.properties);
+    let evidence = message.properties.evidence.as_deref();
+    let kept = evidence.map_or(0, |evidence| serde_json::to_string(&evidence.headers).expect("plain values").len());
+    // A control character takes six bytes in JSON.
+    assert!(kept <= 8 * Evidence::MAX_HEADER_BYTES, "{kept} bytes of headers are kept");
+    let Properties { publisher, user_id, .. } = &message.properties;
+    assert!(user_id.is_none() || publisher == user_id, "{publisher:?} is not {user_id:?}");
     let answered = message.properties.reply_to.as_deref();
     let asked = reply_to.as_ref().map(ShortString::as_str);
     assert!(answered.is_none() || answered == asked, "{answered:?} is somebody else than {asked:?}");
@@ -57,6 +64,54 @@ fn amqp(draw: &mut Draw<'_>) -> BasicProperties {
         }
     }
     amqp.with_headers(headers)
+}
+
+/// Drawn from the other end, so that an input goes on meaning what it did.
+fn with_what_few_have(mut amqp: BasicProperties, draw: &mut Draw<'_>) -> BasicProperties {
+    let setters = [
+        BasicProperties::with_user_id as fn(BasicProperties, ShortString) -> BasicProperties,
+        BasicProperties::with_content_encoding,
+        BasicProperties::with_type,
+        BasicProperties::with_expiration,
+        BasicProperties::with_cluster_id,
+    ];
+    for set in setters {
+        if let Some(text) = draw.maybe(short) {
+            amqp = set(amqp, text);
+        }
+    }
+    if let Some(priority) = draw.maybe(Draw::byte) {
+        amqp = amqp.with_priority(priority);
+    }
+    let mut headers = amqp.headers().clone().unwrap_or_default();
+    for _ in 0..draw.byte() % 8 {
+        headers.insert(short(draw), value(draw, 12));
+    }
+    amqp.with_headers(headers)
+}
+
+/// The value of a header: of any type, in other ones at most `depth` deep.
+fn value(draw: &mut Draw<'_>, depth: u8) -> AMQPValue {
+    match draw.byte() % 10 {
+        0 => AMQPValue::Boolean(draw.flag()),
+        1 => AMQPValue::LongInt(draw.byte().into()),
+        2 => AMQPValue::Double(f64::from_bits(u64::from_be_bytes([(); 8].map(|()| draw.byte())))),
+        3 => AMQPValue::ByteArray(draw.bytes().into()),
+        4 => AMQPValue::Timestamp(u64::from(draw.byte()) << 56),
+        5 => AMQPValue::Void,
+        6 if depth > 0 => {
+            let items: Vec<AMQPValue> = (0..draw.byte() % 4).map(|_| value(draw, depth - 1)).collect();
+            AMQPValue::FieldArray(items.into())
+        }
+        7 if depth > 0 => {
+            let mut table = FieldTable::default();
+            for _ in 0..draw.byte() % 4 {
+                table.insert(short(draw), value(draw, depth - 1));
+            }
+            AMQPValue::FieldTable(table)
+        }
+        _ => header(draw),
+    }
 }
 
 fn short(draw: &mut Draw<'_>) -> ShortString {
