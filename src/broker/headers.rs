@@ -1,4 +1,4 @@
-//! Headers as evidence, and evidence as headers.
+//! Converts AMQP headers to evidence of a dead letter, and back for its replay.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,13 @@ use lapin::types::{AMQPValue, DecimalValue, FieldTable, ShortString};
 
 use crate::contract::{Bytes, Evidence, HeaderValue};
 
-/// What an entry is counted with beside its name and value: its type, in the database.
+/// Bytes counted for an entry in addition to its name and value.
 const ENTRY_BYTES: usize = 16;
-/// How much is shown of a text that doesn't fit.
+/// How many bytes are kept of a text that doesn't fit.
 const BEGINNING_BYTES: usize = 256;
 
-/// Keeps a header, as far as there is room for it; else notes its name among those that were cut.
+/// Keeps a header if it fits into `room`, which shrinks by it. Otherwise adds its name to those that were
+/// cut, and keeps the beginning of a text.
 pub fn keep(name: &str, value: &AMQPValue, room: &mut usize, evidence: &mut Evidence) {
     let mut left = room.saturating_sub(name.len());
     let kept = kept(value, &mut left, 0).filter(|_| !name.contains('\0'));
@@ -39,7 +40,7 @@ pub fn keep(name: &str, value: &AMQPValue, room: &mut usize, evidence: &mut Evid
     }
 }
 
-/// A value that fits into the room, which is less by it.
+/// Converts a value if it fits into `room`, which shrinks by it.
 fn kept(value: &AMQPValue, room: &mut usize, depth: usize) -> Option<HeaderValue> {
     let mut take = |bytes: usize| room.checked_sub(bytes + ENTRY_BYTES).map(|left| *room = left);
     Some(match value {
@@ -103,7 +104,7 @@ fn text_of(bytes: &[u8]) -> HeaderValue {
     }
 }
 
-/// The first bytes of a long text, for people.
+/// Returns the first bytes of a long text, for people to read.
 fn beginning(value: &AMQPValue, most: usize) -> Option<HeaderValue> {
     let AMQPValue::LongString(text) = value else { return None };
     let bytes = text.as_bytes().get(..most.min(BEGINNING_BYTES)).filter(|bytes| !bytes.is_empty())?;
@@ -112,7 +113,7 @@ fn beginning(value: &AMQPValue, most: usize) -> Option<HeaderValue> {
     Some(text_of(if bytes.len() - valid < 4 { &bytes[..valid] } else { bytes }))
 }
 
-/// The headers to publish: all that were kept whole.
+/// Returns the headers to publish: those that were kept in full.
 pub fn table(evidence: &Evidence) -> FieldTable {
     let whole = evidence.headers.iter().filter(|(name, _)| !evidence.cut.contains(name));
     whole.fold(FieldTable::default(), |mut table, (name, value)| {

@@ -1,56 +1,56 @@
-//! Who may do what: decided by what the broker has checked (routing key, user) and by the operator's
-//! settings, never by what a message says about itself alone.
+//! Which tasks a publisher may publish. The decision rests on what the broker verifies (routing key,
+//! user) and on the operator's settings, not on what a message says about itself.
 
 use std::fmt;
 
 use super::{AccountName, DeadLetter, DeadReason, Message, Properties, Task, TaskBody, TaskType};
 
-/// The name of the publisher whose rules are those of all who have none of their own.
+/// The name whose rules apply to every publisher without rules of its own.
 const ANYBODY: &str = "*";
 
-/// What the operator lets publishers do.
+/// The operator's rules for publishers.
 #[derive(Clone, Debug, Default)]
 pub struct Authority {
     /// The exchange that tasks are published to.
     pub exchange: String,
-    /// The daemon's own queues. Nobody is answered there.
+    /// The daemon's own queues, to which no reply is sent.
     pub own_queues: Vec<String>,
-    /// What a routing key has to do with a task's type.
+    /// How a routing key is checked against the task's type.
     pub routing_key: KeyRule,
-    /// Where replies may go; anywhere if there is none.
+    /// Queues that replies may be sent to; any queue if the list is empty.
     pub replies: Vec<Pattern>,
-    /// Whether only the broker's `user_id` says who a publisher is, and `app_id` never.
+    /// Whether a publisher is identified by the broker's `user_id` alone, and not by `app_id`.
     pub verified: bool,
-    /// The rules of the publishers. Without any, everybody may do everything.
+    /// The rules of each publisher. If the list is empty, everything is allowed.
     pub publishers: Vec<PublisherRules>,
 }
 
-/// What a routing key has to do with a task's type.
+/// How a routing key is checked against the task's type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyRule {
-    /// Nothing.
+    /// Not at all.
     Ignore,
-    /// One that names a type has to name the task's.
+    /// A key that names another type is forbidden.
     #[default]
     Agree,
-    /// It has to name the task's type.
+    /// The key must name the task's type.
     Require,
 }
 
-/// What a publisher may do. What isn't listed is forbidden.
+/// What a publisher may do. Whatever isn't listed is forbidden.
 #[derive(Clone, Debug, Default)]
 pub struct PublisherRules {
     /// The publisher's name.
     pub name: String,
     /// Types of tasks.
     pub types: Vec<Pattern>,
-    /// Accounts that may pay.
+    /// Accounts that its payments may debit.
     pub debit: Vec<Pattern>,
-    /// Accounts that may be paid.
+    /// Accounts that its payments may credit.
     pub credit: Vec<Pattern>,
     /// Accounts that may be opened and changed.
     pub accounts: Vec<Pattern>,
-    /// Queues that replies may go to.
+    /// Queues that replies may be sent to.
     pub replies: Vec<Pattern>,
 }
 
@@ -58,26 +58,26 @@ pub struct PublisherRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 
-/// What a publisher may do to payments that are there.
+/// Which existing payments a publisher may act on.
 #[derive(Clone, Copy, Debug)]
 pub enum Access<'a> {
-    /// Whatever it likes.
+    /// All of them.
     Everything,
-    /// What its rules say; and its name, where that is known for sure.
+    /// Those that its rules cover, and its own: those published under the name, if its name is verified.
     Only(&'a PublisherRules, Option<&'a str>),
-    /// Nothing: it has no rules, and others have.
+    /// None: rules exist, and none of them are for this publisher.
     Nothing,
 }
 
-/// What is forbidden, and which field or property asks for it.
+/// The field or property that asks for something forbidden, and why it is.
 struct Forbidden {
     field: String,
     detail: String,
 }
 
 impl Authority {
-    /// Makes a dead letter of a task that its publisher may not publish, and has nobody answered who may
-    /// not be.
+    /// Turns a task that its publisher may not publish into a dead letter, and marks a message whose
+    /// `reply_to` is not allowed as not answerable.
     pub fn judge(&self, message: &mut Message) {
         let properties = &message.properties;
         let access = self.access(properties.publisher.as_deref(), properties.user_id.is_some());
@@ -90,7 +90,8 @@ impl Authority {
         }
     }
 
-    /// What the publisher of this name may do; whether the name is verified.
+    /// Returns which payments the publisher may act on. `is_verified` says whether the broker has verified
+    /// its name.
     pub fn access<'a>(&'a self, publisher: Option<&'a str>, is_verified: bool) -> Access<'a> {
         if self.publishers.is_empty() {
             return Access::Everything;
@@ -157,12 +158,12 @@ impl Authority {
 }
 
 impl PublisherRules {
-    /// Whether the publisher could have made a payment between these accounts.
+    /// Whether the publisher may publish a payment between these accounts.
     pub fn covers(&self, debit: &AccountName, credit: &AccountName) -> bool {
         any(&self.debit, debit.as_str()) && any(&self.credit, credit.as_str())
     }
 
-    /// Whether it may do something to all accounts.
+    /// Whether every account is allowed in every role.
     pub fn covers_everything(&self) -> bool {
         [&self.debit, &self.credit, &self.accounts].into_iter().all(|patterns| any(patterns, ANYBODY))
     }
@@ -216,7 +217,7 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether it stands for this text.
+    /// Whether the text matches.
     pub fn matches(&self, text: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else { return self.0 == text };
         let Some(mut text) = text.strip_prefix(first) else { return false };

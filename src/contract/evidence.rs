@@ -1,12 +1,12 @@
-//! What a delivery carried that no task needs: kept for dead letters, which show all of it and are
-//! replayed with it. Few messages have any of this, so it is built only for those that do.
+//! Properties and headers of a delivery that no task uses. They are kept for dead letters, which are
+//! shown and replayed with them. Few messages have any, so they are allocated only for those that do.
 
 use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The rest of a message's properties, and its headers.
+/// The properties of a message that tasks do not use, and its headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// AMQP `content_encoding`.

@@ -17,7 +17,7 @@ pub struct Message {
     pub received_at: Timestamp,
     /// What they say.
     pub content: Result<Task, DeadLetter>,
-    /// Whether a reply may go to where one is asked for.
+    /// Whether a reply may be sent to the message's `reply_to`.
     pub is_answerable: bool,
 }
 

@@ -269,7 +269,7 @@ pub struct Properties {
     /// Whether the broker had delivered it before.
     #[serde(default, skip_serializing_if = "is_false")]
     pub redelivered: bool,
-    /// What few messages have.
+    /// Properties and headers that most messages don't have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Box<Evidence>>,
 }
@@ -280,7 +280,8 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl Properties {
-    /// What a task that waits needs of them: whom to answer, and what is told with its events.
+    /// The properties that are stored with a scheduled or parked task: those that its reply, its events and
+    /// its publisher's rules need.
     #[must_use]
     pub fn of_a_task_that_waits(&self) -> Self {
         Self { app_id: None, exchange: None, delivery_mode: None, redelivered: false, evidence: None, ..self.clone() }

@@ -7,12 +7,12 @@ use super::BrokerSettings;
 use crate::config::{Choice, Element, Field, Key, Rule, Section, closest};
 use crate::contract::{Authority, KeyRule, Pattern, PublisherRules, TaskType};
 
-/// What has to hold of every task, whoever publishes it.
+/// Checks of every task, whoever publishes it.
 #[derive(Debug, Clone)]
 pub struct AuthoritySettings {
-    /// What a routing key has to do with a task's type.
+    /// How a routing key is checked against the task's type.
     pub routing_key: KeyRule,
-    /// Queues that replies may go to.
+    /// Queues that replies may be sent to.
     pub replies: Vec<QueuePattern>,
     /// Whether only the broker's `user_id` says who a publisher is.
     pub verified: bool,
@@ -25,13 +25,13 @@ pub struct PublisherSettings {
     pub name: String,
     /// Types of tasks.
     pub types: Vec<TypePattern>,
-    /// Accounts that may pay.
+    /// Accounts that its payments may debit.
     pub debit: Vec<AccountPattern>,
-    /// Accounts that may be paid.
+    /// Accounts that its payments may credit.
     pub credit: Vec<AccountPattern>,
     /// Accounts that may be opened and changed.
     pub accounts: Vec<AccountPattern>,
-    /// Queues that replies may go to.
+    /// Queues that replies may be sent to.
     pub replies: Vec<QueuePattern>,
 }
 
@@ -64,32 +64,32 @@ impl Section for AuthoritySettings {
     #[rustfmt::skip]
     fn keys(&mut self) -> Vec<Key<'_>> {
         vec![
-            Key::new("routing_key", Field::Parsed(&mut self.routing_key), "What the routing key of a task that comes through broker.exchange has to do with its type: RabbitMQ's topic permissions look at nothing else. \"agree\": a key that names a type has to name the task's. \"require\": it has to be task.<type>, and further words may follow.").recommended("\"require\""),
-            Key::new("replies", Field::List(&mut self.replies), "The queues that replies may go to, whoever asks. The daemon's own queues never are among them.").recommended("[\"amq.rabbitmq.reply-to*\", \"amq.gen-*\", \"*.replies\"]"),
-            Key::new("verified", Field::Flag(&mut self.verified), "Whether only the property user_id, which the broker verifies, says whose rules of [[publisher]] are in force, and app_id never does."),
+            Key::new("routing_key", Field::Parsed(&mut self.routing_key), "How the routing key of a task published through broker.exchange is checked against the task's type; RabbitMQ's topic permissions check the routing key alone. \"ignore\": not at all. \"agree\": a key that names another type is forbidden. \"require\": the key must be task.<type>; further words may follow.").recommended("\"require\""),
+            Key::new("replies", Field::List(&mut self.replies), "Queues that replies may be sent to, whoever asks for them. The daemon's own queues are never allowed.").recommended("[\"amq.rabbitmq.reply-to*\", \"amq.gen-*\", \"*.replies\"]"),
+            Key::new("verified", Field::Flag(&mut self.verified), "Whether the rules of [[publisher]] are found by the property user_id alone, which the broker verifies. If false, app_id is used for a message without user_id."),
         ]
     }
 }
 
 impl Section for PublisherSettings {
     const NAME: &'static str = "publisher";
-    const ABOUT: &'static str = "What a publisher may do, one [[publisher]] each. Where there is any, whoever has none may do nothing, and what a publisher's rules don't name is forbidden.";
+    const ABOUT: &'static str = "What a publisher may do: one [[publisher]] table for each. If there is at least one, a publisher without a table may do nothing, and what a table doesn't list is forbidden.";
 
     #[rustfmt::skip]
     fn keys(&mut self) -> Vec<Key<'_>> {
         vec![
-            Key::new("name", Field::Text(&mut self.name, &NAME), "Whose rules these are."),
-            Key::new("types", Field::List(&mut self.types), "The types of tasks that it may publish; \"*\" is all."),
-            Key::new("debit", Field::List(&mut self.debit), "The accounts that may pay in its payments."),
-            Key::new("credit", Field::List(&mut self.credit), "The accounts that may be paid in its payments. It may act on payments between accounts that it could have made itself, and on its own."),
-            Key::new("accounts", Field::List(&mut self.accounts), "The accounts that it may open and change."),
-            Key::new("replies", Field::List(&mut self.replies), "The queues that replies to it may go to, of those that authority.replies allows."),
+            Key::new("name", Field::Text(&mut self.name, &NAME), "The publisher: the broker's user that publishes (user_id)."),
+            Key::new("types", Field::List(&mut self.types), "Types of tasks that it may publish; \"*\" is all of them."),
+            Key::new("debit", Field::List(&mut self.debit), "Accounts that its payments may debit."),
+            Key::new("credit", Field::List(&mut self.credit), "Accounts that its payments may credit. It may capture, void, refund, charge back and cancel payments of its own, and those of others that debit and credit such accounts."),
+            Key::new("accounts", Field::List(&mut self.accounts), "Accounts that it may open, close, freeze and limit."),
+            Key::new("replies", Field::List(&mut self.replies), "Queues that replies to it may be sent to; authority.replies must allow them, too."),
         ]
     }
 }
 
 impl PublisherSettings {
-    /// One as it is shown in the sample.
+    /// The example in the sample configuration.
     pub fn example() -> Self {
         Self {
             name: "shop".to_owned(),
@@ -116,7 +116,7 @@ impl PublisherSettings {
 }
 
 impl AuthoritySettings {
-    /// As tasks are judged by them.
+    /// The rules by which tasks are checked.
     pub fn authority(&self, publishers: &[PublisherSettings], broker: &BrokerSettings) -> Authority {
         Authority {
             exchange: broker.exchange.clone(),

@@ -139,14 +139,14 @@ fn trace(table: &FieldTable, name: &str) -> Option<CompactString> {
     table.inner().get(name).and_then(string)
 }
 
-/// Whether all of it is in the property.
+/// Whether the header is kept in full as a property.
 fn is_usual_trace(name: &str, value: &AMQPValue) -> bool {
     let AMQPValue::LongString(text) = value else { return false };
     let fits = text.len() <= MAX_TRACE_BYTES && !text.as_bytes().contains(&0);
     ["traceparent", "tracestate"].contains(&name) && fits && std::str::from_utf8(text.as_bytes()).is_ok()
 }
 
-/// What few messages have; nothing is allocated for the others.
+/// Collects what most messages don't have. Allocates only when there is something.
 #[derive(Default)]
 struct Unusual(Option<Box<Evidence>>);
 
@@ -173,7 +173,7 @@ impl Unusual {
         value.as_ref().map(|value| self.text(name, value))
     }
 
-    /// The properties that no task needs.
+    /// Keeps the properties that tasks don't use.
     fn rest(&mut self, amqp: &BasicProperties) {
         let texts = [
             ("content_encoding", amqp.content_encoding()),

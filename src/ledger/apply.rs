@@ -38,7 +38,7 @@ pub struct Item<'a> {
     pub resumes: bool,
     /// Who published it.
     pub publisher: Option<&'a str>,
-    /// What that one may do to payments.
+    /// Which payments that publisher may act on.
     pub access: Access<'a>,
 }
 

@@ -53,8 +53,8 @@ impl<P: Pending> Batch<'_, '_, P> {
         }
     }
 
-    /// Whether the publisher has made the payment itself, or could have made it. Of one that waits no
-    /// accounts are known here.
+    /// Whether the publisher has published the payment itself, or may publish one between its accounts.
+    /// The accounts of a task that is scheduled or parked are not known here.
     fn may_act_on(&self, parent: &Payment, item: &Item<'_>) -> bool {
         match item.access {
             Access::Everything => true,

@@ -1,8 +1,8 @@
-//! What a body is that isn't JSON, as a person would see at a glance. A parser's "expected value at
-//! line 1 column 1" is no help to whoever has to mend the publisher.
+//! Recognizes what a body is that isn't JSON: compressed, in another encoding, in another format. A
+//! parser's "expected value at line 1 column 1" doesn't help to mend the publisher.
 
-/// Says what the body is, and what to publish instead. `None` where it is not known better than the
-/// JSON parser does.
+/// Returns what the body is and what to publish instead, or `None` if the JSON parser's own message says
+/// more.
 pub(super) fn recognize(body: &[u8], content_encoding: Option<&str>) -> Option<String> {
     let text = body.trim_ascii();
     if text.is_empty() {
@@ -66,7 +66,7 @@ const fn is_of_json(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte.is_ascii_graphic()
 }
 
-/// What serializers write that are the default of some client libraries.
+/// Formats that some client libraries serialize to by default.
 fn serialized(body: &[u8]) -> Option<String> {
     let name = match body {
         [0xac, 0xed, 0, 5, ..] => "a serialized Java object",

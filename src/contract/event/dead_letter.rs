@@ -1,4 +1,4 @@
-//! What is told of a message that became a dead letter.
+//! The event and the reply about a message that became a dead letter.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::{Document, EventKind, Reply, ReplyDocument, write_line};
 use crate::contract::{Bytes, DeadReason, MessageId, Properties, TaskType};
 
-/// A message that became a dead letter, ready to be told.
+/// The content of an event about a dead letter.
 #[derive(Clone, Copy, Debug)]
 pub struct DeadLetterEvent<'a> {
-    /// What makes a redelivery the same dead letter, and so the same event.
+    /// The digest of the dead letter. A redelivery has the same, and so the same event id.
     pub digest: &'a [u8; 32],
     /// The task's id, where it could be read.
     pub task_id: Option<Uuid>,

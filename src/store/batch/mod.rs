@@ -182,8 +182,8 @@ impl PostgresStore {
         }
     }
 
-    /// Has payments acted on only by whom `authority` lets; and an event told of each dead letter, if so
-    /// set.
+    /// Checks follow-ups against `authority`; writes an event for each dead letter if
+    /// `tells_dead_letters`.
     #[must_use]
     pub fn with(self, authority: Authority, tells_dead_letters: bool) -> Self {
         Self { authority, tells_dead_letters, ..self }

@@ -100,7 +100,7 @@ impl<'a> Plan<'a> {
 }
 
 impl<'a> Layout<'a> {
-    /// Says of each task that acts on a payment what its publisher may do to one.
+    /// Sets which payments each task's publisher may act on.
     pub(super) fn restrict(&mut self, authority: &'a Authority, plan: &Plan<'a>, batch: &[Submission<'a>]) {
         if authority.publishers.is_empty() {
             return;

@@ -111,13 +111,13 @@ pub(super) struct DeadLetterRow<'a> {
     pub(super) detail: String,
     pub(super) body: &'a [u8],
     pub(super) properties: String,
-    /// The deliveries of it, each an attempt.
+    /// The deliveries in this batch, each one an attempt.
     pub(super) messages: Vec<&'a Message>,
     pub(super) seen: Timestamp,
 }
 
 impl<'a> DeadLetterRow<'a> {
-    /// The deliveries that are to be answered.
+    /// The deliveries that ask for a reply and may get one.
     pub(super) fn asked(&self) -> impl Iterator<Item = (&'a Message, Reply<'a>)> {
         self.messages.iter().filter(|message| message.is_answerable).filter_map(|message| {
             let properties = &message.properties;

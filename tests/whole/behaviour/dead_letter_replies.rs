@@ -99,3 +99,32 @@ async fn a_task_that_postgresql_refuses_is_answered_and_told_where_that_is_set()
     daemon.stop().await;
     world.audit().await;
 }
+
+#[tokio::test]
+async fn two_deliveries_in_one_batch_are_one_dead_letter_one_event_and_two_replies() {
+    let world = World::new(&["pipeline.lanes = 1", "pipeline.workers = 1", "events.dead_letters = true"]).await;
+    let (events, replies) = (world.events().await, Events::replies(&world).await);
+    let mut daemon = world.daemon().await;
+    let opened = ["world", "alice"].map(|name| open(name, "USD", None));
+    world.publisher().await.publish_all(&opened).await;
+    world.all_are("settled", &opened).await;
+    world
+        .in_one_batch(&mut daemon, 2, async |publisher| {
+            for asker in ["first", "second"] {
+                let properties = asking(BasicProperties::default(), &replies.queue, asker);
+                publisher.raw("task.transfer", b"nonsense", properties).await;
+            }
+        })
+        .await;
+    let ids = [reply(&replies, "first").await, reply(&replies, "second").await].map(|got| got.message_id().to_owned());
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(world.dead_letter(b"nonsense").await["attempts"], 2);
+    events.find("the event", |event| event.routing_key == "task.dead_lettered").await;
+    let last = pay();
+    world.publisher().await.publish(&last).await;
+    events.of(&last).await;
+    let told = events.all().iter().filter(|event| event.routing_key == "task.dead_lettered").count();
+    assert_eq!(told, 1);
+    daemon.stop().await;
+    world.audit().await;
+}
