@@ -9,6 +9,7 @@ mod dead_letters;
 mod dev;
 pub mod exit;
 mod human;
+mod ledger;
 mod migrate;
 mod outbox;
 mod outcome;
@@ -85,6 +86,9 @@ enum Verb {
     /// Look at events that are held, and deal with them
     #[command(subcommand)]
     Outbox(outbox::Command),
+    /// Say which ledger this is, and after a restore that it is another one
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Check every invariant of the ledger
     Audit(audit::Args),
     /// Check the configuration, and whether the servers can be reached
@@ -115,6 +119,7 @@ impl Cli {
             Verb::Payment(command) => payment::run(&global, command),
             Verb::DeadLetters(command) => dead_letters::run(&global, command),
             Verb::Outbox(command) => outbox::run(&global, command),
+            Verb::Ledger(command) => ledger::run(&global, command),
             Verb::Audit(args) => audit::run(&global, args),
             Verb::Check(args) => check::run(&global, &args),
             Verb::Config(args) => config::run(&global, &args),

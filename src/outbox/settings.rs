@@ -10,7 +10,7 @@ use crate::intake::BROKER_NAME;
 pub struct EventSettings {
     /// The topic exchange for events.
     pub exchange: String,
-    /// The CloudEvents `source` attribute.
+    /// The CloudEvents `source` attribute, without the ledger's incarnation.
     pub source: String,
     /// One message per event, or several events in a message.
     pub format: EventFormat,
@@ -106,7 +106,7 @@ impl Section for EventSettings {
         let range = || Duration::from_secs(1)..=Duration::from_secs(300);
         vec![
             Key::new("exchange", Field::Text(&mut self.exchange, &BROKER_NAME), "The topic exchange for events, with the routing key payment.settled and so on."),
-            Key::new("source", Field::Text(&mut self.source, &SOURCE), "The CloudEvents source attribute; give each installation its own."),
+            Key::new("source", Field::Text(&mut self.source, &SOURCE), "The beginning of the CloudEvents source attribute, give each installation its own; a slash and the ledger's incarnation follow."),
             Key::new("format", Field::Parsed(&mut self.format), "\"single\": a message per event. \"batch\": application/cloudevents-batch+json, about twice the throughput."),
             Key::new("unroutable", Field::Parsed(&mut self.unroutable), "What becomes of an event that no queue takes. \"hold\": it stays in the outbox until a queue is bound. \"discard\": it is counted and dropped."),
             Key::new("dead_letters", Field::Flag(&mut self.dead_letters), "Whether there is an event task.dead_lettered for each message that becomes a dead letter. Who asks for a reply is told in any case."),

@@ -11,6 +11,7 @@ mod behaviour;
 mod clients;
 mod crowd;
 mod dev_servers;
+mod incarnation;
 mod life;
 mod looking_up;
 mod migrations;

@@ -222,7 +222,12 @@ fn attributes(kind: EventKind) -> [(&'static str, Value); 6] {
     [
         ("specversion", json!({ "const": "1.0" })),
         ("id", text(&format!("`{}`: the same for each publication of the same event.", id_of(kind)))),
-        ("source", text("Which daemon or installation: the setting `events.source`.")),
+        (
+            "source",
+            text(
+                "Which ledger: the setting `events.source`, a slash, and the ledger's incarnation, which is another one after a restored backup.",
+            ),
+        ),
         ("type", json!({ "const": kind.name() })),
         (
             "subject",

@@ -39,6 +39,8 @@ pub(super) struct Decided<'b, 'a> {
     pub(super) stored: HashMap<Uuid, StoredTask>,
     /// Whether there is an event for each dead letter.
     pub(super) tells_dead_letters: bool,
+    /// The ledger's incarnation.
+    pub(super) incarnation: Uuid,
 }
 
 impl<'b, 'a> Decided<'b, 'a> {
@@ -53,7 +55,7 @@ impl<'b, 'a> Decided<'b, 'a> {
         pending: &impl Pending,
     ) -> Self {
         let Locked { accounts: accounts_before, known, payments: payments_before, .. } = locked;
-        let Locked { too_late, woken, now, someone_waits, .. } = locked;
+        let Locked { too_late, woken, now, someone_waits, incarnation, .. } = locked;
         let (mut accounts, mut payments) = (accounts_before.clone(), payments_before.clone());
         let (names, known) = (&*layout.names, &known);
         let (expired, mut transitions) = if expired.is_empty() {
@@ -82,6 +84,7 @@ impl<'b, 'a> Decided<'b, 'a> {
             someone_waits,
             stored,
             tells_dead_letters: false,
+            incarnation,
         }
     }
 

@@ -42,9 +42,10 @@ impl Events {
 type Balances<'a> = SmallVec<[BalanceAfter<'a>; 2]>;
 
 impl<'a> Decided<'_, 'a> {
-    /// The events of the batch, among them those of its `dead_letters`; they name `source`. What the clock
-    /// did comes first.
+    /// The events of the batch, among them those of its `dead_letters`; they name `source` and the ledger's
+    /// incarnation. What the clock did comes first.
     pub(super) fn events(&self, source: &str, dead_letters: &[DeadLetterRow<'_>]) -> Events {
+        let source = &*format!("{}/{}", source.trim_end_matches('/'), self.incarnation);
         let mut events = Events::default();
         events.body.reserve(self.layout.items.len() * USUAL_BYTES);
         for acted in &self.expired {

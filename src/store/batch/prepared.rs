@@ -61,6 +61,8 @@ impl<'a> Prepared<'a> {
             woken: HashMap::new(),
             now: Timestamp::now(),
             someone_waits: false,
+            // As long as a real one.
+            incarnation: Uuid::nil(),
         };
         let what = (batch, &plan, &layout);
         let decided = Decided::by(&Rules::default(), what, &[], locked, HashMap::new(), &NonePending);

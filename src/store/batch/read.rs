@@ -11,6 +11,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::super::StoreError;
+use super::super::queries::ledger::NO_ROW;
 use super::references::{self, References};
 use super::timed;
 use crate::contract::{AccountName, Currency, Fingerprint};
@@ -28,11 +29,12 @@ const LOCK_UNORDERED: &str = "
       FROM account WHERE id = ANY($1::bigint[]) ORDER BY random() FOR NO KEY UPDATE";
 
 /// After the locks: the wait for them is what makes a concurrent duplicate visible.
-/// One more row, without an id, tells the time, and whether any task waits for another one: a
-/// statement of its own would cost as much as either.
+/// One more row, without an id, tells the time, whether any task waits for another one, and which
+/// ledger this is: a statement of its own would cost as much as any of them.
 const KNOWN: &str = "
-    SELECT id, fingerprint, NULL, NULL FROM payment WHERE id = ANY($1::uuid[])
-     UNION ALL SELECT NULL, NULL, clock_timestamp(), EXISTS (SELECT FROM agenda WHERE waits_for IS NOT NULL)";
+    SELECT id, fingerprint, NULL, NULL, NULL FROM payment WHERE id = ANY($1::uuid[])
+     UNION ALL SELECT NULL, NULL, clock_timestamp(), EXISTS (SELECT FROM agenda WHERE waits_for IS NOT NULL),
+                      (SELECT incarnation FROM ledger)";
 
 /// What the ledger needs to know.
 pub(super) struct Locked {
@@ -50,6 +52,8 @@ pub(super) struct Locked {
     pub(super) now: Timestamp,
     /// Whether any task waits for another one.
     pub(super) someone_waits: bool,
+    /// The ledger's incarnation.
+    pub(super) incarnation: Uuid,
 }
 
 /// Begins a transaction; `account_ids` are sorted and without repetition, and belong to `names`.
@@ -102,13 +106,24 @@ pub(super) async fn begin_and_lock(
     for row in &rows {
         match row.get(0) {
             Some(id) => drop(known.insert(id, known_task(row)?)),
-            None => clock = Some((row.get(2), row.get(3))),
+            None => clock = Some((row.get(2), row.get(3), row.get::<_, Option<Uuid>>(4))),
         }
     }
-    let (now, someone_waits) = clock.ok_or_else(|| StoreError::Broken("the database doesn't tell the time".into()))?;
+    let (now, someone_waits, incarnation) =
+        clock.ok_or_else(|| StoreError::Broken("the database doesn't tell the time".into()))?;
+    let incarnation = incarnation.ok_or_else(|| StoreError::Unavailable(NO_ROW.into()))?;
     let referred = referred.map_err(failed)?;
     let (payments, too_late) = references::payments(&referred, account_ids)?;
-    Ok(Locked { accounts, known, payments, too_late, woken: references::woken(&referred), now, someone_waits })
+    Ok(Locked {
+        accounts,
+        known,
+        payments,
+        too_late,
+        woken: references::woken(&referred),
+        now,
+        someone_waits,
+        incarnation,
+    })
 }
 
 fn account(row: &Row) -> Result<Account, StoreError> {

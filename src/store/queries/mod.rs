@@ -1,4 +1,5 @@
-//! What operators ask: read-only, but for the marks on dead letters and what is held of the outbox. One
+//! What operators ask: read-only, but for the marks on dead letters, what is held of the outbox, and the
+//! ledger's incarnation. One
 //! file per aggregate.
 //!
 //! Nothing here writes the ledger; that is the batch path's alone.
@@ -6,6 +7,7 @@
 pub mod account;
 pub mod audit;
 pub mod dead_letter;
+pub mod ledger;
 pub mod outbox;
 pub mod payment;
 

@@ -36,10 +36,12 @@ async fn an_event_is_a_persistent_cloud_event_that_carries_the_trace_on() {
         (world.events_exchange.as_str(), "payment.settled")
     );
     let payment = world.outcome(&pay).await;
+    let ledger = world.row("the ledger", "SELECT incarnation FROM ledger", &[]).await;
+    let source = format!("https://example.com/eu/{}", ledger["incarnation"].as_str().expect("an incarnation"));
     let attributes = [
         ("specversion", "1.0"),
         ("id", &id),
-        ("source", "https://example.com/eu"),
+        ("source", &source),
         ("type", "payment.settled"),
         ("subject", &pay.id.to_string()),
     ];

@@ -54,6 +54,7 @@ pub(crate) struct Memory {
     agenda: BTreeMap<Uuid, AgendaRow>,
     next_row: i64,
     rules: Rules,
+    incarnation: Uuid,
 }
 
 impl Memory {
@@ -69,6 +70,7 @@ impl Memory {
             agenda: BTreeMap::new(),
             next_row: 1,
             rules,
+            incarnation: Uuid::from_u128(1),
         }
     }
 
@@ -94,6 +96,7 @@ impl Memory {
             woken: plan.referred.iter().filter_map(|id| Some((*id, self.agenda.get(id)?.woken))).collect(),
             now,
             someone_waits: self.agenda.values().any(|row| row.waits_for.is_some()),
+            incarnation: self.incarnation,
         };
         let what = (batch, &plan, &layout);
         let decided = Decided::by(&self.rules, what, expired, locked, self.stored_tasks(expired), pending);

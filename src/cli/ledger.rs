@@ -1,0 +1,79 @@
+//! `settled ledger`: which ledger this is, and that a restored one is another.
+
+use anyhow::anyhow;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::human::{or_dash, pairs, time};
+use super::{Exit, Failure, Global, block_on, output};
+use crate::store;
+use crate::store::queries::ledger::{self, Incarnation};
+
+/// What to do.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Print the ledger's incarnation, which is the end of its events' source
+    Show,
+    /// Give a ledger that was restored from a backup a new incarnation
+    ///
+    /// To be done once after each restore, before the daemons are started: tasks that were lost with the
+    /// backup may come again and come to something else, under the same event ids. Repeating it with the
+    /// same incarnation changes nothing.
+    Renew {
+        /// The incarnation that is replaced, as `settled ledger show` prints it.
+        #[arg(long, value_name = "UUID")]
+        instead_of: Uuid,
+    },
+}
+
+/// What the ledger is now.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    now: Incarnation,
+    /// Whether this command has changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renewed: Option<bool>,
+}
+
+pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let report = block_on(async {
+        let client = store::connect(&config.postgres).await?;
+        if let Command::Renew { instead_of } = command {
+            if let Some(now) = ledger::renew(&client, instead_of).await? {
+                return Ok(Report { now, renewed: Some(true) });
+            }
+        }
+        let found = ledger::incarnation(&client).await?;
+        let now = found.ok_or_else(|| anyhow!(ledger::NO_ROW))?;
+        match command {
+            Command::Show => Ok(Report { now, renewed: None }),
+            Command::Renew { instead_of } if now.previous == Some(instead_of) => {
+                Ok(Report { now, renewed: Some(false) })
+            }
+            Command::Renew { instead_of } => {
+                let error =
+                    anyhow!("nothing changed: the ledger's incarnation is {}, not {instead_of}", now.incarnation);
+                Err(Failure::new(Exit::Failure, error).hint("is it the right database? See `settled ledger show`"))
+            }
+        }
+    })?;
+    output::print(global.json, &report, || human(&report))?;
+    Ok(Exit::Ok)
+}
+
+fn human(report: &Report) -> String {
+    let Report { now, renewed } = report;
+    let done = match renewed {
+        Some(true) => "renewed; events name the new incarnation from now on\n",
+        Some(false) => "it was renewed before; nothing changed\n",
+        None => "",
+    };
+    let facts = pairs([
+        ("incarnation", now.incarnation.to_string()),
+        ("since", time(now.since)),
+        ("previous", or_dash(now.previous)),
+    ]);
+    format!("{done}{facts}")
+}
