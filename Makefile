@@ -4,9 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# The private servers of the demo and of the tests, used without their services, and what the
-# Python client is tested with: Debian packages.
-SERVERS := postgresql rabbitmq-server python3-venv
+# The private servers of the demo and of the tests, used without their services, the tests' connection
+# pooler, and what the Python client is tested with: Debian packages.
+SERVERS := postgresql pgbouncer rabbitmq-server python3-venv
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
@@ -96,7 +96,7 @@ deny:
 	    CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug cargo-deny
 	cargo deny --log-level error check bans licenses sources
 
-servers: ## Install PostgreSQL and RabbitMQ where they are missing
+servers: ## Install PostgreSQL, PgBouncer and RabbitMQ where they are missing
 	@missing="$$(for package in $(SERVERS); do \
 	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
 	done)"; \

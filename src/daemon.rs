@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 pub(crate) use self::machine::{Machine, Outside};
 use crate::admin::{AdminServer, BindError};
@@ -41,6 +41,9 @@ pub enum DaemonError {
     /// The schema is not what this version needs, and waiting won't help.
     #[error("{0}")]
     Schema(String),
+    /// PostgreSQL can't be used as it is configured, and waiting won't help.
+    #[error("postgres: {0}")]
+    Postgres(ConnectError),
     /// There is nothing to consume from.
     #[error("{0}")]
     Intake(#[from] IntakeError),
@@ -128,7 +131,7 @@ async fn prepare_schema(config: &Config, health: &Health) -> Result<(), DaemonEr
                 return Ok(());
             }
             Err(SchemaError::Unavailable(reason)) => reason,
-            Err(SchemaError::Wrong(reason)) => return Err(DaemonError::Schema(reason)),
+            Err(SchemaError::Wrong(error)) => return Err(error),
         };
         health.set_down(Dependency::Postgres, reason);
         tokio::time::sleep(delays.next_delay()).await;
@@ -137,20 +140,24 @@ async fn prepare_schema(config: &Config, health: &Health) -> Result<(), DaemonEr
 
 enum SchemaError {
     Unavailable(String),
-    Wrong(String),
+    Wrong(DaemonError),
 }
 
 impl From<MigrateError> for SchemaError {
     fn from(error: MigrateError) -> Self {
-        if error.is_unavailable() { Self::Unavailable(error.to_string()) } else { Self::Wrong(error.to_string()) }
+        if error.is_unavailable() {
+            Self::Unavailable(error.to_string())
+        } else {
+            Self::Wrong(DaemonError::Schema(error.to_string()))
+        }
     }
 }
 
 impl From<ConnectError> for SchemaError {
     fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::PasswordFile { .. } | ConnectError::Tls(_) => Self::Wrong(error.to_string()),
-            ConnectError::Postgres(_) | ConnectError::Timeout(_) => Self::Unavailable(error.to_string()),
+        match error.is_configuration() {
+            true => Self::Wrong(DaemonError::Postgres(error)),
+            false => Self::Unavailable(error.to_string()),
         }
     }
 }
@@ -161,12 +168,15 @@ async fn schema_once(config: &Config) -> Result<(), SchemaError> {
         for migration in store::migrate(&mut client).await? {
             info!(%migration, "migrated");
         }
-        return Ok(());
+    } else {
+        let missing = store::missing(&mut client).await?.join(", ");
+        if !missing.is_empty() {
+            let reason = format!("the schema lacks {missing} and postgres.migrate is false: run `settled migrate`");
+            return Err(SchemaError::Wrong(DaemonError::Schema(reason)));
+        }
     }
-    let missing = store::missing(&mut client).await?;
-    if missing.is_empty() {
-        return Ok(());
+    for warning in store::warnings(&client).await {
+        warn!("PostgreSQL: {warning}");
     }
-    let missing = missing.join(", ");
-    Err(SchemaError::Wrong(format!("the schema lacks {missing} and postgres.migrate is false: run `settled migrate`")))
+    Ok(())
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Global, block_on, output};
 use crate::config::{Config, ConfigError, DEFAULT_PATH, Origin, Problem};
+use crate::store::ConnectError;
 use crate::{intake, store};
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +25,7 @@ struct Report {
     problems: Vec<Problem>,
     /// With `--connect`.
     servers: Vec<Server>,
-    /// With `--connect`: what can lose tasks.
+    /// With `--connect`: what works, and can cost tasks or payments nevertheless.
     warnings: Vec<String>,
 }
 
@@ -34,6 +35,9 @@ struct Server {
     target: String,
     ok: bool,
     detail: String,
+    /// Whether it can't be used until the configuration, here or at a pooler, is changed.
+    #[serde(skip)]
+    misconfigured: bool,
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
@@ -46,6 +50,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
         Err(error) => return Err(error.into()),
     };
     let (servers, warnings) = if args.connect { block_on(probe(&config))? } else { Default::default() };
+    let failed = if servers.iter().any(|server| server.misconfigured) { Exit::BadConfig } else { Exit::Unavailable };
     let report = Report {
         ok: servers.iter().all(|server| server.ok),
         file: config.file().map(|path| path.display().to_string()),
@@ -55,7 +60,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
         warnings,
     };
     output::print(global.json, &report, || human(&report))?;
-    Ok(if report.ok { Exit::Ok } else { Exit::Unavailable })
+    Ok(if report.ok { Exit::Ok } else { failed })
 }
 
 fn load(global: &Global) -> Result<Config, ConfigError> {
@@ -67,11 +72,13 @@ fn load(global: &Global) -> Result<Config, ConfigError> {
 /// Tries both servers at the same time.
 async fn probe(config: &Config) -> Result<(Vec<Server>, Vec<String>), Failure> {
     let (database, broker) = tokio::join!(store::probe(&config.postgres), intake::probe(&config.broker));
-    let mut servers = vec![match database {
-        Ok(version) => server("PostgreSQL", config.postgres.target(), Ok(format!("version {version}"))),
-        Err(error) => server("PostgreSQL", config.postgres.target(), Err(error.to_string())),
-    }];
-    let mut warnings: Vec<String> = Vec::new();
+    let misconfigured = database.as_ref().is_err_and(ConnectError::is_configuration);
+    let (found, mut warnings) = match database {
+        Ok(probed) => (Ok(format!("version {}", probed.version)), probed.warnings),
+        Err(error) => (Err(error.to_string()), Vec::new()),
+    };
+    let postgres = server("PostgreSQL", config.postgres.target(), found);
+    let mut servers = vec![Server { misconfigured, ..postgres }];
     for (target, result) in broker? {
         let found = result.map(|dangers| {
             // All nodes of a cluster say the same.
@@ -87,7 +94,7 @@ async fn probe(config: &Config) -> Result<(Vec<Server>, Vec<String>), Failure> {
 
 fn server(server: &'static str, target: String, result: Result<String, String>) -> Server {
     let ok = result.is_ok();
-    Server { server, target, ok, detail: result.unwrap_or_else(|error| error) }
+    Server { server, target, ok, detail: result.unwrap_or_else(|error| error), misconfigured: false }
 }
 
 fn human(report: &Report) -> String {
@@ -99,7 +106,11 @@ fn human(report: &Report) -> String {
     if !report.servers.is_empty() {
         let mut table = output::table(["SERVER", "TARGET", "STATE", "DETAIL"]);
         for server in &report.servers {
-            let state = if server.ok { "ok" } else { "unreachable" };
+            let state = match server {
+                Server { ok: true, .. } => "ok",
+                Server { misconfigured: true, .. } => "refused",
+                _ => "unreachable",
+            };
             table.add_row([server.server, server.target.as_str(), state, server.detail.as_str()]);
         }
         text.push_str(&table.to_string());

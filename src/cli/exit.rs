@@ -89,9 +89,9 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 fn exit(error: &anyhow::Error) -> Exit {
-    let unavailable = match error.downcast_ref() {
-        Some(ConnectError::Postgres(_) | ConnectError::Timeout(_)) => true,
-        Some(ConnectError::PasswordFile { .. } | ConnectError::Tls(_)) => return Exit::BadConfig,
+    let unavailable = match error.downcast_ref::<ConnectError>() {
+        Some(error) if error.is_configuration() => return Exit::BadConfig,
+        Some(_) => true,
         None => {
             error.downcast_ref().is_some_and(queries::Error::is_unavailable)
                 || error.downcast_ref().is_some_and(MigrateError::is_unavailable)

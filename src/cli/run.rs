@@ -43,7 +43,7 @@ pub(super) async fn daemon(config: Config, shutdown: Shutdown) -> Result<Exit, F
 fn failure(error: DaemonError) -> Failure {
     let exit = match &error {
         DaemonError::Intake(_) => Exit::Unavailable,
-        DaemonError::Pool(_) => Exit::BadConfig,
+        DaemonError::Pool(_) | DaemonError::Postgres(_) => Exit::BadConfig,
         _ => Exit::Failure,
     };
     Failure::new(exit, error)

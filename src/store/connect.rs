@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{PostgresSettings, hosts};
+use super::{PostgresSettings, hosts, server, session};
 use crate::tls::{TlsError, client_config};
 
 /// Why there is no connection. Each message is complete: none has a source to be added to it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The password file cannot be read.
-    #[error("cannot read {}: {reason}", .path.display())]
+    #[error("password_file: cannot read {}: {reason}", .path.display())]
     PasswordFile {
         /// The file.
         path: PathBuf,
@@ -21,7 +22,7 @@ pub enum ConnectError {
         reason: std::io::Error,
     },
     /// The certificate authorities cannot be read.
-    #[error("{0}")]
+    #[error("tls_ca_file: {0}")]
     Tls(TlsError),
     /// PostgreSQL cannot be reached, or refused us.
     #[error("{}", describe(.0))]
@@ -29,6 +30,32 @@ pub enum ConnectError {
     /// PostgreSQL did not answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// A pooler is in between that doesn't keep sessions.
+    #[error(
+        "a connection pooler in transaction or statement mode is between settled and PostgreSQL: two connections \
+         were served by one session. settled needs sessions of its own, for its time limits, locks and durable \
+         commits: set the pooler to session mode for this database or user (PgBouncer: pool_mode = session), or let \
+         postgres.url name PostgreSQL itself"
+    )]
+    Pooled,
+    /// A pooler refuses what the URL wants set at the start of a session.
+    #[error(
+        "{0}: a connection pooler refuses a parameter of the session's start. settled sends none but those of \
+         postgres.url: remove `options` from it (set them by ALTER ROLE … SET), or have the pooler ignore them \
+         (PgBouncer: ignore_startup_parameters = options)"
+    )]
+    Startup(String),
+}
+
+impl ConnectError {
+    /// Whether the same attempt fails until somebody changes the configuration, here or at the pooler.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::PasswordFile { .. } | Self::Tls(_) | Self::Pooled | Self::Startup(_) => true,
+            Self::Postgres(_) | Self::Timeout(_) => false,
+        }
+    }
 }
 
 impl From<TlsError> for ConnectError {
@@ -39,45 +66,90 @@ impl From<TlsError> for ConnectError {
 
 impl From<tokio_postgres::Error> for ConnectError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Postgres(error)
+        // PgBouncer's words, and those of Amazon's RDS Proxy.
+        let refusals = ["unsupported startup parameter", "command-line options"];
+        match error.as_db_error() {
+            Some(db) if refusals.iter().any(|refusal| db.message().contains(refusal)) => {
+                Self::Startup(db.message().to_owned())
+            }
+            _ => Self::Postgres(error),
+        }
     }
 }
 
-/// Opens one connection. It lives as long as the client.
+/// Opens one connection, with limits and durable commits. It lives as long as the client.
 ///
 /// # Errors
-/// When a file cannot be read, or no host takes the connection.
+/// When a file cannot be read, no host takes the connection, or a pooler in between doesn't keep
+/// sessions.
 pub async fn connect(settings: &PostgresSettings) -> Result<Client, ConnectError> {
-    let config = settings.connection().map_err(|reason| ConnectError::PasswordFile {
+    let (client, _) = open(settings).await?;
+    let (other, _) = open(settings).await?;
+    let limit = settings.connect_timeout;
+    let set_up = async {
+        // Before anything is set, which would be in force for others.
+        if session::are_pooled(&client, &other).await? {
+            return Err(ConnectError::Pooled);
+        }
+        Ok(session::set_up(&client, settings).await?)
+    };
+    tokio::time::timeout(limit, set_up).await.map_err(|_| ConnectError::Timeout(limit))??;
+    Ok(client)
+}
+
+/// Opens one connection as the settings and the files that they name are now, and sets nothing.
+pub(super) async fn open(settings: &PostgresSettings) -> Result<(Client, JoinHandle<()>), ConnectError> {
+    let config = configuration(settings)?;
+    let limit = settings.connect_timeout;
+    let connected = match tls(settings)? {
+        Some(tls) => hosts::connect(&config, tls, limit).await,
+        None => hosts::connect(&config, NoTls, limit).await,
+    };
+    connected.map_err(|reason| reason.map_or(ConnectError::Timeout(limit), ConnectError::from))
+}
+
+/// Reads the files that the settings name.
+pub(super) fn check_files(settings: &PostgresSettings) -> Result<(), ConnectError> {
+    configuration(settings)?;
+    tls(settings)?;
+    Ok(())
+}
+
+fn configuration(settings: &PostgresSettings) -> Result<tokio_postgres::Config, ConnectError> {
+    settings.connection().map_err(|reason| ConnectError::PasswordFile {
         path: settings.password_file.clone().unwrap_or_default(),
         reason,
-    })?;
-    let limit = settings.connect_timeout;
-    let connected = if settings.is_tls() {
-        let tls = MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?);
-        hosts::connect(&config, tls, limit).await
-    } else {
-        hosts::connect(&config, NoTls, limit).await
-    };
-    match connected {
-        Ok((client, _)) => Ok(client),
-        Err(Some(error)) => Err(ConnectError::Postgres(error)),
-        Err(None) => Err(ConnectError::Timeout(limit)),
-    }
+    })
 }
 
-/// Connects once and asks for the server's version: `15.18`.
+fn tls(settings: &PostgresSettings) -> Result<Option<MakeRustlsConnect>, TlsError> {
+    if !settings.is_tls() {
+        return Ok(None);
+    }
+    Ok(Some(MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?)))
+}
+
+/// What a probe has found.
+#[derive(Debug)]
+pub struct Probed {
+    /// The server's version: `15.18`.
+    pub version: String,
+    /// What can cost payments, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Connects as the daemon does and asks for the server's version, and for what can cost payments.
 ///
 /// # Errors
-/// As [`connect`], and when the whole takes longer than a connection attempt to each host and
+/// As [`connect`], and when the whole takes longer than two connection attempts to each host and
 /// a statement may.
-pub async fn probe(settings: &PostgresSettings) -> Result<String, ConnectError> {
+pub async fn probe(settings: &PostgresSettings) -> Result<Probed, ConnectError> {
     let hosts = u32::try_from(settings.url.parts().get_hosts().len()).unwrap_or(1);
-    let limit = settings.connect_timeout * hosts + settings.wait_timeout;
+    let limit = settings.connect_timeout * (2 * hosts + 1) + settings.wait_timeout;
     let ask = async {
         let client = connect(settings).await?;
         let row = client.query_one("SELECT current_setting('server_version')", &[]).await?;
-        Ok(row.get(0))
+        Ok(Probed { version: row.get(0), warnings: server::warnings(&client).await })
     };
     tokio::time::timeout(limit, ask).await.map_err(|_| ConnectError::Timeout(limit))?
 }

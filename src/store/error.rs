@@ -1,8 +1,10 @@
 //! What PostgreSQL's refusals mean: one table from SQLSTATE to class.
 
+use deadpool::managed::PoolError;
 use tokio_postgres::error::SqlState;
 
-use super::driver;
+use super::session::LOST;
+use super::{ConnectError, driver};
 
 /// Why a batch was not committed, or isn't known to be.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +48,9 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn pool(error: &deadpool_postgres::PoolError) -> Self {
-        use deadpool_postgres::PoolError;
+    pub(crate) fn pool(error: &PoolError<ConnectError>) -> Self {
         Self::Unavailable(match error {
-            PoolError::Backend(error) => describe(error),
+            PoolError::Backend(error) => error.to_string(),
             PoolError::Timeout(kind) => format!("no connection in time ({kind:?})"),
             other => other.to_string(),
         })
@@ -95,6 +96,8 @@ fn class_of(sqlstate: &str, constraint: Option<&str>, message: String) -> StoreE
         (_, "40003" | "08007") => StoreError::OutcomeUnknown(told(message)),
         ("22" | "23" | "54", _) => refused(message),
         ("P0", _) => StoreError::Broken(told(message)),
+        // A prepared statement that isn't there.
+        ("26", _) => StoreError::Unavailable(format!("{}: {LOST}", told(message))),
         // 08, 25, 26, 42, 53, 55, 57, 58, XX: the server, its state, its schema or our rights on
         // it. The statements are fixed, so not even a syntax error is a message's fault.
         _ => StoreError::Unavailable(told(message)),

@@ -1,13 +1,11 @@
 //! A list of hosts, one at a time. tokio-postgres limits the time for a socket only, so a host
 //! that accepts connections and then says nothing would keep it from the hosts behind.
 
-use std::future::Future;
 use std::time::Duration;
 
-use deadpool_postgres::Connect;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
-use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Error, Socket};
 
 use super::driver;
@@ -96,35 +94,6 @@ fn without_hosts(config: &Config) -> Config {
         copy.keepalives_retries(retries);
     }
     copy
-}
-
-/// [`connect`] for the pool.
-pub(super) struct HostByHost<T> {
-    pub(super) tls: T,
-    pub(super) limit: Duration,
-}
-
-impl<T> Connect for HostByHost<T>
-where
-    T: MakeTlsConnect<Socket> + Clone + Sync + Send + 'static,
-    T::Stream: Sync + Send + 'static,
-    T::TlsConnect: Sync + Send,
-    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
-{
-    fn connect(
-        &self,
-        config: &Config,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
-        let config = config.clone();
-        Box::pin(async move {
-            match connect(&config, self.tls.clone(), self.limit).await {
-                Ok(connected) => Ok(connected),
-                Err(Some(error)) => Err(error),
-                // Nobody said anything: the pool's own limit, which is the longer one, ends this.
-                Err(None) => std::future::pending().await,
-            }
-        })
-    }
 }
 
 #[cfg(test)]

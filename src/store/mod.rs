@@ -13,18 +13,20 @@ pub mod outbox;
 mod pool;
 pub mod queries;
 pub mod seed;
+mod server;
+mod session;
 mod settings;
 
-pub use deadpool_postgres::Pool;
 pub use tokio_postgres::Client;
 
 pub use agenda::{Due, Waiting};
 pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Prepared, Proof, Submission};
 #[cfg(test)]
 pub(crate) use batch::{Memory, Stored, event_ids};
-pub use connect::{ConnectError, connect, probe};
+pub use connect::{ConnectError, Probed, connect, probe};
 pub use durable::durable;
 pub use error::StoreError;
 pub use migrate::{MigrateError, migrate, migrate_to, missing};
-pub use pool::{PoolSetUpError, pool};
+pub use pool::{Pool, PoolSetUpError, pool};
+pub use server::warnings;
 pub use settings::{PostgresSettings, PostgresUrl};

@@ -10,10 +10,15 @@ use tokio_postgres::Client;
 use super::StoreError;
 use crate::contract::AccountName;
 
-/// A name that isn't known yet gets an id, in name order so that two daemons don't deadlock.
-const INTERN: &str = "
-    INSERT INTO account (name) SELECT name FROM unnest($1::text[]) AS n(name) ORDER BY name
-    ON CONFLICT (name) DO NOTHING";
+/// A name that isn't known yet gets an id, in name order so that two daemons don't deadlock. It is
+/// remembered, so it has to be durable, whatever the session's settings are.
+const INTERN: &str = r#"
+    WITH durable AS (
+        SELECT set_config('synchronous_commit', 'on', true)
+         WHERE current_setting('synchronous_commit') IN ('off', 'local'))
+    INSERT INTO account (name)
+    SELECT name FROM unnest($1::text[]) AS n(name) WHERE (SELECT count(*) FROM durable) >= 0 ORDER BY name COLLATE "C"
+    ON CONFLICT (name) DO NOTHING"#;
 
 const LOOK_UP: &str = "SELECT name, id FROM account WHERE name = ANY($1::text[])";
 

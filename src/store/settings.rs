@@ -86,8 +86,8 @@ impl Section for PostgresSettings {
 }
 
 impl PostgresSettings {
-    /// Everything for a connection: hosts, password, timeouts, and the server's own limits as
-    /// start-up options, so that they hold from the first statement on and cost no round trip.
+    /// Everything for a connection: hosts, password, timeouts. The server's own limits are set when
+    /// it is there: poolers refuse them as start-up options.
     ///
     /// # Errors
     /// When the password file cannot be read.
@@ -100,9 +100,7 @@ impl PostgresSettings {
         if config.get_application_name().is_none() {
             config.application_name("settled");
         }
-        let own = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         config
-            .options(format!("{own}{}", self.server_limits()))
             .connect_timeout(self.connect_timeout)
             .tcp_user_timeout(self.tcp_user_timeout)
             .keepalives(true)
@@ -142,15 +140,6 @@ impl PostgresSettings {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls_ca_file.is_some() || self.url.parts().get_ssl_mode() == SslMode::Require
-    }
-
-    fn server_limits(&self) -> String {
-        format!(
-            "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
-            self.statement_timeout.as_millis(),
-            self.lock_timeout.as_millis(),
-            self.idle_in_transaction_timeout.as_millis()
-        )
     }
 }
 
@@ -234,19 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_has_every_limit() {
+    fn a_connection_has_every_limit_of_the_client() {
         let config = settings("postgresql://u:geheim@a:1,b:2/db?options=-c%20work_mem=1MB").connection().unwrap();
         assert_eq!(config.get_hosts().len(), 2);
         assert_eq!(settings("postgresql://a,b:2/db").target(), "a:5432,b:2");
         assert_eq!(settings("postgresql://a:7,b:7/db").target(), "a:7,b:7");
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(3)));
         assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
-        let options = config.get_options().unwrap();
-        assert_eq!(
-            options,
-            "-c work_mem=1MB -c statement_timeout=10000 -c lock_timeout=5000 \
-             -c idle_in_transaction_session_timeout=15000"
-        );
+        // Those of the URL, and none of our own.
+        assert_eq!(config.get_options(), Some("-c work_mem=1MB"));
     }
 
     #[test]

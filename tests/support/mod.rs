@@ -4,6 +4,7 @@
 pub(crate) mod amqp;
 mod daemon;
 pub(crate) mod life;
+pub(crate) mod pooler;
 pub(crate) mod raw;
 pub(crate) mod task;
 mod world;

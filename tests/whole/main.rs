@@ -16,6 +16,7 @@ mod life;
 mod looking_up;
 mod migrations;
 mod operators;
+mod poolers;
 mod store;
 
 use settled::contract;

@@ -359,3 +359,20 @@ async fn a_scheduled_task_that_is_looked_at_too_early_goes_on_waiting_and_tells_
     let row = ledger.client().await.query_one(query, &[&id]).await.expect("a payment");
     assert_eq!((row.get(0), row.get(1)), (1, 0_i64));
 }
+
+#[tokio::test]
+async fn a_session_that_has_lost_its_settings_commits_nothing_and_is_not_used_again() {
+    let ledger = Ledger::new().await;
+    for (count, loses) in
+        (1..).zip(["RESET ALL", "SET synchronous_commit = off", "SET settled.session = 'another'", "DISCARD ALL"])
+    {
+        // The only one there is.
+        ledger.pool.get().await.expect("a session").batch_execute(loses).await.expect("lost");
+        let messages = [payment()];
+        let refused = ledger.store.commit(&submissions(&messages), &[], &NonePending, true).await;
+        let Err(StoreError::Unavailable(reason)) = refused else { panic!("{loses}: {refused:?}") };
+        assert!(reason.contains("the session's settings were lost"), "{reason}");
+        assert_eq!(ledger.payments().await, count - 1, "after {loses}");
+        ledger.settle(&messages).await;
+    }
+}

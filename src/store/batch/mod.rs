@@ -21,7 +21,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Object, Pool};
 use uuid::Uuid;
 
 pub use self::commit::Proof;
@@ -34,7 +33,9 @@ pub use self::prepared::Prepared;
 use self::write::Written;
 use super::agenda::{self, Due, Waiting};
 use super::names::Names;
+use super::pool::{Object, Pool};
 use super::queries::payment::{StoredTask, load_tasks};
+use super::session::Session;
 use super::{PostgresSettings, StoreError};
 use crate::contract::{AccountName, Authority, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
 use crate::ledger::{Arrival, Known, Pending, Rules};
@@ -191,7 +192,7 @@ impl PostgresStore {
 
     async fn commit_on(
         &self,
-        client: &ClientWrapper,
+        client: &Session,
         batch: &[Submission<'_>],
         expired: &[Uuid],
         pending: &(impl Pending + Sync),
@@ -278,7 +279,7 @@ impl PostgresStore {
     /// for again, and those whose hold has run out. They are rare, and only they cost a round trip.
     async fn stored(
         &self,
-        client: &ClientWrapper,
+        client: &Session,
         batch: &[Submission<'_>],
         expired: &[Uuid],
         known: &mut HashMap<Uuid, Known>,
@@ -293,7 +294,7 @@ impl PostgresStore {
         if wanted.is_empty() {
             return Ok(HashMap::new());
         }
-        let stored = timed(self.trip_limit, load_tasks(&**client, &wanted)).await?.map_err(|error| match error {
+        let stored = timed(self.trip_limit, load_tasks(&***client, &wanted)).await?.map_err(|error| match error {
             super::queries::Error::Postgres(error) => StoreError::before_commit(&error),
             unreadable => StoreError::Broken(unreadable.to_string()),
         })?;

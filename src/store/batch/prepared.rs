@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -19,6 +18,7 @@ use super::{Answer, Submission, read, write};
 use crate::contract::AccountName;
 use crate::ledger::{Account, NonePending, Rules};
 use crate::store::StoreError;
+use crate::store::pool::{Object, Pool};
 
 /// For the server's answers and for the events, which nobody publishes.
 const LIMIT: Duration = Duration::from_secs(3600);

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -12,6 +11,7 @@ use uuid::Uuid;
 
 use super::super::StoreError;
 use super::super::queries::ledger::NO_ROW;
+use super::super::session::{LOST, Session};
 use super::references::{self, References};
 use super::timed;
 use crate::contract::{AccountName, Currency, Fingerprint};
@@ -29,12 +29,16 @@ const LOCK_UNORDERED: &str = "
       FROM account WHERE id = ANY($1::bigint[]) ORDER BY random() FOR NO KEY UPDATE";
 
 /// After the locks: the wait for them is what makes a concurrent duplicate visible.
-/// One more row, without an id, tells the time, whether any task waits for another one, and which
-/// ledger this is: a statement of its own would cost as much as any of them.
+/// One more row, without an id, tells the time, whether any task waits for another one, which ledger
+/// this is, and whether the session still has its settings: a statement of its own would cost as much
+/// as all of them.
 const KNOWN: &str = "
-    SELECT id, fingerprint, NULL, NULL, NULL FROM payment WHERE id = ANY($1::uuid[])
-     UNION ALL SELECT NULL, NULL, clock_timestamp(), EXISTS (SELECT FROM agenda WHERE waits_for IS NOT NULL),
-                      (SELECT incarnation FROM ledger)";
+    SELECT id, fingerprint, NULL, NULL, NULL, NULL FROM payment WHERE id = ANY($1::uuid[])
+     UNION ALL
+    SELECT NULL, NULL, clock_timestamp(), EXISTS (SELECT FROM agenda WHERE waits_for IS NOT NULL),
+           (SELECT incarnation FROM ledger),
+           current_setting('settled.session', true) = $2
+           AND current_setting('synchronous_commit') NOT IN ('off', 'local')";
 
 /// What the ledger needs to know.
 pub(super) struct Locked {
@@ -64,7 +68,7 @@ pub(super) struct Locked {
 /// [`StoreError::Conflict`] if an id isn't that name's: it was of another ledger, and has to be asked for
 /// again.
 pub(super) async fn begin_and_lock(
-    client: &ClientWrapper,
+    client: &Session,
     (account_ids, names): (&[i64], &[&AccountName]),
     task_ids: &[Uuid],
     referred: &[Uuid],
@@ -81,8 +85,8 @@ pub(super) async fn begin_and_lock(
     };
     let (lock, known, references) = timed(limit, prepare).await?.map_err(failed)?;
     // Polled together, they travel together.
-    let (account_ids_param, task_ids_param): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) =
-        ([&account_ids], [&task_ids]);
+    let (account_ids_param, task_ids_param): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 2]) =
+        ([&account_ids], [&task_ids, client.mark()]);
     let (begun, locked, known, referred) = timed(limit, async {
         futures_util::join!(
             client.batch_execute("BEGIN"),
@@ -93,7 +97,21 @@ pub(super) async fn begin_and_lock(
     })
     .await?;
     begun.map_err(failed)?;
-    let mut locked = locked.map_err(failed)?;
+    let (mut locked, rows) = (locked.map_err(failed)?, known.map_err(failed)?);
+    let (mut known, mut clock) = (HashMap::new(), None);
+    for row in &rows {
+        match row.get(0) {
+            Some(id) => drop(known.insert(id, known_task(row)?)),
+            None => {
+                clock = Some((row.get(2), row.get(3), row.get::<_, Option<Uuid>>(4), row.get::<_, Option<bool>>(5)))
+            }
+        }
+    }
+    let clock = clock.ok_or_else(|| StoreError::Broken("the database doesn't tell the time".into()))?;
+    let (now, someone_waits, incarnation, Some(true)) = clock else {
+        return Err(StoreError::Unavailable(LOST.to_owned()));
+    };
+    let incarnation = incarnation.ok_or_else(|| StoreError::Unavailable(NO_ROW.into()))?;
     if is_unordered {
         locked.sort_by_key(|row| row.get::<_, i64>(0));
     }
@@ -102,16 +120,6 @@ pub(super) async fn begin_and_lock(
         return Err(StoreError::Conflict("an account has another id than before: is it another ledger?".into()));
     }
     let accounts = locked.iter().map(account).collect::<Result<Vec<_>, _>>()?;
-    let (rows, mut known, mut clock) = (known.map_err(failed)?, HashMap::new(), None);
-    for row in &rows {
-        match row.get(0) {
-            Some(id) => drop(known.insert(id, known_task(row)?)),
-            None => clock = Some((row.get(2), row.get(3), row.get::<_, Option<Uuid>>(4))),
-        }
-    }
-    let (now, someone_waits, incarnation) =
-        clock.ok_or_else(|| StoreError::Broken("the database doesn't tell the time".into()))?;
-    let incarnation = incarnation.ok_or_else(|| StoreError::Unavailable(NO_ROW.into()))?;
     let referred = referred.map_err(failed)?;
     let (payments, too_late) = references::payments(&referred, account_ids)?;
     Ok(Locked {

@@ -6,10 +6,10 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
 use tokio_postgres::Client;
 
 use super::{Depth, RowSize, Unrouted};
+use crate::store::pool::{Object, Pool};
 use crate::store::{Parcel, StoreError};
 
 /// The seam.

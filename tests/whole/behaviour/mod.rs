@@ -13,6 +13,7 @@ mod order;
 mod poison;
 mod refused;
 mod rejections;
+mod secrets;
 mod settling;
 mod several_daemons;
 mod standing_by;

@@ -1,0 +1,66 @@
+//! What about the server, beside the ledger, can cost payments: settings that make a commit less than
+//! durable, collations that changed under their indexes.
+
+use tokio_postgres::{Error, GenericClient};
+
+use super::error::describe;
+
+/// All that is to be said, a sentence each. That it can't be looked at, for want of a right for
+/// instance, is said as well.
+pub async fn warnings(client: &impl GenericClient) -> Vec<String> {
+    let looked = async {
+        let mut warnings = durability(client).await?;
+        warnings.extend(collations(client).await?);
+        Ok(warnings)
+    };
+    looked
+        .await
+        .unwrap_or_else(|error: Error| vec![format!("what could cost payments is not known: {}", describe(&error))])
+}
+
+/// Settings that make a commit less than durable. Of `synchronous_commit` it is this session's, which
+/// overrules the default of the role, the database and the server.
+async fn durability(client: &impl GenericClient) -> Result<Vec<String>, Error> {
+    const SETTINGS: &str = "
+        SELECT name, setting FROM pg_settings
+         WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
+            OR name = 'synchronous_commit' AND setting IN ('off', 'local')
+         ORDER BY name";
+    let rows = client.query(SETTINGS, &[]).await?;
+    let sentence = |row: &tokio_postgres::Row| {
+        let (name, setting): (&str, &str) = (row.get(0), row.get(1));
+        let means = match name {
+            "fsync" => "a crash of the machine can lose acknowledged payments and corrupt the database; set it to on",
+            "full_page_writes" => {
+                "a crash of the machine can leave torn pages, unless the file system never writes half a page; set it to on"
+            }
+            _ => "a crash can lose acknowledged payments; set it to on",
+        };
+        format!("{name} = {setting}: {means}")
+    };
+    Ok(rows.iter().map(sentence).collect())
+}
+
+/// Collations of which the system has another version now than when they were recorded: indexes on
+/// text may be in another order than the one they are searched in.
+async fn collations(client: &impl GenericClient) -> Result<Vec<String>, Error> {
+    // Since PostgreSQL 15.
+    const DATABASE: &str = "
+        SELECT datname, datcollversion, pg_database_collation_actual_version(oid)
+          FROM pg_database
+         WHERE datname = current_database()
+           AND datcollversion <> pg_database_collation_actual_version(oid)";
+    let version = client.query_one("SELECT current_setting('server_version_num')::int", &[]).await?;
+    if version.get::<_, i32>(0) < 150_000 {
+        return Ok(Vec::new());
+    }
+    let sentence = |row: &tokio_postgres::Row| {
+        let (name, recorded, actual): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
+        format!(
+            "the collation of the database {name} is recorded as version {recorded}, and the system has {actual}: \
+             indexes on text can miss rows. Those of settled have a fixed order since its schema is of version 7; \
+             rebuild others with REINDEX DATABASE, then ALTER DATABASE {name} REFRESH COLLATION VERSION"
+        )
+    };
+    Ok(client.query(DATABASE, &[]).await?.iter().map(sentence).collect())
+}

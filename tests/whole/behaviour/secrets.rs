@@ -1,0 +1,57 @@
+//! A password that is replaced while the daemon runs.
+
+use std::path::Path;
+
+use crate::support::{World, eventually, open, transfer};
+
+/// A role of its own that owns the world's database, and a configuration with its password file.
+async fn with_password_file(world: &World, file: &Path) -> String {
+    let (admin, role) = (world.sql().await, format!("role_{}", world.name));
+    let owned = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'first'; ALTER DATABASE {} OWNER TO {role};
+         GRANT ALL ON SCHEMA public TO {role}",
+        world.name
+    );
+    admin.batch_execute(&owned).await.expect("a role");
+    std::fs::write(file, "first\n").expect("the password");
+    let (_, place) = world.postgres_url.split_once('@').expect("a user");
+    let postgres = format!("postgres = {{ url = \"postgresql://{role}@{place}\", password_file = {file:?} }}");
+    world.configure(&[&postgres]);
+    role
+}
+
+const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename LIKE 'role_%'";
+
+#[tokio::test]
+async fn a_password_that_is_replaced_in_its_file_is_used_by_the_next_connection() {
+    let world = World::new(&[]).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("password");
+    let role = with_password_file(&world, &file).await;
+    let mut daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    let opened = [open("world", "USD", None), open("alice", "USD", Some(0))];
+    publisher.publish_all(&opened).await;
+    world.all_are("settled", &opened).await;
+
+    let admin = world.sql().await;
+    let rotate = format!("ALTER ROLE {role} PASSWORD 'second'");
+    admin.batch_execute(&rotate).await.expect("rotated");
+    // Whoever replaces a file may take a moment over it.
+    std::fs::remove_file(&file).expect("removed");
+    admin.query(TERMINATE, &[]).await.expect("terminated");
+    let payments: Vec<_> = (0..20).map(|_| transfer("world", "alice", 1)).collect();
+    publisher.publish_all(&payments).await;
+    eventually("it says that the file is gone", async || {
+        let (status, report) = daemon.readiness().await;
+        let reason = report.to_string();
+        status == 503 && reason.contains("password_file") && reason.contains(&*file.to_string_lossy())
+    })
+    .await;
+    std::fs::write(&file, "second\n").expect("the password");
+    world.all_are("settled", &payments).await;
+    eventually("it is ready", async || daemon.readiness().await.0 == 200).await;
+    daemon.stop().await;
+    world.audit().await;
+}
