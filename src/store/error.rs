@@ -81,27 +81,97 @@ fn classify(error: &tokio_postgres::Error) -> StoreError {
         Some(constraint) => format!("{} [{constraint}]", db.message()),
         None => db.message().to_owned(),
     };
-    class_of(db.code().code(), db.constraint(), message)
+    let place = Place { constraint: db.constraint(), table: db.table(), routine: db.routine() };
+    class_of(db.code().code(), &place, message)
 }
 
-/// The keys at which a race with another instance shows.
-const RACED_KEYS: [&str; 2] = ["payment_pkey", "entry_pkey"];
+/// Where PostgreSQL raised an error.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    constraint: Option<&'a str>,
+    table: Option<&'a str>,
+    /// The function in PostgreSQL's source.
+    routine: Option<&'a str>,
+}
 
-fn class_of(sqlstate: &str, constraint: Option<&str>, message: String) -> StoreError {
-    let refused = |message| StoreError::Refused { sqlstate: sqlstate.to_owned(), message };
+/// Keys made of a task's id or an account's version: only another instance that committed the same
+/// first can be in the way.
+const RACED_KEYS: [&str; 6] = ["payment_pkey", "entry_pkey", "transition_pkey", "leg_pkey", "hold_pkey", "agenda_pkey"];
+
+/// Keys that PostgreSQL takes from a sequence, with their tables. No task can be in their way.
+const NUMBERED_KEYS: [(&str, &str); 3] =
+    [("account_pkey", "account"), ("outbox_pkey", "outbox"), ("dead_letter_pkey", "dead_letter")];
+
+/// The constraints that a task can violate by what it asks for, although the ledger found it correct:
+/// they judge its own values, or what it makes of an account or a payment. Whatever else is violated
+/// is the fault of the schema, of a sequence or of this program.
+const OF_A_TASK: [&str; 12] = [
+    "account_name_valid",
+    "account_above_limit",
+    "account_below_limit",
+    "account_closed",
+    "payment_shape",
+    "payment_amount",
+    "payment_captured",
+    "payment_progress",
+    "leg_amount",
+    "leg_captured",
+    "hold_amount",
+    "entry_amount_check",
+];
+
+/// Codes for a value that PostgreSQL can't store, compute with or index. The statements are fixed, so
+/// the value is a task's.
+const OF_A_VALUE: [&str; 7] = [
+    "22003", // a number out of range
+    "22008", // a time out of range
+    "22021", // a character that is none
+    "22P02", // a text that isn't what it has to be
+    "22P05", // a character that the encoding doesn't have
+    "54000", // too long for an index
+    "54001", // too deeply nested
+];
+
+/// A label that an enum doesn't have: the schema is older than this program. No text of a task gets
+/// there.
+const ENUM_INPUT: &str = "enum_in";
+
+fn class_of(sqlstate: &str, place: &Place<'_>, message: String) -> StoreError {
     let told = |message| format!("{message} ({sqlstate})");
+    let is = |constraints: &[&str]| place.constraint.is_some_and(|constraint| constraints.contains(&constraint));
+    let is_of_a_value = OF_A_VALUE.contains(&sqlstate) && place.routine != Some(ENUM_INPUT);
     match (sqlstate.get(..2).unwrap_or_default(), sqlstate) {
         (_, "40001" | "40P01") => StoreError::Conflict(told(message)),
-        (_, "23505") if constraint.is_some_and(|key| RACED_KEYS.contains(&key)) => StoreError::Conflict(told(message)),
+        (_, "23505") if is(&RACED_KEYS) => StoreError::Conflict(told(message)),
         (_, "40003" | "08007") => StoreError::OutcomeUnknown(told(message)),
-        ("22" | "23" | "54", _) => refused(message),
+        (_, "23514") if is(&OF_A_TASK) => StoreError::Refused { sqlstate: sqlstate.to_owned(), message },
+        _ if is_of_a_value => StoreError::Refused { sqlstate: sqlstate.to_owned(), message },
         ("P0", _) => StoreError::Broken(told(message)),
-        // A prepared statement that isn't there.
-        ("26", _) => StoreError::Unavailable(format!("{}: {LOST}", told(message))),
-        // 08, 25, 26, 42, 53, 55, 57, 58, XX: the server, its state, its schema or our rights on
-        // it. The statements are fixed, so not even a syntax error is a message's fault.
-        _ => StoreError::Unavailable(told(message)),
+        // 08, 22, 23, 25, 26, 42, 53, 54, 55, 57, 58, XX: the server, its state, its schema or our
+        // rights on it. The statements are fixed, so not even a syntax error is a message's fault.
+        _ => StoreError::Unavailable(told(message) + &remedy(sqlstate, place)),
     }
+}
+
+/// What an operator can do about it, where that can be said.
+fn remedy(sqlstate: &str, place: &Place<'_>) -> String {
+    let numbered = NUMBERED_KEYS
+        .iter()
+        .find(|(key, table)| place.constraint == Some(key) && place.table.is_none_or(|violated| violated == *table));
+    match (sqlstate, numbered) {
+        ("23505", Some((_, table))) => format!(": {}", behind(table, "id")),
+        // A prepared statement that isn't there.
+        ("26000", _) => format!(": {LOST}"),
+        _ => String::new(),
+    }
+}
+
+/// How to mend a sequence that would give out keys which are there already.
+pub(super) fn behind(table: &str, column: &str) -> String {
+    format!(
+        "the sequence of {table}.{column} is behind the table; \
+         SELECT setval(pg_get_serial_sequence('{table}', '{column}'), (SELECT max({column}) FROM {table})) mends it"
+    )
 }
 
 fn ends_the_session(code: &SqlState) -> bool {
@@ -112,14 +182,18 @@ fn ends_the_session(code: &SqlState) -> bool {
 mod tests {
     use super::*;
 
-    fn class(sqlstate: &str, constraint: Option<&str>) -> &'static str {
-        match class_of(sqlstate, constraint, String::new()) {
+    fn class(sqlstate: &str, place: Place<'_>) -> &'static str {
+        match class_of(sqlstate, &place, String::new()) {
             StoreError::Conflict(_) => "conflict",
             StoreError::Unavailable(_) => "unavailable",
             StoreError::OutcomeUnknown(_) => "unknown",
             StoreError::Refused { .. } => "refused",
             StoreError::Broken(_) => "broken",
         }
+    }
+
+    fn of(constraint: &str) -> Place<'_> {
+        Place { constraint: Some(constraint), ..Place::default() }
     }
 
     #[test]
@@ -141,14 +215,47 @@ mod tests {
             ("42501", "unavailable"),
             ("22P05", "refused"),
             ("22003", "refused"),
-            ("23514", "refused"),
-            ("23505", "refused"),
+            ("22P02", "refused"),
             ("54000", "refused"),
+            // Of their classes only what is listed is a task's fault.
+            ("22012", "unavailable"),
+            ("22023", "unavailable"),
+            ("23514", "unavailable"),
+            ("23502", "unavailable"),
+            ("23503", "unavailable"),
+            ("23505", "unavailable"),
+            ("54023", "unavailable"),
             ("P0001", "broken"),
         ] {
-            assert_eq!(class(sqlstate, None), expected, "{sqlstate}");
+            assert_eq!(class(sqlstate, Place::default()), expected, "{sqlstate}");
         }
-        assert_eq!(class("23505", Some("payment_pkey")), "conflict");
-        assert_eq!(class("23505", Some("dead_letter_digest_key")), "refused");
+        assert_eq!(class("22P02", Place { routine: Some(ENUM_INPUT), ..Place::default() }), "unavailable");
+    }
+
+    #[test]
+    fn only_a_constraint_on_what_a_task_asks_for_is_its_fault() {
+        for raced in ["payment_pkey", "entry_pkey", "transition_pkey", "agenda_pkey"] {
+            assert_eq!(class("23505", of(raced)), "conflict");
+        }
+        for constraint in ["payment_amount", "account_above_limit", "leg_captured"] {
+            assert_eq!(class("23514", of(constraint)), "refused");
+        }
+        for constraint in ["account_held", "account_opened", "payment_state_reached", "somebody_elses"] {
+            assert_eq!(class("23514", of(constraint)), "unavailable");
+        }
+        for key in ["account_pkey", "outbox_pkey", "dead_letter_pkey", "account_name_key", "dead_letter_digest_key"] {
+            assert_eq!(class("23505", of(key)), "unavailable");
+        }
+    }
+
+    #[test]
+    fn a_sequence_that_is_behind_is_named_with_the_remedy() {
+        for (key, table) in NUMBERED_KEYS {
+            let StoreError::Unavailable(reason) = class_of("23505", &of(key), "duplicate key".to_owned()) else {
+                panic!("{key} is no task's fault");
+            };
+            let mends = format!("setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))");
+            assert!(reason.contains(&mends), "{reason}");
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! What about the server, beside the ledger, can cost payments: settings that make a commit less than
-//! durable, collations that changed under their indexes.
+//! durable, sequences that are behind their tables, collations that changed under their indexes.
 
 use tokio_postgres::{Error, GenericClient};
 
-use super::error::describe;
+use super::error::{behind, describe};
 
 /// All that is to be said, a sentence each. That it can't be looked at, for want of a right for
 /// instance, is said as well.
 pub async fn warnings(client: &impl GenericClient) -> Vec<String> {
     let looked = async {
         let mut warnings = durability(client).await?;
+        warnings.extend(sequences(client).await?);
         warnings.extend(collations(client).await?);
         Ok(warnings)
     };
@@ -20,7 +21,11 @@ pub async fn warnings(client: &impl GenericClient) -> Vec<String> {
 
 /// Settings that make a commit less than durable. Of `synchronous_commit` it is this session's, which
 /// overrules the default of the role, the database and the server.
-async fn durability(client: &impl GenericClient) -> Result<Vec<String>, Error> {
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub(super) async fn durability(client: &impl GenericClient) -> Result<Vec<String>, Error> {
     const SETTINGS: &str = "
         SELECT name, setting FROM pg_settings
          WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
@@ -39,6 +44,36 @@ async fn durability(client: &impl GenericClient) -> Result<Vec<String>, Error> {
         format!("{name} = {setting}: {means}")
     };
     Ok(rows.iter().map(sentence).collect())
+}
+
+/// Sequences that would give out keys which are there already, as after a restore or an upgrade by
+/// logical replication that left them behind.
+///
+/// # Errors
+///
+/// PostgreSQL's.
+pub(super) async fn sequences(client: &impl GenericClient) -> Result<Vec<String>, Error> {
+    // The tables' own, wherever the search path finds them. A sequence that isn't ours to read is
+    // passed over.
+    const COLUMNS: &str = "
+        SELECT c.relname, a.attname, coalesce(pg_sequence_last_value(s.seqrelid), s.seqstart - s.seqincrement)
+          FROM pg_sequence s
+          JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.seqrelid AND d.deptype IN ('a', 'i')
+          JOIN pg_class c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+         WHERE c.relname IN ('account', 'outbox', 'dead_letter') AND pg_table_is_visible(c.oid)
+           AND has_sequence_privilege(s.seqrelid, 'SELECT, USAGE')
+         ORDER BY c.relname";
+    let mut sentences = Vec::new();
+    for row in client.query(COLUMNS, &[]).await? {
+        let (table, column, last): (&str, &str, i64) = (row.get(0), row.get(1), row.get(2));
+        let highest = client.query_one(&format!("SELECT max({column}) FROM {table}"), &[]).await?;
+        let highest: Option<i64> = highest.get(0);
+        if let Some(highest) = highest.filter(|highest| *highest > last) {
+            sentences.push(format!("{} (it is at {last}, the table at {highest})", behind(table, column)));
+        }
+    }
+    Ok(sentences)
 }
 
 /// Collations of which the system has another version now than when they were recorded: indexes on

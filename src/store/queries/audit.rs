@@ -12,6 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 pub use self::totals::{CurrencyTotals, DeadLetterCount, OutboxTotals, PaymentCount, Totals};
+use super::super::server;
 use super::Error;
 use crate::contract::{MAX_AMOUNT, MAX_BALANCE, Rejection};
 use crate::ledger::state;
@@ -20,7 +21,7 @@ use crate::ledger::state;
 const EXAMPLES: usize = 10;
 
 /// The checks: name, and what holds when it finds nothing.
-const CHECKS: [(&str, &str); 29] = [
+const CHECKS: [(&str, &str); 31] = [
     ("payment_state", "every task is in a state that its type can have, rejected for a reason that has a name"),
     ("payment_shape", "every task has the accounts, amounts and keys that its type has"),
     ("payment_entries", "what has moved money has its two entries, -amount and +amount; of a list, each leg"),
@@ -52,6 +53,8 @@ const CHECKS: [(&str, &str); 29] = [
     ("account_opening", "an account was opened once, with the currency it has"),
     ("account_terms", "an account's limits are those that it was given last"),
     ("currency_sum", "the balances of a currency sum to zero"),
+    ("sequences", "no sequence gives out a key that is there already"),
+    ("durability", "the server has every commit on its disk before it acknowledges it"),
     ("guards", "the database's own constraints, triggers and indexes are in force"),
 ];
 
@@ -110,6 +113,13 @@ pub async fn audit(client: &mut Client) -> Result<Audit, Error> {
     for (sql, parameters) in passes {
         violations(&snapshot, sql, parameters, &mut checks).await?;
     }
+    for (name, found) in
+        [("sequences", server::sequences(&snapshot).await?), ("durability", server::durability(&snapshot).await?)]
+    {
+        for example in found {
+            add(&mut checks, name, 1, vec![example]);
+        }
+    }
     let totals = Totals::read(&snapshot).await?;
     snapshot.commit().await?;
     Ok(Audit { passed: checks.iter().all(|check| check.violations == 0), at, checks, totals })
@@ -129,15 +139,18 @@ async fn violations(
           GROUP BY name"
     );
     for row in snapshot.query(&counted, parameters).await? {
-        let name: &str = row.get(0);
-        let check = checks.iter_mut().find(|check| check.name == name);
-        debug_assert!(check.is_some(), "a pass yields the unknown check {name}");
-        if let Some(check) = check {
-            // Payments and their legs are two passes over the same checks.
-            check.violations += row.get::<_, i64>(1);
-            check.examples.extend(row.get::<_, Vec<String>>(2));
-            check.examples.truncate(EXAMPLES);
-        }
+        add(checks, row.get(0), row.get(1), row.get(2));
     }
     Ok(())
+}
+
+/// Adds what a pass has found. Payments and their legs are two passes over the same checks.
+fn add(checks: &mut [Check], name: &str, violations: i64, examples: Vec<String>) {
+    let check = checks.iter_mut().find(|check| check.name == name);
+    debug_assert!(check.is_some(), "a pass yields the unknown check {name}");
+    if let Some(check) = check {
+        check.violations += violations;
+        check.examples.extend(examples);
+        check.examples.truncate(EXAMPLES);
+    }
 }

@@ -14,6 +14,7 @@ mod poison;
 mod refused;
 mod rejections;
 mod secrets;
+mod sequences;
 mod settling;
 mod several_daemons;
 mod standing_by;

@@ -4,7 +4,15 @@ use serde_json::json;
 
 use crate::support::{Publisher, Task, World, eventually, open, raw, transfer};
 
-const REFUSE: &str = "ALTER TABLE payment ADD CONSTRAINT no_poison CHECK (reference <> 'poison')";
+/// A constraint on what a task asks for, stricter than the ledger.
+const REFUSE: &str = "
+    ALTER TABLE payment DROP CONSTRAINT payment_amount,
+        ADD CONSTRAINT payment_amount CHECK (reference IS DISTINCT FROM 'poison')";
+
+/// The constraint as it was, as far as it matters here.
+const TAKE_BACK: &str = "
+    ALTER TABLE payment DROP CONSTRAINT payment_amount,
+        ADD CONSTRAINT payment_amount CHECK (amount IS NULL OR amount > 0)";
 
 fn poison(debit: &str, credit: &str) -> Task {
     transfer(debit, credit, 1).with("reference", "poison")
@@ -34,7 +42,7 @@ async fn the_one_task_that_postgresql_refuses_is_a_dead_letter_and_its_batch_set
     for poison in &poisons {
         let letter = world.dead_letter(poison.body().as_bytes()).await;
         assert_eq!((&letter["reason"], &letter["task_id"]), (&json!("unprocessable"), &json!(poison.id)));
-        assert!(letter["detail"].as_str().expect("a text").contains("no_poison"), "{letter}");
+        assert!(letter["detail"].as_str().expect("a text").contains("payment_amount"), "{letter}");
     }
     daemon.counts("settled_dead_letters_total", &[("reason", "unprocessable")], 3).await;
     assert!(daemon.metric("settled_bisections_total", &[]).await > 0.0);
@@ -45,7 +53,7 @@ async fn the_one_task_that_postgresql_refuses_is_a_dead_letter_and_its_batch_set
     assert_eq!(daemon.readiness().await.0, 200, "a poisoned task is nobody's fault but its own");
 
     // Once the reason is gone the same task can settle.
-    world.sql().await.batch_execute("ALTER TABLE payment DROP CONSTRAINT no_poison").await.expect("dropped");
+    world.sql().await.batch_execute(TAKE_BACK).await.expect("taken back");
     world.publisher().await.publish(&poisons[0]).await;
     assert_eq!(world.outcome(&poisons[0]).await["state"], "settled");
     events.of(&poisons[0]).await;
