@@ -175,21 +175,33 @@ impl Postgres {
     }
 
     /// Makes the data directory, under another name until it is complete: a run that was
-    /// killed meanwhile leaves nothing that looks like a database.
+    /// killed meanwhile leaves nothing that looks like a database. Texts are in ICU's order where
+    /// there is ICU, as in databases out there: what depends on an order shows.
     async fn initialise(&mut self, data: &Path) -> Result<(), DevError> {
+        const ICU: [&str; 2] = ["--locale-provider=icu", "--icu-locale=en-US"];
         let new = data.with_extension("new");
-        let _ = fs::remove_dir_all(&new);
+        let mut made = self.initdb(&new, &ICU).await;
+        if made.is_err() {
+            // Before PostgreSQL 15, or built without ICU.
+            made = self.initdb(&new, &[]).await;
+        }
+        made?;
+        fs::rename(&new, data).context(|| format!("make {}", data.display()))
+    }
+
+    async fn initdb(&mut self, data: &Path, locale: &[&str]) -> Result<(), DevError> {
+        let _ = fs::remove_dir_all(data);
         let mut initdb = self.command(&self.programs.initdb);
         initdb
             .args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"])
+            .args(locale)
             .arg(format!("--username={NAME}"))
             .arg("--pwfile")
             .arg(self.room.join("password"))
             .arg("--pgdata")
-            .arg(&new);
+            .arg(data);
         self.server.launch(initdb)?;
-        self.server.finished().await?;
-        fs::rename(&new, data).context(|| format!("make {}", data.display()))
+        self.server.finished().await
     }
 
     /// Starts the server process and connects to it, again and again while the remains of a

@@ -26,7 +26,7 @@ const OVER_REFUND: &str = "
     UPDATE payment SET refunded = refunded + 900, version = version + 1 WHERE reference = 'captured'";
 
 /// What is broken, and the checks that find it. A wrong entry shows in several ways.
-const TAMPERED: [(&str, &[&str]); 71] = [
+const TAMPERED: [(&str, &[&str]); 73] = [
     ("UPDATE payment SET reason = 'because' WHERE state = 'rejected'", &["payment_state"]),
     ("UPDATE payment SET version = 2 WHERE reference = 'fund'", &["payment_transitions"]),
     ("UPDATE payment SET fingerprint = '\\x00' WHERE reference = 'fund'", &["payment_state"]),
@@ -182,6 +182,16 @@ const TAMPERED: [(&str, &[&str]); 71] = [
     ("UPDATE account SET status = 'open' WHERE name = 'ice'", &["account_status"]),
     ("UPDATE account SET status = 'frozen' WHERE name = 'gone'", &["account_status"]),
     ("DELETE FROM payment WHERE type = 'close_account'", &["account_status"]),
+    // Keys.
+    (
+        "ALTER TABLE account DROP CONSTRAINT account_name_key; INSERT INTO account (name) VALUES ('alice')",
+        &["account_name", "guards"],
+    ),
+    (
+        "DROP INDEX outbox_held;
+         CREATE INDEX outbox_held ON outbox (held_key COLLATE \"en-x-icu\", id) WHERE held_key IS NOT NULL",
+        &["text_keys"],
+    ),
     ("ALTER SEQUENCE account_id_seq RESTART", &["sequences"]),
     (
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$",

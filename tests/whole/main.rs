@@ -9,6 +9,7 @@ mod support;
 mod audit;
 mod behaviour;
 mod clients;
+mod collations;
 mod crowd;
 mod dev_servers;
 mod incarnation;

@@ -21,7 +21,7 @@ use crate::ledger::state;
 const EXAMPLES: usize = 10;
 
 /// The checks: name, and what holds when it finds nothing.
-const CHECKS: [(&str, &str); 31] = [
+const CHECKS: [(&str, &str); 33] = [
     ("payment_state", "every task is in a state that its type can have, rejected for a reason that has a name"),
     ("payment_shape", "every task has the accounts, amounts and keys that its type has"),
     ("payment_entries", "what has moved money has its two entries, -amount and +amount; of a list, each leg"),
@@ -53,6 +53,8 @@ const CHECKS: [(&str, &str); 31] = [
     ("account_opening", "an account was opened once, with the currency it has"),
     ("account_terms", "an account's limits are those that it was given last"),
     ("currency_sum", "the balances of a currency sum to zero"),
+    ("account_name", "no two accounts have the same name"),
+    ("text_keys", "indexes on text find every row, in an order that no update of the system changes"),
     ("sequences", "no sequence gives out a key that is there already"),
     ("durability", "the server has every commit on its disk before it acknowledges it"),
     ("guards", "the database's own constraints, triggers and indexes are in force"),
@@ -113,6 +115,9 @@ pub async fn audit(client: &mut Client) -> Result<Audit, Error> {
     for (sql, parameters) in passes {
         violations(&snapshot, sql, parameters, &mut checks).await?;
     }
+    snapshot.batch_execute("SET LOCAL enable_seqscan = off").await?;
+    violations(&snapshot, include_str!("audit/keys.sql"), &[], &mut checks).await?;
+    snapshot.batch_execute("SET LOCAL enable_seqscan = on").await?;
     for (name, found) in
         [("sequences", server::sequences(&snapshot).await?), ("durability", server::durability(&snapshot).await?)]
     {

@@ -122,8 +122,9 @@ async fn on_a_database_that_cannot_hold_every_text_it_ends_at_once_and_says_whic
     for encoding in ["LATIN1", "SQL_ASCII"] {
         let world = World::new(&[]).await;
         let (admin, name) = (connect_to_postgres(None).await, &world.name);
-        let make =
-            format!("CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+        let make = format!(
+            "CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
+        );
         admin.batch_execute(&format!("DROP DATABASE {name}")).await.expect("dropped");
         admin.batch_execute(&make).await.expect("made again");
         for arguments in [&["run"][..], &["migrate"], &["migrate", "--dry-run"]] {
