@@ -16,7 +16,7 @@ type Field = (String, String);
 /// The fields of sound tasks.
 const TASKS: [&[(&str, &str)]; 16] = [
     &[("type", r#""open_account""#), ("account", r#""customer:alice""#), ("currency", r#""USD""#)],
-    &[("type", r#""open_account""#), ("account", r#""a""#), ("currency", r#""EUR""#), ("min_balance", "null")],
+    &[("type", r#""open_account""#), ("account", r#""a""#), ("currency", r#""EUR""#), ("min_balance", r#""none""#)],
     &[
         ("type", r#""transfer""#),
         ("debit_account", r#""a""#),
@@ -49,7 +49,7 @@ const TASKS: [&[(&str, &str)]; 16] = [
     &[("type", r#""chargeback""#), ("payment_id", OTHER), ("amount", "1"), ("reference", r#""case-7""#)],
     &[("type", r#""chargeback_reversal""#), ("payment_id", OTHER), ("amount", "1"), ("after", OTHER)],
     &[("type", r#""cancel""#), ("payment_id", OTHER)],
-    &[("type", r#""set_limits""#), ("account", r#""a""#), ("min_balance", "-5000"), ("max_balance", "null")],
+    &[("type", r#""set_limits""#), ("account", r#""a""#), ("min_balance", "-5000"), ("max_balance", r#""none""#)],
     &[("type", r#""freeze_account""#), ("account", r#""a""#)],
     &[("type", r#""close_account""#), ("account", r#""a""#), ("execute_at", r#""2030-01-31T10:00:00.000001+01:00""#)],
 ];
@@ -80,7 +80,7 @@ const NAMES: [&str; 19] = [
 ];
 
 /// Values at the edges of what fields take.
-const EDGES: [&str; 40] = [
+const EDGES: [&str; 46] = [
     "null",
     "true",
     "false",
@@ -114,8 +114,14 @@ const EDGES: [&str; 40] = [
     LEGS,
     OTHER,
     ID,
+    r#""none""#,
+    r#""00000000-0000-0000-0000-000000000000""#,
+    r#""FFFFFFFF-FFFF-7FFF-BFFF-FFFFFFFFFFFF""#,
     r#""1970-01-01T00:00:00Z""#,
     r#""1969-12-31T23:59:59.999999Z""#,
+    r#""2001-12-31T23:59:59.999999Z""#,
+    r#""2002-01-01T00:00:00+23:59""#,
+    r#""9998-12-31T23:59:59.999999-23:59""#,
     r#""9999-12-30T22:00:00.999999Z""#,
     r#""9999-12-31T23:59:59.999999Z""#,
     r#""2016-12-31T23:59:60Z""#,

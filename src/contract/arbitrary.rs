@@ -2,31 +2,37 @@
 
 use compact_str::CompactString;
 use jiff::Timestamp;
+use jiff::civil::date;
+use jiff::tz::TimeZone;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::decode::{FIRST_YEAR, LAST_YEAR};
 use super::{
     AccountChange, AccountName, Action, Authorize, ChangeAccount, Currency, FollowUp, Leg, OpenAccount, SetLimits,
-    Split, Task, TaskBody, Terms, Transfer, When, canonical_metadata,
+    Split, Task, TaskBody, Terms, Transfer, When, canonical_metadata, is_unset,
 };
 
 /// A task of any type.
 pub(super) fn task() -> impl Strategy<Value = Task> {
     let when = (option::of(moment()), option::of(any::<u128>()));
-    (any::<u128>(), when, body()).prop_map(|(id, (execute_at, after), mut body)| {
-        // No task refers to itself: two ids differ where the difference isn't nothing.
-        let other = |difference: u128| Uuid::from_u128(id ^ difference.max(1));
-        if let TaskBody::FollowUp(follow_up) = &mut body {
-            follow_up.payment_id = other(follow_up.payment_id.as_u128());
-        }
-        Task::timed(Uuid::from_u128(id), When { execute_at, after: after.map(other) }, body)
-    })
+    (any::<u128>(), when, body())
+        .prop_map(|(id, (execute_at, after), mut body)| {
+            // No task refers to itself: two ids differ where the difference isn't nothing.
+            let other = |difference: u128| Uuid::from_u128(id ^ difference.max(1));
+            if let TaskBody::FollowUp(follow_up) = &mut body {
+                follow_up.payment_id = other(follow_up.payment_id.as_u128());
+            }
+            Task::timed(Uuid::from_u128(id), When { execute_at, after: after.map(other) }, body)
+        })
+        .prop_filter("an id that nobody has set", |task| !task.refers_to().chain([task.id]).any(is_unset))
 }
 
 fn moment() -> impl Strategy<Value = Timestamp> {
-    (0..=Timestamp::MAX.as_microsecond()).prop_map(|micros| Timestamp::from_microsecond(micros).expect("in range"))
+    let start = |year| date(year, 1, 1).to_zoned(TimeZone::UTC).expect("in range").timestamp().as_microsecond();
+    (start(FIRST_YEAR)..start(LAST_YEAR + 1)).prop_map(|micros| Timestamp::from_microsecond(micros).expect("in range"))
 }
 
 fn body() -> impl Strategy<Value = TaskBody> {

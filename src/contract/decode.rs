@@ -4,6 +4,7 @@
 mod bodies;
 mod fields;
 mod legs;
+mod limits;
 mod metadata;
 mod recognize;
 mod values;
@@ -14,27 +15,52 @@ use self::fields::RawTask;
 pub use self::metadata::canonical_metadata;
 #[cfg(test)]
 pub(super) use self::metadata::{MAX_KEY_CHARS, MAX_KEYS, MAX_VALUE_CHARS};
+pub use self::values::is_unset;
 #[cfg(test)]
-pub(super) use self::values::MAX_REFERENCE_CHARS;
+pub(super) use self::values::{FIRST_YEAR, LAST_YEAR, MAX_REFERENCE_CHARS};
 use self::values::{moment, other_task, task_type, uuid};
 use super::{DeadLetter, DeadReason, MessageId, Properties, Task, When};
 
 /// The largest body a task may have, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Decodes a task.
+/// Who wrote a task's JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Origin {
+    /// A publisher: nothing but the contract is taken.
+    #[default]
+    Publisher,
+    /// The ledger, which also holds what earlier versions accepted.
+    Ledger,
+}
+
+/// Decodes a task that somebody publishes.
 ///
 /// # Errors
 ///
 /// The dead letter that the message has to become; it names the field. Where the body's id can't be
 /// read, its `message_id` says which task it was to be.
 pub fn decode(body: &[u8], properties: &Properties) -> Result<Task, DeadLetter> {
+    decode_from(Origin::Publisher, body, properties)
+}
+
+/// Decodes a task that the ledger has accepted before. Takes what [`decode`] takes, and what
+/// earlier versions took: `null` for no limit, the nil UUID and its kind, times of any year.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_stored(body: &[u8]) -> Result<Task, DeadLetter> {
+    decode_from(Origin::Ledger, body, &Properties::default())
+}
+
+fn decode_from(origin: Origin, body: &[u8], properties: &Properties) -> Result<Task, DeadLetter> {
     let mut task_id = properties.message_id.as_ref().and_then(MessageId::uuid);
     if body.len() > MAX_BODY_BYTES {
         let detail = format!("the body has {} bytes, a task has at most {MAX_BODY_BYTES}", body.len());
         return Err(DeadLetter { reason: DeadReason::Oversize, field: None, detail, task_id });
     }
-    decode_fields(body, properties, &mut task_id).map_err(|Refusal { field, detail }| DeadLetter {
+    decode_fields(origin, body, properties, &mut task_id).map_err(|Refusal { field, detail }| DeadLetter {
         reason: DeadReason::Malformed,
         detail: match &field {
             Some(name) => format!("`{name}`: {detail}"),
@@ -45,15 +71,21 @@ pub fn decode(body: &[u8], properties: &Properties) -> Result<Task, DeadLetter> 
     })
 }
 
-fn decode_fields(body: &[u8], properties: &Properties, task_id: &mut Option<Uuid>) -> Result<Task, Refusal> {
+fn decode_fields(
+    origin: Origin,
+    body: &[u8],
+    properties: &Properties,
+    task_id: &mut Option<Uuid>,
+) -> Result<Task, Refusal> {
     if let Some(content_type) = &properties.content_type {
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(Refusal::of("content_type", format!("`{media_type}`, expected `application/json`")));
         }
     }
-    let mut raw = RawTask::read(body).map_err(|refusal| refusal.or_recognized(body, properties.content_encoding()))?;
-    let id = uuid("id", raw.id.take())?;
+    let mut raw =
+        RawTask::read(origin, body).map_err(|refusal| refusal.or_recognized(body, properties.content_encoding()))?;
+    let id = uuid(origin, "id", raw.id.take())?;
     *task_id = Some(id);
     match &properties.message_id {
         Some(message_id) if !message_id.is(id) => {
@@ -64,8 +96,8 @@ fn decode_fields(body: &[u8], properties: &Properties, task_id: &mut Option<Uuid
     let task_type = task_type(raw.task_type.take())?;
     let body = bodies::of_type(task_type, id, &mut raw)?;
     let when = When {
-        execute_at: raw.execute_at.take().map(|text| moment("execute_at", &text)).transpose()?,
-        after: raw.after.take().map(|text| other_task("after", Some(text), id)).transpose()?,
+        execute_at: raw.execute_at.take().map(|text| moment(origin, "execute_at", &text)).transpose()?,
+        after: raw.after.take().map(|text| other_task(origin, "after", Some(text), id)).transpose()?,
     };
     match raw.left_over() {
         Some(field) => Err(Refusal::of(field, format!("unknown field for the type `{}`", task_type.name()))),

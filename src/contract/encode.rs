@@ -6,13 +6,26 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::task::{AccountChange, Action, Leg, Terms};
-use super::{Currency, Task, TaskBody};
+use super::{Currency, NO_LIMIT, Task, TaskBody};
 
 impl Task {
     /// The task as canonical JSON: one line, the fields in a fixed order, defaults spelled out, times
     /// in UTC.
     pub fn to_json(&self) -> String {
-        let document = Document { id: self.id, task_type: self.body.task_type().name(), asked: Asked::of(self) };
+        let mut asked = Asked::of(self);
+        asked.min_balance = asked.min_balance.map(Limit::in_words);
+        asked.max_balance = asked.max_balance.map(Limit::in_words);
+        self.document(asked)
+    }
+
+    /// The same with `null` for no limit. [`decode_stored`](super::decode_stored) reads that, and so do
+    /// the versions that did not know the word.
+    pub fn to_stored_json(&self) -> String {
+        self.document(Asked::of(self))
+    }
+
+    fn document(&self, asked: Asked<'_>) -> String {
+        let document = Document { id: self.id, task_type: self.body.task_type().name(), asked };
         // Writing plain values to memory can't fail.
         let json = serde_json::to_string(&document);
         debug_assert!(json.is_ok(), "{json:?}");
@@ -52,11 +65,10 @@ pub(super) struct Asked<'a> {
     is_final: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<u32>,
-    // `null` is a value of its own: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    min_balance: Option<Option<i64>>,
+    min_balance: Option<Limit>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_balance: Option<Option<i64>>,
+    max_balance: Option<Limit>,
     #[serde(skip_serializing_if = "Option::is_none")]
     execute_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +77,28 @@ pub(super) struct Asked<'a> {
     reference: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a RawValue>,
+}
+
+/// A limit, in the form in which it is written.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Limit {
+    /// In minor units.
+    Minor(i64),
+    /// No limit, as events tell it: `null`.
+    Unlimited,
+    /// No limit, as a task asks for it.
+    Word(&'static str),
+}
+
+impl Limit {
+    fn of(limit: Option<i64>) -> Self {
+        limit.map_or(Self::Unlimited, Self::Minor)
+    }
+
+    fn in_words(self) -> Self {
+        if let Self::Unlimited = self { Self::Word(NO_LIMIT) } else { self }
+    }
 }
 
 impl<'a> Asked<'a> {
@@ -82,7 +116,7 @@ impl<'a> Asked<'a> {
             TaskBody::OpenAccount(open) => {
                 asked.account = Some(open.account.as_str());
                 asked.currency = Some(open.currency);
-                asked.min_balance = Some(open.min_balance);
+                asked.min_balance = Some(Limit::of(open.min_balance));
             }
             TaskBody::Transfer(transfer) => {
                 asked.debit_account = Some(transfer.debit_account.as_str());
@@ -99,8 +133,8 @@ impl<'a> Asked<'a> {
             TaskBody::ChangeAccount(change) => {
                 asked.account = Some(change.account.as_str());
                 if let AccountChange::SetLimits(limits) = change.change {
-                    asked.min_balance = limits.min_balance;
-                    asked.max_balance = limits.max_balance;
+                    asked.min_balance = limits.min_balance.map(Limit::of);
+                    asked.max_balance = limits.max_balance.map(Limit::of);
                 }
             }
         }

@@ -157,7 +157,7 @@ mod tests {
                 "848dca429e0cf80f33d35182560a2e90",
             ),
             (
-                r#""type":"open_account","account":"world","currency":"USD","min_balance":null"#,
+                r#""type":"open_account","account":"world","currency":"USD","min_balance":"none""#,
                 "150d3fc29fdd10e8a7f2294480a5cfa4",
             ),
             (

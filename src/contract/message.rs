@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{DeadLetter, DeadReason, Fingerprint, MAX_BODY_BYTES, Properties, Task, decode};
+use super::{DeadLetter, DeadReason, Fingerprint, MAX_BODY_BYTES, Properties, Task, decode, decode_stored};
 use crate::sabotage::{self, Defect};
 
 /// A message, read: either a task or the dead letter it has to become.
@@ -52,6 +52,13 @@ impl Message {
         let reason = if body.len() > MAX_BODY_BYTES { DeadReason::Oversize } else { reason };
         let content = Err(DeadLetter { reason, field: None, detail, task_id });
         Self { body, properties, received_at, content, is_answerable: true }
+    }
+
+    /// A message that became a task before and is taken up again: `request` is the task as the ledger
+    /// keeps it.
+    pub fn stored(request: Vec<u8>, properties: Properties, received_at: Timestamp) -> Self {
+        let content = decode_stored(&request);
+        Self { body: request, properties: properties.without_what_harms(), received_at, content, is_answerable: true }
     }
 
     /// The time of publication, as precisely as the message says it: the milliseconds of a

@@ -25,7 +25,7 @@ mod task;
 pub use account_name::AccountName;
 pub use authority::{Access, Authority, KeyRule, Pattern, PublisherRules};
 pub use dead_letter::{DeadLetter, DeadReason};
-pub use decode::{MAX_BODY_BYTES, canonical_metadata, decode};
+pub use decode::{MAX_BODY_BYTES, canonical_metadata, decode, decode_stored, is_unset};
 pub use event::{BalanceAfter, DeadLetterEvent, Event, EventKind, LegView, PaymentView, Reply};
 pub use evidence::{Bytes, Evidence, HeaderValue};
 pub use fingerprint::Fingerprint;
@@ -36,6 +36,6 @@ pub use passed_on::MAX_TRACE_BYTES;
 pub use rejection::Rejection;
 pub use state::PaymentState;
 pub use task::{
-    AccountChange, Action, Authorize, ChangeAccount, FollowUp, Leg, OpenAccount, Properties, SetLimits, Split, Task,
-    TaskBody, TaskType, Terms, Transfer, When,
+    AccountChange, Action, Authorize, ChangeAccount, FollowUp, Leg, NO_LIMIT, OpenAccount, Properties, SetLimits,
+    Split, Task, TaskBody, TaskType, Terms, Transfer, When,
 };

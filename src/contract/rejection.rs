@@ -21,7 +21,8 @@ pub enum Rejection {
     CurrencyMismatch,
     /// ISO 4217 doesn't list the currency.
     UnknownCurrency,
-    /// An amount outside 1 … 10^15, or a limit outside -10^18 … 10^18 (of `open_account`: … 0).
+    /// An amount outside 1 … 10^15, a limit outside -10^18 … 10^18 (of `open_account`: … 0), or a
+    /// `min_balance` above the `max_balance`.
     AmountOutOfRange,
     /// The balance would pass the account's `max_balance`, or ±10^18.
     LimitExceeded,

@@ -23,6 +23,11 @@ fn schema_of<T: JsonSchema>() -> Schema {
     schema
 }
 
+/// Whether a document is a task, by the schema alone.
+pub(super) fn task_validator() -> jsonschema::Validator {
+    tests::validator::<task::Task>()
+}
+
 /// The lines of a doc comment end where the source's do: only its paragraphs mean something.
 fn unwrap_lines(schema: &mut Schema) {
     if let Some(Value::String(text)) = schema.get_mut("description") {

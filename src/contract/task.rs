@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::body::{
-    AccountChange, Action, Authorize, ChangeAccount, FollowUp, Leg, OpenAccount, SetLimits, Split, Terms, Transfer,
+    AccountChange, Action, Authorize, ChangeAccount, FollowUp, Leg, NO_LIMIT, OpenAccount, SetLimits, Split, Terms,
+    Transfer,
 };
 use super::{AccountName, Evidence, Fingerprint, MessageId};
 
@@ -198,6 +199,17 @@ impl TaskBody {
         match self {
             Self::Split(_) => true,
             Self::Authorize(authorize) => authorize.terms.is_listed(),
+            _ => false,
+        }
+    }
+
+    /// Whether it says that an account has no limit.
+    pub const fn asks_for_no_limit(&self) -> bool {
+        match self {
+            Self::OpenAccount(open) => open.min_balance.is_none(),
+            Self::ChangeAccount(ChangeAccount { change: AccountChange::SetLimits(limits), .. }) => {
+                matches!(limits.min_balance, Some(None)) || matches!(limits.max_balance, Some(None))
+            }
             _ => false,
         }
     }

@@ -36,7 +36,7 @@ impl<'a> Author<'a> {
 
     /// All messages, in order.
     pub(super) fn write_all(mut self) -> Vec<(Kind, String)> {
-        self.write(Kind::Task, |id| open(id, "world", "null"));
+        self.write(Kind::Task, |id| open(id, "world", r#""none""#));
         self.accounts.push("world".to_owned());
         for _ in 0..self.dice.between(3, 40) {
             self.scene();

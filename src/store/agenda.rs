@@ -67,7 +67,7 @@ pub(super) async fn due(client: &ClientWrapper, most: usize) -> Result<Due> {
         let (request, properties): (Option<&str>, &str) = (row.get(0), row.get(1));
         // They were serialized from the same struct.
         let properties: Properties = serde_json::from_str(properties).unwrap_or_default();
-        Message::read(request.unwrap_or_default().as_bytes().to_vec(), properties, row.get(2))
+        Message::stored(request.unwrap_or_default().as_bytes().to_vec(), properties, row.get(2))
     };
     Ok(Due { tasks: tasks?.iter().map(task).collect(), expired: expired?.iter().map(|row| row.get(0)).collect() })
 }

@@ -247,7 +247,7 @@ mod tests {
             format!(r#"{{"id":"{id}","type":"transfer","debit_account":"{debit}","credit_account":"{credit}",{rest}}}"#)
         };
         let bodies =
-            [open(1, "world", "null"), open(2, "a", "0"), transfer(3, "a", "world"), transfer(4, "world", "a")];
+            [open(1, "world", r#""none""#), open(2, "a", "0"), transfer(3, "a", "world"), transfer(4, "world", "a")];
         // Two batches: the second is decided before the first is settled, here at once.
         let pipeline = pipeline(2);
         process(&pipeline, &bodies.each_ref().map(String::as_str)).await;

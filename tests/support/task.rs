@@ -47,7 +47,7 @@ fn task(id: Uuid, json: Value) -> Task {
 pub(crate) fn open(account: &str, currency: &str, min_balance: Option<i64>) -> Task {
     let id = Uuid::now_v7();
     let json = json!({"id": id, "type": "open_account", "account": account, "currency": currency,
-                      "min_balance": min_balance});
+                      "min_balance": min_balance.map_or_else(|| json!("none"), Value::from)});
     task(id, json)
 }
 

@@ -9,7 +9,7 @@ use super::super::outcome::{Before, Outcome};
 use super::super::publisher::{Outgoing, Publisher};
 use super::super::{Exit, Failure, output, payment, publish};
 use crate::config::Config;
-use crate::contract::{AccountName, Currency, OpenAccount, Task, TaskBody};
+use crate::contract::{AccountName, Currency, MAX_BALANCE, NO_LIMIT, OpenAccount, Task, TaskBody, is_unset};
 use crate::store::Client;
 
 /// What to open.
@@ -25,7 +25,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, default_value = "0", value_parser = min_balance, allow_hyphen_values = true, value_name = "N|none")]
     min_balance: MinBalance,
     /// The task's id; a new one if none is given.
-    #[arg(long)]
+    #[arg(long, value_parser = task_id)]
     id: Option<Uuid>,
     /// How long to wait for the outcome.
     #[arg(long, default_value = "30s", value_parser = duration)]
@@ -72,11 +72,17 @@ fn opened(outcome: &Outcome) -> String {
 }
 
 fn min_balance(text: &str) -> Result<MinBalance, String> {
-    match text {
-        "none" => Ok(MinBalance(None)),
-        _ => text
-            .parse()
-            .map(|limit| MinBalance(Some(limit)))
-            .map_err(|_| "expected an integer in minor units, or `none` for an account without a limit".to_owned()),
+    if text == NO_LIMIT {
+        return Ok(MinBalance(None));
     }
 }
+    let limit = text.parse().ok().filter(|limit| (-MAX_BALANCE..=0).contains(limit));
+    limit.map(|limit| MinBalance(Some(limit))).ok_or_else(|| {
+        format!("expected an integer from -{MAX_BALANCE} to 0, in minor units, or `{NO_LIMIT}` for no limit")
+    })
+}
+
+/// Reads the id of a new task.
+fn task_id(text: &str) -> Result<Uuid, String> {
+    let id = Uuid::try_parse(text).map_err(|error| error.to_string())?;
+    if is_unset(id) { Err("that is what an id is before anybody has set it".to_owned()) } else { Ok(id) }

@@ -100,7 +100,7 @@ fn follow_up<'a>(
     action: impl FnOnce(&mut RawTask<'a>) -> Result<Action, Refusal>,
 ) -> Result<TaskBody, Refusal> {
     Ok(TaskBody::FollowUp(FollowUp {
-        payment_id: other_task("payment_id", raw.payment_id.take(), id)?,
+        payment_id: other_task(raw.origin, "payment_id", raw.payment_id.take(), id)?,
         action: action(raw)?,
         reference: raw.reference.take().map(reference).transpose()?,
         metadata: raw.metadata.take(),

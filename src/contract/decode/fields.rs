@@ -10,9 +10,10 @@ use compact_str::CompactString;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
-use super::Refusal;
 use super::legs::{Legs, RawLeg};
+use super::limits::Limit;
 use super::metadata::Metadata;
+use super::{Origin, Refusal};
 use crate::contract::Leg;
 
 /// The last place in `legs`.
@@ -24,6 +25,8 @@ const MOST_SECONDS: u64 = u32::MAX as u64;
 /// is a field that the type doesn't have.
 #[derive(Debug, Default)]
 pub(super) struct RawTask<'a> {
+    /// Who wrote it.
+    pub(super) origin: Origin,
     pub(super) id: Option<Cow<'a, str>>,
     pub(super) task_type: Option<Cow<'a, str>>,
     pub(super) account: Option<Cow<'a, str>>,
@@ -44,10 +47,10 @@ pub(super) struct RawTask<'a> {
 
 impl<'a> RawTask<'a> {
     /// Reads a body.
-    pub(super) fn read(body: &'a [u8]) -> Result<Self, Refusal> {
+    pub(super) fn read(origin: Origin, body: &'a [u8]) -> Result<Self, Refusal> {
         let field = Cell::new(None);
         let mut json = serde_json::Deserializer::from_slice(body);
-        let read = TaskFields { field: &field }.deserialize(&mut json).and_then(|raw| {
+        let read = TaskFields { origin, field: &field }.deserialize(&mut json).and_then(|raw| {
             field.set(None);
             json.end().map(|()| raw)
         });
@@ -76,6 +79,7 @@ impl<'a> RawTask<'a> {
 
 /// Reads the object and remembers the field it is at, for the error message.
 struct TaskFields<'c> {
+    origin: Origin,
     field: &'c Cell<Option<String>>,
 }
 
@@ -95,7 +99,7 @@ impl<'de> Visitor<'de> for TaskFields<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut raw = RawTask::default();
+        let mut raw = RawTask { origin: self.origin, ..RawTask::default() };
         while let Some(Text(key)) = map.next_key()? {
             let read = match key.as_ref() {
                 "id" => put(&mut raw.id, &mut map, |Text(text)| text),
@@ -105,7 +109,7 @@ impl<'de> Visitor<'de> for TaskFields<'_> {
                 "credit_account" => put(&mut raw.movement.credit_account, &mut map, |Text(text)| text),
                 "amount" => put(&mut raw.movement.amount, &mut map, |Integer(minor)| minor),
                 "currency" => put(&mut raw.movement.currency, &mut map, |Text(text)| text),
-                "min_balance" => put(&mut raw.min_balance, &mut map, Integer::or_none),
+                "min_balance" => put_with(&mut raw.min_balance, || map.next_value_seed(Limit(self.origin))),
                 "reference" => put(&mut raw.reference, &mut map, |Text(text)| text),
                 "metadata" => put(&mut raw.metadata, &mut map, |Metadata(json)| json),
                 "payment_id" => put(&mut raw.payment_id, &mut map, |Text(text)| text),
@@ -113,7 +117,7 @@ impl<'de> Visitor<'de> for TaskFields<'_> {
                 "leg" => put(&mut raw.leg, &mut map, |Whole::<u8, 0, LAST_LEG>(place)| place),
                 "final" => put(&mut raw.is_final, &mut map, |is_final: bool| is_final),
                 "expires_in" => put(&mut raw.expires_in, &mut map, |Whole::<u32, 1, MOST_SECONDS>(seconds)| seconds),
-                "max_balance" => put(&mut raw.max_balance, &mut map, Integer::or_none),
+                "max_balance" => put_with(&mut raw.max_balance, || map.next_value_seed(Limit(self.origin))),
                 "execute_at" => put(&mut raw.execute_at, &mut map, |Text(text)| text),
                 "after" => put(&mut raw.after, &mut map, |Text(text)| text),
                 _ => Err(A::Error::custom("unknown field")),
@@ -178,13 +182,6 @@ impl<'de> Deserialize<'de> for Text<'de> {
 
 /// An integer of at most 64 bits.
 pub(super) struct Integer(pub(super) i64);
-
-impl Integer {
-    /// Where `null` is a value of its own.
-    fn or_none(this: Option<Self>) -> Option<i64> {
-        this.map(|Self(minor)| minor)
-    }
-}
 
 impl<'de> Deserialize<'de> for Integer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -36,7 +36,7 @@ fn a_transfer_is_read_whole() {
 }
 
 #[test]
-fn a_min_balance_left_out_is_zero_and_null_is_no_limit() {
+fn a_min_balance_left_out_is_zero_and_no_limit_is_a_word() {
     let open = |rest: &str| {
         let body = format!(r#"{{"id":"{ID}","type":"open_account","account":"a","currency":"USD"{rest}}}"#);
         match decode_plain(&body).expect("a task").body {
@@ -46,7 +46,7 @@ fn a_min_balance_left_out_is_zero_and_null_is_no_limit() {
     };
     assert_eq!(open(""), Some(0));
     assert_eq!(open(r#","min_balance":-5"#), Some(-5));
-    assert_eq!(open(r#","min_balance":null"#), None);
+    assert_eq!(open(r#","min_balance":"none""#), None);
 }
 
 #[test]
@@ -179,4 +179,6 @@ proptest! {
     }
 }
 
+mod refusals;
+mod stored;
 mod types;

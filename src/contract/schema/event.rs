@@ -3,19 +3,21 @@
 use schemars::JsonSchema;
 
 use super::values::{
-    AccountName, AskedAmount, AskedLimit, Currency, Id, IsoStatus, LegPlace, Metadata, ReasonCode, Reference, TypeName,
+    AccountName, AskedAmount, AskedLimit, Currency, IsoStatus, LegPlace, Metadata, ReasonCode, Reference, TaskId,
+    TypeName,
 };
 use crate::contract::{Leg, MAX_BALANCE, PaymentState, Rejection};
 
 /// What became of a task: the body of a reply and of an event in the format `single`, the
 /// `data` of an event in the format `batch`.
 ///
-/// Later versions may add fields.
+/// Later versions may add fields. All numbers are integers of up to 64 bits: whatever reads them as
+/// floating point, such as `JSON.parse` of JavaScript, loses digits beyond 2^53.
 #[derive(JsonSchema)]
 #[schemars(title = "settled: event data")]
 pub(super) struct EventData {
     /// The task's id.
-    id: Id,
+    id: TaskId,
     /// The task's type.
     r#type: TypeName,
     /// Where the task stands now.
@@ -31,7 +33,7 @@ pub(super) struct EventData {
     reason_code: ReasonCode,
     /// Of a task that acts on an earlier one: the id of that one.
     #[schemars(skip_serializing_if = "absent")]
-    payment_id: Id,
+    payment_id: TaskId,
     /// Of a task about an account: the account.
     #[schemars(skip_serializing_if = "absent")]
     account: AccountName,
@@ -71,7 +73,7 @@ pub(super) struct EventData {
     execute_at: String,
     /// The task that was to have its outcome first.
     #[schemars(skip_serializing_if = "absent")]
-    after: Id,
+    after: TaskId,
     /// As the task said it.
     #[schemars(skip_serializing_if = "absent")]
     reference: Reference,
@@ -136,7 +138,7 @@ pub(super) struct Balance {
 #[derive(JsonSchema)]
 pub(super) struct Payment {
     /// The id of the task that it was.
-    id: Id,
+    id: TaskId,
     /// The type of that task.
     r#type: TypeName,
     /// Where it stands.

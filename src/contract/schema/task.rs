@@ -11,7 +11,7 @@ use crate::contract::Leg;
 /// A document that fits is never a dead letter for its form, nor rejected as
 /// `amount_out_of_range`. Beyond what a schema can say: no field may be repeated, an integer is
 /// written without fraction and exponent, a task doesn't name itself in `payment_id` or `after`, the
-/// date of `execute_at` exists, and the body has at most 64 KiB.
+/// date of `execute_at` exists and its year is one of those in UTC as well, and the body has at most 64 KiB.
 #[derive(JsonSchema)]
 #[schemars(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[schemars(title = "settled: task")]
@@ -24,7 +24,7 @@ pub(super) enum Task {
         account: AccountName,
         /// The only currency that the account will hold.
         currency: Currency,
-        /// The balance, in minor units, below which the account may not fall. `null` is no
+        /// The balance, in minor units, below which the account may not fall. `"none"` is no
         /// limit. 0 when left out.
         #[schemars(skip_serializing_if = "absent")]
         min_balance: OpeningLimit,
@@ -143,12 +143,12 @@ pub(super) enum Task {
         common: Common,
         /// The account that gets the limits.
         account: AccountName,
-        /// What the available balance (posted minus held) may not fall below, in minor units; `null` is
-        /// no limit. Left out, it stays as it is.
+        /// What the available balance (posted minus held) may not fall below, in minor units; `"none"`
+        /// is no limit. Left out, it stays as it is.
         #[schemars(skip_serializing_if = "absent")]
         min_balance: NewLimit,
-        /// What the posted balance may not rise above, in minor units; `null` is no limit. Left out, it
-        /// stays as it is.
+        /// What the posted balance may not rise above, in minor units; `"none"` is no limit. Left out,
+        /// it stays as it is.
         #[schemars(skip_serializing_if = "absent")]
         max_balance: NewLimit,
     },

@@ -13,7 +13,7 @@ use super::task::Task;
 use super::*;
 
 /// Formats included: a date has to exist.
-fn validator<T: JsonSchema>() -> Validator {
+pub(super) fn validator<T: JsonSchema>() -> Validator {
     let options = jsonschema::draft202012::options().should_validate_formats(true);
     options.build(schema_of::<T>().as_value()).expect("a schema")
 }

@@ -7,23 +7,30 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use crate::contract::decode::{MAX_KEY_CHARS, MAX_KEYS, MAX_REFERENCE_CHARS, MAX_VALUE_CHARS};
-use crate::contract::{DeadReason, Leg, MAX_AMOUNT, MAX_BALANCE, PaymentState, Rejection, TaskType};
+use crate::contract::{DeadReason, Leg, MAX_AMOUNT, MAX_BALANCE, NO_LIMIT, PaymentState, Rejection, TaskType};
 
 /// PostgreSQL stores no NUL.
 const NO_NUL: &str = "^[^\\u0000]*$";
-/// RFC 3339 with capital letters and an offset, from 1970, at most microseconds.
-const MOMENT: &str = "^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3])\
+/// RFC 3339 with capital letters and an offset, from 2002 to 9998, at most microseconds.
+const MOMENT: &str = "^(200[2-9]|20[1-9][0-9]|2[1-9][0-9]{2}|[3-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3])\
     (:[0-5][0-9]){2}(\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 
-/// A UUID in its usual spelling. Version 7 is recommended.
+/// A UUID in its usual spelling.
+const UUID: &str = "^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$";
+/// One that nobody has set.
+const UNSET_UUID: &str = "^(0{8}-0{4}-[0-9A-Fa-f]0{3}-[0-9A-Fa-f]0{3}-0{12}|\
+    [Ff]{8}-[Ff]{4}-[0-9A-Fa-f][Ff]{3}-[0-9A-Fa-f][Ff]{3}-[Ff]{12})$";
+
+/// A UUID in its usual spelling. Version 7 is recommended. What an id is before anybody has set it is
+/// refused: all bits 0 or all bits 1, beside the digits of version and variant.
 #[derive(JsonSchema)]
 pub(super) struct Id(
-    #[schemars(
-        regex(pattern = "^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$"),
-        extend("format" = "uuid")
-    )]
-    String,
+    #[schemars(regex(pattern = UUID), extend("format" = "uuid", "not" = { "pattern": UNSET_UUID }))] String,
 );
+
+/// The id of a task: a UUID.
+#[derive(JsonSchema)]
+pub(super) struct TaskId(#[schemars(regex(pattern = UUID), extend("format" = "uuid"))] String);
 
 /// The name of an account.
 #[derive(JsonSchema)]
@@ -37,8 +44,8 @@ pub(super) struct Currency(#[schemars(regex(pattern = "^[A-Z]{3}$"))] String);
 #[derive(JsonSchema)]
 pub(super) struct Amount(#[schemars(range(min = 1, max = MAX_AMOUNT))] i64);
 
-/// A date and time since 1970 with its offset from UTC, as RFC 3339 writes it: capital `T` and `Z`,
-/// at most six digits of a second.
+/// A date and time of the years 2002 to 9998 with its offset from UTC, as RFC 3339 writes it: capital `T`
+/// and `Z`, at most six digits of a second.
 #[derive(JsonSchema)]
 pub(super) struct Moment(#[schemars(regex(pattern = MOMENT), extend("format" = "date-time"))] String);
 
@@ -85,11 +92,18 @@ written! {
     });
     /// The limit that an account is opened with.
     OpeningLimit, true: json_schema!({
-        "type": ["integer", "null"], "minimum": -MAX_BALANCE, "maximum": 0, "default": 0,
+        "oneOf": [
+            { "type": "integer", "minimum": -MAX_BALANCE, "maximum": 0 },
+            { "const": NO_LIMIT },
+        ],
+        "default": 0,
     });
     /// A limit that an account gets.
     NewLimit, true: json_schema!({
-        "type": ["integer", "null"], "minimum": -MAX_BALANCE, "maximum": MAX_BALANCE,
+        "oneOf": [
+            { "type": "integer", "minimum": -MAX_BALANCE, "maximum": MAX_BALANCE },
+            { "const": NO_LIMIT },
+        ],
     });
     /// An amount as a task said it.
     AskedAmount, true: json_schema!({ "type": "integer", "format": "int64" });

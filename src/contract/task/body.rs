@@ -7,6 +7,9 @@ use uuid::Uuid;
 use super::TaskType;
 use crate::contract::{AccountName, Currency};
 
+/// What a task writes in place of a limit where there is to be none.
+pub const NO_LIMIT: &str = "none";
+
 /// Opens an account with a balance of zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenAccount {

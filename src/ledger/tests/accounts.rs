@@ -99,7 +99,7 @@ fn what_is_frozen_or_not_already_is_rejected() {
 }
 
 #[test]
-fn a_limit_left_out_stays_and_one_that_is_null_goes() {
+fn a_limit_left_out_stays_and_one_that_is_none_goes() {
     let mut world = World::with(2);
     world.one(limits(1, 1, Some(Some(-5)), Some(Some(7))));
     assert_eq!((world.accounts[1].min_balance, world.accounts[1].max_balance), (Some(-5), Some(7)));

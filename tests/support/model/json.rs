@@ -27,7 +27,7 @@ fn body(body: &TaskBody) -> Map<String, Value> {
             [
                 ("account", Some(json!(open.account))),
                 ("currency", Some(json!(open.currency))),
-                ("min_balance", Some(json!(open.min_balance)).filter(|limit| *limit != json!(0))),
+                ("min_balance", Some(limit(open.min_balance)).filter(|limit| *limit != json!(0))),
             ],
         ),
         TaskBody::Transfer(transfer) => put(
@@ -64,15 +64,16 @@ fn body(body: &TaskBody) -> Map<String, Value> {
             if let AccountChange::SetLimits(limits) = change.change {
                 put(
                     &mut fields,
-                    [
-                        ("min_balance", limits.min_balance.map(|limit| json!(limit))),
-                        ("max_balance", limits.max_balance.map(|limit| json!(limit))),
-                    ],
+                    [("min_balance", limits.min_balance.map(limit)), ("max_balance", limits.max_balance.map(limit))],
                 );
             }
         }
     }
     fields
+}
+
+fn limit(limit: Option<i64>) -> Value {
+    limit.map_or_else(|| "none".into(), Value::from)
 }
 
 fn legs(legs: &[Leg]) -> Value {

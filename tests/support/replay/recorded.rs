@@ -11,8 +11,8 @@ use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::contract::{
-    AccountName, Currency, OpenAccount, PaymentState, Properties, Rejection, Task, TaskBody, Transfer,
-    canonical_metadata, decode,
+    AccountName, Currency, OpenAccount, PaymentState, Rejection, Task, TaskBody, Transfer, canonical_metadata,
+    decode_stored,
 };
 
 /// All of it.
@@ -227,7 +227,7 @@ fn has(row: &Row, column: usize) -> bool {
 fn task(id: Uuid, row: &Row, accounts: &HashMap<i64, Account>) -> Result<Task, String> {
     let request: Option<&str> = row.get(14);
     let task = match request {
-        Some(request) => decode(request.as_bytes(), &Properties::default()).map_err(|letter| letter.detail)?,
+        Some(request) => decode_stored(request.as_bytes()).map_err(|letter| letter.detail)?,
         None => Task::new(id, body(row, accounts)?),
     };
     let is_same = task.fingerprint.as_bytes().as_slice() == row.get::<_, &[u8]>(13);

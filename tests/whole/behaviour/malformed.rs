@@ -3,8 +3,9 @@
 
 use lapin::BasicProperties;
 use serde_json::json;
+use uuid::Uuid;
 
-use crate::support::{Events, Publisher, Task, World, open, transfer};
+use crate::support::{Events, Publisher, Task, World, change, follow_up, open, transfer};
 
 /// A body, what is at fault in it, and properties.
 struct Case {
@@ -57,6 +58,12 @@ fn cases() -> Vec<Case> {
         Case::of(pay().with("type", "gift").body(), "type"),
         Case::of(pay().with("id", "7").body(), "id"),
         Case::of(pay().with("id", pay().id.simple().to_string()).body(), "id"),
+        Case::of(pay().with("id", Uuid::nil().to_string()).body(), "id"),
+        Case::of(pay().with("after", Uuid::max().to_string()).body(), "after"),
+        Case::of(follow_up("refund", &pay(), None).with("payment_id", Uuid::nil().to_string()).body(), "payment_id"),
+        Case::of(open("x", "USD", None).with("min_balance", json!(null)).body(), "min_balance"),
+        Case::of(change("set_limits", "world").with("max_balance", json!(null)).body(), "max_balance"),
+        Case::of(pay().with("execute_at", "9999-12-31T23:59:59Z").body(), "execute_at"),
         Case::of(pay().with("currency", "usd").body(), "currency"),
         Case::of(pay().with("debit_account", "a b").body(), "debit_account"),
         Case::of(pay().with("credit_account", "x".repeat(65)).body(), "credit_account"),

@@ -1,6 +1,6 @@
 //! Every decline is an outcome: a row, an event with the reason and its ISO code, a count.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use settled::contract::{MAX_AMOUNT, Rejection};
 
 use crate::support::{Task, World, change, open, transfer};
@@ -53,7 +53,9 @@ async fn every_kind_of_rejection_is_stored_published_and_counted_and_moves_nothi
         assert_eq!((&event.body["reason"], &event.body["reason_code"]), (&json!(reason), &json!(code)));
         assert_eq!((&event.body["state"], &event.body["balances"]), (&json!("rejected"), &json!([])));
         for field in ["id", "amount", "account", "debit_account", "min_balance", "currency"] {
-            assert_eq!(event.body.get(field), task.json.get(field), "{field}");
+            // No limit is a word in a task and `null` in an event.
+            let asked = task.json.get(field).map(|value| if value == "none" { &Value::Null } else { value });
+            assert_eq!(event.body.get(field), asked, "{field}");
         }
         let count = cases.iter().filter(|(_, other)| other == reason).count();
         let labels = [("outcome", "rejected"), ("reason", *reason)];

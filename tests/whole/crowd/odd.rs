@@ -278,35 +278,43 @@ fn numbers() -> Vec<Odd> {
 fn times() -> Vec<Odd> {
     let (scheduled, dead) = (Ends::Is("scheduled"), Ends::Dead(Some("execute_at")));
     let moments = [
-        ("1970-01-01T00:00:00Z", SETTLED),
-        ("1970-01-01T00:00:00.000001+00:00", SETTLED),
+        ("2002-01-01T00:00:00Z", SETTLED),
+        ("2002-01-01T00:00:00.000001+00:00", SETTLED),
         ("2016-12-31T23:59:60Z", dead),
-        ("1969-12-31T23:59:59.999999Z", dead),
-        ("9999-12-30T22:00:00.999999Z", scheduled),
-        ("9999-12-30T22:00:00.000000-00:00", scheduled),
+        ("1970-01-01T00:00:00Z", dead),
+        ("2002-01-01T00:00:00+00:01", dead),
+        ("9998-12-31T23:59:59.999999Z", scheduled),
+        ("9998-12-31T22:00:00.000000-00:00", scheduled),
         ("9999-12-31T23:59:59Z", dead),
-        ("9999-12-31T21:59:00+23:59", scheduled),
-        ("9999-12-31T23:59:59.999999+23:59", dead),
+        ("9998-12-31T21:59:00-23:59", dead),
         ("2030-02-30T00:00:00Z", dead),
         ("0000-01-01T00:00:00Z", dead),
     ];
     let at = |(moment, ends)| Odd::new(format!("the moment {moment}"), &pay().with("execute_at", moment), ends);
     let mut all: Vec<Odd> = moments.into_iter().map(at).collect();
     let ids = [
-        "00000000-0000-0000-0000-000000000000",
-        "ffffffff-ffff-ffff-ffff-ffffffffffff",
-        "ffffffff-ffff-7fff-bfff-ffffffffffff",
-        "00000000-0000-1000-8000-000000000000",
-        "ffffffff-ffff-1fff-bfff-ffffffffffff",
-        "ffffffff-ffff-6fff-bfff-ffffffffffff",
-        "c232ab00-9414-11ec-b3c8-9f6bdeced846",
-        "FFFFFFFF-FFFF-4FFF-BFFF-FFFFFFFFFFFF",
+        ("00000000-0000-0000-0000-000000000000", false),
+        ("ffffffff-ffff-ffff-ffff-ffffffffffff", false),
+        ("ffffffff-ffff-7fff-bfff-ffffffffffff", false),
+        ("00000000-0000-1000-8000-000000000000", false),
+        ("FFFFFFFF-FFFF-4FFF-BFFF-FFFFFFFFFFFF", false),
+        ("00000000-0000-0000-0000-000000000001", true),
+        ("ffffffff-ffff-1fff-bfff-fffffffffffe", true),
+        ("ffffffff-ffff-6fff-bfff-fffffffffffe", true),
+        ("FFFFFFFF-FFFF-4FFF-BFFF-FFFFFFFFFFFE", true),
+        ("ffffffff-ffff-ffff-ffff-fffffffffffe", true),
+        ("c232ab00-9414-11ec-b3c8-9f6bdeced846", true),
     ];
-    for id in ids {
+    for (id, is_set) in ids {
+        let ends = |field| if is_set { SETTLED } else { Ends::Dead(Some(field)) };
         let task = pay().identified(Uuid::try_parse(id).expect("a UUID")).with("id", id);
         let after = pay().with("after", id);
-        all.push(Odd::new(format!("the id {id}"), &task, SETTLED));
-        all.push(Odd::new(format!("after the id {id}"), &after, SETTLED));
+        let void = follow_up("void", &pay(), None).with("payment_id", id);
+        all.push(Odd::new(format!("the id {id}"), &task, ends("id")));
+        all.push(Odd::new(format!("after the id {id}"), &after, ends("after")));
+        if !is_set {
+            all.push(Odd::new(format!("a void of the id {id}"), &void, ends("payment_id")));
+        }
     }
     all.push(Odd::new(
         "after one that nobody knows",
@@ -348,7 +356,7 @@ fn sizes() -> Vec<Odd> {
 
 /// Of payments that there are not, or that have other legs.
 fn follow_ups() -> Vec<Odd> {
-    let last = Task { id: Uuid::max(), json: Value::Null };
+    let last = Task { id: Uuid::from_u128(u128::MAX - 1), json: Value::Null };
     let unknown = Task { id: Uuid::now_v7(), json: Value::Null };
     let leg = follow_up("refund", &last, None).with("leg", 63);
     let (refund, again) = (follow_up("refund", &last, Some(1)), follow_up("refund", &last, None));

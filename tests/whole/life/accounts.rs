@@ -1,7 +1,5 @@
 //! Closing, freezing, limits.
 
-use serde_json::json;
-
 use super::{accounts, balance, declined, done};
 use crate::replay::Settings;
 use crate::support::{World, authorize, change, follow_up, transfer};
@@ -66,7 +64,7 @@ async fn limits_can_be_set_and_hold_from_then_on() {
     done(&world, "settled", &transfer("alice", "shop", 170)).await;
     declined(&world, "insufficient_funds", &transfer("alice", "shop", 1)).await;
     declined(&world, "insufficient_funds", &change("set_limits", "alice").with("min_balance", -49)).await;
-    done(&world, "settled", &change("set_limits", "alice").with("max_balance", json!(null))).await;
+    done(&world, "settled", &change("set_limits", "alice").with("max_balance", "none")).await;
     done(&world, "settled", &transfer("world", "alice", 1_000)).await;
     assert_eq!(balance(&world, "alice").await, (950, 0));
     assert_eq!(world.account("alice").await["min_balance"], -50, "what isn't named stays");

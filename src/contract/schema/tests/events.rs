@@ -116,7 +116,7 @@ fn movement<'a>(code: &str) -> LegView<'a> {
 
 #[test]
 fn an_amount_that_has_moved_has_its_currency() {
-    let refund = json!({"id": Uuid::nil(), "type": "refund", "payment_id": Uuid::max()});
+    let refund = json!({"id": Uuid::from_u128(1), "type": "refund", "payment_id": Uuid::from_u128(2)});
     let told = |payment: usize, leg: Option<u8>| {
         let mut document = refund.clone();
         if let Some(leg) = leg {

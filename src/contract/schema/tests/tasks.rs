@@ -1,6 +1,7 @@
 //! The schema of tasks against the decoder.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
 use crate::contract::{AccountChange, Leg, MAX_AMOUNT, MAX_BALANCE, Properties, SetLimits, TaskBody, TaskType, decode};
@@ -65,8 +66,8 @@ pub(super) fn documents() -> Vec<Value> {
         ("leg", json!(0)),
         ("final", json!(false)),
         ("expires_in", json!(60)),
-        ("min_balance", json!(null)),
-        ("max_balance", json!(null)),
+        ("min_balance", json!("none")),
+        ("max_balance", json!("none")),
     ];
     let full = least().into_iter().map(|mut task| {
         for (field, value) in &beside {
@@ -96,7 +97,10 @@ fn candidates(field: &str) -> Vec<Value> {
         "currency" => texts(&["QQQ", "JPY", "usd", "US", "USDX", "ÄÖÜ", "US\u{0}"]),
         "amount" | "min_balance" | "max_balance" => {
             let edges = [0, MAX_AMOUNT, MAX_BALANCE].into_iter().flat_map(|edge| [edge - 1, edge, edge + 1]);
-            edges.flat_map(|edge| [json!(edge), json!(-edge)]).chain([json!(u64::MAX), json!(i64::MIN)]).collect()
+            edges
+                .flat_map(|edge| [json!(edge), json!(-edge)])
+                .chain([json!(u64::MAX), json!(i64::MIN), json!("none"), json!("None"), json!("7")])
+                .collect()
         }
         "leg" => [-1, 0, 63, 64, 256].map(|place| json!(place)).into(),
         "expires_in" => [-1, 0, 1, u32::MAX.into(), 1 + i64::from(u32::MAX)].map(|seconds| json!(seconds)).into(),
@@ -104,7 +108,11 @@ fn candidates(field: &str) -> Vec<Value> {
             "2030-01-31T09:00:00Z",
             "2028-02-29T23:59:59.123456-23:59",
             "1970-01-01T00:00:00Z",
-            "1969-12-31T23:59:59Z",
+            "2001-12-31T23:59:59Z",
+            "2002-01-01T00:00:00Z",
+            "9998-12-31T23:59:59.999999Z",
+            "9999-01-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
             "2030-02-29T09:00:00Z",
             "2030-04-31T09:00:00Z",
             "2030-01-31T09:00:00",
@@ -131,7 +139,13 @@ fn ids() -> Vec<Value> {
         json!("01920000-0000-7000-8000-00000000000A"),
         json!(OTHER.replace('-', "")),
         json!(format!("{{{}}}", &OTHER[1..35])),
-        json!("00000000-0000-0000-0000-000000000000"),
+        json!(Uuid::nil()),
+        json!(Uuid::max()),
+        json!("FFFFFFFF-FFFF-7FFF-BFFF-FFFFFFFFFFFF"),
+        json!("00000000-0000-4000-8000-000000000000"),
+        json!("00000000-0000-4000-8000-000000000001"),
+        json!("ffffffff-ffff-4fff-8fff-fffffffffffe"),
+        json!("11111111-1111-1111-1111-111111111111"),
         json!("01920000-0000-7000-8000-00000000000g"),
         json!("019200000-000-7000-8000-000000000001"),
     ]

@@ -1,11 +1,13 @@
 //! From the ledger's outcomes to the rows of all that is more than a plain transfer: pure.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use super::super::decided::{Decided, has_plain_request};
 use super::super::write::OpenedRow;
 use super::{AgendaRow, HoldRow, LegRow, LegUpdateRow, Life, MovementColumns, Progress, TaskRow, TermsRow, UpdateRow};
-use crate::contract::{Message, PaymentState, TaskBody, Terms};
+use crate::contract::{Message, PaymentState, Task, TaskBody, Terms};
 use crate::ledger::{Account, AccountStatus, Item, Movement, Outcome, Payment, PaymentLeg};
 
 impl<'a> Decided<'_, 'a> {
@@ -65,7 +67,7 @@ impl<'a> Decided<'_, 'a> {
                 publisher: message.properties.publisher.as_deref(),
                 reference: task.body.reference(),
                 metadata: task.body.metadata(),
-                request: (!has_plain_request(task)).then(|| std::str::from_utf8(&message.body).ok()).flatten(),
+                request: (!has_plain_request(task)).then(|| request(task, &message.body)).flatten(),
             });
         }
         self.write_legs(item, outcome, whole, life);
@@ -268,6 +270,15 @@ impl<'a> Decided<'_, 'a> {
 
 const fn progress(leg: &PaymentLeg) -> Progress {
     Progress { captured: leg.captured, refunded: leg.refunded, charged_back: leg.charged_back }
+}
+
+/// What a task asks for, as it is kept: its message's body. A daemon of an earlier version may take the task
+/// up again, and knows only `null` for no limit.
+fn request<'a>(task: &Task, body: &'a [u8]) -> Option<Cow<'a, str>> {
+    match task.body.asks_for_no_limit() {
+        true => Some(task.to_stored_json().into()),
+        false => std::str::from_utf8(body).ok().map(Cow::Borrowed),
+    }
 }
 
 fn count(legs: usize) -> Option<i16> {

@@ -1,5 +1,7 @@
 //! The rows of all that is more than a plain transfer.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -24,7 +26,7 @@ pub(in super::super) struct TaskRow<'a> {
     pub(in super::super) publisher: Option<&'a str>,
     pub(in super::super) reference: Option<&'a str>,
     pub(in super::super) metadata: Option<&'a str>,
-    pub(in super::super) request: Option<&'a str>,
+    pub(in super::super) request: Option<Cow<'a, str>>,
 }
 
 /// From where to where, and how much; in minor units.

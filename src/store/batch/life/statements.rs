@@ -96,7 +96,7 @@ impl Statements {
                 &column(rows, |row| row.publisher),
                 &column(rows, |row| row.reference),
                 &column(rows, |row| row.metadata),
-                &column(rows, |row| row.request),
+                &column(rows, |row| row.request.as_deref()),
                 &now,
             ],
         )

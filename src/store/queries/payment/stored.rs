@@ -9,7 +9,7 @@ use super::whole::{self, Legs, WholePayment};
 use super::{Error, read, unreadable};
 use crate::contract::{
     AccountName, BalanceAfter, Currency, Event, EventKind, OpenAccount, PaymentState, Properties, Rejection, Task,
-    TaskBody, TaskType, Transfer, canonical_metadata, decode,
+    TaskBody, TaskType, Transfer, canonical_metadata, decode_stored,
 };
 
 /// A payment as it is stored: the task that it was, and what became of it.
@@ -150,8 +150,9 @@ pub async fn load_tasks(client: &impl GenericClient, ids: &[Uuid]) -> Result<Vec
 fn stored_task(row: &Row) -> Result<StoredTask, Error> {
     let id = row.get(0);
     let task = match row.get::<_, Option<&str>>(21) {
-        Some(request) => decode(request.as_bytes(), &Properties::default())
-            .map_err(|letter| unreadable(id, "request", Some(&letter.detail)))?,
+        Some(request) => {
+            decode_stored(request.as_bytes()).map_err(|letter| unreadable(id, "request", Some(&letter.detail)))?
+        }
         None => Task::new(id, task_body(id, row)?),
     };
     let reason: Option<&str> = row.get(2);
