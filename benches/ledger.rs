@@ -8,7 +8,8 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use jiff::{SignedDuration, Timestamp};
 use settled::contract::{
-    Access, AccountName, Action, Authorize, FollowUp, Leg, PaymentState, Split, Task, TaskBody, TaskType, Terms,
+    Access, AccountName, Action, Authorize, Currencies, FollowUp, Leg, PaymentState, Split, Task, TaskBody, TaskType,
+    Terms,
 };
 use settled::ledger::{
     Account, AccountIx, AccountStatus, Arrival, Books, Decision, Item, Known, NonePending, Outcome, Payment,
@@ -146,6 +147,7 @@ fn rules() -> Rules {
         longest_hold: SignedDuration::from_hours(24),
         parking: SignedDuration::from_mins(15),
         frozen_takes_credits: true,
+        currencies: Currencies::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Single values: names, ids, currencies, metadata, what times and durations are written as.
 
 use settled::contract::{
-    AccountName, Currency, DeadReason, MessageId, PaymentState, Rejection, TaskType, canonical_metadata,
+    AccountName, Currencies, Currency, DeadReason, MessageId, PaymentState, Rejection, TaskType, canonical_metadata,
 };
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ pub fn check(data: &[u8]) {
     if let Some(currency) = Currency::parse(text) {
         assert_eq!(currency.to_string(), text);
         for minor in [i64::MIN, -1, 0, 1, i64::MAX] {
-            let shown = currency.format(minor);
+            let shown = Currencies::default().format(currency, minor);
             let digits: String = shown.chars().filter(|c| *c != '.').collect();
             assert_eq!(digits.parse(), Ok(minor), "{shown}");
         }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::config::{Field, Key, Section};
+use crate::config::{Field, Key, List, Section};
+use crate::contract::{AddedCurrency, Currencies};
 use crate::ledger::Rules;
 
 /// How long things may wait, and what a frozen account is.
@@ -18,6 +19,8 @@ pub struct PaymentSettings {
     pub parking: Duration,
     /// Whether a frozen account can be paid.
     pub frozen_takes_credits: bool,
+    /// In what accounts can be opened.
+    pub currencies: Currencies,
     /// How often what is due is looked for.
     pub interval: Duration,
 }
@@ -29,6 +32,7 @@ impl Default for PaymentSettings {
             longest_hold: Duration::from_secs(31 * 24 * 3600),
             parking: Duration::from_secs(15 * 60),
             frozen_takes_credits: true,
+            currencies: Currencies::default(),
             interval: Duration::from_millis(200),
         }
     }
@@ -43,6 +47,7 @@ impl PaymentSettings {
             longest_hold: signed(self.longest_hold),
             parking: signed(self.parking),
             frozen_takes_credits: self.frozen_takes_credits,
+            currencies: self.currencies.clone(),
         }
     }
 }
@@ -59,7 +64,35 @@ impl Section for PaymentSettings {
             Key::new("longest_hold", Field::Span(&mut self.longest_hold, Duration::from_secs(1)..=year), "How long an authorization may hold money; one that asks for more is rejected."),
             Key::new("parking", Field::Span(&mut self.parking, Duration::from_millis(100)..=year), "How long a task waits for the payment it acts on, or for the task it comes after, before it is rejected."),
             Key::new("frozen_takes_credits", Field::Flag(&mut self.frozen_takes_credits), "Whether a frozen account can be paid. Nothing but a chargeback or its reversal debits it."),
+            Key::new("currencies", Field::List(&mut self.currencies), "Currencies beside the active ones of ISO 4217 in which accounts can be opened, each with the number of digits behind the decimal point: [\"BTC:8\"]. An account that is open keeps its currency, whatever is listed here."),
             Key::new("interval", Field::Span(&mut self.interval, Duration::from_millis(10)..=Duration::from_millis(1000)), "How often scheduled and parked tasks and holds that run out are looked for. What a commit makes due is looked at at once."),
         ]
+    }
+}
+
+impl List for Currencies {
+    fn expected(&self) -> String {
+        "codes, each with its digits: three capital letters, a colon, and a number from 0 to 12".to_owned()
+    }
+
+    fn replace(&mut self, texts: &[&str]) -> Result<(), (usize, String)> {
+        let mut added: Vec<AddedCurrency> = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            let currency: AddedCurrency = text.parse().map_err(|why| (index, why))?;
+            if added.iter().any(|other| other.currency() == currency.currency()) {
+                return Err((index, format!("{} is there twice", currency.currency())));
+            }
+            added.push(currency);
+        }
+        *self = Self::with(added);
+        Ok(())
+    }
+
+    fn show(&self) -> Vec<String> {
+        self.added().iter().map(ToString::to_string).collect()
+    }
+
+    fn may_be_empty(&self) -> bool {
+        true
     }
 }

@@ -1,6 +1,6 @@
 //! `settled audit`: does the ledger keep its promises?
 
-use super::human::counted;
+use super::human::{counted, money};
 use super::output;
 use super::{Exit, Failure, Global, block_on};
 use crate::contract::Currency;
@@ -77,7 +77,7 @@ fn totals(totals: &Totals) -> String {
 fn balances(totals: &CurrencyTotals) -> String {
     // What doesn't fit is no sum of real money; it is shown in minor units.
     let format = |minor: i128| match (Currency::parse(&totals.currency), i64::try_from(minor)) {
-        (Some(currency), Ok(minor)) => currency.format(minor),
+        (Some(currency), Ok(minor)) => money(currency, minor),
         _ => minor.to_string(),
     };
     let mut text = format!(

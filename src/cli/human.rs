@@ -1,13 +1,28 @@
 //! How values are read from the command line and written for people.
 
+use std::sync::OnceLock;
+
 use comfy_table::{CellAlignment, Table};
 use jiff::{Span, Timestamp, Zoned};
 
-use crate::contract::{AccountName, Currency};
+use crate::contract::{AccountName, Currencies, Currency};
 
-/// An amount with its currency's decimal point; in minor units if there is no such currency.
+/// The operator's currencies, whose decimal points nobody else knows.
+static CURRENCIES: OnceLock<Currencies> = OnceLock::new();
+
+/// Has amounts written with the decimal points of these; a process loads one configuration.
+pub(super) fn use_currencies(currencies: &Currencies) {
+    let _ = CURRENCIES.set(currencies.clone());
+}
+
+/// An amount with its currency's decimal point.
+pub(super) fn money(currency: Currency, minor: i64) -> String {
+    CURRENCIES.get_or_init(Currencies::default).format(currency, minor)
+}
+
+/// The same; in minor units if there is no such currency.
 pub(super) fn amount(currency: Option<&str>, minor: i64) -> String {
-    currency.and_then(Currency::parse).map_or_else(|| minor.to_string(), |currency| currency.format(minor))
+    currency.and_then(Currency::parse).map_or_else(|| minor.to_string(), |currency| money(currency, minor))
 }
 
 /// A time, to the millisecond.
@@ -47,7 +62,7 @@ pub(super) fn account_name(text: &str) -> Result<AccountName, String> {
 
 /// Reads a currency that ISO 4217 lists.
 pub(super) fn currency(text: &str) -> Result<Currency, String> {
-    Currency::parse(text).filter(|currency| currency.is_known()).ok_or_else(|| "expected an ISO 4217 code".to_owned())
+    Currency::parse(text).ok_or_else(|| "expected three capital letters, an ISO 4217 code".to_owned())
 }
 
 /// Reads a time, or how long ago it was.

@@ -55,7 +55,9 @@ impl Global {
     /// # Errors
     /// With exit code 78 and every problem there is.
     pub fn load(&self) -> Result<Config, Failure> {
-        Ok(Config::load(self.config.as_deref())?)
+        let config = Config::load(self.config.as_deref())?;
+        human::use_currencies(&config.payments.currencies);
+        Ok(config)
     }
 }
 

@@ -136,7 +136,7 @@ impl Field<'_> {
 }
 
 fn replace(list: &mut dyn super::key::List, texts: &[&str]) -> Result<(), (Option<usize>, Refusal)> {
-    if texts.is_empty() {
+    if texts.is_empty() && !list.may_be_empty() {
         return Err((None, Refusal::new("found an empty list")));
     }
     list.replace(texts).map_err(|(index, why)| {

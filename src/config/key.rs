@@ -74,7 +74,7 @@ pub enum Field<'a> {
     Path(&'a mut Option<PathBuf>),
     /// A string that is read into a type of its own.
     Parsed(&'a mut dyn Parsed),
-    /// A list of such strings, with at least one element.
+    /// A list of such strings; by default with at least one element.
     List(&'a mut dyn List),
 }
 
@@ -186,6 +186,10 @@ pub trait List {
     fn replace(&mut self, texts: &[&str]) -> Result<(), (usize, String)>;
     /// The elements as text, without any password.
     fn show(&self) -> Vec<String>;
+    /// Whether a list without elements says something.
+    fn may_be_empty(&self) -> bool {
+        false
+    }
 }
 
 /// An element of a [`List`].

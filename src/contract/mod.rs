@@ -6,6 +6,7 @@ mod account_name;
 #[cfg(test)]
 mod arbitrary;
 mod authority;
+mod currencies;
 mod dead_letter;
 mod decode;
 mod encode;
@@ -24,6 +25,7 @@ mod task;
 
 pub use account_name::AccountName;
 pub use authority::{Access, Authority, KeyRule, Pattern, PublisherRules};
+pub use currencies::{AddedCurrency, Currencies};
 pub use dead_letter::{DeadLetter, DeadReason};
 pub use decode::{MAX_BODY_BYTES, canonical_metadata, decode, decode_stored, is_unset};
 pub use event::{BalanceAfter, DeadLetterEvent, Event, EventKind, LegView, PaymentView, Reply};

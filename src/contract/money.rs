@@ -9,8 +9,8 @@ pub const MAX_AMOUNT: i64 = 1_000_000_000_000_000;
 /// `i64` that no sum of a balance and an amount can overflow.
 pub const MAX_BALANCE: i64 = 1_000_000_000_000_000_000;
 
-/// A currency code: three capital letters. Whether ISO 4217 knows it is a question of its own,
-/// because a code that it does not know is a rejection, not bad JSON.
+/// A currency code: three capital letters. Whether an account can be opened in it is for
+/// [`Currencies`](super::Currencies) to say, whether one is, for the ledger.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Currency([u8; 3]);
 
@@ -27,24 +27,14 @@ impl Currency {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Whether ISO 4217 lists the code.
-    pub fn is_known(self) -> bool {
+    /// Whether the library's list of ISO 4217 has the code, active or not.
+    pub(super) fn is_listed(self) -> bool {
         iso_currency::Currency::from_code(self.as_str()).is_some()
     }
 
-    /// How many digits of an amount are behind the decimal point; 2 for a code that ISO 4217
-    /// doesn't give an exponent.
-    pub fn exponent(self) -> u32 {
-        iso_currency::Currency::from_code(self.as_str()).and_then(|c| c.exponent()).unwrap_or(2).into()
-    }
-
-    /// An amount in minor units as people write it, `12.50`.
-    pub fn format(self, minor: i64) -> String {
-        let exponent = self.exponent() as usize;
-        let digits = format!("{:0width$}", minor.unsigned_abs(), width = exponent + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - exponent);
-        let sign = if minor < 0 { "-" } else { "" };
-        if exponent == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+    /// How many digits of an amount are behind the decimal point, where ISO 4217 says it.
+    pub(super) fn iso_exponent(self) -> Option<u32> {
+        iso_currency::Currency::from_code(self.as_str()).and_then(|currency| currency.exponent()).map(u32::from)
     }
 }
 
@@ -76,21 +66,5 @@ mod tests {
         for bad in ["", "US", "usd", "USDX", "U$D", "ÄÖ"] {
             assert_eq!(Currency::parse(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn iso_4217_decides_what_is_known() {
-        assert!(Currency::parse("JPY").is_some_and(Currency::is_known));
-        assert!(!Currency::parse("QQQ").is_some_and(Currency::is_known));
-    }
-
-    #[test]
-    fn amounts_are_written_with_the_currencys_exponent() {
-        let format = |code: &str, minor| Currency::parse(code).map(|c| c.format(minor)).unwrap_or_default();
-        assert_eq!(format("USD", 1250), "12.50");
-        assert_eq!(format("USD", -5), "-0.05");
-        assert_eq!(format("JPY", 1250), "1250");
-        assert_eq!(format("KWD", 1), "0.001");
-        assert_eq!(format("USD", i64::MIN), "-92233720368547758.08");
     }
 }

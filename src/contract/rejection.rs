@@ -19,7 +19,7 @@ pub enum Rejection {
     AccountFrozen,
     /// The payment's currency is not the account's.
     CurrencyMismatch,
-    /// ISO 4217 doesn't list the currency.
+    /// `open_account` in a currency that ISO 4217 does not list as active, and the operator has not added.
     UnknownCurrency,
     /// An amount outside 1 … 10^15, a limit outside -10^18 … 10^18 (of `open_account`: … 0), or a
     /// `min_balance` above the `max_balance`.

@@ -4,7 +4,7 @@
 //! 1. the id is known: the stored outcome stands, or it is a conflict;
 //! 2. an earlier task on the same account or payment, one that it refers to, or one with the same
 //!    id is set aside: behind it;
-//! 3. the task alone: `unknown_currency`, `amount_out_of_range`, `same_account`;
+//! 3. the task alone: `unknown_currency` of an account to open, `amount_out_of_range`, `same_account`;
 //! 4. its time: not before `execute_at`, not before the outcome of `after`
 //!    (`dependency_failed`, `dependency_not_found`);
 //! 5. the payment it acts on: `payment_not_found`, `forbidden`, what its state says, then what is left
@@ -137,7 +137,7 @@ impl<'b, 'i, P: Pending> Batch<'b, 'i, P> {
     }
 
     fn decide(&mut self, item: &Item<'_>) -> Verdict {
-        alone(item.task)?;
+        alone(item.task, self.rules, self.now)?;
         if let Some(waits) = self.not_yet(item)? {
             return Ok(waits);
         }

@@ -1,7 +1,9 @@
 //! The guards that look at a task alone, and what a decline is.
 
-use super::AccountIx;
-use crate::contract::{AccountChange, Currency, Leg, MAX_AMOUNT, MAX_BALANCE, Rejection, Task, TaskBody, Transfer};
+use jiff::Timestamp;
+
+use super::{AccountIx, Rules};
+use crate::contract::{AccountChange, Leg, MAX_AMOUNT, MAX_BALANCE, Rejection, Task, TaskBody, Transfer};
 
 /// A rejection, and the account it is about where an earlier task could change it.
 #[derive(Clone, Copy, Debug)]
@@ -22,16 +24,16 @@ impl From<Rejection> for Decline {
     }
 }
 
-/// What is wrong with a task whatever the ledger holds: `unknown_currency`, then
+/// What is wrong with a task whatever the ledger holds: `unknown_currency` of an account to open, then
 /// `amount_out_of_range`, then `same_account`; leg by leg.
-pub(super) fn alone(task: &Task) -> Result<(), Rejection> {
+pub(super) fn alone(task: &Task, rules: &Rules, now: Timestamp) -> Result<(), Rejection> {
     match &task.body {
-        TaskBody::OpenAccount(open) => {
-            known(open.currency)?;
-            limit(open.min_balance, -MAX_BALANCE..=0)
+        TaskBody::OpenAccount(open) if !rules.currencies.can_open(open.currency, now) => {
+            Err(Rejection::UnknownCurrency)
         }
-        TaskBody::Transfer(Transfer { debit_account, credit_account, amount, currency, .. }) => {
-            movement(*currency, *amount, debit_account == credit_account)
+        TaskBody::OpenAccount(open) => limit(open.min_balance, -MAX_BALANCE..=0),
+        TaskBody::Transfer(Transfer { debit_account, credit_account, amount, .. }) => {
+            movement(*amount, debit_account == credit_account)
         }
         TaskBody::Split(split) => legs(&split.legs),
         TaskBody::Authorize(authorize) => legs(authorize.legs()),
@@ -47,17 +49,12 @@ pub(super) fn alone(task: &Task) -> Result<(), Rejection> {
 }
 
 fn legs(legs: &[Leg]) -> Result<(), Rejection> {
-    legs.iter().try_for_each(|leg| movement(leg.currency, leg.amount, leg.debit_account == leg.credit_account))
+    legs.iter().try_for_each(|leg| movement(leg.amount, leg.debit_account == leg.credit_account))
 }
 
-fn movement(currency: Currency, amount: i64, same_account: bool) -> Result<(), Rejection> {
-    known(currency)?;
+fn movement(amount: i64, same_account: bool) -> Result<(), Rejection> {
     amount_in_range(amount)?;
     if same_account { Err(Rejection::SameAccount) } else { Ok(()) }
-}
-
-fn known(currency: Currency) -> Result<(), Rejection> {
-    if currency.is_known() { Ok(()) } else { Err(Rejection::UnknownCurrency) }
 }
 
 fn amount_in_range(amount: i64) -> Result<(), Rejection> {

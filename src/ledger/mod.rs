@@ -28,14 +28,14 @@ pub use self::apply::{Item, Known, NonePending, Pending, apply};
 pub use self::expire::expire;
 pub use self::outcome::{Acted, Balance, Decision, Movement, Outcome, Posting, Transition};
 pub use self::payment::{Payment, PaymentLeg};
-use crate::contract::AccountName;
+use crate::contract::{AccountName, Currencies};
 
 /// The position of a task in the order in which this daemon took them from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Arrival(pub u64);
 
 /// What the operator decides about payments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// How long a hold lasts that doesn't say it.
     pub hold: SignedDuration,
@@ -45,6 +45,8 @@ pub struct Rules {
     pub parking: SignedDuration,
     /// Whether a frozen account can be paid.
     pub frozen_takes_credits: bool,
+    /// In what accounts can be opened.
+    pub currencies: Currencies,
 }
 
 impl Default for Rules {
@@ -54,6 +56,7 @@ impl Default for Rules {
             longest_hold: SignedDuration::from_hours(31 * 24),
             parking: SignedDuration::from_mins(15),
             frozen_takes_credits: true,
+            currencies: Currencies::default(),
         }
     }
 }

@@ -75,7 +75,6 @@ fn min_balance(text: &str) -> Result<MinBalance, String> {
     if text == NO_LIMIT {
         return Ok(MinBalance(None));
     }
-}
     let limit = text.parse().ok().filter(|limit| (-MAX_BALANCE..=0).contains(limit));
     limit.map(|limit| MinBalance(Some(limit))).ok_or_else(|| {
         format!("expected an integer from -{MAX_BALANCE} to 0, in minor units, or `{NO_LIMIT}` for no limit")

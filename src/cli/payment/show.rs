@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::human::{align_right, or_dash, pairs, time};
+use super::super::human::{align_right, money, or_dash, pairs, time};
 use super::super::output::table;
 use super::{state, timeline};
 use crate::contract::{Currency, Properties};
@@ -143,7 +143,7 @@ fn asked_for(name: &str, value: &Value, currency: Option<Currency>) -> String {
         (Value::String(text), _) => text.clone(),
         (Value::Number(number), currency) if ["amount", "min_balance", "max_balance"].contains(&name) => {
             match (number.as_i64(), currency) {
-                (Some(minor), Some(currency)) => format!("{} {currency}", currency.format(minor)),
+                (Some(minor), Some(currency)) => format!("{} {currency}", money(currency, minor)),
                 _ => format!("{number} minor units"),
             }
         }
@@ -169,7 +169,7 @@ fn asked_legs(legs: &[Value]) -> String {
     for (number, leg) in legs.iter().enumerate() {
         let currency = text(leg, "currency");
         let amount = leg.get("amount").and_then(Value::as_i64).unwrap_or_default();
-        let amount = Currency::parse(&currency).map_or_else(|| amount.to_string(), |of| of.format(amount));
+        let amount = Currency::parse(&currency).map_or_else(|| amount.to_string(), |of| money(of, amount));
         list.add_row([number.to_string(), text(leg, "debit_account"), text(leg, "credit_account"), amount, currency]);
     }
     align_right(&mut list, &[0, 3]);
@@ -183,7 +183,7 @@ fn legs(payment: &WholePayment) -> String {
     for (number, leg) in payment.legs.iter().enumerate() {
         let WholeLeg { debit_account, credit_account, currency, amount, captured, refunded, charged_back } = leg;
         let held = if payment.state.is_held() { amount - captured } else { 0 };
-        let money = [*amount, held, *captured, *refunded, *charged_back].map(|minor| currency.format(minor));
+        let money = [*amount, held, *captured, *refunded, *charged_back].map(|minor| money(*currency, minor));
         let ends = [number.to_string(), debit_account.to_string(), credit_account.to_string()];
         list.add_row(ends.into_iter().chain(money).chain([currency.to_string()]));
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::super::human::time;
+use super::super::human::{money, time};
 use super::state;
 use crate::contract::{Currency, PaymentState};
 use crate::store::queries::payment::{EventName, Life, Step, StoredEntry, StoredTask};
@@ -109,7 +109,7 @@ impl<'a> Drawing<'a> {
         let first = currencies.next();
         let one = first.filter(|first| currencies.all(|other| other == *first));
         if let Some(amount) = follow_up.moved {
-            let money = one.map_or_else(|| amount.to_string(), |one| format!("{} {one}", one.format(amount)));
+            let money = one.map_or_else(|| amount.to_string(), |one| format!("{} {one}", money(*one, amount)));
             text += &format!(", {money}");
         }
         let notes = [("published by", follow_up.publisher.as_deref()), ("reference", task.body.reference())];
@@ -122,7 +122,7 @@ impl<'a> Drawing<'a> {
     fn entries(&self, entries: &[StoredEntry]) -> Vec<String> {
         let row = |entry: &StoredEntry| {
             let currency = self.currencies.get(entry.account.as_str());
-            let money = |minor: i64| currency.map_or_else(|| minor.to_string(), |currency| currency.format(minor));
+            let money = |minor: i64| currency.map_or_else(|| minor.to_string(), |currency| money(*currency, minor));
             let unit = currency.map(|currency| format!(" {currency}")).unwrap_or_default();
             let name = format!("entry {} of {}", entry.seq, entry.account);
             (name, money(entry.amount), format!("{}{unit}", money(entry.balance_after)))

@@ -36,7 +36,8 @@ pub(super) struct TaskId(#[schemars(regex(pattern = UUID), extend("format" = "uu
 #[derive(JsonSchema)]
 pub(super) struct AccountName(#[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$"))] String);
 
-/// An ISO 4217 code. One that ISO 4217 doesn't list is rejected as `unknown_currency`.
+/// An ISO 4217 code. An account is opened in one that ISO 4217 lists as active or the operator has added;
+/// another is rejected as `unknown_currency`.
 #[derive(JsonSchema)]
 pub(super) struct Currency(#[schemars(regex(pattern = "^[A-Z]{3}$"))] String);
 

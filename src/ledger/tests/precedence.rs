@@ -28,10 +28,13 @@ fn of_a_transfer_the_task_alone_comes_first_then_the_accounts_then_the_balance()
         (transfer(7, 1, 0, 5), InsufficientFunds),
         (transfer(8, 0, 1, i64::MAX), AmountOutOfRange),
         (in_currency("EUR", transfer(9, 0, 1, 5)), CurrencyMismatch),
-        (in_currency("QQQ", transfer(10, 1, 1, 0)), UnknownCurrency),
+        (in_currency("QQQ", transfer(10, 1, 1, 0)), AmountOutOfRange),
         (open(11, 1, None), AccountExists),
         (open(12, 2, None), AccountClosed),
         (open(13, 4, Some(1)), AmountOutOfRange),
+        (opening(14, 2, "QQQ", Some(1)), UnknownCurrency),
+        (in_currency("QQQ", transfer(15, 4, 1, 5)), AccountNotFound),
+        (in_currency("QQQ", transfer(16, 0, 1, 5)), CurrencyMismatch),
     ];
     for (task, reason) in cases {
         assert_eq!(world.one(task.clone()), rejected(reason), "{task:?}");

@@ -34,7 +34,12 @@ pub(super) fn task(number: u128, body: TaskBody) -> Task {
 }
 
 pub(super) fn open(number: u128, account: usize, min_balance: Option<i64>) -> Task {
-    task(number, TaskBody::OpenAccount(OpenAccount { account: name(account), currency: usd(), min_balance }))
+    opening(number, account, "USD", min_balance)
+}
+
+pub(super) fn opening(number: u128, account: usize, code: &str, min_balance: Option<i64>) -> Task {
+    let open = OpenAccount { account: name(account), currency: currency(code), min_balance };
+    task(number, TaskBody::OpenAccount(open))
 }
 
 pub(super) fn change(number: u128, account: usize, change: AccountChange) -> Task {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::tasks::{name, second, usd};
 use super::*;
-use crate::contract::{Access, AccountName, PublisherRules, TaskBody};
+use crate::contract::{Access, AccountName, Currencies, PublisherRules, TaskBody};
 
 /// The arrival of a task on its way beside the batch; those of a [`World`] come later.
 pub(super) const EARLIER: Arrival = Arrival(0);
@@ -58,6 +58,7 @@ impl World {
             longest_hold: SignedDuration::from_secs(1000),
             parking: SignedDuration::from_secs(60),
             frozen_takes_credits: true,
+            currencies: Currencies::default(),
         };
         Self {
             now: second(0),

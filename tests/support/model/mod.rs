@@ -238,7 +238,7 @@ impl Model {
 
     fn attempt(&mut self, place: usize) -> Result<(), Stop> {
         let task = Arc::clone(&self.rows[place].task);
-        rows::sound(&task)?;
+        rows::sound(&task, self.now)?;
         if let Some(time) = task.when.execute_at
             && time > self.now
         {

@@ -226,7 +226,8 @@ impl<'a> Random<'a> {
 
     fn open(&mut self, ix: usize) -> TaskBody {
         let min_balance = if UNLIMITED.contains(&ix) { None } else { Some(self.one_of(&[0, 0, 0, -10])) };
-        TaskBody::OpenAccount(OpenAccount { account: self.name(ix), currency: currency_of(ix), min_balance })
+        let currency = if self.chance(3) { parse(UNKNOWN_CURRENCY) } else { currency_of(ix) };
+        TaskBody::OpenAccount(OpenAccount { account: self.name(ix), currency, min_balance })
     }
 
     fn legs(&mut self) -> Vec<Leg> {

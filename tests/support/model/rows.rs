@@ -5,7 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::super::contract::{self, AccountChange, AccountName, Currency, PaymentState, Rejection, Task, TaskBody};
+use super::super::contract::{
+    self, AccountChange, AccountName, Currencies, Currency, PaymentState, Rejection, Task, TaskBody,
+};
 
 /// One task.
 #[derive(Clone, Debug)]
@@ -109,20 +111,13 @@ pub(super) fn legs_of(task: &Task) -> Vec<Leg> {
 /// No balance is further from zero.
 pub(super) const QUINTILLION: i64 = 1_000_000_000_000_000_000;
 
-fn is_known(currency: &str) -> bool {
-    Currency::parse(currency).is_some_and(Currency::is_known)
-}
-
 /// What is wrong with a task whatever there is.
-pub(super) fn sound(task: &Task) -> Result<(), Rejection> {
+pub(super) fn sound(task: &Task, now: Timestamp) -> Result<(), Rejection> {
     let within = |amount: i64, least: i64, most: i64| {
         if amount < least || amount > most { Err(Rejection::AmountOutOfRange) } else { Ok(()) }
     };
     const QUADRILLION: i64 = 1_000_000_000_000_000;
     for leg in legs_of(task) {
-        if !is_known(&leg.currency) {
-            return Err(Rejection::UnknownCurrency);
-        }
         within(leg.amount, 1, QUADRILLION)?;
         if leg.debit == leg.credit {
             return Err(Rejection::SameAccount);
@@ -130,7 +125,7 @@ pub(super) fn sound(task: &Task) -> Result<(), Rejection> {
     }
     match &task.body {
         TaskBody::OpenAccount(open) => {
-            if !is_known(open.currency.as_str()) {
+            if !Currencies::default().can_open(open.currency, now) {
                 return Err(Rejection::UnknownCurrency);
             }
             within(open.min_balance.unwrap_or(0), -QUINTILLION, 0)

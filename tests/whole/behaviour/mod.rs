@@ -2,7 +2,9 @@
 
 mod acknowledging;
 mod authority;
+mod currencies;
 mod dead_letter_replies;
+mod earlier_versions;
 mod events;
 mod evidence;
 mod flow;

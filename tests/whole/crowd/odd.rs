@@ -268,8 +268,9 @@ fn numbers() -> Vec<Odd> {
         Ends::Rejected("expiry_out_of_range"),
     ));
     for currency in ["XXX", "XTS", "QQQ"] {
-        let ends = if currency == "QQQ" { "unknown_currency" } else { "currency_mismatch" };
-        all.push(Odd::new(format!("the currency {currency}"), &pay().with("currency", currency), Ends::Rejected(ends)));
+        let (pays, opens) = (pay().with("currency", currency), open(&format!("in:{currency}"), currency, Some(0)));
+        all.push(Odd::new(format!("the currency {currency}"), &pays, Ends::Rejected("currency_mismatch")));
+        all.push(Odd::new(format!("an account in {currency}"), &opens, Ends::Rejected("unknown_currency")));
     }
     all
 }

@@ -34,6 +34,7 @@ impl Kept {
             longest_hold: settings.longest_hold,
             parking: settings.parking,
             frozen_takes_credits: settings.frozen_takes_credits,
+            ..Rules::default()
         };
         Self {
             world,
