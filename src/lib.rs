@@ -30,6 +30,7 @@ pub mod tls;
 pub mod config;
 pub mod cli;
 pub mod dev;
+mod printable;
 
 // The pipeline between a simulated broker and a simulated store.
 #[cfg(test)]

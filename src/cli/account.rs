@@ -6,8 +6,8 @@ use crate::store::Client;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::human::{account_name, align_right, amount, currency, or_dash, pairs, since, time};
-use super::output::{self, table};
+use super::human::{account_name, amount, currency, or_dash, since, time};
+use super::output::{self, Table, Text};
 use super::{Exit, Failure, Global, block_on};
 use crate::contract::{AccountName, Currency};
 use crate::store;
@@ -99,7 +99,7 @@ async fn show(args: &ShowArgs, client: &Client, json: bool) -> Result<Exit, Fail
             let (holds, all) =
                 if held { account::holds(client, &account.account, args.holds).await? } else { (Vec::new(), 0) };
             let shown = Shown { account: &account, holds: &holds };
-            output::print(json, &shown, || human(&account) + &hold_rows(&account, &holds, all))?;
+            output::print(json, &shown, || human(&account, &holds, all))?;
         }
     }
     Ok(Exit::Ok)
@@ -125,14 +125,16 @@ async fn show_at(account: &Account, at: Timestamp, client: &Client, json: bool) 
     })?;
     let text = || {
         let currency = balance.currency.as_deref();
-        pairs([
+        let mut text = Text::default();
+        text.pairs([
             ("account", name.clone()),
             ("at", time(at)),
             ("posted", format!("{} {}", amount(currency, balance.posted), or_dash(currency))),
             ("version", balance.version.to_string()),
             ("last changed", time(balance.settled_at.unwrap_or(opened_at))),
             ("by", or_dash(balance.payment_id)),
-        ])
+        ]);
+        text
     };
     Ok(output::print(json, &balance, text)?)
 }
@@ -163,7 +165,7 @@ async fn find(name: &AccountName, client: &Client) -> Result<Account, Failure> {
     })
 }
 
-fn human(account: &Account) -> String {
+fn human(account: &Account, holds: &[Hold], all_holds: i64) -> Text {
     let currency = account.currency.as_deref();
     let money = |minor| format!("{} {}", amount(currency, minor), currency.unwrap_or_default()).trim_end().to_owned();
     let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), money);
@@ -182,36 +184,43 @@ fn human(account: &Account) -> String {
     if account.shortfall > 0 {
         lines.insert(6, ("shortfall", format!("{}, by chargebacks", money(account.shortfall))));
     }
-    pairs(lines)
+    let mut text = Text::default();
+    text.pairs(lines);
+    if !holds.is_empty() {
+        text.line("");
+        text.append(hold_rows(account, holds, all_holds));
+    }
+    text
 }
 
-fn hold_rows(account: &Account, holds: &[Hold], all: i64) -> String {
-    if holds.is_empty() {
-        return String::new();
-    }
-    let mut list = table(["HELD", "UNTIL", "REFERENCE", "PAYMENT"]);
+fn hold_rows(account: &Account, holds: &[Hold], all: i64) -> Text {
+    let mut list = Table::new(["HELD", "UNTIL", "REFERENCE", "PAYMENT"]);
     for hold in holds {
-        list.add_row([
+        list.row([
             amount(account.currency.as_deref(), hold.amount),
             time(hold.expires_at),
             hold.reference.clone().unwrap_or_default(),
             hold.payment_id.to_string(),
         ]);
     }
-    align_right(&mut list, &[0]);
+    list.align_right(&[0]);
+    let mut text = Text::from(list);
     let more = all - i64::try_from(holds.len()).unwrap_or(all);
-    format!("\n{list}\n{}", if more > 0 { format!("… and {more} more\n") } else { String::new() })
+    if more > 0 {
+        text.line(format!("… and {more} more"));
+    }
+    text
 }
 
-fn rows(accounts: &[Account]) -> String {
+fn rows(accounts: &[Account]) -> Text {
     if accounts.is_empty() {
-        return "no accounts".to_owned();
+        return Text::of("no accounts");
     }
-    let mut list = table(["ACCOUNT", "STATUS", "POSTED", "HELD", "AVAILABLE", "LIMIT", "HIGHEST", "", "ENTRIES"]);
+    let mut list = Table::new(["ACCOUNT", "STATUS", "POSTED", "HELD", "AVAILABLE", "LIMIT", "HIGHEST", "", "ENTRIES"]);
     for account in accounts {
         let currency = account.currency.as_deref();
         let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), |limit| amount(currency, limit));
-        list.add_row([
+        list.row([
             account.account.clone(),
             account.status.clone(),
             amount(currency, account.posted),
@@ -223,19 +232,19 @@ fn rows(accounts: &[Account]) -> String {
             account.version.to_string(),
         ]);
     }
-    align_right(&mut list, &[2, 3, 4, 5, 6, 8]);
-    list.to_string()
+    list.align_right(&[2, 3, 4, 5, 6, 8]);
+    list.into()
 }
 
-fn entry_rows(account: &Account, entries: &[HistoryEntry]) -> String {
+fn entry_rows(account: &Account, entries: &[HistoryEntry]) -> Text {
     if entries.is_empty() {
-        return "no entries".to_owned();
+        return Text::of("no entries");
     }
     let currency = account.currency.as_deref();
     let headings = ["SEQ", "TIME", "AMOUNT", "BALANCE AFTER", "OTHER ACCOUNT", "TYPE", "REFERENCE", "TASK", "ACTS ON"];
-    let mut list = table(headings);
+    let mut list = Table::new(headings);
     for entry in entries {
-        list.add_row([
+        list.row([
             entry.seq.to_string(),
             or_dash(entry.settled_at.map(time)),
             amount(currency, entry.amount),
@@ -247,8 +256,8 @@ fn entry_rows(account: &Account, entries: &[HistoryEntry]) -> String {
             entry.parent_id.map(|id| id.to_string()).unwrap_or_default(),
         ]);
     }
-    align_right(&mut list, &[0, 2, 3]);
-    list.to_string()
+    list.align_right(&[0, 2, 3]);
+    list.into()
 }
 
 /// Reads a time that has passed.

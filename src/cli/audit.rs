@@ -1,7 +1,7 @@
 //! `settled audit`: does the ledger keep its promises?
 
 use super::human::{counted, money};
-use super::output;
+use super::output::{self, Text};
 use super::{Exit, Failure, Global, block_on};
 use crate::contract::Currency;
 use crate::store;
@@ -22,56 +22,51 @@ pub(super) fn run(global: &Global, Args {}: Args) -> Result<Exit, Failure> {
     Ok(if audit.passed { Exit::Ok } else { Exit::Failure })
 }
 
-fn human(audit: &Audit) -> String {
-    let mut text = String::new();
+fn human(audit: &Audit) -> Text {
+    let mut text = Text::default();
     for check in &audit.checks {
         let mark = if check.violations == 0 { '✓' } else { '✗' };
-        text += &format!("{mark} {:<22}{}\n", check.name, check.holds);
+        text.line(format!("{mark} {:<22}{}", check.name, check.holds));
         for example in &check.examples {
-            text += &format!("    {example}\n");
+            text.line(format!("    {example}"));
         }
         let shown = i64::try_from(check.examples.len()).unwrap_or_default();
         if check.violations > shown {
-            text += &format!("    … and {} more\n", check.violations - shown);
+            text.line(format!("    … and {} more", check.violations - shown));
         }
     }
-    text.push('\n');
-    text += &totals(&audit.totals);
+    text.line("");
+    totals(&audit.totals, &mut text);
+    text.line("");
     let failed = audit.checks.iter().filter(|check| check.violations > 0).count();
-    text += &match failed {
-        0 => "\naudit: passed\n".to_owned(),
-        failed => format!("\naudit: FAILED, {}\n", counted(failed, "check")),
-    };
+    text.line(match failed {
+        0 => "audit: passed".to_owned(),
+        failed => format!("audit: FAILED, {}", counted(failed, "check")),
+    });
     text
 }
 
-fn totals(totals: &Totals) -> String {
+fn totals(totals: &Totals, text: &mut Text) {
     let Totals { accounts, unopened_accounts, entries, legs, transitions, holds, .. } = totals;
-    let mut text = format!(
-        "{}, {} that nobody opened, {entries} entries\n{}, {}, {}\n",
+    text.line(format!(
+        "{}, {} that nobody opened, {entries} entries",
         counted(*accounts, "account"),
-        counted(*unopened_accounts, "name"),
-        counted(*legs, "leg"),
-        counted(*transitions, "transition"),
-        counted(*holds, "hold")
-    );
+        counted(*unopened_accounts, "name")
+    ));
+    text.line([counted(*legs, "leg"), counted(*transitions, "transition"), counted(*holds, "hold")].join(", "));
     let Totals { payments, currencies, outbox, dead_letters, .. } = totals;
     for payment in payments {
         let reason = payment.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        text += &format!("{:>12} {} {}{reason}\n", payment.count, payment.task_type, payment.state);
+        text.line(format!("{:>12} {} {}{reason}", payment.count, payment.task_type, payment.state));
     }
     for currency in currencies {
-        text += &balances(currency);
+        text.line(balances(currency));
     }
-    text += &format!(
-        "outbox: {}, {} ({} held)\n",
-        counted(outbox.rows, "row"),
-        counted(outbox.events, "event"),
-        outbox.held_events
-    );
+    let (rows, events) = (counted(outbox.rows, "row"), counted(outbox.events, "event"));
+    text.line(format!("outbox: {rows}, {events} ({} held)", outbox.held_events));
     let open: Vec<String> =
         dead_letters.iter().map(|letters| format!("{} {}", letters.count, letters.reason)).collect();
-    text + &format!("open dead letters: {}\n", if open.is_empty() { "none".to_owned() } else { open.join(", ") })
+    text.line(format!("open dead letters: {}", if open.is_empty() { "none".to_owned() } else { open.join(", ") }));
 }
 
 fn balances(totals: &CurrencyTotals) -> String {
@@ -93,5 +88,5 @@ fn balances(totals: &CurrencyTotals) -> String {
     if totals.shortfall > 0 {
         text += &format!(", {} short of limits", format(totals.shortfall));
     }
-    text + "\n"
+    text
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Exit, Failure, Global, block_on, output};
+use super::output::{self, Table, Text};
+use super::{Exit, Failure, Global, block_on};
 use crate::config::{Config, ConfigError, DEFAULT_PATH, Origin, Problem};
 use crate::store::ConnectError;
 use crate::{intake, store};
@@ -44,7 +45,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let config = match load(global) {
         Ok(config) => config,
         Err(error) if global.json => {
-            output::print(true, &Report { problems: error.problems(), ..Report::default() }, String::new)?;
+            output::print(true, &Report { problems: error.problems(), ..Report::default() }, Text::default)?;
             return Ok(Exit::BadConfig);
         }
         Err(error) => return Err(error.into()),
@@ -97,27 +98,26 @@ fn server(server: &'static str, target: String, result: Result<String, String>) 
     Server { server, target, ok, detail: result.unwrap_or_else(|error| error), misconfigured: false }
 }
 
-fn human(report: &Report) -> String {
+fn human(report: &Report) -> Text {
     let file = match &report.file {
         Some(file) => format!("{file} is valid"),
         None => format!("no file given and no {DEFAULT_PATH}: the defaults are valid"),
     };
-    let mut text = format!("configuration: {file}, {} values set\n", report.set);
+    let mut text = Text::of(format!("configuration: {file}, {} values set", report.set));
     if !report.servers.is_empty() {
-        let mut table = output::table(["SERVER", "TARGET", "STATE", "DETAIL"]);
+        let mut table = Table::new(["SERVER", "TARGET", "STATE", "DETAIL"]);
         for server in &report.servers {
             let state = match server {
                 Server { ok: true, .. } => "ok",
                 Server { misconfigured: true, .. } => "refused",
                 _ => "unreachable",
             };
-            table.add_row([server.server, server.target.as_str(), state, server.detail.as_str()]);
+            table.row([server.server, server.target.as_str(), state, server.detail.as_str()]);
         }
-        text.push_str(&table.to_string());
-        text.push('\n');
+        text.table(&table);
     }
     for warning in &report.warnings {
-        text += &format!("warning: {warning}\n");
+        text.line(format!("warning: {warning}"));
     }
     text
 }

@@ -15,6 +15,6 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     // Into memory first: clap_complete panics when its output goes away.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "settled", &mut script);
-    output::print_text(&String::from_utf8_lossy(&script))?;
+    output::print_own(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Ok)
 }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Exit, Failure, Global, output};
+use super::output::{self, Table, Text};
+use super::{Exit, Failure, Global};
 use crate::config::{Described, sample};
 
 #[derive(Debug, clap::Args)]
@@ -14,7 +15,7 @@ pub(super) struct Args {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     if args.sample {
-        output::print_text(&sample())?;
+        output::print_own(&sample())?;
         return Ok(Exit::Ok);
     }
     let described = global.load()?.describe();
@@ -22,14 +23,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn table(described: &[Described]) -> String {
-    let mut table = output::table(["KEY", "VALUE", "ORIGIN"]);
+fn table(described: &[Described]) -> Text {
+    let mut table = Table::new(["KEY", "VALUE", "ORIGIN"]);
     for Described { key, value, origin } in described {
         let value = match value {
             Value::Null => "-".to_owned(),
             value => value.to_string(),
         };
-        table.add_row([key.clone(), value, origin.to_string()]);
+        table.row([key.clone(), value, origin.to_string()]);
     }
-    table.to_string()
+    table.into()
 }

@@ -23,12 +23,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let options = ServersOptions { dir: args.keep.clone(), keep: args.keep.is_some(), ..ServersOptions::default() };
-        eprintln!("starting PostgreSQL and RabbitMQ …");
+        output::note("starting PostgreSQL and RabbitMQ …");
         let servers = PrivateServers::start(&std::env::current_exe()?, &options).await?;
         use_servers(&mut config, &servers)?;
-        output::print_text(&welcome(&config, &servers))?;
+        output::print_own(&welcome(&config, &servers))?;
         let done = run::daemon(config, shutdown).await;
-        eprintln!("stopping PostgreSQL and RabbitMQ …");
+        output::note("stopping PostgreSQL and RabbitMQ …");
         servers.shutdown().await?;
         done
     })

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use super::publisher::PublishError;
 use crate::config::ConfigError;
+use crate::printable::printable;
 use crate::store::{ConnectError, MigrateError, queries};
 
 /// How a command ends, as the shell sees it. 69 and 78 are those of `sysexits.h`.
@@ -107,9 +108,15 @@ fn exit(error: &anyhow::Error) -> Exit {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "settled: error: {:#}", self.error)?;
+        // An error can have several lines, and quote what somebody else has written: none of them begins
+        // where the program's own lines do.
+        for (place, line) in format!("settled: error: {:#}", self.error).split('\n').enumerate() {
+            let margin = if place == 0 { "" } else { "\n" };
+            let indent = if place == 0 || line.starts_with("  ") { "" } else { "  " };
+            write!(f, "{margin}{indent}{}", printable(line))?;
+        }
         if let Some(hint) = &self.hint {
-            write!(f, "\n  hint: {hint}")?;
+            write!(f, "\n  hint: {}", printable(hint))?;
         }
         Ok(())
     }
@@ -124,6 +131,15 @@ mod tests {
         let failure = Failure::unavailable(anyhow::anyhow!("refused").context("PostgreSQL")).hint("start it");
         assert_eq!(failure.exit(), Exit::Unavailable);
         assert_eq!(failure.to_string(), "settled: error: PostgreSQL: refused\n  hint: start it");
+    }
+
+    #[test]
+    fn what_a_failure_quotes_begins_no_line_of_its_own() {
+        let quoted = "a\u{1b}[2J\nsettled: all is well";
+        let failure = Failure::new(Exit::Failure, anyhow::anyhow!("refused: {quoted}")).hint(quoted);
+        let shown = "settled: error: refused: a\\u{1b}[2J\n  settled: all is well\n  \
+                     hint: a\\u{1b}[2J\\nsettled: all is well";
+        assert_eq!(failure.to_string(), shown);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::sync::OnceLock;
 
-use comfy_table::{CellAlignment, Table};
 use jiff::{Span, Timestamp, Zoned};
 
 use crate::contract::{AccountName, Currencies, Currency};
@@ -35,20 +34,6 @@ pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// Names and values, one pair a line.
-pub(super) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    pairs.into_iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect()
-}
-
-/// Numbers are compared from the right.
-pub(super) fn align_right(table: &mut Table, columns: &[usize]) {
-    for &column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-}
-
 /// The number, with the noun in the form that goes with it.
 pub(super) fn counted(count: impl TryInto<i64>, noun: &str) -> String {
     let count = count.try_into().unwrap_or(i64::MAX);
@@ -60,7 +45,7 @@ pub(super) fn account_name(text: &str) -> Result<AccountName, String> {
     AccountName::parse(text).ok_or_else(|| format!("expected {}", AccountName::EXPECTED))
 }
 
-/// Reads a currency that ISO 4217 lists.
+/// Reads a currency. Whether an account can be opened in it is the daemon's to say.
 pub(super) fn currency(text: &str) -> Result<Currency, String> {
     Currency::parse(text).ok_or_else(|| "expected three capital letters, an ISO 4217 code".to_owned())
 }

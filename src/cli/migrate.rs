@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Exit, Failure, Global, block_on, output};
+use super::output::{self, Text};
+use super::{Exit, Failure, Global, block_on};
 use crate::store;
 
 #[derive(Debug, clap::Args)]
@@ -29,9 +30,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
         Ok(Report { applied: store::migrate(&mut client).await?, missing: Vec::new() })
     })?;
     output::print(global.json, &report, || match (&report.applied[..], &report.missing[..]) {
-        ([], []) => "the schema is up to date".to_owned(),
-        ([], missing) => format!("missing: {}", missing.join(", ")),
-        (applied, _) => format!("applied: {}", applied.join(", ")),
+        ([], []) => Text::of("the schema is up to date"),
+        ([], missing) => Text::of(format!("missing: {}", missing.join(", "))),
+        (applied, _) => Text::of(format!("applied: {}", applied.join(", "))),
     })?;
     Ok(Exit::Ok)
 }

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub(super) use self::show::Shown;
-use super::human::{self, account_name, align_right, counted, duration, or_dash, since, time};
-use super::output::{self, table};
+use super::human::{self, account_name, counted, duration, or_dash, since, time};
+use super::output::{self, Table, Text};
 use super::{Exit, Failure, Global, block_on};
 use crate::contract::{AccountName, PaymentState, TaskType};
 use crate::store;
@@ -129,14 +129,14 @@ pub(super) fn state(stored: &StoredTask) -> String {
     }
 }
 
-fn rows(payments: &[PaymentRow]) -> String {
+fn rows(payments: &[PaymentRow]) -> Text {
     if payments.is_empty() {
-        return "no payments".to_owned();
+        return Text::of("no payments");
     }
-    let mut list = table(["ID", "DECIDED AT", "TYPE", "STATE", "FROM", "TO", "AMOUNT", "", "REFERENCE"]);
+    let mut list = Table::new(["ID", "DECIDED AT", "TYPE", "STATE", "FROM", "TO", "AMOUNT", "", "REFERENCE"]);
     for payment in payments {
         let (from, to) = ends(payment);
-        list.add_row([
+        list.row([
             payment.id.to_string(),
             time(payment.settled_at),
             payment.task_type.clone(),
@@ -148,8 +148,8 @@ fn rows(payments: &[PaymentRow]) -> String {
             payment.reference.clone().unwrap_or_default(),
         ]);
     }
-    align_right(&mut list, &[6]);
-    list.to_string()
+    list.align_right(&[6]);
+    list.into()
 }
 
 /// What stands on both sides of a payment: accounts, as far as it has one on each.

@@ -10,11 +10,13 @@ use serde::Serialize;
 
 use super::human::{counted, duration, time};
 use super::outcome::{Before, Outcome};
+use super::output::{self, Text};
+use super::payment;
 use super::publisher::{MAX_PROPERTY_BYTES, Outgoing, Publisher};
 use super::{Exit, Failure, Global, block_on};
-use super::{output, payment};
 use crate::config::Config;
 use crate::contract::{PaymentState, Properties, Task, decode};
+use crate::printable::printable;
 use crate::store;
 
 /// The publisher that tasks of the command line name.
@@ -52,7 +54,7 @@ pub(super) struct Args {
 
 fn publisher(text: &str) -> Result<String, String> {
     let fits = text.len() <= MAX_PROPERTY_BYTES && !text.contains('\0');
-    fits.then(|| text.to_owned()).ok_or_else(|| format!("expected at most {MAX_PROPERTY_BYTES} bytes"))
+    fits.then(|| text.to_owned()).ok_or_else(|| format!("expected at most {MAX_PROPERTY_BYTES} bytes, none of them 0"))
 }
 
 /// What was done.
@@ -120,7 +122,7 @@ fn messages(input: &[u8], args: &Args) -> Result<(Vec<Outgoing>, Vec<Task>), Fai
                 tasks.push(task);
             }
             Err(_) if args.unchecked => messages.push(Outgoing::unchecked(body.to_vec(), &args.publisher)),
-            Err(letter) => wrong.push(format!("line {line}: {}", letter.detail)),
+            Err(letter) => wrong.push(format!("line {line}: {}", printable(&letter.detail))),
         }
     }
     if wrong.is_empty() {
@@ -178,18 +180,19 @@ fn exit(outcomes: &[Outcome]) -> Exit {
     [Exit::Unavailable, Exit::Failure].into_iter().find(|bad| exits().any(|exit| exit == *bad)).unwrap_or(Exit::Ok)
 }
 
-fn human(report: &Report) -> String {
-    let mut text = format!("{} published and confirmed\n", counted(report.published, "task"));
+fn human(report: &Report) -> Text {
+    let mut text = Text::of(format!("{} published and confirmed", counted(report.published, "task")));
     let outcomes = report.outcomes.as_deref().unwrap_or_default();
     if let [outcome] = outcomes {
-        return text + &describe(outcome) + "\n";
+        text.line(describe(outcome));
+        return text;
     }
     let mut counts = std::collections::BTreeMap::new();
     for outcome in outcomes {
         *counts.entry(kind(outcome)).or_insert(0_usize) += 1;
     }
     for (kind, count) in counts {
-        text += &format!("{count:>10} {kind}\n");
+        text.line(format!("{count:>10} {kind}"));
     }
     text
 }

@@ -2,12 +2,17 @@
 //!
 //! The daemon's own modules log at the configured level, libraries only from `warn` on.
 
-use std::io;
+use std::{fmt, io};
 
 use tracing::Subscriber;
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+use crate::printable::printable;
 
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +83,24 @@ fn subscriber<W>(style: Style, filter: EnvFilter, writer: W) -> Box<dyn Subscrib
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
     match style {
-        Style::Json => Box::new(builder.json().flatten_event(true).with_span_list(false).finish()),
-        Style::Text { colour } => Box::new(builder.with_ansi(colour).finish()),
+        Style::Json => Box::new(builder.with_writer(writer).json().flatten_event(true).with_span_list(false).finish()),
+        Style::Text { colour } => {
+            Box::new(builder.fmt_fields(debug_fn(field).delimited(" ")).with_ansi(colour).with_writer(writer).finish())
+        }
+    }
+}
+
+/// Writes a field, with what somebody else may have written into it escaped. The subscriber's own
+/// formatter lets line ends through, and of a field that is displayed escape sequences, too.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    match field.name() {
+        "message" => writer.write_str(&printable(&text)),
+        // What the `log` crate says about itself.
+        name if name.starts_with("log.") => Ok(()),
+        name => write!(writer, "{name}={}", printable(&text)),
     }
 }
 
@@ -132,6 +151,17 @@ mod tests {
         let text = logged(Style::Text { colour: false }, "info", || tracing::warn!(reason = "refused", "down"));
         assert!(text.contains(" WARN ") && text.contains("down reason=\"refused\""), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn what_is_logged_of_others_stays_on_its_line() {
+        let forged = "order\u{1b}[2J\r\n2026-01-01 WARN all is well\u{202e}\u{9b}2J";
+        for colour in [false, true] {
+            let text = logged(Style::Text { colour }, "info", || tracing::info!(reference = %forged, "{forged}"));
+            assert_eq!(text.lines().count(), 1, "{text:?}");
+            assert!(!text.contains(['\r', '\u{202e}', '\u{9b}']) && !text.contains("\u{1b}[2J"), "{text:?}");
+            assert_eq!(text.contains('\u{1b}'), colour, "{text:?}");
+        }
     }
 
     #[test]

@@ -19,5 +19,6 @@ mod migrations;
 mod operators;
 mod poolers;
 mod store;
+mod terminal;
 
 use settled::contract;

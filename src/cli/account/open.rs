@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::super::human::{account_name, currency, duration};
 use super::super::outcome::{Before, Outcome};
+use super::super::output::Text;
 use super::super::publisher::{Outgoing, Publisher};
 use super::super::{Exit, Failure, output, payment, publish};
 use crate::config::Config;
@@ -49,7 +50,7 @@ pub(super) async fn run(args: &Args, client: &Client, config: &Config, json: boo
         return Err(Failure::from(error).hint(format!("to be sure of not asking twice, repeat it with --id {id}")));
     }
     let Some(outcome) = before.wait(client, &tasks, args.timeout).await?.pop() else { return Ok(Exit::Ok) };
-    output::print(json, &outcome, || opened(&outcome))?;
+    output::print(json, &outcome, || Text::of(opened(&outcome)))?;
     Ok(outcome.exit())
 }
 
@@ -85,3 +86,4 @@ fn min_balance(text: &str) -> Result<MinBalance, String> {
 fn task_id(text: &str) -> Result<Uuid, String> {
     let id = Uuid::try_parse(text).map_err(|error| error.to_string())?;
     if is_unset(id) { Err("that is what an id is before anybody has set it".to_owned()) } else { Ok(id) }
+}

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::cli::human::{counted, or_dash, pairs, time};
-use crate::cli::output::table;
+use crate::cli::human::{counted, or_dash, time};
+use crate::cli::output::{Table, Text};
 use crate::contract::{Bytes, Properties};
 use crate::store::queries::dead_letter::{DeadLetterRow, StoredDeadLetter};
 
@@ -27,18 +27,18 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn human(&self, verb: &str) -> String {
+    pub(super) fn human(&self, verb: &str) -> Text {
         let would = if self.dry_run { "would be " } else { "" };
-        let mut text = format!("{} {would}{verb}\n", counted(self.done.len(), "dead letter"));
+        let mut text = Text::of(format!("{} {would}{verb}", counted(self.done.len(), "dead letter")));
         if self.came_again > 0 {
-            text += &format!("{} came again meanwhile and stay open\n", self.came_again);
+            text.line(format!("{} came again meanwhile and stay open", self.came_again));
         }
         for (ids, why) in [
             (&self.oversize, "oversize, and can't be replayed: only the beginning of the body was kept"),
             (&self.missing, "not found, or dealt with before"),
         ] {
             if !ids.is_empty() {
-                text += &format!("{why}: {}\n", list_of(ids));
+                text.line(format!("{why}: {}", list_of(ids)));
             }
         }
         for (what, ids) in &self.left_out {
@@ -47,7 +47,7 @@ impl Report {
                 "user_id" => "the broker takes no other than that of the connection",
                 _ => "they were too long to be kept",
             };
-            text += &format!("published without `{what}`: {why}: {}\n", list_of(ids));
+            text.line(format!("published without `{what}`: {why}: {}", list_of(ids)));
         }
         text
     }
@@ -78,7 +78,7 @@ impl<'a> Shown<'a> {
         Self { row, body: text, body_hex: text.is_none().then(|| Bytes::to_hex(body)), properties }
     }
 
-    pub(super) fn human(&self) -> String {
+    pub(super) fn human(&self) -> Text {
         let row = self.row;
         let mut lines = vec![
             ("dead letter", row.id.to_string()),
@@ -94,32 +94,38 @@ impl<'a> Shown<'a> {
         lines.extend(row.resolved_at.map(|at| ("resolved_at", time(at))));
         let properties = serde_json::to_string(self.properties).unwrap_or_default();
         lines.push(("properties", properties));
-        let body = match (self.body, &self.body_hex) {
-            (Some(text), _) => format!("body:\n{text}"),
+        let (heading, body) = match (self.body, &self.body_hex) {
+            (Some(text), _) => ("body:".to_owned(), text.to_owned()),
             (None, hex) => shown_as_bytes(hex.as_deref().unwrap_or_default()),
         };
-        format!("{}\n{body}\n", pairs(lines))
+        let mut text = Text::default();
+        text.pairs(lines);
+        text.line("");
+        text.line(heading);
+        text.quote(&body);
+        text
     }
 }
 
-/// The first bytes of a body that is no text.
-fn shown_as_bytes(hex: &str) -> String {
+/// A heading, and the first bytes of a body that is no text.
+fn shown_as_bytes(hex: &str) -> (String, String) {
     const LINE: usize = 64;
     const LINES: usize = 16;
     let lines: Vec<&str> =
         hex.as_bytes().chunks(LINE).take(LINES).filter_map(|line| str::from_utf8(line).ok()).collect();
     let more = if hex.len() > LINE * LINES { "\n…; `--json` has all of it" } else { "" };
-    format!("body, {} bytes that are no text, in hexadecimal:\n{}{more}", hex.len() / 2, lines.join("\n"))
+    let heading = format!("body, {} bytes that are no text, in hexadecimal:", hex.len() / 2);
+    (heading, format!("{}{more}", lines.join("\n")))
 }
 
 /// A line for each.
-pub(super) fn rows(letters: &[DeadLetterRow]) -> String {
+pub(super) fn rows(letters: &[DeadLetterRow]) -> Text {
     if letters.is_empty() {
-        return "no dead letters".to_owned();
+        return Text::of("no dead letters");
     }
-    let mut list = table(["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"]);
+    let mut list = Table::new(["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"]);
     for letter in letters {
-        list.add_row([
+        list.row([
             letter.id.to_string(),
             time(letter.last_seen),
             letter.reason.clone(),
@@ -129,5 +135,5 @@ pub(super) fn rows(letters: &[DeadLetterRow]) -> String {
             letter.resolution.clone().unwrap_or_else(|| "open".to_owned()),
         ]);
     }
-    list.to_string()
+    list.into()
 }

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::human::{align_right, money, or_dash, pairs, time};
-use super::super::output::table;
+use super::super::human::{money, or_dash, time};
+use super::super::output::{Table, Text};
 use super::{state, timeline};
 use crate::contract::{Currency, Properties};
 use crate::store::queries::payment::{
@@ -93,7 +93,7 @@ const FIELDS: [&str; 15] = [
 ];
 
 /// What was asked for, what has become of each leg, and the timeline.
-pub(super) fn human(life: &Life) -> String {
+pub(super) fn human(life: &Life) -> Text {
     let Life { task: stored, parent, awaited_by, .. } = life;
     let mut lines = vec![
         ("payment", stored.task.id.to_string()),
@@ -114,19 +114,24 @@ pub(super) fn human(life: &Life) -> String {
         ("settled_at", time(stored.settled_at)),
     ]);
     lines.extend(awaited_by.iter().map(|id| ("awaited by", id.to_string())));
-    let mut text = pairs(lines);
+    let mut text = Text::default();
+    text.pairs(lines);
     if let Some(legs) = asked.get("legs").and_then(Value::as_array)
         && stored.payment.as_ref().is_none_or(|payment| payment.legs.is_empty())
     {
-        text += &format!("\n{}\n", asked_legs(legs));
+        text.line("");
+        text.table(&asked_legs(legs));
     }
     if let Some(payment) = &stored.payment
         && parent.is_none()
         && !payment.legs.is_empty()
     {
-        text += &format!("\n{}\n", legs(payment));
+        text.line("");
+        text.table(&legs(payment));
     }
-    text + "\n" + &timeline::draw(life)
+    text.line("");
+    text.append(timeline::draw(life));
+    text
 }
 
 /// The one currency of all that the task is about.
@@ -163,32 +168,32 @@ fn in_short(parent: &Parent) -> String {
 }
 
 /// The legs of a task that has not been applied.
-fn asked_legs(legs: &[Value]) -> String {
-    let mut list = table(["LEG", "FROM", "TO", "AMOUNT", ""]);
+fn asked_legs(legs: &[Value]) -> Table {
+    let mut list = Table::new(["LEG", "FROM", "TO", "AMOUNT", ""]);
     let text = |leg: &Value, name: &str| leg.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     for (number, leg) in legs.iter().enumerate() {
         let currency = text(leg, "currency");
         let amount = leg.get("amount").and_then(Value::as_i64).unwrap_or_default();
         let amount = Currency::parse(&currency).map_or_else(|| amount.to_string(), |of| money(of, amount));
-        list.add_row([number.to_string(), text(leg, "debit_account"), text(leg, "credit_account"), amount, currency]);
+        list.row([number.to_string(), text(leg, "debit_account"), text(leg, "credit_account"), amount, currency]);
     }
-    align_right(&mut list, &[0, 3]);
-    list.to_string()
+    list.align_right(&[0, 3]);
+    list
 }
 
 /// What has become of each leg.
-fn legs(payment: &WholePayment) -> String {
+fn legs(payment: &WholePayment) -> Table {
     let headings = ["LEG", "FROM", "TO", "AMOUNT", "HELD", "CAPTURED", "REFUNDED", "CHARGED BACK", ""];
-    let mut list = table(headings);
+    let mut list = Table::new(headings);
     for (number, leg) in payment.legs.iter().enumerate() {
         let WholeLeg { debit_account, credit_account, currency, amount, captured, refunded, charged_back } = leg;
         let held = if payment.state.is_held() { amount - captured } else { 0 };
         let money = [*amount, held, *captured, *refunded, *charged_back].map(|minor| money(*currency, minor));
         let ends = [number.to_string(), debit_account.to_string(), credit_account.to_string()];
-        list.add_row(ends.into_iter().chain(money).chain([currency.to_string()]));
+        list.row(ends.into_iter().chain(money).chain([currency.to_string()]));
     }
-    align_right(&mut list, &[0, 3, 4, 5, 6, 7]);
-    list.to_string()
+    list.align_right(&[0, 3, 4, 5, 6, 7]);
+    list
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::super::human::{money, time};
+use super::super::output::Text;
 use super::state;
 use crate::contract::{Currency, PaymentState};
 use crate::store::queries::payment::{EventName, Life, Step, StoredEntry, StoredTask};
@@ -19,7 +20,7 @@ struct Happened {
 }
 
 /// One block for each thing that happened, the first one first, and what is still to come.
-pub(super) fn draw(life: &Life) -> String {
+pub(super) fn draw(life: &Life) -> Text {
     let drawing = Drawing::of(life);
     let mut happened: Vec<Happened> = life.steps.iter().map(|step| drawing.step(step)).collect();
     happened.extend(life.follow_ups.iter().filter(|task| !drawing.is_told(task)).map(|task| drawing.aside(task)));
@@ -29,21 +30,24 @@ pub(super) fn draw(life: &Life) -> String {
     happened.insert(0, drawing.received());
     happened.extend(drawing.to_come());
     let last = happened.len() - 1;
-    happened.iter().enumerate().map(|(ix, happened)| block(happened, ix == last)).collect()
-}
-
-fn block(happened: &Happened, is_last: bool) -> String {
-    let Happened { at, mark, title, details } = happened;
-    let at = time(*at);
-    let mut text = format!("{at} {mark} {title}\n");
-    let line = if is_last { ' ' } else { '│' };
-    for detail in details {
-        text += &format!("{:width$} {line}     {detail}\n", "", width = at.len());
-    }
-    if !is_last {
-        text += &format!("{:width$} │\n", "", width = at.len());
+    let mut text = Text::default();
+    for (ix, happened) in happened.iter().enumerate() {
+        block(happened, ix == last, &mut text);
     }
     text
+}
+
+fn block(happened: &Happened, is_last: bool, text: &mut Text) {
+    let Happened { at, mark, title, details } = happened;
+    let at = time(*at);
+    text.line(format!("{at} {mark} {title}"));
+    let line = if is_last { ' ' } else { '│' };
+    for detail in details {
+        text.line(format!("{:width$} {line}     {detail}", "", width = at.len()));
+    }
+    if !is_last {
+        text.line(format!("{:width$} │", "", width = at.len()));
+    }
 }
 
 struct Drawing<'a> {
