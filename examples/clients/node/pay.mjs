@@ -6,10 +6,15 @@
 
 import { createHash, randomBytes } from "node:crypto";
 import amqp from "amqplib";
+import { parse, stringify } from "lossless-json";
 
 const TASKS = "payments";
 const EVENTS = "payments.events";
 const PATIENCE = 30_000; // milliseconds
+
+// Amounts and balances have up to 19 digits, of which JSON.parse would keep 15 or 16. All numbers of an event
+// are whole, so all of them become BigInt.
+const read = (content) => parse(content.toString(), null, BigInt);
 
 const asUuid = (bytes, version) => {
   bytes[6] = (bytes[6] & 0x0f) | (version << 4);
@@ -54,7 +59,7 @@ let unroutable = 0;
 channel.on("return", () => unroutable++);
 
 const publish = (task) =>
-  channel.publish(TASKS, `task.${task.type}`, Buffer.from(JSON.stringify(task)), {
+  channel.publish(TASKS, `task.${task.type}`, Buffer.from(stringify(task)), {
     contentType: "application/json",
     persistent: true,
     mandatory: true,
@@ -66,7 +71,7 @@ const publish = (task) =>
 
 // No waiting in between: a later task sees what an earlier one has done.
 const tasks = [
-  opening("node:world", { min_balance: null }), // no lower limit: money comes from here
+  opening("node:world", { min_balance: "none" }), // no lower limit: money comes from here
   opening("node:bob"),
   transfer("node:world", "node:bob", 10_000, { reference: "top-up-7" }),
   transfer("node:bob", "node:world", 1_250, { reference: "order-123", metadata: { channel: "web" } }),
@@ -85,10 +90,10 @@ await new Promise((resolve, reject) => {
   const late = () => reject(new Error(`no answer in time to ${[...wanted]}: publish the same again, or look it up`));
   const timer = setTimeout(late, PATIENCE);
   const take = (kind) => (message) => {
-    const outcome = JSON.parse(message.content);
+    const outcome = read(message.content);
     // At least once: the second time it is known.
     // A dead letter may have no id of its own.
-    if (wanted.delete(`${kind} ${message.properties.correlationId}`)) console.log(JSON.stringify({ [kind]: outcome }));
+    if (wanted.delete(`${kind} ${message.properties.correlationId}`)) console.log(stringify({ [kind]: outcome }));
     channel.ack(message);
     if (wanted.size > 0) return;
     clearTimeout(timer);
