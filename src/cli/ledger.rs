@@ -4,8 +4,9 @@ use anyhow::anyhow;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::human::{or_dash, pairs, time};
-use super::{Exit, Failure, Global, block_on, output};
+use super::human::{or_dash, time};
+use super::output::{self, Text};
+use super::{Exit, Failure, Global, block_on};
 use crate::store;
 use crate::store::queries::ledger::{self, Incarnation};
 
@@ -63,17 +64,17 @@ pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn human(report: &Report) -> String {
+fn human(report: &Report) -> Text {
     let Report { now, renewed } = report;
-    let done = match renewed {
-        Some(true) => "renewed; events name the new incarnation from now on\n",
-        Some(false) => "it was renewed before; nothing changed\n",
-        None => "",
+    let mut text = match renewed {
+        Some(true) => Text::of("renewed; events name the new incarnation from now on"),
+        Some(false) => Text::of("it was renewed before; nothing changed"),
+        None => Text::default(),
     };
-    let facts = pairs([
+    text.pairs([
         ("incarnation", now.incarnation.to_string()),
         ("since", time(now.since)),
         ("previous", or_dash(now.previous)),
     ]);
-    format!("{done}{facts}")
+    text
 }

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::human::{align_right, counted, pairs, time};
-use super::{Exit, Failure, Global, block_on, output};
+use super::human::{counted, time};
+use super::output::{self, Table, Text};
+use super::{Exit, Failure, Global, block_on};
 use crate::store::queries::outbox::{self, HeldRow};
 use crate::store::{self, Client};
 
@@ -95,17 +96,22 @@ async fn show(id: i64, client: &Client, json: bool) -> Result<Exit, Failure> {
     let body = String::from_utf8_lossy(&body);
     if json {
         let events: Vec<&str> = body.lines().collect();
-        output::print(true, &serde_json::json!({ "row": row, "events": events }), String::new)?;
+        output::print(true, &serde_json::json!({ "row": row, "events": events }), Text::default)?;
         return Ok(Exit::Ok);
     }
-    let about = pairs([
-        ("row", row.id.to_string()),
-        ("key", row.key.clone()),
-        ("reason", reason(&row).to_owned()),
-        ("committed", time(row.created_at)),
-        ("next try", time(row.retry_at)),
-    ]);
-    output::print_text(&format!("{about}events:\n{body}"))?;
+    output::print(false, &(), || {
+        let mut text = Text::default();
+        text.pairs([
+            ("row", row.id.to_string()),
+            ("key", row.key.clone()),
+            ("reason", reason(&row).to_owned()),
+            ("committed", time(row.created_at)),
+            ("next try", time(row.retry_at)),
+        ]);
+        text.line("events:");
+        text.quote(&body);
+        text
+    })?;
     Ok(Exit::Ok)
 }
 
@@ -113,13 +119,13 @@ fn reason(row: &HeldRow) -> &str {
     row.reason.as_deref().unwrap_or(NO_QUEUE)
 }
 
-fn table(rows: &[HeldRow]) -> String {
+fn table(rows: &[HeldRow]) -> Text {
     if rows.is_empty() {
-        return "no events are held".to_owned();
+        return Text::of("no events are held");
     }
-    let mut list = output::table(["ID", "COMMITTED", "KEY", "EVENTS", "BYTES", "NEXT TRY", "REASON"]);
+    let mut list = Table::new(["ID", "COMMITTED", "KEY", "EVENTS", "BYTES", "NEXT TRY", "REASON"]);
     for row in rows {
-        list.add_row([
+        list.row([
             row.id.to_string(),
             time(row.created_at),
             row.key.clone(),
@@ -129,16 +135,16 @@ fn table(rows: &[HeldRow]) -> String {
             reason(row).to_owned(),
         ]);
     }
-    align_right(&mut list, &[3, 4]);
-    list.to_string()
+    list.align_right(&[3, 4]);
+    list.into()
 }
 
 impl Report {
-    fn human(&self, verb: &str) -> String {
-        let mut text = format!("{} {verb}\n", counted(self.done.len(), "row"));
+    fn human(&self, verb: &str) -> Text {
+        let mut text = Text::of(format!("{} {verb}", counted(self.done.len(), "row")));
         if !self.missing.is_empty() {
             let ids: Vec<String> = self.missing.iter().map(ToString::to_string).collect();
-            text += &format!("not held, or not any more: {}\n", ids.join(", "));
+            text.line(format!("not held, or not any more: {}", ids.join(", ")));
         }
         text
     }

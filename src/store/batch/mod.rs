@@ -243,7 +243,7 @@ impl PostgresStore {
 
     /// Ends a transaction that writes nothing: with a proof that the outcomes it has found are durable,
     /// unless it has found none.
-    async fn looked_up(&self, client: &ClientWrapper, answers: &[Answer]) -> Result<Option<Proof>, StoreError> {
+    async fn looked_up(&self, client: &Session, answers: &[Answer]) -> Result<Option<Proof>, StoreError> {
         let has_outcome = answers.iter().any(|answer| !matches!(answer, Answer::SetAside { .. }));
         #[cfg(feature = "sabotage")]
         if has_outcome && sabotage::has(Defect::LookupTakenForDurable) {
