@@ -159,3 +159,43 @@ async fn a_body_that_is_no_text_is_shown_as_bytes() {
         "{shown}"
     );
 }
+
+#[tokio::test]
+async fn a_dead_letter_of_the_version_before_is_replayed_too() {
+    let world = World::new(&[]).await;
+    let _daemon = world.daemon().await;
+    let _declared = world.publisher().await;
+    let task = open("alice", "USD", None);
+    let properties = json!({"content_type": "application/json", "message_id": task.id, "publisher": "shop",
+                            "timestamp": 1_700_000_000, "routing_key": "task.open_account"});
+    let row = "INSERT INTO dead_letter (digest, reason, detail, body, properties, first_seen, last_seen)
+               VALUES ('1', 'unprocessable', 'a constraint', $1, $2, now(), now())";
+    world.sql().await.execute(row, &[&task.body().as_bytes(), &properties]).await.expect("a row");
+    let replayed = world.run(&["dead-letters", "replay", "--all"]).await;
+    assert_eq!((replayed.code, replayed.stdout.as_str()), (0, "1 dead letter replayed\n"), "{replayed:?}");
+    assert_eq!(world.outcome(&task).await["publisher"], "shop");
+}
+
+#[tokio::test]
+async fn a_header_that_is_too_long_is_cut_and_that_is_said() {
+    let world = World::new(&[]).await;
+    let _daemon = world.daemon().await;
+    let publisher = world.publisher().await;
+    let witness = witness(&world, &publisher).await;
+    let mut headers = FieldTable::default();
+    headers.insert("long".into(), AMQPValue::LongString("x".repeat(100 << 10).into()));
+    headers.insert("x-death".into(), AMQPValue::LongString("once".into()));
+    headers.insert("short".into(), AMQPValue::LongInt(7));
+    publisher.raw("task.transfer", b"{}", BasicProperties::default().with_headers(headers)).await;
+    let letter = world.dead_letter(b"{}").await;
+    let evidence = &letter["properties"]["evidence"];
+    assert_eq!((&evidence["cut"], &evidence["headers"]["short"]), (&json!(["long"]), &json!({"i32": 7})));
+    assert!(evidence["headers"]["long"]["text"].as_str().is_some_and(|text| text.len() == 256), "{letter}");
+    take(&publisher, &witness).await;
+    let replayed = world.run(&["dead-letters", "replay", &id_of(&letter)]).await;
+    assert!(replayed.stdout.contains("published without `headers`: they were too long"), "{replayed:?}");
+    let again = take(&publisher, &witness).await;
+    let names: Vec<String> =
+        again.properties.headers().iter().flat_map(FieldTable::inner).map(|(name, _)| name.to_string()).collect();
+    assert_eq!(names, ["short"], "what the broker has written about a message is not published again");
+}
