@@ -212,7 +212,7 @@ fn defects_are_where_they_have_to_be_and_in_no_build_that_does_not_ask_for_them(
             "intake/epoch.rs",
             "lanes/mod.rs",
             "outbox/keeper.rs",
-            "outbox/relay.rs",
+            "outbox/relay/offer.rs",
             "ledger/apply.rs",
             "store/batch/commit.rs",
             "store/batch/decided.rs",

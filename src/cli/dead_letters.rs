@@ -4,10 +4,10 @@ mod view;
 
 use crate::store::Client;
 
-use self::view::{Report, Shown};
+use self::view::{Refused, Report, Shown};
 use super::output;
 use super::publish::UNCHECKED_KEY;
-use super::publisher::{Outgoing, Publisher};
+use super::publisher::{Outgoing, PublishError, Publisher};
 use super::{Exit, Failure, Global, block_on};
 use crate::config::Config;
 use crate::contract::{DeadReason, Properties, decode};
@@ -111,7 +111,8 @@ async fn carry_out(command: Command, client: &Client, config: &Config, json: boo
         Command::Discard(args) => ("discarded", discard(&args, client).await?),
     };
     output::print(json, &report, || report.human(verb))?;
-    Ok(if report.missing.is_empty() && report.oversize.is_empty() { Exit::Ok } else { Exit::Failure })
+    let all = report.missing.is_empty() && report.oversize.is_empty() && report.refused.is_empty();
+    Ok(if all { Exit::Ok } else { Exit::Failure })
 }
 
 async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
@@ -136,7 +137,7 @@ async fn replay(args: &ReplayArgs, client: &Client, config: &Config) -> Result<R
     let selection =
         Selection { ids: by_number.then_some(&args.ids[..]), reason: args.reason.as_deref(), resolved: by_number };
     let mut report = Report { dry_run: args.dry_run, missing: sorted(&args.ids), ..Report::default() };
-    let publisher = if args.dry_run { None } else { Some(Publisher::connect(config).await?) };
+    let mut publisher = if args.dry_run { None } else { Some(Publisher::connect(config).await?) };
     let mut after = 0;
     // What comes in meanwhile, and what comes back, has to wait for the next time.
     let last = dead_letter::list(client, selection, 1).await?.first().map_or(0, |newest| newest.id);
@@ -144,7 +145,11 @@ async fn replay(args: &ReplayArgs, client: &Client, config: &Config) -> Result<R
         let chunk = dead_letter::load(client, selection, after, CHUNK).await?;
         let Some(newest) = chunk.last() else { break };
         after = newest.row.id;
-        replay_chunk(chunk, publisher.as_ref(), client, &config.broker, &mut report).await?;
+        let refused = replay_chunk(chunk, publisher.as_ref(), client, &config.broker, &mut report).await?;
+        if !refused.is_empty() {
+            // Its channel is closed.
+            publisher = Some(replay_singly(refused, config, client, &mut report).await?);
+        }
     }
     if let Some(publisher) = publisher {
         publisher.close().await;
@@ -152,14 +157,39 @@ async fn replay(args: &ReplayArgs, client: &Client, config: &Config) -> Result<R
     Ok(report)
 }
 
-/// Publishes first and marks second: a crash between the two replays twice, never not at all.
+/// A message, and the dead letter that it was: its number and attempts.
+type Replayed = (Outgoing, (i64, i32));
+
+/// Publishes each for itself, one of which the broker refuses: that one stays open, and says why.
+async fn replay_singly(
+    messages: Vec<Replayed>,
+    config: &Config,
+    client: &Client,
+    report: &mut Report,
+) -> Result<Publisher, Failure> {
+    let mut publisher = Publisher::connect(config).await?;
+    for (message, seen) in messages {
+        match publisher.publish([&message], || ()).await.error {
+            None => mark(client, &[seen], Resolution::Replayed, report).await?,
+            Some(PublishError::Denied(reason)) => {
+                report.refused.push(Refused { id: seen.0, reason });
+                publisher = Publisher::connect(config).await?;
+            }
+            Some(error) => return Err(error.into()),
+        }
+    }
+    Ok(publisher)
+}
+
+/// Publishes first and marks second: a crash between the two replays twice, never not at all. Returns
+/// what is left if the broker refuses one of them.
 async fn replay_chunk(
     chunk: Vec<StoredDeadLetter>,
     publisher: Option<&Publisher>,
     client: &Client,
     broker: &BrokerSettings,
     report: &mut Report,
-) -> Result<(), Failure> {
+) -> Result<Vec<Replayed>, Failure> {
     report.missing.retain(|id| chunk.iter().all(|letter| letter.row.id != *id));
     let (oversize, whole): (Vec<_>, Vec<_>) =
         chunk.into_iter().partition(|letter| letter.row.reason == DeadReason::Oversize.name());
@@ -167,7 +197,7 @@ async fn replay_chunk(
     let seen: Vec<(i64, i32)> = whole.iter().map(|letter| (letter.row.id, letter.row.attempts)).collect();
     let Some(publisher) = publisher else {
         report.done.extend(seen.iter().map(|(id, _)| id));
-        return Ok(());
+        return Ok(Vec::new());
     };
     for letter in &whole {
         for what in left_out(&letter.properties, publisher.user()) {
@@ -179,7 +209,8 @@ async fn replay_chunk(
     let confirmed = &seen[..published.confirmed];
     mark(client, confirmed, Resolution::Replayed, report).await?;
     match published.error {
-        None => Ok(()),
+        None => Ok(Vec::new()),
+        Some(PublishError::Denied(_)) => Ok(messages.into_iter().zip(seen).skip(published.confirmed).collect()),
         Some(error) => {
             Err(Failure::from(error)
                 .hint(format!("{} replayed before that; the others are still open", report.done.len())))

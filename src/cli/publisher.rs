@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::protocol::AMQPErrorKind;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind, ExchangeKind, PublisherConfirm};
 use tokio::time::timeout;
 
 use crate::broker::{Connector, headers};
@@ -41,6 +42,10 @@ pub enum PublishError {
     /// No broker of the list could be reached.
     #[error("no broker can be reached: {}", .0.join("; "))]
     Unreachable(Vec<String>),
+    /// The broker closed the channel because of a message: the user may not publish it, or it is too
+    /// large.
+    #[error("the broker refuses the message: {0}")]
+    Denied(String),
     /// The connection broke, or the broker closed it.
     #[error("the broker's connection was lost: {0}")]
     Lost(lapin::Error),
@@ -72,7 +77,12 @@ pub enum PublishError {
 
 impl From<lapin::Error> for PublishError {
     fn from(error: lapin::Error) -> Self {
-        Self::Lost(error)
+        match error.kind() {
+            ErrorKind::ProtocolError(refusal) if matches!(refusal.kind(), AMQPErrorKind::Soft(_)) => {
+                Self::Denied(refusal.get_message().to_string())
+            }
+            _ => Self::Lost(error),
+        }
     }
 }
 

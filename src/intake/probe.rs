@@ -9,7 +9,7 @@ use lapin::{Connection, ConnectionProperties};
 use super::{BrokerSettings, topology};
 
 /// A node, and what came of connecting to it: what can lose tasks there, or why there is no connection.
-pub type Probed = (String, Result<Vec<String>, String>);
+pub(super) type Probed = (String, Result<Vec<String>, String>);
 
 /// Connects to each node once, opens a channel, and looks at what the daemon uses there.
 ///

@@ -83,7 +83,7 @@ fn quorum() -> FieldTable {
 /// # Errors
 ///
 /// The connection's.
-pub async fn dangers(connection: &Connection, settings: &BrokerSettings) -> lapin::Result<Vec<String>> {
+pub(super) async fn dangers(connection: &Connection, settings: &BrokerSettings) -> lapin::Result<Vec<String>> {
     let BrokerSettings { queue, dead_letter_exchange, dead_letter_queue, .. } = settings;
     let mut found = Vec::new();
     let lost = "what the broker gives up is lost";

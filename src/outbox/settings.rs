@@ -92,7 +92,7 @@ impl Default for EventSettings {
             handover_bytes: 32 << 20,
             lease: Duration::from_secs(10),
             retry_held: Duration::from_secs(5),
-            hold_replies: Duration::from_mins(15),
+            hold_replies: Duration::from_secs(15 * 60),
         }
     }
 }
@@ -117,7 +117,7 @@ impl Section for EventSettings {
             Key::new("handover_bytes", Field::Whole(&mut self.handover_bytes, 1 << 20..=1 << 30), "How many bytes the events in memory may have, waiting or being published; more are read back from the table."),
             Key::new("lease", Field::Span(&mut self.lease, range()), "How long a relay has outbox rows for itself; after a crash another one takes them this much later."),
             Key::new("retry_held", Field::Span(&mut self.retry_held, range()), "How often events that no queue took, or the broker refused, are tried again."),
-            Key::new("hold_replies", Field::Span(&mut self.hold_replies, Duration::ZERO..=Duration::from_hours(24 * 7)), "How long a reply is held that the broker refuses, or whose queue is full: nobody waits for it for ever. Then it is counted as discarded."),
+            Key::new("hold_replies", Field::Span(&mut self.hold_replies, Duration::ZERO..=Duration::from_secs(7 * 24 * 3600)), "How long a reply is held that the broker refuses, or whose queue is full: nobody waits for it for ever. Then it is counted as discarded."),
         ]
     }
 }

@@ -24,6 +24,16 @@ pub(super) struct Report {
     /// What was not published again, and of which of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) left_out: BTreeMap<&'static str, Vec<i64>>,
+    /// The broker refuses them; they stay open.
+    pub(super) refused: Vec<Refused>,
+}
+
+/// A dead letter that the broker refuses.
+#[derive(Debug, Serialize)]
+pub(super) struct Refused {
+    pub(super) id: i64,
+    /// The broker's words.
+    pub(super) reason: String,
 }
 
 impl Report {
@@ -48,6 +58,9 @@ impl Report {
                 _ => "they were too long to be kept",
             };
             text.line(format!("published without `{what}`: {why}: {}", list_of(ids)));
+        }
+        for Refused { id, reason } in &self.refused {
+            text.line(format!("{id} stays open, the broker refuses it: {reason}"));
         }
         text
     }

@@ -115,7 +115,8 @@ async fn what_was_delivered_too_often_is_kept_without_being_read_again() {
             .await
             .expect("put back");
     }
-    drop(connection);
+    // Not only dropped: its consumer would go on getting tasks.
+    connection.close(200, "done".into()).await.expect("closed");
     let mut daemon = world.daemon().await;
     is_a_dead_letter(&world, &mut daemon, &task, "delivery_limit", "delivery_limit").await;
     daemon.stop().await;
