@@ -41,10 +41,10 @@ pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     let config = global.load()?;
     let report = block_on(async {
         let client = store::connect(&config.postgres).await?;
-        if let Command::Renew { instead_of } = command {
-            if let Some(now) = ledger::renew(&client, instead_of).await? {
-                return Ok(Report { now, renewed: Some(true) });
-            }
+        if let Command::Renew { instead_of } = command
+            && let Some(now) = ledger::renew(&client, instead_of).await?
+        {
+            return Ok(Report { now, renewed: Some(true) });
         }
         let found = ledger::incarnation(&client).await?;
         let now = found.ok_or_else(|| anyhow!(ledger::NO_ROW))?;
