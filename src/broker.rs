@@ -1,14 +1,19 @@
 //! Connections to the broker: the URIs in turn, with a name, with a limit on the time.
 
 pub mod headers;
+pub mod inbound;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lapin::options::ExchangeDeclareOptions;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use tracing::warn;
 
+use self::inbound::{Budget, Inbox};
 use crate::intake::BrokerSettings;
 
 /// Connects to one of the settings' URIs, each time beginning with the next one.
@@ -49,12 +54,36 @@ impl Connector {
         Self { settings, name, next: AtomicUsize::new(0) }
     }
 
-    /// One attempt at one URI.
+    /// One attempt at one URI, for a connection that publishes.
     ///
     /// # Errors
     ///
     /// Whatever keeps it from connecting.
     pub async fn connect(&self) -> Result<Connection, ConnectError> {
+        self.attempt(async |uri, properties, tls| {
+            let runtime = lapin::runtime::default_runtime()?;
+            Connection::connect_uri_with_config(uri, properties, tls, runtime).await
+        })
+        .await
+    }
+
+    /// One attempt at one URI, for a connection that consumes: its deliveries are made safe for lapin, and take their
+    /// memory from `budget`.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from connecting.
+    pub async fn connect_to_consume(&self, budget: &Arc<Budget>) -> Result<(Connection, Arc<Inbox>), ConnectError> {
+        let inbox = Inbox::new(Arc::clone(budget));
+        let connect = async |uri, properties, tls| inbound::connect(uri, properties, tls, Arc::clone(&inbox)).await;
+        let connection = self.attempt(connect).await?;
+        Ok((connection, inbox))
+    }
+
+    async fn attempt(
+        &self,
+        connect: impl AsyncFnOnce(AMQPUri, ConnectionProperties, OwnedTLSConfig) -> lapin::Result<Connection>,
+    ) -> Result<Connection, ConnectError> {
         let mut endpoints = self.settings.endpoints();
         let place = self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len();
         let uri = endpoints.swap_remove(place);
@@ -62,11 +91,7 @@ impl Connector {
         let properties = ConnectionProperties::default().with_connection_name(self.name.into());
         let tls = self.settings.tls().map_err(ConnectError::Tls)?;
         let limit = self.settings.connect_timeout;
-        let connect = async {
-            let runtime = lapin::runtime::default_runtime()?;
-            Connection::connect_uri_with_config(uri, properties, tls, runtime).await
-        };
-        match tokio::time::timeout(limit, connect).await {
+        match tokio::time::timeout(limit, connect(uri, properties, tls)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(ConnectError::Broker { target, error }),
             Err(_) => Err(ConnectError::Timeout { target, limit }),

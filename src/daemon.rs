@@ -98,10 +98,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> 
         events.lease,
     )
     .with(config.authority(), events.dead_letters);
+    let source = RabbitSource::new(config.broker.clone(), &events.exchange);
+    let (budget, gauges) = (source.budget(), Arc::clone(&metrics));
+    exporter.on_scrape(move || gauges.tasks_memory.set(budget.used() as f64));
     let outside = Outside {
         store,
         outbox: PostgresOutbox::new(pool),
-        source: RabbitSource::new(config.broker.clone(), &events.exchange),
+        source,
         sink: RabbitSink::new(config.broker.clone(), events),
     };
     // Of this process only: which accounts share a lane is nothing that a publisher could aim at.

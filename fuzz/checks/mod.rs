@@ -6,6 +6,7 @@
 
 pub mod arguments;
 pub mod config;
+pub mod deliveries;
 mod draw;
 pub mod events;
 pub mod fields;
@@ -19,7 +20,7 @@ pub mod values;
 pub type Check = fn(&[u8]);
 
 /// The targets: each with its name, which is that of its corpus too.
-pub const TARGETS: [(&str, Check); 9] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("task", task::check),
     ("fields", fields::check),
     ("message", message::check),
@@ -29,4 +30,5 @@ pub const TARGETS: [(&str, Check); 9] = [
     ("events", events::check),
     ("values", values::check),
     ("proxy", proxy::check),
+    ("deliveries", deliveries::check),
 ];

@@ -83,8 +83,9 @@ impl DeadLetter {
     pub const KEPT_BYTES: usize = super::MAX_BODY_BYTES;
 
     /// What makes a redelivery of the same message the same dead letter: body, message id and
-    /// reason; and of one that is forbidden what was judged beside the body, because the same from
-    /// somebody else is another.
+    /// reason; of one that is forbidden what was judged beside the body, because the same from
+    /// somebody else is another. Of an oversize body no more than the beginning may be there; its
+    /// detail has the hash.
     pub fn digest(&self, body: &[u8], properties: &Properties) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut update = |part: &[u8]| {
@@ -100,6 +101,9 @@ impl DeadLetter {
             for judged in [&properties.publisher, &properties.exchange, &properties.routing_key, &properties.reply_to] {
                 update(judged.as_deref().unwrap_or_default().as_bytes());
             }
+        }
+        if self.reason == DeadReason::Oversize {
+            update(self.detail.as_bytes());
         }
         update(body);
         let mut hash = [0; 32];

@@ -30,8 +30,8 @@ pub struct Evidence {
     /// Headers of which only the beginning is kept, or nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<CompactString>,
-    /// The bytes of properties with a NUL in them, by name. PostgreSQL stores no NUL, so the text of
-    /// these properties has a replacement character in its place.
+    /// The bytes of properties that are not UTF-8 or have a NUL in them, by name. PostgreSQL stores neither,
+    /// so the text of these properties has replacement characters in their place.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub with_nul: BTreeMap<CompactString, Bytes>,
 }

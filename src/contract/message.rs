@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{DeadLetter, DeadReason, Fingerprint, MAX_BODY_BYTES, Properties, Task, decode, decode_stored};
+use super::{DeadLetter, DeadReason, Evidence, Findings, Fingerprint, Properties, Task, decode, decode_stored};
 use crate::sabotage::{self, Defect};
 
 /// A message, read: either a task or the dead letter it has to become.
@@ -24,8 +24,16 @@ pub struct Message {
 impl Message {
     /// Reads a message. Of its properties only what can be passed on is kept.
     pub fn read(body: Vec<u8>, properties: Properties, received_at: Timestamp) -> Self {
+        Self::read_with(&Findings::default(), body, properties, received_at)
+    }
+
+    /// Reads a message about which the connection has found something out: no task, then, whatever the body says.
+    pub fn read_with(findings: &Findings, body: Vec<u8>, properties: Properties, received_at: Timestamp) -> Self {
         let properties = properties.without_what_harms();
-        let mut content = decode(&body, &properties);
+        let mut content = match findings.dead_letter(|| task_id(&body)) {
+            Some(letter) => Err(letter),
+            None => decode(&body, &properties),
+        };
         if let (true, Ok(task)) = (sabotage::has(Defect::DedupedByBytes), &mut content) {
             task.fingerprint = Fingerprint::of_bytes(&body);
         }
@@ -35,22 +43,28 @@ impl Message {
     /// Reads a message that the broker has given up for `reason`, which `detail` describes: a dead
     /// letter, whatever it says. One that may have ended the process is not decoded again.
     pub fn given_up(
+        findings: &Findings,
         body: Vec<u8>,
         properties: Properties,
         received_at: Timestamp,
-        reason: DeadReason,
-        detail: String,
+        (mut reason, mut detail): (DeadReason, String),
     ) -> Self {
         let properties = properties.without_what_harms();
         let decoded = match reason {
             DeadReason::DeliveryLimit => None,
-            _ => decode(&body, &properties).map_or_else(|letter| letter.task_id, |task| Some(task.id)),
+            _ => task_id(&body),
         };
         let message_id = || properties.message_id.as_ref()?.with_text(|text| Uuid::try_parse(text).ok());
         let task_id = decoded.or_else(message_id);
-        // Of a body that is longer only the beginning is kept, so it can't be replayed.
-        let reason = if body.len() > MAX_BODY_BYTES { DeadReason::Oversize } else { reason };
-        let content = Err(DeadLetter { reason, field: None, detail, task_id });
+        let found = findings.dead_letter(|| None);
+        if let Some(found) = &found {
+            detail = format!("{detail}; {}", found.detail);
+            // Of a body that is longer only the beginning is kept, so it can't be replayed.
+            if found.reason == DeadReason::Oversize {
+                reason = found.reason;
+            }
+        }
+        let content = Err(DeadLetter { reason, field: found.and_then(|found| found.field), detail, task_id });
         Self { body, properties, received_at, content, is_answerable: true }
     }
 
@@ -59,6 +73,17 @@ impl Message {
     pub fn stored(request: Vec<u8>, properties: Properties, received_at: Timestamp) -> Self {
         let content = decode_stored(&request);
         Self { body: request, properties: properties.without_what_harms(), received_at, content, is_answerable: true }
+    }
+
+    /// Roughly the memory it takes: the body, what was read from it, and the properties.
+    pub fn footprint(&self) -> usize {
+        let text = |text: &Option<compact_str::CompactString>| text.as_ref().map_or(0, |text| text.len());
+        let Properties { content_type, publisher, reply_to, correlation_id, traceparent, tracestate, .. } =
+            &self.properties;
+        let texts = [content_type, publisher, reply_to, correlation_id, traceparent, tracestate];
+        // At most; few messages have any.
+        let evidence = self.properties.evidence.as_ref().map_or(0, |_| Evidence::MAX_HEADER_BYTES);
+        size_of::<Self>() + 2 * self.body.capacity() + texts.into_iter().map(text).sum::<usize>() + evidence
     }
 
     /// The time of publication, as precisely as the message says it: the milliseconds of a
@@ -73,4 +98,9 @@ impl Message {
             None => Timestamp::from_second(i64::try_from(self.properties.timestamp?).ok()?).ok(),
         }
     }
+}
+
+/// The id of the task in a body, whatever its properties say.
+fn task_id(body: &[u8]) -> Option<Uuid> {
+    decode(body, &Properties::default()).map_or_else(|letter| letter.task_id, |task| Some(task.id))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::dead_queue::{DeadQueue, DeadQueueError, DeadSession, Tag};
 use super::epoch::Delivery;
@@ -29,13 +29,6 @@ const MEASURED_EVERY: Duration = Duration::from_secs(15);
 
 /// How long a queue that can't be used is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
-
-/// How long the queue is left alone after its first message that can't be read; after each further
-/// one twice as long. Each delivery counts, and a queue with a delivery limit loses the message.
-const AFTER_UNREADABLE: Duration = Duration::from_secs(30);
-
-/// The most doublings of it: four hours.
-const MOST_DOUBLINGS: u32 = 9;
 
 /// The collector.
 pub struct Collector<S> {
@@ -59,7 +52,7 @@ impl<S: BatchStore> Collector<S> {
     /// Runs until drained; connects again for ever.
     pub async fn run(self) {
         let mut delays = Delays::new(&self.pipeline.retry);
-        let (mut connected_before, mut unreadable, mut told) = (false, 0, None);
+        let (mut connected_before, mut told) = (false, None);
         while !self.drain.is_cancelled() {
             let began = Instant::now();
             let Err(error) = self.collect(&mut connected_before, &mut told).await else { return };
@@ -67,17 +60,13 @@ impl<S: BatchStore> Collector<S> {
                 delays.reset();
             }
             let wait = match &error {
-                DeadQueueError::Unreadable(_) => {
-                    unreadable += 1;
-                    AFTER_UNREADABLE * 2_u32.pow((unreadable - 1).min(MOST_DOUBLINGS))
-                }
                 DeadQueueError::NotThere(_) => {
                     self.pipeline.metrics.dead_letter_queue_depth.set(f64::NAN);
                     LEFT_ALONE
                 }
                 DeadQueueError::Lost(_) => delays.next_delay(),
             };
-            self.tell(&error, wait, &mut told);
+            self.tell(&error, &mut told);
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return,
@@ -87,7 +76,7 @@ impl<S: BatchStore> Collector<S> {
     }
 
     /// Once for each reason, not for each attempt.
-    fn tell(&self, error: &DeadQueueError, wait: Duration, told: &mut Option<String>) {
+    fn tell(&self, error: &DeadQueueError, told: &mut Option<String>) {
         let (reason, queue) = (error.to_string(), self.queue.name());
         if told.as_ref() == Some(&reason) {
             return;
@@ -95,9 +84,6 @@ impl<S: BatchStore> Collector<S> {
         match error {
             DeadQueueError::NotThere(_) => {
                 warn!(reason, "what the broker gives up is lost or stays where it is: it can't be taken");
-            }
-            DeadQueueError::Unreadable(_) => {
-                error!(queue, reason, ?wait, "a message in the dead-letter queue can't be read: it stays there");
             }
             DeadQueueError::Lost(_) => warn!(queue, reason, "the dead-letter queue can't be consumed at the moment"),
         }

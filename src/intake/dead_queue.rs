@@ -1,5 +1,6 @@
 //! The broker's dead-letter queue: a consumer of a few messages at a time, on a connection of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -9,15 +10,19 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer, ErrorKind, ExchangeKind};
+use lapin::{Channel, Connection, Consumer, ExchangeKind};
 
 use super::{BrokerSettings, message};
+use crate::broker::inbound::{Budget, Held, Inbox, Note};
 use crate::broker::{Connector, reply_code};
 use crate::contract::Message;
 use crate::store::Proof;
 
-/// Messages that are out at a time. Each may be as large as the broker takes.
+/// Messages that are out at a time.
 const PREFETCH: u16 = 8;
+
+/// The memory that they may take, in bytes.
+const MEMORY: usize = 2 << 20;
 
 /// How long the answer to a goodbye is waited for.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -28,9 +33,6 @@ pub(super) enum DeadQueueError {
     /// There is no such queue or exchange, or the user may not use it. Nobody's payment waits for it.
     #[error("{0}")]
     NotThere(String),
-    /// A message can't be read, and takes the connection along.
-    #[error("a message can't be read: {0}")]
-    Unreadable(String),
     /// The connection, or the broker.
     #[error("{0}")]
     Lost(String),
@@ -41,26 +43,29 @@ pub(super) enum DeadQueueError {
 pub struct DeadQueue {
     connector: Connector,
     settings: BrokerSettings,
+    budget: Arc<Budget>,
 }
 
 /// A consumer of it.
 pub(super) struct DeadSession {
     connection: Connection,
     channel: Channel,
+    inbox: Arc<Inbox>,
     /// None where somebody else deals with the messages.
     consumer: Option<Consumer>,
     queue: String,
     limit: Duration,
 }
 
-/// A delivery that is to be acknowledged.
+/// A delivery that is to be acknowledged, and the memory that it takes until then.
 #[derive(Debug)]
-pub(super) struct Tag(u64);
+pub(super) struct Tag(u64, #[expect(dead_code, reason = "gives its bytes back when it is dropped")] Held);
 
 impl DeadQueue {
     /// The dead-letter queue of `settings`.
     pub fn new(settings: BrokerSettings) -> Self {
-        Self { connector: Connector::new(settings.clone(), "settled dead letters"), settings }
+        let connector = Connector::new(settings.clone(), "settled dead letters");
+        Self { connector, settings, budget: Arc::new(Budget::new(MEMORY)) }
     }
 
     /// Its name.
@@ -71,15 +76,16 @@ impl DeadQueue {
     /// Connects, and begins to consume. Returns also how many messages wait.
     pub(super) async fn open(&self) -> Result<(DeadSession, u32), DeadQueueError> {
         let lost = |reason: String| DeadQueueError::Lost(reason);
-        let connection = self.connector.connect().await.map_err(|error| lost(error.to_string()))?;
+        let connected = self.connector.connect_to_consume(&self.budget).await;
+        let (connection, inbox) = connected.map_err(|error| lost(error.to_string()))?;
         let limit = self.settings.connect_timeout * 2;
-        match tokio::time::timeout(limit, self.consume(connection)).await {
+        match tokio::time::timeout(limit, self.consume(connection, inbox)).await {
             Ok(opened) => opened,
             Err(_) => Err(lost(format!("no answer within {limit:?}"))),
         }
     }
 
-    async fn consume(&self, connection: Connection) -> Result<(DeadSession, u32), DeadQueueError> {
+    async fn consume(&self, connection: Connection, inbox: Arc<Inbox>) -> Result<(DeadSession, u32), DeadQueueError> {
         let queue = self.settings.dead_letter_queue.clone();
         self.look_for_exchange(&connection).await?;
         let channel = connection.create_channel().await.map_err(lost)?;
@@ -92,7 +98,7 @@ impl DeadQueue {
             consumer = Some(consuming.map_err(|error| missing("queue", &queue, error))?);
         }
         let limit = self.settings.connect_timeout * 2;
-        Ok((DeadSession { connection, channel, consumer, queue, limit }, depth))
+        Ok((DeadSession { connection, channel, inbox, consumer, queue, limit }, depth))
     }
 
     async fn look_for_exchange(&self, connection: &Connection) -> Result<(), DeadQueueError> {
@@ -109,17 +115,18 @@ impl DeadSession {
     /// The next message. From this call on, not from the first poll.
     pub(super) async fn next(&mut self) -> Result<(Tag, Message), DeadQueueError> {
         let Some(consumer) = &mut self.consumer else { return std::future::pending().await };
-        read(consumer.next().await)
+        read(&self.inbox, consumer.next().await)
     }
 
     /// The next message, if it is there already.
     pub(super) async fn next_waiting(&mut self) -> Option<Result<(Tag, Message), DeadQueueError>> {
-        poll_immediate(self.consumer.as_mut()?.next()).await.map(read)
+        let next = poll_immediate(self.consumer.as_mut()?.next()).await?;
+        Some(read(&self.inbox, next))
     }
 
     /// Acknowledges messages whose dead letters are committed.
     pub(super) async fn acknowledge(&self, tags: Vec<Tag>, _: &Proof) -> Result<(), DeadQueueError> {
-        for Tag(tag) in tags {
+        for Tag(tag, _) in tags {
             self.channel.basic_ack(tag, BasicAckOptions::default()).await.map_err(lost)?;
         }
         Ok(())
@@ -140,11 +147,15 @@ impl DeadSession {
     }
 }
 
-fn read(next: Option<lapin::Result<lapin::message::Delivery>>) -> Result<(Tag, Message), DeadQueueError> {
+fn read(
+    inbox: &Inbox,
+    next: Option<lapin::Result<lapin::message::Delivery>>,
+) -> Result<(Tag, Message), DeadQueueError> {
     match next {
-        Some(Ok(delivery)) => Ok((Tag(delivery.delivery_tag), message::read_given_up(delivery, Timestamp::now()))),
-        Some(Err(error)) if matches!(error.kind(), ErrorKind::ParsingError(_)) => {
-            Err(DeadQueueError::Unreadable(error.to_string()))
+        Some(Ok(delivery)) => {
+            let tag = delivery.delivery_tag;
+            let Note { held, findings, .. } = inbox.take(tag);
+            Ok((Tag(tag, held), message::read_given_up(findings.as_deref(), delivery, Timestamp::now())))
         }
         Some(Err(error)) => Err(lost(error)),
         None => Err(DeadQueueError::Lost("the broker cancelled the consumer: the queue was deleted or moved".into())),

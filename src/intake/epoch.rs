@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::ack_window::{Ack, AckWindow};
 use super::session::{Acks, SessionError};
+use crate::broker::inbound::Held;
 use crate::sabotage::{self, Defect};
 use crate::store::Proof;
 use crate::telemetry::labels::AckKind;
@@ -34,6 +35,8 @@ pub struct Epoch {
 pub struct Delivery {
     epoch: Arc<Epoch>,
     tag: u64,
+    /// Goes with the message, whatever becomes of the epoch.
+    _held: Held,
 }
 
 impl worker::Delivery for Delivery {
@@ -48,7 +51,7 @@ impl worker::Delivery for Delivery {
 
     #[cfg(feature = "sabotage")]
     fn settle_early(&self, forged: &Proof) {
-        Self { epoch: Arc::clone(&self.epoch), tag: self.tag }.settle(forged);
+        Self { epoch: Arc::clone(&self.epoch), tag: self.tag, _held: Held::default() }.settle(forged);
     }
 }
 
@@ -59,10 +62,10 @@ impl Epoch {
         Arc::new(Self { window, settled: Notify::new(), draining: AtomicBool::default(), over: AtomicBool::default() })
     }
 
-    /// Enters a delivery.
-    pub fn deliver(self: &Arc<Self>, tag: u64) -> Delivery {
+    /// Enters a delivery, which takes this memory until it is settled.
+    pub fn deliver(self: &Arc<Self>, tag: u64, held: Held) -> Delivery {
         self.window.lock().deliver(tag);
-        Delivery { epoch: Arc::clone(self), tag }
+        Delivery { epoch: Arc::clone(self), tag, _held: held }
     }
 
     /// Nothing more is acknowledged by itself, but all that is settled still can be.

@@ -9,35 +9,60 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::broker::headers;
-use crate::contract::{Bytes, DeadReason, Evidence, MAX_TRACE_BYTES, Message, MessageId, Properties};
+use crate::contract::{
+    Bytes, DeadReason, Evidence, Findings, MAX_BODY_BYTES, MAX_TRACE_BYTES, Message, MessageId, Properties,
+};
 
 /// Reads a delivery that came at `received_at`.
 pub fn read(delivery: Delivery, received_at: Timestamp) -> Message {
-    let properties = properties_of(&delivery);
-    Message::read(delivery.data, properties, received_at)
+    read_with(None, delivery, received_at)
 }
 
-fn properties_of(delivery: &Delivery) -> Properties {
+/// Reads a delivery that came at `received_at`, and about which the connection has found something out.
+pub fn read_with(findings: Option<&Findings>, delivery: Delivery, received_at: Timestamp) -> Message {
+    let properties = properties_of(&delivery, findings);
+    match findings {
+        None => Message::read(delivery.data, properties, received_at),
+        Some(findings) => Message::read_with(findings, body(delivery.data, findings), properties, received_at),
+    }
+}
+
+/// What is kept of a body.
+fn body(mut data: Vec<u8>, findings: &Findings) -> Vec<u8> {
+    if findings.oversize.is_some() {
+        // lapin has put it together from pieces, with room for more of them.
+        data.truncate(MAX_BODY_BYTES);
+        data.shrink_to_fit();
+    }
+    data
+}
+
+fn properties_of(delivery: &Delivery, findings: Option<&Findings>) -> Properties {
     let mut unusual = Unusual::default();
     let mut properties = properties(&delivery.properties, &mut unusual);
     properties.exchange = Some(unusual.text("exchange", &delivery.exchange));
     properties.routing_key = Some(unusual.text("routing_key", &delivery.routing_key));
     properties.redelivered = delivery.redelivered;
+    for flaw in findings.iter().flat_map(|findings| &findings.flaws) {
+        // What lapin was given has a NUL in place of each byte that isn't text.
+        unusual.evidence().with_nul.insert(flaw.field.into(), Bytes(flaw.bytes.clone()));
+    }
     properties.evidence = unusual.0;
     properties
 }
 
 /// Reads a delivery from the broker's dead-letter queue.
-pub(super) fn read_given_up(delivery: Delivery, received_at: Timestamp) -> Message {
+pub(super) fn read_given_up(findings: Option<&Findings>, delivery: Delivery, received_at: Timestamp) -> Message {
     let deaths = deaths(&delivery.properties);
-    let mut properties = properties_of(&delivery);
-    let (reason, detail) = story(&deaths);
+    let mut properties = properties_of(&delivery, findings);
     // As it was published; the exchanges between may have changed it.
     if let Some(first) = deaths.last() {
         properties.exchange = Some(first.exchange.as_str().into());
         properties.routing_key = first.routing_key.clone().or(properties.routing_key);
     }
-    Message::given_up(delivery.data, properties, received_at, reason, detail)
+    let nothing = Findings::default();
+    let findings = findings.unwrap_or(&nothing);
+    Message::given_up(findings, body(delivery.data, findings), properties, received_at, story(&deaths))
 }
 
 /// An entry of `x-death`: a queue that gave the message up.

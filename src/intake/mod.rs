@@ -23,7 +23,7 @@ pub use authority::{AccountPattern, AuthoritySettings, PublisherSettings, QueueP
 pub use collector::Collector;
 pub use dead_queue::DeadQueue;
 pub use epoch::{Delivery, Epoch};
-pub use message::read;
+pub use message::{read, read_with};
 pub use probe::probe;
 pub use rabbitmq::{RabbitSession, RabbitSource};
 pub use session::{Acks, Next, OpenError, Session, SessionError, Source};

@@ -1,12 +1,13 @@
 //! Sessions on RabbitMQ.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer, ErrorKind};
+use lapin::{Channel, Connection, Consumer};
 use tracing::warn;
 
 use super::ack_window::Ack;
@@ -14,6 +15,7 @@ use super::session::{Acks, Next, OpenError, Session, SessionError, Source};
 use super::topology::{self, TopologyError};
 use super::{BrokerSettings, message};
 use crate::broker::Connector;
+use crate::broker::inbound::{Budget, Inbox, Note};
 
 /// The consumer's tag, as operators see it.
 const CONSUMER: &str = "settled";
@@ -31,6 +33,7 @@ pub struct RabbitSource {
     connector: Connector,
     settings: BrokerSettings,
     events_exchange: String,
+    budget: Arc<Budget>,
 }
 
 /// A consumer of the task queue.
@@ -39,6 +42,7 @@ pub struct RabbitSession {
     connection: Connection,
     channel: Channel,
     consumer: Consumer,
+    inbox: Arc<Inbox>,
     /// How long the answer to the goodbye is waited for.
     goodbye: Duration,
 }
@@ -48,7 +52,13 @@ impl RabbitSource {
     /// included, if they say so.
     pub fn new(settings: BrokerSettings, events_exchange: &str) -> Self {
         let connector = Connector::new(settings.clone(), "settled intake");
-        Self { connector, settings, events_exchange: events_exchange.to_owned() }
+        let budget = Arc::new(Budget::new(settings.prefetch_bytes));
+        Self { connector, settings, events_exchange: events_exchange.to_owned(), budget }
+    }
+
+    /// The memory that deliveries take until they are settled.
+    pub fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.budget)
     }
 
     async fn consume(&self, connection: &Connection, prefetch: u16) -> Result<(Channel, Consumer), TopologyError> {
@@ -67,12 +77,13 @@ impl Source for RabbitSource {
 
     async fn open(&self, prefetch: u16) -> Result<RabbitSession, OpenError> {
         let unavailable = |error: &dyn std::error::Error| OpenError::Unavailable(error.to_string());
-        let connection = self.connector.connect().await.map_err(|error| unavailable(&error))?;
+        let connected = self.connector.connect_to_consume(&self.budget).await;
+        let (connection, inbox) = connected.map_err(|error| unavailable(&error))?;
         // A broker that is starting accepts connections before it answers on channels.
         let limit = self.settings.connect_timeout * 2;
         let error = match tokio::time::timeout(limit, self.consume(&connection, prefetch)).await {
             Ok(Ok((channel, consumer))) => {
-                return Ok(RabbitSession { connection, channel, consumer, goodbye: GOODBYE });
+                return Ok(RabbitSession { connection, channel, consumer, inbox, goodbye: GOODBYE });
             }
             Ok(Err(error @ TopologyError::Missing(_))) => OpenError::NoQueue(error.to_string()),
             Ok(Err(error)) => unavailable(&error),
@@ -94,9 +105,12 @@ impl Session for RabbitSession {
 
     async fn next(&mut self) -> Next {
         match self.consumer.next().await {
-            Some(Ok(delivery)) => Next::Delivery(delivery.delivery_tag, message::read(delivery, Timestamp::now())),
-            Some(Err(error)) if matches!(error.kind(), ErrorKind::ParsingError(_)) => {
-                Next::Unreadable(error.to_string())
+            Some(Ok(delivery)) => {
+                let tag = delivery.delivery_tag;
+                let Note { mut held, findings, .. } = self.inbox.take(tag);
+                let message = message::read_with(findings.as_deref(), delivery, Timestamp::now());
+                held.shrink_to(message.footprint());
+                Next::Delivery(tag, message, held)
             }
             Some(Err(error)) => Next::Lost(error.to_string()),
             None => Next::Lost("the broker cancelled the consumer: the queue was deleted or moved".into()),
@@ -105,6 +119,7 @@ impl Session for RabbitSession {
 
     async fn cancel(&mut self) {
         // Without an answer to the cancel, deliveries may still come: they go back with the close.
+        self.inbox.close();
         let cancel = self.channel.basic_cancel(CONSUMER.into(), BasicCancelOptions::default());
         if tokio::time::timeout(CANCEL, cancel).await.is_err() {
             warn!(

@@ -6,6 +6,7 @@
 use std::future::Future;
 
 use super::ack_window::Ack;
+use crate::broker::inbound::Held;
 use crate::contract::Message;
 
 /// Where sessions come from.
@@ -46,11 +47,8 @@ pub trait Acks: Clone + Send + Sync + 'static {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are deliveries, and none is kept")]
 pub enum Next {
-    /// A message, with its tag in this session.
-    Delivery(u64, Message),
-    /// Something came that is not AMQP as it is read here: a property that isn't UTF-8, say. It
-    /// takes the connection along, and will with each delivery.
-    Unreadable(String),
+    /// A message, with its tag in this session and the memory it takes.
+    Delivery(u64, Message, Held),
     /// Connection, channel or consumer are gone.
     Lost(String),
 }

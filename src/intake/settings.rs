@@ -9,6 +9,7 @@ use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::broker::inbound::MAX_FRAME;
 use crate::config::{Element, Field, Key, Rule, Section, redact};
 
 /// The most unacknowledged deliveries RabbitMQ allows on a channel of a quorum queue.
@@ -48,6 +49,8 @@ pub struct BrokerSettings {
     pub declare: bool,
     /// Unacknowledged deliveries taken at once, at most [`MAX_PREFETCH`].
     pub prefetch: u16,
+    /// The memory that unacknowledged deliveries may take, in bytes.
+    pub prefetch_bytes: usize,
     /// The AMQP heartbeat interval; fractions of a second are dropped.
     pub heartbeat: Duration,
     /// The limit for one connection attempt, handshakes included.
@@ -68,6 +71,7 @@ impl Default for BrokerSettings {
             delivery_limit: 20,
             declare: true,
             prefetch: MAX_PREFETCH,
+            prefetch_bytes: 64 << 20,
             heartbeat: Duration::from_secs(8),
             connect_timeout: Duration::from_secs(5),
             tls_ca_file: None,
@@ -92,6 +96,7 @@ impl Section for BrokerSettings {
             Key::new("delivery_limit", Field::Whole(&mut self.delivery_limit, 1..=1000), "Deliveries without an acknowledgement after which the broker gives a message up. An existing queue keeps its own."),
             Key::new("declare", Field::Flag(&mut self.declare), "Declare exchanges and queues, and again if they are deleted. When false they must exist."),
             Key::new("prefetch", Field::Whole(&mut self.prefetch, 1..=u64::from(MAX_PREFETCH)), "Unacknowledged deliveries taken at once; at least pipeline.lanes x pipeline.max_batch. The upper limit is RabbitMQ's, for quorum queues."),
+            Key::new("prefetch_bytes", Field::Whole(&mut self.prefetch_bytes, 1 << 20..=1 << 40), "Memory that unacknowledged deliveries may take, in bytes; about 1 KB each, and twice the body. When it is used up, nothing more is read from the broker until some are settled."),
             Key::new("heartbeat", Field::Span(&mut self.heartbeat, seconds(1, 600)), "The AMQP heartbeat, in whole seconds: a dead connection is noticed after two of them."),
             Key::new("connect_timeout", Field::Span(&mut self.connect_timeout, seconds(1, 60)), "The limit for one connection attempt, handshakes included."),
             Key::new("tls_ca_file", Field::Path(&mut self.tls_ca_file), "A PEM file with the certificate authorities trusted for amqps://, instead of the system's."),
@@ -109,6 +114,8 @@ impl BrokerSettings {
         let fill = |uri: &BrokerUri| {
             let mut endpoint = uri.endpoint();
             endpoint.query.heartbeat.get_or_insert(seconds);
+            let frame_max = endpoint.query.frame_max.filter(|asked| *asked != 0).unwrap_or(MAX_FRAME);
+            endpoint.query.frame_max = Some(frame_max.min(MAX_FRAME));
             endpoint.query.connection_timeout.get_or_insert(millis);
             endpoint
         };

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::BrokerSettings;
 use super::epoch::{Delivery, Epoch};
 use super::session::{Acks, Next, OpenError, Session, SessionError, Source};
+use crate::broker::inbound::Held;
 use crate::contract::{Authority, Message};
 use crate::health::Dependency;
 use crate::retry::Delays;
@@ -36,10 +37,6 @@ enum End {
     Drained,
     /// Connection or channel are gone.
     Lost(String),
-    /// See [`Next::Unreadable`].
-    Unreadable(String),
-    /// What could break the connection has been passed.
-    Passed,
 }
 
 /// Takes tasks from the queue into the lanes.
@@ -72,14 +69,12 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
     pub async fn run(self) -> Result<(), IntakeError> {
         let mut delays = Delays::new(&self.pipeline.retry);
         let mut connected_before = false;
-        // How many deliveries are still to be taken one by one.
-        let mut suspects = 0;
         while !self.drain.is_cancelled() {
             self.wait_while_paused().await;
             let opened = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return Ok(()),
-                opened = self.source.open(self.prefetch(suspects)) => opened,
+                opened = self.source.open(self.settings.prefetch) => opened,
             };
             let reason = match opened {
                 Ok(session) => {
@@ -88,22 +83,14 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
                     }
                     self.pipeline.health.set_up(Dependency::BrokerIntake);
                     let began = Instant::now();
-                    let end = self.consume(session, &mut suspects).await;
+                    let end = self.consume(session).await;
                     if began.elapsed() >= self.pipeline.retry.max {
                         // One that ends at once, again and again, is no reason to hurry.
                         delays.reset();
                     }
                     match end {
                         End::Drained => return Ok(()),
-                        End::Passed => continue,
                         End::Lost(reason) => reason,
-                        End::Unreadable(reason) => {
-                            warn!("a message breaks the connection: taking tasks one by one until it is passed");
-                            suspects = usize::from(self.settings.prefetch);
-                            // The broker gives it up after so many deliveries: the sooner the better.
-                            delays.reset();
-                            reason
-                        }
                     }
                 }
                 Err(OpenError::NoQueue(reason)) => return Err(IntakeError::NoQueue(reason)),
@@ -119,13 +106,6 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
         Ok(())
     }
 
-    /// Whatever is out when the connection breaks counts as delivered once more, and the broker
-    /// gives up what was delivered too often. What broke the last one is among the prefetch that
-    /// was out: until that many have passed nothing else is out beside it.
-    const fn prefetch(&self, suspects: usize) -> u16 {
-        if suspects > 0 { 1 } else { self.settings.prefetch }
-    }
-
     /// What nothing can be committed of is not taken again: each delivery counts, and the broker
     /// gives up what was delivered too often, though the fault is the database's.
     async fn wait_while_paused(&self) {
@@ -134,8 +114,8 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
         }
     }
 
-    async fn consume(&self, mut session: B::Session, suspects: &mut usize) -> End {
-        let prefetch = self.prefetch(*suspects);
+    async fn consume(&self, mut session: B::Session) -> End {
+        let prefetch = self.settings.prefetch;
         // Behind a slow lane the others go on until a quarter of the prefetch is left for them.
         let epoch = Epoch::begin(usize::from(prefetch) / 4 * 3);
         let metrics = Arc::clone(&self.pipeline.metrics);
@@ -150,20 +130,11 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
             };
             match next {
                 // A full lane empties while draining too, so this is never cut short.
-                Next::Delivery(tag, message) => {
-                    self.take(&epoch, tag, message).await;
-                    if *suspects > 0 {
-                        *suspects -= 1;
-                        if *suspects == 0 {
-                            break End::Passed;
-                        }
-                    }
-                }
-                Next::Unreadable(reason) => break End::Unreadable(reason),
+                Next::Delivery(tag, message, held) => self.take(&epoch, tag, message, held).await,
                 Next::Lost(reason) => break End::Lost(reason),
             }
         };
-        if matches!(end, End::Drained | End::Passed) {
+        if matches!(end, End::Drained) {
             self.finish(&epoch, &mut session, &mut acknowledging).await;
         }
         epoch.end();
@@ -174,11 +145,11 @@ impl<B: Source, S: BatchStore> Intake<B, S> {
     }
 
     /// Puts a delivery into its lane; waits while the lane is full, and so does the broker.
-    async fn take(&self, epoch: &Arc<Epoch>, tag: u64, mut message: Message) {
+    async fn take(&self, epoch: &Arc<Epoch>, tag: u64, mut message: Message, held: Held) {
         let pipeline = &self.pipeline;
         pipeline.metrics.tasks_received.increment(1);
         self.authority.judge(&mut message);
-        let delivery = epoch.deliver(tag);
+        let delivery = epoch.deliver(tag, held);
         pipeline.health.progress().entered(1);
         let arrived = pipeline.in_flight.arrive(message.content.as_ref().ok());
         let job = Job { arrival: arrived.arrival, message, taken: std::time::Instant::now(), delivery };

@@ -100,7 +100,7 @@ impl<'a> Author<'a> {
             22 | 23 if self.plot.has_changes => self.shop(),
             22..=25 => self.chargeback(),
             _ if self.dice.chance(0.2) => {
-                self.write(Kind::Breaks, |id| format!(r#"{{"id":"{id}"}}"#));
+                self.write(Kind::Unreadable, |id| transfer(id, "world", "nobody", amount, ""));
             }
             _ => {
                 self.write(Kind::Task, |id| transfer(id, "nobody", "world", amount, ""));

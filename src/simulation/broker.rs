@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::judge;
 use super::world::{Life, World};
+use crate::broker::inbound::Held;
 use crate::intake::{Ack, Acks, Next, OpenError, Session, SessionError, Source};
 
 /// Deliveries after which the broker gives a message up.
@@ -224,11 +225,7 @@ impl Session for SimSession {
         let Some((tag, number)) = delivered.await else { return Next::Lost("the session is over".into()) };
         let sent = &world.load.messages[number];
         world.journal.note(|| format!("delivery {tag} of message {number}"));
-        if sent.breaks() {
-            world.queue.lock().close(session);
-            return Next::Unreadable("a property is not UTF-8".into());
-        }
-        Next::Delivery(tag, sent.message(world.now()))
+        Next::Delivery(tag, sent.message(world.now()), Held::default())
     }
 
     async fn cancel(&mut self) {

@@ -10,7 +10,7 @@ use super::author::{Author, Plot};
 use super::dice::Dice;
 use super::weather::Weather;
 use super::world::{EPOCH, World};
-use crate::contract::{Message, Properties};
+use crate::contract::{Findings, Flaw, Message, Properties};
 
 /// The reference of a payment that the database refuses to store.
 pub(super) const POISON: &str = "poison";
@@ -29,8 +29,8 @@ pub(super) enum Kind {
     Altered,
     /// No task.
     Malformed,
-    /// Breaks the connection of whoever takes it.
-    Breaks,
+    /// One with a property that can't be read.
+    Unreadable,
 }
 
 /// A message with the time at which it is published.
@@ -42,13 +42,13 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    pub(super) fn breaks(&self) -> bool {
-        self.kind == Kind::Breaks
-    }
-
     /// As it is received.
     pub(super) fn message(&self, now: Timestamp) -> Message {
-        Message::read(self.body.clone().into_bytes(), Properties::default(), now)
+        let mut findings = Findings::default();
+        if self.kind == Kind::Unreadable {
+            findings.flaws.push(Flaw::not_utf8("correlation_id", "", b"\xff"));
+        }
+        Message::read_with(&findings, self.body.clone().into_bytes(), Properties::default(), now)
     }
 }
 

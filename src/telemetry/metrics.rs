@@ -52,6 +52,7 @@ metrics! {
     BATCH_SIZE = "settled_batch_size", Histogram, Count, "Tasks per transaction.";
     LANE_DEPTH = "settled_lane_depth", Gauge, Count, "Tasks waiting in a lane.";
     TASKS_IN_FLIGHT = "settled_tasks_in_flight", Gauge, Count, "Deliveries taken and not yet settled.";
+    TASKS_MEMORY = "settled_tasks_memory_bytes", Gauge, Bytes, "Memory of deliveries that are not settled; nothing is read from the broker while it is at `broker.prefetch_bytes`.";
     TASKS_SET_ASIDE = "settled_tasks_set_aside", Gauge, Count, "Tasks whose decline waits for an earlier task of another lane.";
     ACK_LAG = "settled_ack_lag", Gauge, Count, "Deliveries that are settled and not yet acknowledged.";
     ACKS = "settled_acks_total", Counter, Count, "Acknowledgements sent, by kind: one multiple covers many deliveries.";
@@ -108,6 +109,8 @@ pub struct Metrics {
     pub batch_size: Histogram,
     /// Deliveries taken and not settled.
     pub tasks_in_flight: Gauge,
+    /// Memory of what is taken and not settled.
+    pub tasks_memory: Gauge,
     /// Tasks that wait for an earlier one of another lane.
     pub tasks_set_aside: Gauge,
     /// Deliveries settled and not acknowledged.
@@ -192,6 +195,7 @@ impl Metrics {
             tasks_received: counter!(TASKS_RECEIVED),
             batch_size: histogram!(BATCH_SIZE),
             tasks_in_flight: gauge!(TASKS_IN_FLIGHT),
+            tasks_memory: gauge!(TASKS_MEMORY),
             tasks_set_aside: gauge!(TASKS_SET_ASIDE),
             ack_lag: gauge!(ACK_LAG),
             transaction_seconds: histogram!(TRANSACTION_SECONDS),

@@ -21,3 +21,4 @@ mod settling;
 mod several_daemons;
 mod standing_by;
 mod starting;
+mod unreadable;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Publisher, Task, World, eventually, open, raw, transfer};
+use crate::support::{Task, World, open, transfer};
 
 /// A constraint on what a task asks for, stricter than the ledger.
 const REFUSE: &str = "
@@ -84,41 +84,5 @@ async fn who_waits_for_a_payment_that_turns_out_to_be_poison_is_declined_and_not
     world.row("40 dead letters", letters, &[]).await;
     daemon.stop().await;
     assert_eq!(world.waiting().await, 0);
-    world.audit().await;
-}
-
-#[tokio::test]
-async fn a_message_that_breaks_the_connection_goes_to_the_brokers_dead_letters_and_takes_no_neighbour_along() {
-    let world = World::new(&["broker.delivery_limit = 3", "broker.prefetch = 40", "pipeline.max_batch = 10"]).await;
-    let mut daemon = world.daemon().await;
-    let publisher = Publisher::only(&world).await;
-    let opened = [open("world", "USD", None), open("alice", "USD", None)];
-    publisher.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
-    let good: Vec<Task> = (0..200).map(|_| transfer("world", "alice", 1)).collect();
-    let breaks = transfer("world", "alice", 1000);
-    // So that all of them are there before the first is taken.
-    let session = world.sql().await;
-    session.batch_execute("BEGIN; SELECT FROM account FOR UPDATE").await.expect("locked");
-    publisher.publish_all(&good[..100]).await;
-    // Latin-1: property strings are UTF-8, and the broker doesn't look.
-    raw::publish(&world.amqp_uri, &world.exchange, "task.transfer", b"B\xfccher", breaks.body().as_bytes()).await;
-    publisher.publish_all(&good[100..]).await;
-    session.batch_execute("COMMIT").await.expect("unlocked");
-
-    world.all_are("settled", &good).await;
-    eventually("the broker has set it apart", async || world.messages(&world.dead_letter_queue).await == 1).await;
-    let after = transfer("world", "alice", 1);
-    publisher.publish(&after).await;
-    world.all_are("settled", &[after]).await;
-    eventually("it takes many at once again", async || {
-        let log = daemon.log();
-        log.lines().rfind(|line| line.contains("taking tasks")).is_some_and(|line| line.contains("\"prefetch\":40"))
-    })
-    .await;
-    eventually("it is ready", async || daemon.readiness().await.0 == 200).await;
-    assert_eq!(world.account("alice").await["posted"], 201);
-    daemon.stop().await;
-    assert_eq!((world.waiting().await, world.messages(&world.dead_letter_queue).await), (0, 1));
     world.audit().await;
 }
