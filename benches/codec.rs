@@ -1,5 +1,5 @@
-//! What crosses the wire, in and out: decoding a task and its fingerprint; encoding an event, and
-//! the messages that the lines of an outbox row become.
+//! What crosses the wire, in and out: the filter before the client library; decoding a task and its
+//! fingerprint; encoding an event, and the messages that the lines of an outbox row become.
 
 mod support;
 
@@ -7,6 +7,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use jiff::Timestamp;
+use settled::broker::inbound::rehearse;
 use settled::contract::{
     BalanceAfter, Event, EventKind, Fingerprint, MAX_BODY_BYTES, PaymentState, Rejection, Task, decode,
 };
@@ -48,6 +49,36 @@ fn bodies() -> [(&'static str, String); 5] {
         ("transfer 16 KiB", transfer(Some(16 * 1024))),
         ("transfer 64 KiB", transfer(Some(MAX_BODY_BYTES))),
     ]
+}
+
+/// Deliveries as the broker sends them, through the filter; the copy to where lapin reads included.
+fn filtering(criterion: &mut Criterion) {
+    const DELIVERIES: u64 = 1000;
+    let frame = |kind: u8, payload: &[u8]| {
+        let size = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
+        [&[kind, 0, 1][..], &size, payload, &[0xce]].concat()
+    };
+    let short = |text: &str| [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
+    let mut group = criterion.benchmark_group("filter");
+    group.throughput(Throughput::Elements(DELIVERIES));
+    for (name, body) in [("transfer", transfer(None)), ("transfer 64 KiB", transfer(Some(MAX_BODY_BYTES)))] {
+        let mut sent = Vec::new();
+        for tag in 1..=DELIVERIES {
+            let fields =
+                [short("settled"), tag.to_be_bytes().to_vec(), vec![0], short("payments"), short("task.transfer")];
+            sent.extend(frame(1, &[&[0, 60, 0, 60][..], &fields.concat()].concat()));
+            // Content type, delivery mode, message id, app id.
+            let id = short("01920000-0000-7000-8000-000000000001");
+            let properties = [&[0x90, 0x88][..], &short("application/json"), &[2], &id, &short("shop")].concat();
+            sent.extend(frame(2, &[&[0, 60, 0, 0][..], &(body.len() as u64).to_be_bytes(), &properties].concat()));
+            sent.extend(frame(3, body.as_bytes()));
+        }
+        let through = rehearse(usize::MAX, 1 << 16, [&sent[..]]);
+        assert_eq!((through.forwarded.len(), through.violation), (sent.len(), None));
+        let id = BenchmarkId::new(name, DELIVERIES);
+        group.bench_function(id, |bencher| bencher.iter(|| rehearse(usize::MAX, 1 << 16, [black_box(&sent[..])])));
+    }
+    group.finish();
 }
 
 fn decoding(criterion: &mut Criterion) {
@@ -130,6 +161,7 @@ fn messages(criterion: &mut Criterion) {
 
 fn main() {
     support::run(|criterion| {
+        filtering(criterion);
         decoding(criterion);
         fingerprints(criterion);
         events(criterion);

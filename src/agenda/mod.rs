@@ -82,7 +82,7 @@ impl<S: BatchStore, D: Delivery> Agenda<S, D> {
             if due.is_empty() || self.stop.is_cancelled() {
                 return Ok(());
             }
-            let more = due.tasks.len() >= self.pipeline.max_batch || due.expired.len() >= self.pipeline.max_batch;
+            let more = due.more;
             let moved = self.work_off(due).await?;
             // What a task has done can have made others due.
             if !more && !moved {
@@ -94,7 +94,7 @@ impl<S: BatchStore, D: Delivery> Agenda<S, D> {
     /// Has everything committed, in pieces if PostgreSQL refuses a task; answers whether another
     /// task has become due.
     async fn work_off(&self, due: Due) -> Result<bool, StoreError> {
-        let Due { tasks, expired } = due;
+        let Due { tasks, expired, .. } = due;
         let tasks = self.readable(tasks).await?;
         let mut woken = self.commit(&[], &expired).await?.is_some_and(|committed| committed.woken > 0);
         let mut pieces: Vec<&[Message]> = vec![&tasks];

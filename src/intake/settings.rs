@@ -71,7 +71,7 @@ impl Default for BrokerSettings {
             delivery_limit: 20,
             declare: true,
             prefetch: MAX_PREFETCH,
-            prefetch_bytes: 64 << 20,
+            prefetch_bytes: 32 << 20,
             heartbeat: Duration::from_secs(8),
             connect_timeout: Duration::from_secs(5),
             tls_ca_file: None,

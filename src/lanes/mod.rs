@@ -121,8 +121,9 @@ impl<T> LaneGuard<'_, T> {
         self.ix
     }
 
-    /// Moves what is waiting, up to `most`, into `batch`: first what was set aside.
-    pub fn take(&self, most: usize, batch: &mut Vec<T>) {
+    /// Moves what is waiting, up to `most`, into `batch`: first what was set aside. Stops when the batch weighs
+    /// `most_bytes` by `bytes`; what was set aside has fitted into a batch before.
+    pub fn take(&self, most: usize, most_bytes: usize, bytes: impl Fn(&T) -> usize, batch: &mut Vec<T>) {
         let lane = &self.lanes.lanes[self.ix];
         let mut aside = lane.aside.lock();
         let from_aside = aside.len().min(most);
@@ -130,7 +131,12 @@ impl<T> LaneGuard<'_, T> {
         lane.aside_count.store(aside.len(), Ordering::Relaxed);
         // What is still aside came before all that is in the queue.
         if aside.is_empty() {
-            batch.extend(std::iter::from_fn(|| lane.queue.pop()).take(most - from_aside));
+            let mut weight: usize = batch.iter().map(&bytes).sum();
+            while weight < most_bytes && batch.len() < most {
+                let Some(task) = lane.queue.pop() else { break };
+                weight += bytes(&task);
+                batch.push(task);
+            }
         }
     }
 
@@ -177,7 +183,7 @@ mod tests {
                     let mut seen = Vec::new();
                     while let Some(guard) = lanes.next().await {
                         let mut batch = Vec::new();
-                        guard.take(5, &mut batch);
+                        guard.take(5, usize::MAX, |_| 1, &mut batch);
                         tokio::task::yield_now().await;
                         guard.release(batch.len());
                         seen.push((guard.index(), batch));
@@ -214,7 +220,7 @@ mod tests {
         });
         let guard = lanes.next().await.expect("open");
         let mut batch = Vec::new();
-        guard.take(10, &mut batch);
+        guard.take(10, usize::MAX, |_| 1, &mut batch);
         assert_eq!(batch, [1, 2]);
         tokio::task::yield_now().await;
         assert!(!third.is_finished(), "taken is not done");
@@ -230,14 +236,14 @@ mod tests {
         }
         let guard = lanes.next().await.expect("open");
         let mut batch = Vec::new();
-        guard.take(3, &mut batch);
+        guard.take(3, usize::MAX, |_| 1, &mut batch);
         guard.set_aside(vec![1, 3]);
         guard.release(1);
         drop(guard);
         // 4 is still in the queue, so the lane is ready by itself.
         let guard = lanes.next().await.expect("open");
         batch.clear();
-        guard.take(8, &mut batch);
+        guard.take(8, usize::MAX, |_| 1, &mut batch);
         assert_eq!(batch, [1, 3, 4]);
         guard.set_aside(vec![1, 3]);
         guard.release(1);
@@ -246,7 +252,7 @@ mod tests {
         lanes.wake(0);
         let guard = lanes.next().await.expect("open");
         batch.clear();
-        guard.take(1, &mut batch);
+        guard.take(1, usize::MAX, |_| 1, &mut batch);
         assert_eq!(batch, [1], "3 isn't overtaken by what is behind it");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use deadpool_postgres::ClientWrapper;
 use uuid::Uuid;
 
+use super::MAX_BATCH_BYTES;
 use crate::contract::{Message, Properties};
 
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
@@ -16,6 +17,8 @@ pub struct Due {
     pub tasks: Vec<Message>,
     /// Payments whose holds have run out.
     pub expired: Vec<Uuid>,
+    /// Whether more may be due than is here.
+    pub more: bool,
 }
 
 impl Due {
@@ -45,7 +48,7 @@ pub struct Waiting {
     pub held: Vec<(String, f64)>,
 }
 
-/// Reads what is due: no more than `most` of either.
+/// Reads what is due: no more than `most` of either, and of tasks no more than fit into a batch.
 ///
 /// # Errors
 ///
@@ -53,23 +56,32 @@ pub struct Waiting {
 pub(super) async fn due(client: &ClientWrapper, most: usize) -> Result<Due> {
     // The plans are those of small tables, whatever they have grown to.
     const TASKS: &str = "
-        SELECT p.request, a.properties::text, p.received_at
-          FROM agenda a JOIN payment p ON p.id = a.task_id
-         WHERE a.due_at <= clock_timestamp() ORDER BY a.due_at, p.received_at LIMIT $1";
+        WITH due AS (
+            SELECT p.request, a.properties, p.received_at, a.due_at, p.id
+              FROM agenda a JOIN payment p ON p.id = a.task_id
+             WHERE a.due_at <= clock_timestamp() ORDER BY a.due_at, p.received_at LIMIT $1)
+        SELECT request, properties::text, received_at, found FROM (
+            SELECT due.*, count(*) OVER () AS found, coalesce(sum(octet_length(request)) OVER (
+                       ORDER BY due_at, received_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+              FROM due) AS counted
+         WHERE before < $2 ORDER BY due_at, received_at, id";
     const EXPIRED: &str = "
         SELECT DISTINCT payment_id FROM (
             SELECT payment_id FROM hold WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT $1) AS h";
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&most];
+    let limit = i64::try_from(most).unwrap_or(i64::MAX);
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&limit, &(MAX_BATCH_BYTES as i64)];
     let (tasks, expired) = (client.prepare_cached(TASKS).await?, client.prepare_cached(EXPIRED).await?);
-    let (tasks, expired) = futures_util::join!(client.query(&tasks, &params), client.query(&expired, &params));
+    let (tasks, expired) = futures_util::join!(client.query(&tasks, &params), client.query(&expired, &params[..1]));
+    let (tasks, expired) = (tasks?, expired?);
+    let found = tasks.first().map_or(0, |row| row.get::<_, i64>(3));
+    let more = found > tasks.len() as i64 || found >= limit || expired.len() >= most;
     let task = |row: &tokio_postgres::Row| {
         let (request, properties): (Option<&str>, &str) = (row.get(0), row.get(1));
         // They were serialized from the same struct.
         let properties: Properties = serde_json::from_str(properties).unwrap_or_default();
         Message::stored(request.unwrap_or_default().as_bytes().to_vec(), properties, row.get(2))
     };
-    Ok(Due { tasks: tasks?.iter().map(task).collect(), expired: expired?.iter().map(|row| row.get(0)).collect() })
+    Ok(Due { tasks: tasks.iter().map(task).collect(), expired: expired.iter().map(|row| row.get(0)).collect(), more })
 }
 
 /// Leaves a task alone for a while.

@@ -20,7 +20,7 @@ mod settings;
 pub use tokio_postgres::Client;
 
 pub use agenda::{Due, Waiting};
-pub use batch::{Answer, BatchStore, Committed, Parcel, PostgresStore, Prepared, Proof, Submission};
+pub use batch::{Answer, BatchStore, Committed, MAX_BATCH_BYTES, Parcel, PostgresStore, Prepared, Proof, Submission};
 #[cfg(test)]
 pub(crate) use batch::{Memory, Stored, event_ids};
 pub use connect::{ConnectError, Probed, connect, probe};

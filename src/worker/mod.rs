@@ -30,7 +30,7 @@ use crate::outbox::Handover;
 use crate::retry::{Delays, RetrySettings};
 #[cfg(feature = "sabotage")]
 use crate::sabotage::{self, Defect};
-use crate::store::{BatchStore, Committed, Proof, StoreError, Submission};
+use crate::store::{BatchStore, Committed, MAX_BATCH_BYTES, Proof, StoreError, Submission};
 use crate::telemetry::labels::RetryKind;
 use crate::telemetry::metrics::{Metrics, observe};
 
@@ -96,7 +96,7 @@ impl<S: BatchStore, D: Delivery> Pipeline<S, D> {
             let mut waits = Vec::new();
             loop {
                 let mut batch = self.buffers.take();
-                lane.take(self.max_batch, &mut batch);
+                lane.take(self.max_batch, MAX_BATCH_BYTES, |job| job.message.body.len(), &mut batch);
                 if batch.is_empty() {
                     break;
                 }

@@ -15,6 +15,7 @@ mod dev_servers;
 mod incarnation;
 mod life;
 mod looking_up;
+mod memory;
 mod migrations;
 mod operators;
 mod poolers;

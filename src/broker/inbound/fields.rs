@@ -99,8 +99,8 @@ impl ContentHeader {
             match kind {
                 Kind::ShortString => walk.short_string("")?,
                 Kind::Table => walk.table(0)?,
-                Kind::Octet => drop(walk.take(1)?),
-                Kind::Timestamp => drop(walk.take(8)?),
+                Kind::Octet => walk.skip(1)?,
+                Kind::Timestamp => walk.skip(8)?,
             }
             if matches!(kind, Kind::Table) {
                 walk.header.headers = Some(begin..walk.at);
@@ -147,7 +147,7 @@ pub(super) fn deliver(payload: &mut [u8]) -> Result<(u64, Vec<Flaw>), Flaw> {
     walk.short_string("")?;
     let tag = walk.take(8)?;
     let tag = walk.payload[tag].iter().fold(0, |tag, byte| tag << 8 | u64::from(*byte));
-    walk.take(1)?;
+    walk.skip(1)?;
     for field in ["exchange", "routing_key"] {
         walk.property = field;
         walk.short_string("")?;
@@ -185,6 +185,11 @@ impl Walk<'_> {
         let taken = self.at..self.at + length;
         self.at = taken.end;
         Ok(taken)
+    }
+
+    fn skip(&mut self, length: usize) -> Result<(), Flaw> {
+        self.take(length)?;
+        Ok(())
     }
 
     fn octet(&mut self) -> Result<u8, Flaw> {
@@ -259,7 +264,7 @@ impl Walk<'_> {
             _ => return Err(self.flaw("a value of an unknown type")),
         };
         self.header.weight += length;
-        self.take(length).map(drop)
+        self.skip(length)
     }
 
     /// What is wrong, with the bytes up to here.

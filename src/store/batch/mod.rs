@@ -42,6 +42,11 @@ use crate::ledger::{Arrival, Known, Pending, Rules};
 #[cfg(feature = "sabotage")]
 use crate::sabotage::{self, Defect};
 
+/// What the bodies of a batch come to before no more tasks are added, in bytes. As rows, events and what is sent of
+/// both they take several times as much while the batch is committed. A thousand plain transfers are a quarter of a
+/// megabyte.
+pub const MAX_BATCH_BYTES: usize = 2 << 20;
+
 /// A message with its place in the order, for the store to decide.
 #[derive(Clone, Copy, Debug)]
 pub struct Submission<'a> {

@@ -26,10 +26,12 @@ impl Memory {
         let mut due: Vec<_> = self.agenda.iter().filter(|(_, row)| row.due_at <= now).collect();
         due.sort_by_key(|(id, row)| (row.due_at, **id));
         let message = |id: &Uuid| self.stored.get(id).map(|stored| stored.message.clone());
-        let tasks = due.into_iter().take(most).filter_map(|(id, _)| message(id)).collect();
+        let tasks: Vec<_> = due.into_iter().take(most).filter_map(|(id, _)| message(id)).collect();
         let mut out: Vec<_> = self.holds().filter(|(_, until)| *until <= now).collect();
         out.sort_by_key(|(payment, until)| (*until, payment.id));
-        Due { tasks, expired: out.into_iter().take(most).map(|(payment, _)| payment.id).collect() }
+        let expired: Vec<_> = out.into_iter().take(most).map(|(payment, _)| payment.id).collect();
+        let more = tasks.len() >= most || expired.len() >= most;
+        Due { tasks, expired, more }
     }
 
     pub(crate) fn postpone(&mut self, task: Uuid, by: Duration, now: Timestamp) {

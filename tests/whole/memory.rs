@@ -1,0 +1,236 @@
+//! What the daemon keeps in memory while the database doesn't answer, and that it gives it back: a table of limits
+//! and sizes. With `SETTLED_TEST_MEMORY=full` there are as many messages as [docs/reliability.md] speaks of.
+
+use std::time::Duration;
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use serde_json::json;
+
+use crate::support::{Daemon, Publisher, Task, World, eventually, open, split, transfer, within};
+
+/// What the daemon may have in memory at any time.
+const MOST: u64 = 256 << 20;
+
+/// What it has again when all of it is done: most of that is its own code and the buffers of its connections.
+const AFTERWARDS: u64 = 128 << 20;
+
+/// How long a load may take to be worked off.
+const LONG: Duration = Duration::from_secs(600);
+
+/// The small number, or the one that was asked for.
+fn count(few: usize, many: usize) -> usize {
+    if std::env::var("SETTLED_TEST_MEMORY").is_ok_and(|size| size == "full") { many } else { few }
+}
+
+/// A world with the defaults of what is measured, and a daemon.
+async fn start() -> (World, Daemon) {
+    let defaults = ["pipeline.lanes = 1", "pipeline.workers = 1", "pipeline.max_batch = 1000"];
+    let world = World::new(&defaults).await;
+    let daemon = world.daemon().await;
+    (world, daemon)
+}
+
+/// A line of the kernel's account of the daemon's memory, in bytes.
+fn memory(daemon: &Daemon, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
+    let found =
+        status.lines().find_map(|found| found.strip_prefix(line)?.strip_suffix("kB")?.trim().parse::<u64>().ok());
+    found.expect("a number") << 10
+}
+
+/// Has the load published while nothing can be committed; then all of it must come to what it should.
+async fn bounded(what: &str, world: &World, mut daemon: Daemon, publish: impl AsyncFnOnce(&Publisher), done: &str) {
+    let database = world.sql().await;
+    let lock = "BEGIN; LOCK TABLE account, payment, dead_letter IN ACCESS EXCLUSIVE MODE";
+    database.batch_execute(lock).await.expect("locked");
+    publish(&world.publisher().await).await;
+    let mut seen = (-1.0, -1.0);
+    within(LONG, "it takes no more", async || {
+        let before = std::mem::replace(&mut seen, taken(&mut daemon).await);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        seen.0 > 0.0 && before == seen
+    })
+    .await;
+    let waiting = memory(&daemon, "VmHWM:");
+    assert_eq!(daemon.get("/livez").await.0, 200, "{what}: who waits for the database lives");
+    database.batch_execute("COMMIT").await.expect("unlocked");
+    within(LONG, &format!("{what}: {done}"), async || {
+        world.try_rows(done, &[]).await.is_some_and(|rows| rows[0]["done"] == true)
+    })
+    .await;
+    within(LONG, "all of it is acknowledged", async || {
+        taken(&mut daemon).await == (0.0, 0.0) && world.waiting().await == 0
+    })
+    .await;
+    let peak = memory(&daemon, "VmHWM:");
+    let mut after = 0;
+    within(LONG, &format!("{what}: memory goes back, of {} MiB", peak >> 20), async || {
+        after = memory(&daemon, "VmRSS:");
+        after < AFTERWARDS
+    })
+    .await;
+    println!("{what}: {} MiB waiting, {} MiB at most, {} MiB afterwards", waiting >> 20, peak >> 20, after >> 20);
+    assert!(peak <= MOST, "{what}: {} MiB, {} of them while nothing was committed", peak >> 20, waiting >> 20);
+    assert_eq!(daemon.metric("settled_reconnects_total", &[("connection", "intake")]).await, 0.0);
+    daemon.stop().await;
+    assert_eq!((world.waiting().await, world.messages(&world.dead_letter_queue).await), (0, 0), "nothing is left");
+    world.audit().await;
+}
+
+/// Deliveries that are not settled, and their memory.
+async fn taken(daemon: &mut Daemon) -> (f64, f64) {
+    (daemon.metric("settled_tasks_in_flight", &[]).await, daemon.metric("settled_tasks_memory_bytes", &[]).await)
+}
+
+/// Opens accounts that may have any balance.
+async fn opened(world: &World, names: impl IntoIterator<Item = String>) {
+    let tasks: Vec<Task> = names.into_iter().map(|name| open(&name, "USD", None)).collect();
+    world.publisher().await.publish_all(&tasks).await;
+    world.all_are("settled", &tasks).await;
+}
+
+fn settled(count: usize) -> String {
+    format!(
+        "SELECT count(*) = {count} AS done FROM payment WHERE type::text <> 'open_account' AND state::text = 'settled'"
+    )
+}
+
+fn dead(reason: &str, count: usize) -> String {
+    format!("SELECT count(*) = {count} AS done FROM dead_letter WHERE reason::text = '{reason}' AND attempts = 1")
+}
+
+#[tokio::test]
+async fn bodies_of_megabytes_are_cut_before_they_are_kept() {
+    let (world, daemon) = start().await;
+    let count = count(60, 250);
+    let publish = async |publisher: &Publisher| {
+        let mut body = vec![b'x'; 8 << 20];
+        for number in 0..count {
+            // They differ at the end only.
+            let end = body.len() - 8;
+            body[end..].copy_from_slice(&(number as u64).to_be_bytes());
+            publisher.raw("task.transfer", &body, BasicProperties::default()).await;
+        }
+    };
+    bounded("bodies of 8 MiB", &world, daemon, publish, &dead("oversize", count)).await;
+}
+
+#[tokio::test]
+async fn tasks_as_large_as_they_may_be_are_taken_and_committed_a_few_at_a_time() {
+    let (world, daemon) = start().await;
+    let name = |number: usize| format!("{number:064}");
+    opened(&world, (0..65).map(name)).await;
+    let (names, count): (Vec<String>, usize) = ((0..65).map(name).collect(), count(400, 5000));
+    let legs: Vec<(&str, &str, i64)> = (0..64).map(|leg| (&*names[leg], &*names[leg + 1], 1)).collect();
+    let metadata: serde_json::Map<_, _> = (0..50).map(|key| (format!("key {key}"), "é".repeat(465).into())).collect();
+    let publish = async |publisher: &Publisher| {
+        for _ in 0..count {
+            let task = split(&legs).with("metadata", json!(metadata));
+            assert!((58 << 10..64 << 10).contains(&task.body().len()), "{}", task.body().len());
+            publisher.publish(&task).await;
+        }
+    };
+    bounded("tasks of 58 KiB with 64 legs", &world, daemon, publish, &settled(count)).await;
+}
+
+#[tokio::test]
+async fn what_is_no_task_and_not_too_large_for_one_is_taken_a_few_at_a_time() {
+    let (world, daemon) = start().await;
+    let publish = async |publisher: &Publisher| {
+        for number in 0..2000 {
+            let body = format!("{number:09}{}", " ".repeat((64 << 10) - 9));
+            publisher.raw("task.transfer", body.as_bytes(), BasicProperties::default()).await;
+        }
+    };
+    bounded("bodies of 64 KiB that are no task", &world, daemon, publish, &dead("malformed", 2000)).await;
+}
+
+#[tokio::test]
+async fn small_tasks_are_as_many_as_the_prefetch_allows() {
+    let (world, daemon) = start().await;
+    opened(&world, ["world".to_owned(), "alice".to_owned()]).await;
+    let count = count(10_000, 100_000);
+    let publish = async |publisher: &Publisher| {
+        for _ in 0..count / 1000 {
+            let tasks: Vec<Task> = (0..1000).map(|_| transfer("world", "alice", 1)).collect();
+            publisher.publish_all(&tasks).await;
+        }
+    };
+    bounded("small tasks", &world, daemon, publish, &settled(count)).await;
+}
+
+#[tokio::test]
+async fn headers_count_by_what_they_take_in_memory() {
+    let (world, daemon) = start().await;
+    opened(&world, ["world".to_owned(), "alice".to_owned()]).await;
+    let count = count(300, 2000);
+    // Five bytes each on the wire, and more than a hundred in memory.
+    let letters = || (b'a'..=b'z').map(char::from);
+    let names = letters().flat_map(|one| letters().flat_map(move |two| letters().map(move |three| (one, two, three))));
+    let mut headers = FieldTable::default();
+    for (one, two, three) in names {
+        headers.insert(format!("{one}{two}{three}").into(), AMQPValue::Void);
+    }
+    let publish = async |publisher: &Publisher| {
+        for _ in 0..count {
+            let task = transfer("world", "alice", 1);
+            publisher.publish_with(&task, Publisher::properties(&task).with_headers(headers.clone())).await;
+        }
+    };
+    bounded("headers of 86 KiB", &world, daemon, publish, &settled(count)).await;
+}
+
+/// A world with room for few deliveries, heartbeats in quick succession, and tasks that wait for the database.
+async fn full(database: &tokio_postgres::Client, world: &World, daemon: &mut Daemon) -> Vec<Task> {
+    opened(world, ["world".to_owned(), "alice".to_owned()]).await;
+    database.batch_execute("BEGIN; LOCK TABLE account IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    let metadata: serde_json::Map<_, _> = (0..50).map(|key| (format!("key {key}"), "x".repeat(500).into())).collect();
+    let tasks: Vec<Task> = (0..300).map(|_| transfer("world", "alice", 1).with("metadata", json!(metadata))).collect();
+    world.publisher().await.publish_all(&tasks).await;
+    eventually("the memory is used up", async || taken(daemon).await.1 >= f64::from(1 << 20)).await;
+    tasks
+}
+
+const LITTLE: [&str; 3] =
+    ["broker.prefetch_bytes = 1048576", "broker.heartbeat = \"1s\"", "pipeline.drain_timeout = \"20s\""];
+
+#[tokio::test]
+async fn a_connection_that_nothing_is_read_from_stays_alive() {
+    let world = World::new(&LITTLE).await;
+    let mut daemon = world.daemon().await;
+    let database = world.sql().await;
+    let tasks = full(&database, &world, &mut daemon).await;
+    // Each side gives up the other one after two heartbeats.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let (count, bytes) = taken(&mut daemon).await;
+    assert!(count > 0.0 && count < 100.0 && bytes < f64::from(2 << 20), "{count} tasks, {bytes} bytes");
+    database.batch_execute("COMMIT").await.expect("unlocked");
+    world.all_are("settled", &tasks).await;
+    assert_eq!(daemon.metric("settled_reconnects_total", &[("connection", "intake")]).await, 0.0);
+    daemon.stop().await;
+    assert_eq!(world.waiting().await, 0);
+}
+
+#[tokio::test]
+async fn a_stop_gets_its_answer_from_a_connection_that_nothing_is_read_from() {
+    let world = World::new(&LITTLE).await;
+    let mut daemon = world.daemon().await;
+    let database = world.sql().await;
+    let tasks = full(&database, &world, &mut daemon).await;
+    daemon.signal(rustix::process::Signal::TERM);
+    // Longer than the answer to a cancel is waited for.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    database.batch_execute("COMMIT").await.expect("unlocked");
+    let status = daemon.wait_exit().await;
+    assert!(status.success(), "{status}\n{}", daemon.tail());
+    assert!(!daemon.log().contains("did not answer"), "{}", daemon.tail());
+    // It has acknowledged what it has committed, and nothing else.
+    let settled = world.rows("SELECT count(*) AS n FROM payment WHERE type::text = 'transfer'", &[]).await;
+    let (settled, waiting) = (settled[0]["n"].as_u64().expect("a number"), u64::from(world.waiting().await));
+    assert_eq!((settled > 0, settled + waiting), (true, tasks.len() as u64));
+    let daemon = world.daemon().await;
+    world.all_are("settled", &tasks).await;
+    daemon.stop().await;
+    world.audit().await;
+}
