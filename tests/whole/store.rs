@@ -217,6 +217,37 @@ async fn a_name_that_has_the_id_of_another_one_is_asked_for_again() {
     assert_eq!(again.answers, [Answer::Settled, Answer::Rejected(Rejection::AccountNotFound)]);
 }
 
+#[tokio::test]
+async fn a_user_without_rights_of_its_own_can_wait_until_what_it_has_read_is_durable() {
+    let ledger = Ledger::new().await;
+    let admin = ledger.client().await;
+    let role = format!("plain_{}", Uuid::now_v7().simple());
+    admin.batch_execute(&format!("CREATE ROLE {role} LOGIN; SET ROLE {role}")).await.expect("a role");
+    let before: String = admin.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.expect("a place").get(0);
+    store::durable(&admin).await.expect("durable");
+    let behind = "SELECT pg_current_wal_flush_lsn() > $1::text::pg_lsn";
+    assert!(admin.query_one(behind, &[&before]).await.expect("a place").get::<_, bool>(0), "the log was not flushed");
+    admin.batch_execute(&format!("RESET ROLE; DROP ROLE {role}")).await.expect("no role");
+}
+
+#[tokio::test]
+async fn what_is_only_looked_up_is_behind_a_flush_of_the_log() {
+    let ledger = Ledger::new().await;
+    let messages = [payment()];
+    ledger.settle(&messages).await;
+    let client = ledger.client().await;
+    // Written without being waited for: a flush is what brings it to the disk.
+    client.batch_execute("SET synchronous_commit = off; CREATE TABLE later (n int)").await.expect("a table");
+    client.batch_execute("INSERT INTO later VALUES (1)").await.expect("a row");
+    let written: String =
+        client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.expect("a place").get(0);
+    let again = ledger.store.commit(&submissions(&messages), &[], &NonePending, true).await.expect("committed");
+    assert_eq!(again.answers, [Answer::Duplicate]);
+    assert!(again.proof.is_some());
+    let flushed = "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn";
+    assert!(client.query_one(flushed, &[&written]).await.expect("a place").get::<_, bool>(0));
+}
+
 fn transfer(debit: &str, credit: &str) -> serde_json::Value {
     json!({"id": Uuid::now_v7(), "type": "transfer", "debit_account": debit, "credit_account": credit, "amount": 1,
            "currency": "USD"})
