@@ -18,6 +18,8 @@ pub enum DeadReason {
     IdempotencyConflict,
     /// PostgreSQL refuses this task and no other of its batch.
     Unprocessable,
+    /// Its publisher may not publish it.
+    Forbidden,
     /// The broker gave it up because its time to live ran out before it was taken.
     Expired,
     /// The broker gave it up because the queue was longer than its limit.
@@ -26,8 +28,6 @@ pub enum DeadReason {
     DeliveryLimit,
     /// It was in the broker's dead-letter queue for another reason.
     Returned,
-    /// Its publisher may not publish it.
-    Forbidden,
 }
 
 impl DeadReason {
