@@ -130,6 +130,7 @@ impl Session for RabbitSession {
     }
 
     async fn close(self) {
+        self.inbox.close();
         goodbye(&self.connection, self.goodbye).await;
     }
 }

@@ -140,13 +140,16 @@ pub(super) struct Filter {
     steps: VecDeque<Step>,
     /// One for each channel that has a delivery on its way.
     contents: SmallVec<[Content; 1]>,
-    /// The largest frame that lapin takes.
+    /// The largest frame that lapin agrees to, and the largest that it has agreed to.
+    most: u32,
     frame_max: usize,
     inbox: Arc<Inbox>,
 }
 
 impl Filter {
-    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+    /// Of a connection whose frames are to have at most `most` bytes, so far as the broker agrees.
+    pub(super) fn new(inbox: Arc<Inbox>, most: u32) -> Self {
+        let most = most.clamp(MIN_FRAME, MAX_FRAME);
         Self {
             // Pages that no large header fills stay untouched.
             buffer: vec![0; MAX_HEADER].into(),
@@ -156,7 +159,8 @@ impl Filter {
             inserted: &[],
             steps: VecDeque::with_capacity(8),
             contents: SmallVec::new(),
-            frame_max: MAX_FRAME as usize,
+            most,
+            frame_max: most as usize,
             inbox,
         }
     }

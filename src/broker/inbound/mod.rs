@@ -63,9 +63,10 @@ impl Inbox {
     }
 
     /// Lets no more deliveries pass: they go back to the queue when the connection is closed. What they stand in the
-    /// way of comes at once, such as the answer to a cancel.
+    /// way of comes at once, such as the answer to a cancel. What lapin has and nobody has taken gives its memory back.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
+        self.notes.lock().clear();
         self.budget.wake();
     }
 

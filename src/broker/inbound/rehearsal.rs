@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::filter::{Filter, Pulled};
+use super::filter::{Filter, MAX_FRAME, Pulled};
 use super::{Budget, Inbox};
 use crate::contract::Findings;
 
@@ -25,7 +25,7 @@ pub struct Rehearsed {
 pub fn rehearse<'s>(limit: usize, room: usize, chunks: impl IntoIterator<Item = &'s [u8]>) -> Rehearsed {
     let budget = Arc::new(Budget::new(limit));
     let inbox = Inbox::new(Arc::clone(&budget));
-    let mut filter = Filter::new(Arc::clone(&inbox));
+    let mut filter = Filter::new(Arc::clone(&inbox), MAX_FRAME);
     let (mut rehearsed, mut out) = (Rehearsed::default(), vec![0; room.max(1)]);
     'sent: for mut chunk in chunks {
         loop {

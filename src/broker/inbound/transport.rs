@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use super::Inbox;
-use super::filter::{Filter, Pulled};
+use super::filter::{Filter, MAX_FRAME, Pulled};
 
 /// How often lapin is told, while nothing is read, that the connection is alive. It gives one up that says nothing
 /// for two heartbeats, which are at least a second each.
@@ -40,9 +40,10 @@ pub(in crate::broker) async fn connect(
     let handle = Handle::current();
     let tokio = Tokio::default().with_handle(handle.clone());
     let runtime = Runtime::new(tokio.clone());
+    let most = uri.query.frame_max.unwrap_or(MAX_FRAME);
     let connect = async move |uri: AMQPUri, _: Runtime<Kit>| {
         let socket = uri.connect_with_config_async(tls.as_ref(), &runtime).await?;
-        let filter = Filter::new(Arc::clone(&inbox));
+        let filter = Filter::new(Arc::clone(&inbox), most);
         Ok(AsyncTcpStream::Plain(Transport { socket, filter, handle: handle.clone(), alive: None }))
     };
     Connection::connector(uri, Runtime::new(Kit(tokio)), connect, properties).await

@@ -8,7 +8,7 @@ use super::super::Note;
 use super::super::fields::{self, ContentHeader, FIXED};
 use super::{
     AROUND, BODY, Content, DELIVER, DELIVERY, Excess, FRAME_END, Filter, GREETING, HEAD, HEADER, HEARTBEAT, KEPT,
-    MAX_DELIVER, MAX_FRAME, MAX_HEADER, METHOD, MIN_FRAME, Pulled, Step, TUNE, Violation,
+    MAX_DELIVER, MAX_HEADER, METHOD, MIN_FRAME, Pulled, Step, TUNE, Violation,
 };
 use crate::contract::{Findings, Flaw};
 
@@ -65,7 +65,7 @@ impl Filter {
             // After class, method and the largest channel. Zero is no limit.
             if let Some([a, b, c, d]) = frame.get(HEAD + 6..HEAD + 10) {
                 let asked = u32::from_be_bytes([*a, *b, *c, *d]);
-                let most = if asked == 0 { MAX_FRAME } else { asked.clamp(MIN_FRAME, MAX_FRAME) };
+                let most = if asked == 0 { self.most } else { asked.clamp(MIN_FRAME, self.most) };
                 self.frame_max = most as usize;
             }
         }

@@ -189,7 +189,7 @@ fn a_header_weighs_what_it_becomes_and_not_what_it_is_on_the_wire() {
 #[test]
 fn a_closed_inbox_lets_everything_pass_but_deliveries() {
     let inbox = Inbox::new(Arc::new(super::super::Budget::new(0)));
-    let mut filter = Filter::new(Arc::clone(&inbox));
+    let mut filter = Filter::new(Arc::clone(&inbox), MAX_FRAME);
     let sent = [&delivery(1, b"a", &[0, 0], &[b'x'; 900], 100)[..], ALIVE, &delivery(2, b"a", &[0, 0], b"", 1), ALIVE];
     let sent = sent.concat();
     filter.space()[..sent.len()].copy_from_slice(&sent);
@@ -235,6 +235,20 @@ fn the_limit_on_frames_is_the_one_that_the_broker_asks_for() {
             assert_eq!(once(&sent).violation.is_none(), passes, "{size} bytes when {asked} is asked for");
         }
     }
+}
+
+#[test]
+fn headers_are_left_out_of_a_frame_that_is_larger_than_the_uri_allows() {
+    let inbox = Inbox::new(Arc::new(super::super::Budget::new(NO_LIMIT)));
+    let mut filter = Filter::new(inbox, 5000);
+    let table = long(&[&short(b"large")[..], b"x", &long(&[1; 6000])].concat());
+    let sent = delivery(1, b"task", &[&flags(&[2, 8])[..], &table, &short(b"the id")].concat(), b"", 1);
+    filter.space()[..sent.len()].copy_from_slice(&sent);
+    filter.filled(sent.len());
+    let mut out = vec![0; 10_000];
+    let Ok(Pulled::Bytes(bytes)) = filter.pull(&mut out) else { panic!("a delivery") };
+    let [(_, properties, _)] = &received(&out[..bytes])[..] else { panic!("one delivery") };
+    assert_eq!((properties.headers().is_none(), properties.message_id().is_some()), (true, true));
 }
 
 /// Properties of which most can be read.
