@@ -119,8 +119,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> 
     );
     let collecting = tokio::spawn(collector.run());
     let ended = machine.run(&config, &shutdown, &health).await;
-    // It ends with the drain; what it has not acknowledged comes again.
-    let _ = tokio::time::timeout(COLLECTOR_LIMIT, collecting).await;
+    if ended.is_ok() {
+        // It ends with the drain; what it has not acknowledged comes again.
+        let _ = tokio::time::timeout(COLLECTOR_LIMIT, collecting).await;
+    }
     ended
 }
 

@@ -49,8 +49,9 @@ impl Handover {
 
     /// Makes sure of room for a parcel before its batch is committed: with room the row's lease
     /// is this relay's, without it the row is anybody's at once, and is swept. How long the events
-    /// will be is guessed from the length of their tasks. A parcel of more events or bytes than
-    /// there could ever be room for takes all of it.
+    /// will be is guessed from the length of their tasks. A parcel of more events than there could
+    /// ever be room for takes all of it; one of more bytes than half of the room takes that half, so
+    /// that it can be had while others are under way.
     pub fn reserve(&self, events: usize, task_bytes: usize) -> Option<Room<'_>> {
         self.reserve_exactly(events, events * EVENT_BYTES + task_bytes * 2)
     }
@@ -65,7 +66,7 @@ impl Handover {
     }
 
     fn permits(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.byte_capacity)
+        u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.byte_capacity.div_ceil(2))
     }
 
     /// Whether at least half of the room is left.
@@ -202,30 +203,37 @@ mod tests {
     #[tokio::test]
     async fn room_in_bytes_is_taken_until_the_row_is_dealt_with() {
         let (handover, mut parcels) = Handover::new(100, 10_000);
-        handover.reserve(1, 0).expect("room").give(parcel(1, 6_000));
+        handover.reserve(1, 0).expect("room").give(parcel(1, 4_000));
+        handover.reserve(1, 0).expect("room").give(parcel(2, 2_000));
         assert!(handover.reserve_exactly(1, 5_000).is_none() && !handover.is_half_empty());
         let handed = parcels.next().await.expect("a parcel");
         assert!(handover.reserve_exactly(1, 5_000).is_none(), "the relay has it still");
         let report = handed.into_report(Vec::new());
         assert!(handover.reserve_exactly(1, 5_000).is_none(), "its report has its lines");
         drop(report);
-        assert!(handover.reserve_exactly(1, 5_000).is_some() && handover.is_half_empty());
+        assert!(handover.is_half_empty() && handover.reserve_exactly(1, 5_000).is_some());
     }
 
     #[tokio::test]
     async fn what_is_longer_than_was_guessed_and_than_there_is_room_for_is_left_to_the_sweep() {
         let (handover, mut parcels) = Handover::new(100, 10_000);
         let (first, second) = (handover.reserve(1, 0).expect("room"), handover.reserve(1, 0).expect("room"));
-        first.give(parcel(1, 8_000));
-        second.give(parcel(2, 8_000));
-        assert_eq!(parcels.next().await.expect("a parcel").id, 1);
-        assert!(parcels.next_waiting().is_none() && handover.leases().held_since(Instant::now()) == [1]);
+        handover.reserve(1, 0).expect("room").give(parcel(3, 3_000));
+        first.give(parcel(1, 5_000));
+        second.give(parcel(2, 5_000));
+        let given = [parcels.next().await, parcels.next_waiting()].map(|handed| handed.expect("a parcel").id);
+        assert_eq!(given, [3, 1]);
+        let mut leases = handover.leases().held_since(Instant::now());
+        leases.sort_unstable();
+        assert!(parcels.next_waiting().is_none() && leases == [1, 3]);
     }
 
     #[tokio::test]
-    async fn a_parcel_longer_than_all_the_room_takes_all_of_it() {
+    async fn a_parcel_longer_than_all_the_room_takes_half_of_it() {
         let (handover, mut parcels) = Handover::new(100, 10_000);
-        handover.reserve_exactly(200, 1_000_000).expect("all of it").give(parcel(1, 1_000_000));
+        for id in 1..=2 {
+            handover.reserve_exactly(1, 1_000_000).expect("half of it").give(parcel(id, 1_000_000));
+        }
         assert!(handover.reserve(1, 0).is_none());
         drop(parcels.next().await);
         assert!(handover.reserve(1, 0).is_some());

@@ -229,3 +229,36 @@ async fn who_asks_by_direct_reply_to_is_answered_without_a_queue() {
     assert_eq!(replies.count(1).await[0].body["id"], json!(pay.id));
     world.audit().await;
 }
+
+#[tokio::test]
+async fn long_rows_that_pile_up_are_read_back_a_few_at_a_time() {
+    const ROWS: usize = 200;
+    let world = World::new(&[]).await;
+    world.daemon().await.stop().await;
+    let channel = &Publisher::only(&world).await.channel;
+    // Nobody reads them, and the broker keeps one.
+    let (queue, arguments) = (format!("{}.one", world.queue), table(&[("x-max-length", 1.into())]));
+    channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), arguments).await.expect("a queue");
+    let (exchange, none) = (world.events_exchange.as_str().into(), FieldTable::default());
+    let bound = channel.queue_bind(queue.as_str().into(), exchange, "#".into(), QueueBindOptions::default(), none);
+    bound.await.expect("a binding");
+    let insert = format!(
+        "INSERT INTO outbox (leased_until, events, body)
+         SELECT now() - interval '1 minute', 1, convert_to(format('{{\"id\":\"%s/1\",\"source\":\"s\",\
+         \"type\":\"payment.settled\",\"subject\":\"s\",\"time\":\"t\",\"data\":{{\"a\":\"%s\"}}}}', n, \
+         repeat('x', 1024 * 1024)) || chr(10), 'UTF8') FROM generate_series(1, {ROWS}) AS n"
+    );
+    world.sql().await.batch_execute(&insert).await.expect("rows");
+    let mut daemon = world.daemon().await;
+    crate::support::within(crate::support::SOON * 3, "all of it is published", async || {
+        daemon.metric("settled_events_published_total", &[("type", "payment.settled")]).await >= ROWS as f64
+    })
+    .await;
+    eventually("the outbox is empty", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+    let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    println!("the daemon had {} MiB at its largest", kilobytes / 1024);
+    assert!(kilobytes < 256 * 1024, "{kilobytes} kB at its largest, for rows of 200 MiB");
+    daemon.stop().await;
+}
