@@ -75,8 +75,12 @@ impl Session for Connected {
         &self.channels
     }
 
-    async fn reopen(&self, channel: &Line, _: &Refusal) -> Result<(), RelayError> {
+    /// Declares an exchange that is gone again.
+    async fn reopen(&self, channel: &Line, refusal: &Refusal) -> Result<(), RelayError> {
         self.broker.reopened.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if refusal.is_not_found() {
+            *self.broker.refuses.lock() = nothing;
+        }
         *channel.refusal.lock() = Arc::default();
         Ok(())
     }
@@ -179,6 +183,10 @@ fn nothing_is_allowed(_: &Publication<'_>) -> Option<Refusal> {
     refusal(403, "ACCESS_REFUSED - write access to exchange 'payments.events'")
 }
 
+fn the_exchange_is_gone(_: &Publication<'_>) -> Option<Refusal> {
+    refusal(404, "NOT_FOUND - no exchange 'payments.events' in vhost '/'")
+}
+
 fn nothing(_: &Publication<'_>) -> Option<Refusal> {
     None
 }
@@ -250,6 +258,16 @@ async fn a_batch_that_is_too_large_is_halved_and_the_next_ones_are_smaller() {
     assert!(before <= 64, "{before} channels were closed");
     assert!(relay.publish(&lines[..100], None).await.is_empty());
     assert_eq!(broker.closings(), before, "the relay has learned how long a batch may be");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_an_exchange_that_is_declared_again_are_published_once_more_and_not_held() {
+    let broker = Broker::that(the_exchange_is_gone);
+    let mut relay = Running::start(&broker, EventSettings::default());
+    let lines: Vec<String> = (0..100).map(|n| event(n, "payment.settled", 10)).collect();
+    assert!(relay.publish(&lines, None).await.is_empty());
+    assert_eq!(broker.closings(), 1);
+    assert!(broker.published.lock().values().all(|times| *times <= 2));
 }
 
 #[tokio::test(start_paused = true)]

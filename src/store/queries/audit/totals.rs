@@ -69,7 +69,7 @@ pub struct OutboxTotals {
     pub rows: i64,
     /// The events in them.
     pub events: i64,
-    /// The events that wait for a queue to take them.
+    /// The events that are held: no queue takes them, or the broker refuses them.
     pub held_events: i64,
 }
 
