@@ -29,6 +29,9 @@ impl Proof {
 /// Commits. `writes` says that the transaction has written a row for certain; if not, it writes a record
 /// for its COMMIT to wait for, see [`crate::store::durable`].
 ///
+/// PostgreSQL answers the COMMIT of a failed transaction with success: the proof counts only once the
+/// results of all statements before it were looked at, as in [`super::write::write_and_commit`].
+///
 /// A warning that takes the commit back ends the connection, see [`crate::store::driver`]: it is an
 /// error here.
 pub(super) async fn commit(client: &ClientWrapper, writes: bool) -> Result<Proof, Error> {
