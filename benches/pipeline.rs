@@ -79,7 +79,7 @@ async fn pass_through(producers: usize, workers: usize, tasks: usize) -> Duratio
             tokio::spawn(async move {
                 let (mut taken, mut batch) = (0, Vec::with_capacity(settings.max_batch));
                 while let Some(lane) = lanes.next().await {
-                    lane.take(settings.max_batch, &mut batch);
+                    lane.take(settings.max_batch, usize::MAX, |_| 0, &mut batch);
                     lane.release(batch.len());
                     taken += batch.len();
                     batch.clear();
