@@ -53,7 +53,12 @@ impl<S: BatchStore> Collector<S> {
     pub async fn run(self) {
         let mut delays = Delays::new(&self.pipeline.retry);
         let (mut connected_before, mut told) = (false, None);
-        while !self.drain.is_cancelled() {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.drain.cancelled() => return,
+                () = self.intake_works() => {}
+            }
             let began = Instant::now();
             let Err(error) = self.collect(&mut connected_before, &mut told).await else { return };
             if began.elapsed() >= self.pipeline.retry.max {
@@ -72,6 +77,23 @@ impl<S: BatchStore> Collector<S> {
                 () = self.drain.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
+        }
+    }
+
+    /// Waits until tasks are taken: then the queue is declared, if it is to be, and what is found can
+    /// be committed.
+    async fn intake_works(&self) {
+        let health = &self.pipeline.health;
+        let mut changed = health.subscribe();
+        loop {
+            let now = health.readiness();
+            let mut needed =
+                now.dependencies.iter().filter(|dependency| dependency.name != labels::Dependency::BrokerRelay.name());
+            if now.paused.is_none() && needed.all(|dependency| dependency.up) {
+                return;
+            }
+            // Health outlives whoever waits for it.
+            let _ = changed.changed().await;
         }
     }
 

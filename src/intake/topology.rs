@@ -57,17 +57,16 @@ fn task_queue_arguments(settings: &BrokerSettings) -> FieldTable {
     arguments
 }
 
-/// A queue that exists is used as it is. What is given up by this one, which has nowhere to pass it on
-/// to, is lost: RabbitMQ 4 gives up after 20 deliveries unless it is told otherwise.
+/// What is given up by this queue, which has nowhere to pass it on to, is lost: RabbitMQ 4 gives up
+/// after 20 deliveries unless it is told otherwise. One of an earlier version has no such limit.
 async fn declare_dead_letter_queue(connection: &Connection, queue: &str) -> lapin::Result<()> {
     const NEVER: i64 = 1_000_000_000;
-    match passive(&connection.create_channel().await?, queue).await {
-        Err(error) if reply_code(&error) == Some(404) => {
-            let mut arguments = quorum();
-            arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(NEVER));
-            declare_queue(connection, queue, arguments).await
-        }
-        exists => exists,
+    let mut arguments = quorum();
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(NEVER));
+    let channel = connection.create_channel().await?;
+    match channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments).await {
+        Err(error) if reply_code(&error) == Some(406) => declare_queue(connection, queue, quorum()).await,
+        declared => declared.map(drop),
     }
 }
 

@@ -4,7 +4,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ExchangeKind};
 
-use crate::support::amqp::{connect, table};
+use crate::support::amqp::{connect, declare_exchange, table};
 use crate::support::{Daemon, Publisher, World, connect as connect_to_postgres, open, transfer};
 
 async fn channel(world: &World) -> (Connection, Channel) {
@@ -70,8 +70,10 @@ async fn without_its_queue_and_leave_to_declare_it_ends_with_69() {
 #[tokio::test]
 async fn with_a_queue_that_somebody_else_declared_it_needs_no_leave() {
     let world = World::new(&[]).await;
-    world.publisher().await;
+    let publisher = world.publisher().await;
     let _events = world.events().await;
+    declare_exchange(&publisher.channel, &world.dead_letter_exchange).await;
+    declare_queue(&publisher.channel, &world.dead_letter_queue, FieldTable::default()).await;
     world.configure(&["broker.declare = false"]);
     let daemon = world.daemon().await;
     a_transfer_settles(&world).await;
