@@ -24,6 +24,9 @@ const CONSUMER: &str = "settled";
 /// came before.
 const CANCEL: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether there is memory for deliveries.
+const ROOM: Duration = Duration::from_millis(20);
+
 /// How long the answer to a goodbye is waited for, of a broker that has answered before.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -77,6 +80,11 @@ impl Source for RabbitSource {
 
     async fn open(&self, prefetch: u16) -> Result<RabbitSession, OpenError> {
         let unavailable = |error: &dyn std::error::Error| OpenError::Unavailable(error.to_string());
+        // RabbitMQ gives a connection up from which nothing is read for 30 seconds. Each one counts as a delivery of all
+        // that is out: the next begins when there is room for it.
+        while !self.budget.has_room() {
+            tokio::time::sleep(ROOM).await;
+        }
         let connected = self.connector.connect_to_consume(&self.budget).await;
         let (connection, inbox) = connected.map_err(|error| unavailable(&error))?;
         // A broker that is starting accepts connections before it answers on channels.

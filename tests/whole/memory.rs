@@ -1,5 +1,5 @@
 //! What the daemon keeps in memory while the database doesn't answer, and that it gives it back: a table of limits
-//! and sizes. With `SETTLED_TEST_MEMORY=full` there are as many messages as [docs/reliability.md] speaks of.
+//! and sizes. With `SETTLED_TEST_MEMORY=full` there are several times as many messages, which takes ten minutes.
 
 use std::time::Duration;
 
@@ -72,7 +72,6 @@ async fn bounded(what: &str, world: &World, mut daemon: Daemon, publish: impl As
     .await;
     println!("{what}: {} MiB waiting, {} MiB at most, {} MiB afterwards", waiting >> 20, peak >> 20, after >> 20);
     assert!(peak <= MOST, "{what}: {} MiB, {} of them while nothing was committed", peak >> 20, waiting >> 20);
-    assert_eq!(daemon.metric("settled_reconnects_total", &[("connection", "intake")]).await, 0.0);
     daemon.stop().await;
     assert_eq!((world.waiting().await, world.messages(&world.dead_letter_queue).await), (0, 0), "nothing is left");
     world.audit().await;
@@ -97,7 +96,7 @@ fn settled(count: usize) -> String {
 }
 
 fn dead(reason: &str, count: usize) -> String {
-    format!("SELECT count(*) = {count} AS done FROM dead_letter WHERE reason::text = '{reason}' AND attempts = 1")
+    format!("SELECT count(*) = {count} AS done FROM dead_letter WHERE reason::text = '{reason}'")
 }
 
 #[tokio::test]
@@ -193,23 +192,27 @@ async fn full(database: &tokio_postgres::Client, world: &World, daemon: &mut Dae
 }
 
 const LITTLE: [&str; 3] =
-    ["broker.prefetch_bytes = 1048576", "broker.heartbeat = \"1s\"", "pipeline.drain_timeout = \"20s\""];
+    ["broker.prefetch_bytes = 1048576", "broker.heartbeat = \"3s\"", "pipeline.drain_timeout = \"20s\""];
 
 #[tokio::test]
-async fn a_connection_that_nothing_is_read_from_stays_alive() {
+async fn a_connection_that_nothing_is_read_from_stays_alive_until_the_broker_gives_it_up() {
     let world = World::new(&LITTLE).await;
     let mut daemon = world.daemon().await;
     let database = world.sql().await;
     let tasks = full(&database, &world, &mut daemon).await;
-    // Each side gives up the other one after two heartbeats.
-    tokio::time::sleep(Duration::from_secs(7)).await;
+    // Each side gives up the other one after two heartbeats, of three seconds; RabbitMQ gives up who takes nothing after
+    // half a minute.
+    let seconds = count(12, 45);
+    tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
     let (count, bytes) = taken(&mut daemon).await;
     assert!(count > 0.0 && count < 100.0 && bytes < f64::from(2 << 20), "{count} tasks, {bytes} bytes");
     database.batch_execute("COMMIT").await.expect("unlocked");
     world.all_are("settled", &tasks).await;
-    assert_eq!(daemon.metric("settled_reconnects_total", &[("connection", "intake")]).await, 0.0);
+    let reconnects = daemon.metric("settled_reconnects_total", &[("connection", "intake")]).await;
+    assert_eq!(reconnects, if seconds > 30 { 1.0 } else { 0.0 }, "once, when there is room again");
     daemon.stop().await;
-    assert_eq!(world.waiting().await, 0);
+    assert_eq!((world.waiting().await, world.messages(&world.dead_letter_queue).await), (0, 0));
+    world.audit().await;
 }
 
 #[tokio::test]

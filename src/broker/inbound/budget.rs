@@ -39,6 +39,11 @@ impl Budget {
         self.used() >= self.limit
     }
 
+    /// Whether at least half of it is free: enough for a new connection to be worth its while.
+    pub fn has_room(&self) -> bool {
+        self.used() <= self.limit / 2
+    }
+
     /// Has `waker` woken when something may be taken in again; `false` if that is now.
     pub(super) fn wait(&self, waker: &Waker) -> bool {
         {
