@@ -117,7 +117,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Results> {
 async fn on_servers(options: &Options, servers: &PrivateServers) -> Result<Measured> {
     let mut settings = PostgresSettings { pool_size: options.connections, ..PostgresSettings::default() };
     settings.use_url(servers.postgres_url()).map_err(anyhow::Error::msg)?;
-    let machine = this_machine(store::probe(&settings).await?, "not running".to_owned());
+    let machine = this_machine(store::probe(&settings).await?.version, "not running".to_owned());
     let mut client = store::connect(&settings).await?;
     store::migrate(&mut client).await?;
     let pool = store::pool(&settings)?;
