@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::driver::Driven;
 use super::{PostgresSettings, hosts, server, session};
 use crate::tls::{TlsError, client_config};
 
@@ -83,8 +83,8 @@ impl From<tokio_postgres::Error> for ConnectError {
 /// When a file cannot be read, no host takes the connection, or a pooler in between doesn't keep
 /// sessions.
 pub async fn connect(settings: &PostgresSettings) -> Result<Client, ConnectError> {
-    let (client, _) = open(settings).await?;
-    let (other, _) = open(settings).await?;
+    let (client, ..) = open(settings).await?;
+    let (other, ..) = open(settings).await?;
     let limit = settings.connect_timeout;
     let set_up = async {
         // Before anything is set, which would be in force for others.
@@ -98,7 +98,7 @@ pub async fn connect(settings: &PostgresSettings) -> Result<Client, ConnectError
 }
 
 /// Opens one connection as the settings and the files that they name are now, and sets nothing.
-pub(super) async fn open(settings: &PostgresSettings) -> Result<(Client, JoinHandle<()>), ConnectError> {
+pub(super) async fn open(settings: &PostgresSettings) -> Result<Driven, ConnectError> {
     let config = configuration(settings)?;
     let limit = settings.connect_timeout;
     let connected = match tls(settings)? {

@@ -5,23 +5,40 @@
 //! for it gets "connection closed", as if the connection had been lost, and can't overlook it.
 
 use std::future::poll_fn;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
 use tokio_postgres::error::{DbError, SqlState};
-use tokio_postgres::{AsyncMessage, Connection};
+use tokio_postgres::{AsyncMessage, Client, Connection};
 use tracing::{debug, warn};
 
-/// The last warning that ended a connection, for the message of the error that this leads to.
-/// Nothing is decided by it.
-static LAST: Mutex<Option<(Instant, String)>> = Mutex::new(None);
+/// A client, the task that drives its connection, and what that task says of the end.
+pub(super) type Driven = (Client, JoinHandle<()>, Ending);
 
-/// How long a closed connection is explained by the last warning.
-const RECENT: Duration = Duration::from_secs(5);
+/// The warning that ended a connection, once one has. For the message of the error that this leads to;
+/// nothing is decided by it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ending(Arc<OnceLock<String>>);
 
-/// Drives `connection` until it ends, or until PostgreSQL takes a commit back.
-pub(super) async fn drive<S, T>(mut connection: Connection<S, T>)
+impl Ending {
+    /// Returns the warning, with PostgreSQL's detail.
+    pub(super) fn warning(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+/// Has `connection` driven by a task of its own until it ends, or until PostgreSQL takes a commit back.
+pub(super) fn drive<S, T>(client: Client, connection: Connection<S, T>) -> Driven
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let ending = Ending::default();
+    (client, tokio::spawn(until_the_end(connection, ending.clone())), ending)
+}
+
+async fn until_the_end<S, T>(mut connection: Connection<S, T>, ending: Ending)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
@@ -31,7 +48,7 @@ where
             Some(Ok(AsyncMessage::Notice(notice))) if takes_a_commit_back(&notice) => {
                 let reason = explain(&notice);
                 warn!(reason, "PostgreSQL takes a commit back: its outcome is unknown, and the connection is closed");
-                *LAST.lock() = Some((Instant::now(), reason));
+                let _ = ending.0.set(reason);
                 return;
             }
             Some(Ok(AsyncMessage::Notice(notice))) => debug!(message = notice.message(), "PostgreSQL's notice"),
@@ -40,11 +57,6 @@ where
             Some(Err(_)) | None => return,
         }
     }
-}
-
-/// Why a connection was closed just now, if a warning was the reason.
-pub(super) fn why_closed() -> Option<String> {
-    LAST.lock().as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, reason)| reason.clone())
 }
 
 /// Whether a COMMIT that comes with this warning has not done what COMMIT does. The text depends on

@@ -3,8 +3,9 @@
 use deadpool::managed::PoolError;
 use tokio_postgres::error::SqlState;
 
+use super::ConnectError;
+use super::driver::Ending;
 use super::session::LOST;
-use super::{ConnectError, driver};
 
 /// Why a batch was not committed, or isn't known to be.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,16 @@ impl StoreError {
         })
     }
 
+    /// Adds the warning that ended the connection, if one did.
+    pub(super) fn after(self, ending: &Ending) -> Self {
+        match (self, ending.warning()) {
+            (Self::OutcomeUnknown(reason), Some(warning)) => {
+                Self::OutcomeUnknown(format!("{reason} after a warning of PostgreSQL's: {warning}"))
+            }
+            (error, _) => error,
+        }
+    }
+
     /// Whether the connection is still good after a ROLLBACK.
     pub(super) const fn spares_the_connection(&self) -> bool {
         matches!(self, Self::Conflict(_) | Self::Refused { .. })
@@ -67,10 +78,6 @@ pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     match (error.as_db_error(), std::error::Error::source(error)) {
         (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
         (None, Some(source)) => format!("{error}: {source}"),
-        (None, None) if error.is_closed() => match driver::why_closed() {
-            Some(warning) => format!("{error} after a warning of PostgreSQL's: {warning}"),
-            None => error.to_string(),
-        },
         (None, None) => error.to_string(),
     }
 }

@@ -3,18 +3,17 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, Error, Socket};
+use tokio_postgres::{Config, Error, Socket};
 
-use super::driver;
+use super::driver::{self, Driven};
 
 /// Why no host took the connection: what the last one said, or `None` if it said nothing.
 pub(super) type NoHost = Option<Error>;
 
 /// Connects to the first host of `config` that takes the connection, each within `limit`.
-pub(super) async fn connect<T>(config: &Config, tls: T, limit: Duration) -> Result<(Client, JoinHandle<()>), NoHost>
+pub(super) async fn connect<T>(config: &Config, tls: T, limit: Duration) -> Result<Driven, NoHost>
 where
     T: MakeTlsConnect<Socket> + Clone,
     T::Stream: Send + 'static,
@@ -22,10 +21,7 @@ where
     let mut reason = None;
     for host in each(config) {
         match tokio::time::timeout(limit, host.connect(tls.clone())).await {
-            Ok(Ok((client, connection))) => {
-                let driver = tokio::spawn(driver::drive(connection));
-                return Ok((client, driver));
-            }
+            Ok(Ok((client, connection))) => return Ok(driver::drive(client, connection)),
             Ok(Err(error)) => reason = Some(error),
             Err(_) => {}
         }

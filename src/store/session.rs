@@ -9,11 +9,11 @@ use std::fmt::Write;
 use std::ops::{Deref, DerefMut};
 
 use deadpool_postgres::ClientWrapper;
-use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 use uuid::Uuid;
 
 use super::PostgresSettings;
+use super::driver::{Driven, Ending};
 
 /// Overrules a default that acknowledges a commit before it is durable; stricter ones stay.
 const DURABLE: &str = "
@@ -59,19 +59,23 @@ fn statements(settings: &PostgresSettings) -> String {
 pub struct Session {
     client: ClientWrapper,
     mark: String,
+    ending: Ending,
 }
 
 impl Session {
     /// Sets the session up, and marks it.
-    pub(super) async fn begin(
-        (client, driver): (Client, JoinHandle<()>),
-        settings: &PostgresSettings,
-    ) -> Result<Self, Error> {
-        let session = Self { client: ClientWrapper::new(client, driver), mark: Uuid::now_v7().simple().to_string() };
+    pub(super) async fn begin((client, driver, ending): Driven, settings: &PostgresSettings) -> Result<Self, Error> {
+        let mark = Uuid::now_v7().simple().to_string();
+        let session = Self { client: ClientWrapper::new(client, driver), mark, ending };
         let mark = format!("SELECT set_config('settled.session', '{}', false)", session.mark);
         // One message, so all of it or nothing.
         session.batch_execute(&format!("{}; {PLANS}; {mark}", statements(settings))).await?;
         Ok(session)
+    }
+
+    /// What is known of the connection's end.
+    pub(super) const fn ending(&self) -> &Ending {
+        &self.ending
     }
 
     /// The value of `settled.session` that this session was given.

@@ -322,6 +322,7 @@ impl BatchStore for PostgresStore {
     ) -> Result<Committed, StoreError> {
         let client = self.client().await?;
         let result = self.commit_on(&client, batch, expired, pending, leased).await;
+        let result = result.map_err(|error| error.after(client.ending()));
         if let Err(error) = &result {
             let clean = error.spares_the_connection()
                 && timed(self.trip_limit, client.batch_execute("ROLLBACK")).await.is_ok_and(|ended| ended.is_ok());
