@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::human::{account_name, amount, currency, or_dash, since, time};
 use super::output::{self, Table, Text};
 use super::{Exit, Failure, Global, block_on};
-use crate::contract::{AccountName, Currency};
+use crate::contract::{AccountName, Currencies, Currency};
 use crate::store;
 use crate::store::queries::account::{self, Account, AccountFilter, HistoryEntry, Hold};
 
@@ -78,28 +78,28 @@ pub(super) struct HistoryArgs {
 
 pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     let config = global.load()?;
-    let json = global.json;
+    let (currencies, json) = (&config.payments.currencies, global.json);
     block_on(async {
         let client = store::connect(&config.postgres).await?;
         match command {
             Command::Open(args) => open::run(&args, &client, &config, json).await,
-            Command::Show(args) => show(&args, &client, json).await,
-            Command::List(args) => list(&args, &client, json).await,
-            Command::History(args) => history(&args, &client, json).await,
+            Command::Show(args) => show(&args, &client, currencies, json).await,
+            Command::List(args) => list(&args, &client, currencies, json).await,
+            Command::History(args) => history(&args, &client, currencies, json).await,
         }
     })
 }
 
-async fn show(args: &ShowArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
+async fn show(args: &ShowArgs, client: &Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
     let account = find(&args.name, client).await?;
     match args.at {
-        Some(at) => show_at(&account, at, client, json).await?,
+        Some(at) => show_at(&account, at, client, currencies, json).await?,
         None => {
             let held = account.held > 0 && args.holds > 0;
             let (holds, all) =
                 if held { account::holds(client, &account.account, args.holds).await? } else { (Vec::new(), 0) };
             let shown = Shown { account: &account, holds: &holds };
-            output::print(json, &shown, || human(&account, &holds, all))?;
+            output::print(json, &shown, || human(&account, &holds, all, currencies))?;
         }
     }
     Ok(Exit::Ok)
@@ -113,7 +113,13 @@ struct Shown<'a> {
     holds: &'a [Hold],
 }
 
-async fn show_at(account: &Account, at: Timestamp, client: &Client, json: bool) -> Result<(), Failure> {
+async fn show_at(
+    account: &Account,
+    at: Timestamp,
+    client: &Client,
+    currencies: &Currencies,
+    json: bool,
+) -> Result<(), Failure> {
     let name = &account.account;
     let Some(opened_at) = account.opened_at.filter(|opened_at| *opened_at <= at) else {
         let since =
@@ -129,7 +135,7 @@ async fn show_at(account: &Account, at: Timestamp, client: &Client, json: bool) 
         text.pairs([
             ("account", name.clone()),
             ("at", time(at)),
-            ("posted", format!("{} {}", amount(currency, balance.posted), or_dash(currency))),
+            ("posted", format!("{} {}", amount(currencies, currency, balance.posted), or_dash(currency))),
             ("version", balance.version.to_string()),
             ("last changed", time(balance.settled_at.unwrap_or(opened_at))),
             ("by", or_dash(balance.payment_id)),
@@ -139,7 +145,7 @@ async fn show_at(account: &Account, at: Timestamp, client: &Client, json: bool) 
     Ok(output::print(json, &balance, text)?)
 }
 
-async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
+async fn list(args: &ListArgs, client: &Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
     let filter = AccountFilter {
         currency: args.currency.as_ref().map(Currency::as_str),
         unopened: args.all,
@@ -147,14 +153,14 @@ async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Fail
         limit: args.limit,
     };
     let accounts = account::list(client, &filter).await?;
-    output::print(json, &accounts, || rows(&accounts))?;
+    output::print(json, &accounts, || rows(&accounts, currencies))?;
     Ok(Exit::Ok)
 }
 
-async fn history(args: &HistoryArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
+async fn history(args: &HistoryArgs, client: &Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
     let account = find(&args.name, client).await?;
     let entries = account::history(client, args.name.as_str(), args.before, args.limit).await?;
-    output::print(json, &entries, || entry_rows(&account, &entries))?;
+    output::print(json, &entries, || entry_rows(&account, &entries, currencies))?;
     Ok(Exit::Ok)
 }
 
@@ -165,9 +171,11 @@ async fn find(name: &AccountName, client: &Client) -> Result<Account, Failure> {
     })
 }
 
-fn human(account: &Account, holds: &[Hold], all_holds: i64) -> Text {
+fn human(account: &Account, holds: &[Hold], all_holds: i64, currencies: &Currencies) -> Text {
     let currency = account.currency.as_deref();
-    let money = |minor| format!("{} {}", amount(currency, minor), currency.unwrap_or_default()).trim_end().to_owned();
+    let money = |minor| {
+        format!("{} {}", amount(currencies, currency, minor), currency.unwrap_or_default()).trim_end().to_owned()
+    };
     let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), money);
     let mut lines = vec![
         ("account", account.account.clone()),
@@ -188,16 +196,16 @@ fn human(account: &Account, holds: &[Hold], all_holds: i64) -> Text {
     text.pairs(lines);
     if !holds.is_empty() {
         text.line("");
-        text.append(hold_rows(account, holds, all_holds));
+        text.append(hold_rows(account, holds, all_holds, currencies));
     }
     text
 }
 
-fn hold_rows(account: &Account, holds: &[Hold], all: i64) -> Text {
+fn hold_rows(account: &Account, holds: &[Hold], all: i64, currencies: &Currencies) -> Text {
     let mut list = Table::new(["HELD", "UNTIL", "REFERENCE", "PAYMENT"]);
     for hold in holds {
         list.row([
-            amount(account.currency.as_deref(), hold.amount),
+            amount(currencies, account.currency.as_deref(), hold.amount),
             time(hold.expires_at),
             hold.reference.clone().unwrap_or_default(),
             hold.payment_id.to_string(),
@@ -212,20 +220,21 @@ fn hold_rows(account: &Account, holds: &[Hold], all: i64) -> Text {
     text
 }
 
-fn rows(accounts: &[Account]) -> Text {
+fn rows(accounts: &[Account], currencies: &Currencies) -> Text {
     if accounts.is_empty() {
         return Text::of("no accounts");
     }
     let mut list = Table::new(["ACCOUNT", "STATUS", "POSTED", "HELD", "AVAILABLE", "LIMIT", "HIGHEST", "", "ENTRIES"]);
     for account in accounts {
         let currency = account.currency.as_deref();
-        let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), |limit| amount(currency, limit));
+        let money = |minor| amount(currencies, currency, minor);
+        let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), money);
         list.row([
             account.account.clone(),
             account.status.clone(),
-            amount(currency, account.posted),
-            amount(currency, account.held),
-            amount(currency, account.available),
+            money(account.posted),
+            money(account.held),
+            money(account.available),
             limit(account.min_balance),
             limit(account.max_balance),
             currency.unwrap_or_default().to_owned(),
@@ -236,7 +245,7 @@ fn rows(accounts: &[Account]) -> Text {
     list.into()
 }
 
-fn entry_rows(account: &Account, entries: &[HistoryEntry]) -> Text {
+fn entry_rows(account: &Account, entries: &[HistoryEntry], currencies: &Currencies) -> Text {
     if entries.is_empty() {
         return Text::of("no entries");
     }
@@ -247,8 +256,8 @@ fn entry_rows(account: &Account, entries: &[HistoryEntry]) -> Text {
         list.row([
             entry.seq.to_string(),
             or_dash(entry.settled_at.map(time)),
-            amount(currency, entry.amount),
-            amount(currency, entry.balance_after),
+            amount(currencies, currency, entry.amount),
+            amount(currencies, currency, entry.balance_after),
             or_dash(entry.counter_account.as_ref()),
             or_dash(entry.task_type.as_ref()),
             entry.reference.clone().unwrap_or_default(),

@@ -1,9 +1,9 @@
 //! `settled audit`: does the ledger keep its promises?
 
-use super::human::{counted, money};
+use super::human::counted;
 use super::output::{self, Text};
 use super::{Exit, Failure, Global, block_on};
-use crate::contract::Currency;
+use crate::contract::{Currencies, Currency};
 use crate::store;
 use crate::store::queries::audit::{self, Audit, CurrencyTotals, Totals};
 
@@ -18,11 +18,11 @@ pub(super) struct Args {}
 pub(super) fn run(global: &Global, Args {}: Args) -> Result<Exit, Failure> {
     let config = global.load()?;
     let audit = block_on(async { Ok(audit::audit(&mut store::connect(&config.postgres).await?).await?) })?;
-    output::print(global.json, &audit, || human(&audit))?;
+    output::print(global.json, &audit, || human(&audit, &config.payments.currencies))?;
     Ok(if audit.passed { Exit::Ok } else { Exit::Failure })
 }
 
-fn human(audit: &Audit) -> Text {
+fn human(audit: &Audit, currencies: &Currencies) -> Text {
     let mut text = Text::default();
     for check in &audit.checks {
         let mark = if check.violations == 0 { '✓' } else { '✗' };
@@ -36,7 +36,7 @@ fn human(audit: &Audit) -> Text {
         }
     }
     text.line("");
-    totals(&audit.totals, &mut text);
+    totals(&audit.totals, currencies, &mut text);
     text.line("");
     let failed = audit.checks.iter().filter(|check| check.violations > 0).count();
     text.line(match failed {
@@ -46,7 +46,7 @@ fn human(audit: &Audit) -> Text {
     text
 }
 
-fn totals(totals: &Totals, text: &mut Text) {
+fn totals(totals: &Totals, currencies: &Currencies, text: &mut Text) {
     let Totals { accounts, unopened_accounts, entries, legs, transitions, holds, .. } = totals;
     text.line(format!(
         "{}, {} that nobody opened, {entries} entries",
@@ -54,13 +54,13 @@ fn totals(totals: &Totals, text: &mut Text) {
         counted(*unopened_accounts, "name")
     ));
     text.line([counted(*legs, "leg"), counted(*transitions, "transition"), counted(*holds, "hold")].join(", "));
-    let Totals { payments, currencies, outbox, dead_letters, .. } = totals;
+    let Totals { payments, outbox, dead_letters, .. } = totals;
     for payment in payments {
         let reason = payment.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         text.line(format!("{:>12} {} {}{reason}", payment.count, payment.task_type, payment.state));
     }
-    for currency in currencies {
-        text.line(balances(currency));
+    for currency in &totals.currencies {
+        text.line(balances(currency, currencies));
     }
     let (rows, events) = (counted(outbox.rows, "row"), counted(outbox.events, "event"));
     text.line(format!("outbox: {rows}, {events} ({} held)", outbox.held_events));
@@ -69,10 +69,10 @@ fn totals(totals: &Totals, text: &mut Text) {
     text.line(format!("open dead letters: {}", if open.is_empty() { "none".to_owned() } else { open.join(", ") }));
 }
 
-fn balances(totals: &CurrencyTotals) -> String {
+fn balances(totals: &CurrencyTotals, currencies: &Currencies) -> String {
     // What doesn't fit is no sum of real money; it is shown in minor units.
     let format = |minor: i128| match (Currency::parse(&totals.currency), i64::try_from(minor)) {
-        (Some(currency), Ok(minor)) => money(currency, minor),
+        (Some(currency), Ok(minor)) => currencies.format(currency, minor),
         _ => minor.to_string(),
     };
     let mut text = format!(

@@ -1,27 +1,13 @@
 //! How values are read from the command line and written for people.
 
-use std::sync::OnceLock;
-
 use jiff::{Span, Timestamp, Zoned};
 
 use crate::contract::{AccountName, Currencies, Currency};
 
-/// The operator's currencies, whose decimal points nobody else knows.
-static CURRENCIES: OnceLock<Currencies> = OnceLock::new();
-
-/// Has amounts written with the decimal points of these; a process loads one configuration.
-pub(super) fn use_currencies(currencies: &Currencies) {
-    let _ = CURRENCIES.set(currencies.clone());
-}
-
-/// An amount with its currency's decimal point.
-pub(super) fn money(currency: Currency, minor: i64) -> String {
-    CURRENCIES.get_or_init(Currencies::default).format(currency, minor)
-}
-
-/// The same; in minor units if there is no such currency.
-pub(super) fn amount(currency: Option<&str>, minor: i64) -> String {
-    currency.and_then(Currency::parse).map_or_else(|| minor.to_string(), |currency| money(currency, minor))
+/// An amount with its currency's decimal point; in minor units if there is no such currency.
+pub(super) fn amount(currencies: &Currencies, currency: Option<&str>, minor: i64) -> String {
+    let currency = currency.and_then(Currency::parse);
+    currency.map_or_else(|| minor.to_string(), |currency| currencies.format(currency, minor))
 }
 
 /// A time, to the millisecond.

@@ -55,9 +55,7 @@ impl Global {
     /// # Errors
     /// With exit code 78 and every problem there is.
     pub fn load(&self) -> Result<Config, Failure> {
-        let config = Config::load(self.config.as_deref())?;
-        human::use_currencies(&config.payments.currencies);
-        Ok(config)
+        Ok(Config::load(self.config.as_deref())?)
     }
 }
 

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub(super) use self::show::Shown;
-use super::human::{self, account_name, counted, duration, or_dash, since, time};
+use super::human::{account_name, amount, counted, duration, or_dash, since, time};
 use super::output::{self, Table, Text};
 use super::{Exit, Failure, Global, block_on};
-use crate::contract::{AccountName, PaymentState, TaskType};
+use crate::contract::{AccountName, Currencies, PaymentState, TaskType};
 use crate::store;
 use crate::store::queries::payment::{self, Life, PaymentFilter, PaymentRow, StoredTask};
 use crate::store::queries::{Error, dead_letter, limit_statements};
@@ -74,16 +74,17 @@ pub(super) struct ListArgs {
 
 pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     let config = global.load()?;
+    let (currencies, json) = (&config.payments.currencies, global.json);
     block_on(async {
         let mut client = store::connect(&config.postgres).await?;
         match command {
-            Command::Show { id } => show(id, &mut client, global.json).await,
-            Command::List(args) => list(&args, &client, global.json).await,
+            Command::Show { id } => show(id, &mut client, currencies, json).await,
+            Command::List(args) => list(&args, &client, currencies, json).await,
         }
     })
 }
 
-async fn show(id: Uuid, client: &mut Client, json: bool) -> Result<Exit, Failure> {
+async fn show(id: Uuid, client: &mut Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
     let Some(life) = Life::load(client, id).await? else {
         let hint = match dead_letter::of_task(client, id).await? {
             Some(letter) => format!(
@@ -94,11 +95,11 @@ async fn show(id: Uuid, client: &mut Client, json: bool) -> Result<Exit, Failure
         };
         return Err(Failure::new(Exit::Failure, anyhow::anyhow!("no payment {id}")).hint(hint));
     };
-    output::print(json, &show::Whole(&life), || show::human(&life))?;
+    output::print(json, &show::Whole(&life), || show::human(&life, currencies))?;
     Ok(Exit::Ok)
 }
 
-async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
+async fn list(args: &ListArgs, client: &Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
     limit_statements(client, args.timeout).await?;
     let filter = PaymentFilter {
         state: args.state.as_deref(),
@@ -111,7 +112,7 @@ async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Fail
         limit: args.limit,
     };
     let payments = payment::list(client, &filter).await.map_err(|error| too_slow(error, args.timeout))?;
-    output::print(json, &payments, || rows(&payments))?;
+    output::print(json, &payments, || rows(&payments, currencies))?;
     Ok(Exit::Ok)
 }
 
@@ -129,13 +130,14 @@ pub(super) fn state(stored: &StoredTask) -> String {
     }
 }
 
-fn rows(payments: &[PaymentRow]) -> Text {
+fn rows(payments: &[PaymentRow], currencies: &Currencies) -> Text {
     if payments.is_empty() {
         return Text::of("no payments");
     }
     let mut list = Table::new(["ID", "DECIDED AT", "TYPE", "STATE", "FROM", "TO", "AMOUNT", "", "REFERENCE"]);
     for payment in payments {
         let (from, to) = ends(payment);
+        let money = |minor| amount(currencies, payment.currency.as_deref(), minor);
         list.row([
             payment.id.to_string(),
             time(payment.settled_at),
@@ -143,7 +145,7 @@ fn rows(payments: &[PaymentRow]) -> Text {
             payment.reason.as_ref().unwrap_or(&payment.state).clone(),
             from,
             to,
-            payment.amount.map_or_else(String::new, |minor| human::amount(payment.currency.as_deref(), minor)),
+            payment.amount.map_or_else(String::new, money),
             payment.currency.clone().unwrap_or_default(),
             payment.reference.clone().unwrap_or_default(),
         ]);

@@ -6,10 +6,10 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::human::{money, or_dash, time};
+use super::super::human::{amount, or_dash, time};
 use super::super::output::{Table, Text};
 use super::{state, timeline};
-use crate::contract::{Currency, Properties};
+use crate::contract::{Currencies, Currency, Properties};
 use crate::store::queries::payment::{
     Life, Moved, Parent, Step, StoredEntry, StoredTask, Waits, WholeLeg, WholePayment,
 };
@@ -93,7 +93,7 @@ const FIELDS: [&str; 15] = [
 ];
 
 /// What was asked for, what has become of each leg, and the timeline.
-pub(super) fn human(life: &Life) -> Text {
+pub(super) fn human(life: &Life, currencies: &Currencies) -> Text {
     let Life { task: stored, parent, awaited_by, .. } = life;
     let mut lines = vec![
         ("payment", stored.task.id.to_string()),
@@ -104,7 +104,7 @@ pub(super) fn human(life: &Life) -> Text {
     let asked: Value = serde_json::from_str(&stored.task.to_json()).unwrap_or_default();
     let currency = asked.get("currency").and_then(Value::as_str).and_then(Currency::parse).or_else(|| currency(life));
     let fields = FIELDS.into_iter().filter_map(|name| Some((name, asked.get(name)?)));
-    lines.extend(fields.map(|(name, value)| (name, asked_for(name, value, currency))));
+    lines.extend(fields.map(|(name, value)| (name, asked_for(name, value, currency, currencies))));
     if stored.task.body.payment_id().is_some() {
         lines.push(("", parent.as_ref().map_or_else(|| "which is not there yet".to_owned(), in_short)));
     }
@@ -120,17 +120,17 @@ pub(super) fn human(life: &Life) -> Text {
         && stored.payment.as_ref().is_none_or(|payment| payment.legs.is_empty())
     {
         text.line("");
-        text.table(&asked_legs(legs));
+        text.table(&asked_legs(legs, currencies));
     }
     if let Some(payment) = &stored.payment
         && parent.is_none()
         && !payment.legs.is_empty()
     {
         text.line("");
-        text.table(&legs(payment));
+        text.table(&legs(payment, currencies));
     }
     text.line("");
-    text.append(timeline::draw(life));
+    text.append(timeline::draw(life, currencies));
     text
 }
 
@@ -142,13 +142,13 @@ fn currency(life: &Life) -> Option<Currency> {
 }
 
 /// A field of the task, as it was asked for.
-fn asked_for(name: &str, value: &Value, currency: Option<Currency>) -> String {
+fn asked_for(name: &str, value: &Value, currency: Option<Currency>, currencies: &Currencies) -> String {
     match (value, currency) {
         (Value::Null, _) => "none".to_owned(),
         (Value::String(text), _) => text.clone(),
         (Value::Number(number), currency) if ["amount", "min_balance", "max_balance"].contains(&name) => {
             match (number.as_i64(), currency) {
-                (Some(minor), Some(currency)) => format!("{} {currency}", money(currency, minor)),
+                (Some(minor), Some(currency)) => format!("{} {currency}", currencies.format(currency, minor)),
                 _ => format!("{number} minor units"),
             }
         }
@@ -168,27 +168,28 @@ fn in_short(parent: &Parent) -> String {
 }
 
 /// The legs of a task that has not been applied.
-fn asked_legs(legs: &[Value]) -> Table {
+fn asked_legs(legs: &[Value], currencies: &Currencies) -> Table {
     let mut list = Table::new(["LEG", "FROM", "TO", "AMOUNT", ""]);
     let text = |leg: &Value, name: &str| leg.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     for (number, leg) in legs.iter().enumerate() {
         let currency = text(leg, "currency");
-        let amount = leg.get("amount").and_then(Value::as_i64).unwrap_or_default();
-        let amount = Currency::parse(&currency).map_or_else(|| amount.to_string(), |of| money(of, amount));
-        list.row([number.to_string(), text(leg, "debit_account"), text(leg, "credit_account"), amount, currency]);
+        let minor = leg.get("amount").and_then(Value::as_i64).unwrap_or_default();
+        let money = amount(currencies, Some(&currency), minor);
+        list.row([number.to_string(), text(leg, "debit_account"), text(leg, "credit_account"), money, currency]);
     }
     list.align_right(&[0, 3]);
     list
 }
 
 /// What has become of each leg.
-fn legs(payment: &WholePayment) -> Table {
+fn legs(payment: &WholePayment, currencies: &Currencies) -> Table {
     let headings = ["LEG", "FROM", "TO", "AMOUNT", "HELD", "CAPTURED", "REFUNDED", "CHARGED BACK", ""];
     let mut list = Table::new(headings);
     for (number, leg) in payment.legs.iter().enumerate() {
         let WholeLeg { debit_account, credit_account, currency, amount, captured, refunded, charged_back } = leg;
         let held = if payment.state.is_held() { amount - captured } else { 0 };
-        let money = [*amount, held, *captured, *refunded, *charged_back].map(|minor| money(*currency, minor));
+        let money =
+            [*amount, held, *captured, *refunded, *charged_back].map(|minor| currencies.format(*currency, minor));
         let ends = [number.to_string(), debit_account.to_string(), credit_account.to_string()];
         list.row(ends.into_iter().chain(money).chain([currency.to_string()]));
     }

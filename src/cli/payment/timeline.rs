@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::super::human::{money, time};
+use super::super::human::time;
 use super::super::output::Text;
 use super::state;
-use crate::contract::{Currency, PaymentState};
+use crate::contract::{Currencies, Currency, PaymentState};
 use crate::store::queries::payment::{EventName, Life, Step, StoredEntry, StoredTask};
 
 /// Something that happened, with what belongs to it.
@@ -20,8 +20,8 @@ struct Happened {
 }
 
 /// One block for each thing that happened, the first one first, and what is still to come.
-pub(super) fn draw(life: &Life) -> Text {
-    let drawing = Drawing::of(life);
+pub(super) fn draw(life: &Life, currencies: &Currencies) -> Text {
+    let drawing = Drawing::of(life, currencies);
     let mut happened: Vec<Happened> = life.steps.iter().map(|step| drawing.step(step)).collect();
     happened.extend(life.follow_ups.iter().filter(|task| !drawing.is_told(task)).map(|task| drawing.aside(task)));
     // Stable: what happened in one moment stays in the order of the states.
@@ -52,17 +52,18 @@ fn block(happened: &Happened, is_last: bool, text: &mut Text) {
 
 struct Drawing<'a> {
     life: &'a Life,
+    currencies: &'a Currencies,
     /// An account has one.
-    currencies: HashMap<&'a str, Currency>,
+    account_currencies: HashMap<&'a str, Currency>,
 }
 
 impl<'a> Drawing<'a> {
-    fn of(life: &'a Life) -> Self {
+    fn of(life: &'a Life, currencies: &'a Currencies) -> Self {
         let legs = life.task.payment.iter().flat_map(|payment| &payment.legs);
         let both = |leg: &'a crate::store::queries::payment::WholeLeg| {
             [(leg.debit_account.as_str(), leg.currency), (leg.credit_account.as_str(), leg.currency)]
         };
-        Self { life, currencies: legs.flat_map(both).collect() }
+        Self { life, currencies, account_currencies: legs.flat_map(both).collect() }
     }
 
     /// Whether one of the steps is this follow-up's.
@@ -109,11 +110,12 @@ impl<'a> Drawing<'a> {
     fn by(&self, follow_up: &StoredTask) -> String {
         let task = &follow_up.task;
         let mut text = format!("{} {}", task.body.task_type().name(), task.id);
-        let mut currencies = self.currencies.values();
+        let mut currencies = self.account_currencies.values();
         let first = currencies.next();
         let one = first.filter(|first| currencies.all(|other| other == *first));
         if let Some(amount) = follow_up.moved {
-            let money = one.map_or_else(|| amount.to_string(), |one| format!("{} {one}", money(*one, amount)));
+            let money = |one: &Currency| format!("{} {one}", self.currencies.format(*one, amount));
+            let money = one.map_or_else(|| amount.to_string(), money);
             text += &format!(", {money}");
         }
         let notes = [("published by", follow_up.publisher.as_deref()), ("reference", task.body.reference())];
@@ -125,8 +127,10 @@ impl<'a> Drawing<'a> {
 
     fn entries(&self, entries: &[StoredEntry]) -> Vec<String> {
         let row = |entry: &StoredEntry| {
-            let currency = self.currencies.get(entry.account.as_str());
-            let money = |minor: i64| currency.map_or_else(|| minor.to_string(), |currency| money(*currency, minor));
+            let currency = self.account_currencies.get(entry.account.as_str());
+            let money = |minor: i64| {
+                currency.map_or_else(|| minor.to_string(), |currency| self.currencies.format(*currency, minor))
+            };
             let unit = currency.map(|currency| format!(" {currency}")).unwrap_or_default();
             let name = format!("entry {} of {}", entry.seq, entry.account);
             (name, money(entry.amount), format!("{}{unit}", money(entry.balance_after)))
