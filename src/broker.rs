@@ -13,7 +13,7 @@ use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use tracing::warn;
 
-use self::inbound::{Budget, Inbox};
+use self::inbound::{Budget, Inbox, Reader};
 use crate::intake::BrokerSettings;
 
 /// Connects to one of the settings' URIs, each time beginning with the next one.
@@ -73,11 +73,11 @@ impl Connector {
     /// # Errors
     ///
     /// Whatever keeps it from connecting.
-    pub async fn connect_to_consume(&self, budget: &Arc<Budget>) -> Result<(Connection, Arc<Inbox>), ConnectError> {
+    pub async fn connect_to_consume(&self, budget: &Arc<Budget>) -> Result<(Connection, Reader), ConnectError> {
         let inbox = Inbox::new(Arc::clone(budget));
         let connect = async |uri, properties, tls| inbound::connect(uri, properties, tls, Arc::clone(&inbox)).await;
         let connection = self.attempt(connect).await?;
-        Ok((connection, inbox))
+        Ok((connection, Reader::new(inbox)))
     }
 
     async fn attempt(

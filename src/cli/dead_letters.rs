@@ -175,6 +175,9 @@ async fn replay_singly(
                 report.refused.push(Refused { id: seen.0, reason });
                 publisher = Publisher::connect(config).await?;
             }
+            Some(error @ PublishError::Returned { .. }) => {
+                report.refused.push(Refused { id: seen.0, reason: error.to_string() });
+            }
             Some(error) => return Err(error.into()),
         }
     }
@@ -210,7 +213,9 @@ async fn replay_chunk(
     mark(client, confirmed, Resolution::Replayed, report).await?;
     match published.error {
         None => Ok(Vec::new()),
-        Some(PublishError::Denied(_)) => Ok(messages.into_iter().zip(seen).skip(published.confirmed).collect()),
+        Some(PublishError::Denied(_) | PublishError::Returned { .. }) => {
+            Ok(messages.into_iter().zip(seen).skip(published.confirmed).collect())
+        }
         Some(error) => {
             Err(Failure::from(error)
                 .hint(format!("{} replayed before that; the others are still open", report.done.len())))

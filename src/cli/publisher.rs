@@ -182,10 +182,34 @@ impl Publisher {
                 }
             };
             if let Err(error) = step {
-                published.error = Some(error);
+                published.error = Some(self.why(error, &mut unconfirmed, &mut published, &mut confirmed).await);
                 return published;
             }
         }
+    }
+
+    /// Why publishing ended with `error`. A message that the broker refuses closes the channel, which those behind it find
+    /// out first; the confirm of the refused one says more.
+    async fn why<'a>(
+        &self,
+        mut error: PublishError,
+        unconfirmed: &mut VecDeque<(&'a Outgoing, PublisherConfirm)>,
+        published: &mut Published,
+        confirmed: &mut impl FnMut(),
+    ) -> PublishError {
+        while let (PublishError::Lost(_), Some((message, confirm))) = (&error, unconfirmed.pop_front()) {
+            match self.settle(message, confirm).await {
+                Ok(()) => {
+                    published.confirmed += 1;
+                    confirmed();
+                }
+                Err(first) => {
+                    error = first;
+                    break;
+                }
+            }
+        }
+        error
     }
 
     async fn send(&self, message: &Outgoing) -> Result<PublisherConfirm, PublishError> {

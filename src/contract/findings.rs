@@ -52,7 +52,7 @@ impl Findings {
         if let Some(Oversize { size, sha256 }) = &self.oversize {
             let sha256: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
             let detail = format!("the body has {size} bytes, a task has at most {MAX_BODY_BYTES}; SHA-256 {sha256}");
-            return Some(DeadLetter { reason: DeadReason::Oversize, field: None, detail, task_id: None });
+            return Some(DeadLetter { reason: DeadReason::Oversize, field: None, detail, task_id: task_id() });
         }
         let field = self.flaws.first()?.field.to_owned();
         let details: Vec<String> = self.flaws.iter().map(|flaw| format!("`{}`: {}", flaw.field, flaw.detail)).collect();

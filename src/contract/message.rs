@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{DeadLetter, DeadReason, Evidence, Findings, Fingerprint, Properties, Task, decode, decode_stored};
+use super::{
+    DeadLetter, DeadReason, Evidence, Findings, Fingerprint, MessageId, Properties, Task, decode, decode_stored,
+};
 use crate::sabotage::{self, Defect};
 
 /// A message, read: either a task or the dead letter it has to become.
@@ -30,7 +32,8 @@ impl Message {
     /// Reads a message about which the connection has found something out: no task, then, whatever the body says.
     pub fn read_with(findings: &Findings, body: Vec<u8>, properties: Properties, received_at: Timestamp) -> Self {
         let properties = properties.without_what_harms();
-        let mut content = match findings.dead_letter(|| task_id(&body)) {
+        let named = || properties.message_id.as_ref().and_then(MessageId::uuid);
+        let mut content = match findings.dead_letter(|| task_id(&body).or_else(named)) {
             Some(letter) => Err(letter),
             None => decode(&body, &properties),
         };
@@ -54,8 +57,7 @@ impl Message {
             DeadReason::DeliveryLimit => None,
             _ => task_id(&body),
         };
-        let message_id = || properties.message_id.as_ref()?.with_text(|text| Uuid::try_parse(text).ok());
-        let task_id = decoded.or_else(message_id);
+        let task_id = decoded.or_else(|| properties.message_id.as_ref().and_then(MessageId::uuid));
         let found = findings.dead_letter(|| None);
         if let Some(found) = &found {
             detail = format!("{detail}; {}", found.detail);

@@ -12,17 +12,17 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
 
+use tracing::warn;
+
 use super::{BrokerSettings, message};
-use crate::broker::inbound::{Budget, Held, Inbox, Note};
+use crate::broker::inbound::{Budget, Held, Note, Reader};
 use crate::broker::{Connector, reply_code};
 use crate::contract::Message;
 use crate::store::Proof;
 
-/// Messages that are out at a time.
-const PREFETCH: u16 = 8;
-
-/// The memory that they may take, in bytes.
-const MEMORY: usize = 2 << 20;
+/// Messages that are out at a time. They are what bounds the memory: the filter lets all of them pass, so that
+/// no answer waits behind one.
+const PREFETCH: u16 = 4;
 
 /// How long the answer to a goodbye is waited for.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ pub struct DeadQueue {
 pub(super) struct DeadSession {
     connection: Connection,
     channel: Channel,
-    inbox: Arc<Inbox>,
+    inbox: Reader,
     /// None where somebody else deals with the messages.
     consumer: Option<Consumer>,
     queue: String,
@@ -65,7 +65,7 @@ impl DeadQueue {
     /// The dead-letter queue of `settings`.
     pub fn new(settings: BrokerSettings) -> Self {
         let connector = Connector::new(settings.clone(), "settled dead letters");
-        Self { connector, settings, budget: Arc::new(Budget::new(MEMORY)) }
+        Self { connector, settings, budget: Arc::new(Budget::new(usize::MAX)) }
     }
 
     /// Its name.
@@ -85,9 +85,12 @@ impl DeadQueue {
         }
     }
 
-    async fn consume(&self, connection: Connection, inbox: Arc<Inbox>) -> Result<(DeadSession, u32), DeadQueueError> {
+    async fn consume(&self, connection: Connection, inbox: Reader) -> Result<(DeadSession, u32), DeadQueueError> {
         let queue = self.settings.dead_letter_queue.clone();
-        self.look_for_exchange(&connection).await?;
+        if let Err(error) = self.look_for_exchange(&connection).await {
+            // The queue may be behind another exchange, which a policy names.
+            warn!(%error, "what the broker gives up may be lost");
+        }
         let channel = connection.create_channel().await.map_err(lost)?;
         let depth = depth(&channel, &queue).await.map_err(|error| missing("queue", &queue, error))?;
         let mut consumer = None;
@@ -148,7 +151,7 @@ impl DeadSession {
 }
 
 fn read(
-    inbox: &Inbox,
+    inbox: &Reader,
     next: Option<lapin::Result<lapin::message::Delivery>>,
 ) -> Result<(Tag, Message), DeadQueueError> {
     match next {

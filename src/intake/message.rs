@@ -75,11 +75,16 @@ struct Death {
     at: Option<Timestamp>,
 }
 
+/// The most of its entries that are told, beside the oldest.
+const MOST_DEATHS: usize = 8;
+
 /// What the broker says of the message's way, the last step first.
 fn deaths(amqp: &BasicProperties) -> Vec<Death> {
     let header = amqp.headers().as_ref().and_then(|headers| headers.inner().get("x-death"));
     let Some(AMQPValue::FieldArray(entries)) = header else { return Vec::new() };
-    let tables = entries.as_slice().iter().filter_map(AMQPValue::as_field_table);
+    // Anybody can write this header. The oldest entry says how the message was published.
+    let (newest, oldest) = (entries.as_slice().iter().take(MOST_DEATHS), entries.as_slice().iter().skip(MOST_DEATHS));
+    let tables = newest.chain(oldest.last()).filter_map(AMQPValue::as_field_table);
     let death = |table: &FieldTable| {
         let value = |name: &str| table.inner().get(name);
         let string = |name: &str| value(name).and_then(string).map(|text| text.to_string());

@@ -15,7 +15,7 @@ use super::session::{Acks, Next, OpenError, Session, SessionError, Source};
 use super::topology::{self, TopologyError};
 use super::{BrokerSettings, message};
 use crate::broker::Connector;
-use crate::broker::inbound::{Budget, Inbox, Note};
+use crate::broker::inbound::{Budget, Note, Reader};
 
 /// The consumer's tag, as operators see it.
 const CONSUMER: &str = "settled";
@@ -45,7 +45,7 @@ pub struct RabbitSession {
     connection: Connection,
     channel: Channel,
     consumer: Consumer,
-    inbox: Arc<Inbox>,
+    inbox: Reader,
     /// How long the answer to the goodbye is waited for.
     goodbye: Duration,
 }
@@ -97,6 +97,7 @@ impl Source for RabbitSource {
             Ok(Err(error)) => unavailable(&error),
             Err(_) => OpenError::Unavailable(format!("no answer within {limit:?}")),
         };
+        drop(inbox);
         // A slow broker may have a consumer of it by now: beside the next one, tasks would be dealt
         // out to both, and lose their order.
         goodbye(&connection, GOODBYE).await;

@@ -176,6 +176,16 @@ impl Leases {
         self.0.lock().insert(id, Instant::now());
     }
 
+    /// The leases of these rows were prolonged just now.
+    pub fn renewed(&self, ids: &[i64]) {
+        let mut held = self.0.lock();
+        for id in ids {
+            if let Some(since) = held.get_mut(id) {
+                *since = Instant::now();
+            }
+        }
+    }
+
     /// The row is deleted, or left to others.
     pub fn release(&self, id: i64) {
         self.0.lock().remove(&id);

@@ -192,6 +192,7 @@ impl<O: OutboxStore> Keeper<O> {
             let old = self.handover.leases().held_since(since);
             if !old.is_empty() {
                 self.outbox.renew(&old, lease).await?;
+                self.handover.leases().renewed(&old);
             }
         }
         self.measure().await?;
@@ -203,7 +204,8 @@ impl<O: OutboxStore> Keeper<O> {
             let ids: Vec<i64> = rooms.keys().copied().collect();
             give(self.outbox.take(&ids, lease).await?, rooms);
         }
-        Ok(more)
+        // Without room nothing changes before a report, which begins the next round itself, or the next tick.
+        Ok(more && self.handover.is_half_empty())
     }
 
     /// Reserves room for what is tried again of what is held, while there is any at all. Replies are
@@ -237,12 +239,13 @@ impl<O: OutboxStore> Keeper<O> {
         }
         let abandoned = self.abandoned().await?;
         let mut more = !reserve(handover, &abandoned, &mut rooms);
-        for (key, refused) in std::mem::take(&mut self.open_keys) {
+        for (key, refused) in self.open_keys.clone() {
             let has_all = handover.is_half_empty()
                 && reserve(handover, &self.outbox.held_of(&key, refused, MOST_SWEPT).await?, &mut rooms);
-            if !has_all {
+            if has_all {
+                self.open_keys.retain(|open| *open != (key.clone(), refused));
+            } else {
                 more = true;
-                self.open_keys.push((key, refused));
             }
         }
         Ok((rooms, more))

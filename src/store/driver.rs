@@ -68,7 +68,10 @@ where
 fn takes_a_commit_back(notice: &DbError) -> bool {
     notice.routine() == Some("SyncRepWaitForLSN")
         || notice.file().is_some_and(|file| file.ends_with("syncrep.c"))
-        || [SqlState::ADMIN_SHUTDOWN, SqlState::NO_ACTIVE_SQL_TRANSACTION].contains(notice.code())
+        || *notice.code() == SqlState::ADMIN_SHUTDOWN
+        // Not of a ROLLBACK: the COMMIT behind a failed statement has ended the transaction before it.
+        || (*notice.code() == SqlState::NO_ACTIVE_SQL_TRANSACTION
+            && notice.routine() != Some("UserAbortTransactionBlock"))
 }
 
 fn explain(notice: &DbError) -> String {

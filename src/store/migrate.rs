@@ -35,7 +35,7 @@ impl MigrateError {
     /// Whether trying again later could help: the server is away, rather than the schema wrong.
     pub fn is_unavailable(&self) -> bool {
         let unavailable = |error: &tokio_postgres::Error| match error.code() {
-            Some(state) => matches!(state.code().get(..2), Some("08" | "53" | "55" | "57" | "58" | "25")),
+            Some(state) => matches!(state.code().get(..2), Some("08" | "25" | "40" | "53" | "55" | "57" | "58")),
             None => true,
         };
         match self {

@@ -15,6 +15,7 @@ mod rehearsal;
 mod transport;
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,6 +35,31 @@ pub struct Note {
     pub held: Held,
     /// What was found out about it; nearly always nothing.
     pub findings: Option<Box<Findings>>,
+}
+
+/// The end of an [`Inbox`] from which deliveries are taken. When it is dropped nothing more passes, and the connection can
+/// be closed: what is said last would wait behind a delivery that there is no room for.
+#[derive(Debug)]
+pub struct Reader(Arc<Inbox>);
+
+impl Reader {
+    pub(super) const fn new(inbox: Arc<Inbox>) -> Self {
+        Self(inbox)
+    }
+}
+
+impl Deref for Reader {
+    type Target = Inbox;
+
+    fn deref(&self) -> &Inbox {
+        &self.0
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// The notes of a connection's deliveries, in their order.

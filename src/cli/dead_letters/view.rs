@@ -54,7 +54,9 @@ impl Report {
         for (what, ids) in &self.left_out {
             let why = match *what {
                 "expiration" => "with it the message could be gone before it is taken",
-                "user_id" => "the broker takes no other than that of the connection",
+                "user_id" => {
+                    "the broker takes no other than this connection's, whose rules apply where publishers have any"
+                }
                 _ => "they were too long to be kept",
             };
             text.line(format!("published without `{what}`: {why}: {}", list_of(ids)));

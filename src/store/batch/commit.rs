@@ -1,8 +1,12 @@
 //! The end of a transaction, and the proof that what it has read and written is durable.
 
+use std::future::Future;
+use std::time::Duration;
+
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Error;
 
+use super::super::StoreError;
 use super::super::durable::MARK;
 
 /// That a transaction's commit is durable as PostgreSQL is configured, and with it everything the
@@ -42,4 +46,13 @@ pub(super) async fn commit(client: &ClientWrapper, writes: bool) -> Result<Proof
         client.batch_execute(&format!("{MARK}; COMMIT")).await
     };
     committed.map(|()| Proof(()))
+}
+
+/// The answer to a trip that ends in COMMIT. After `limit` the commit may or may not happen.
+pub(super) async fn within<T>(limit: Duration, trip: impl Future<Output = T>) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, trip).await.map_err(|_| {
+        let seconds = limit.as_secs();
+        let reason = format!("no answer to COMMIT within {seconds} s; it may be waiting for a synchronous standby");
+        StoreError::OutcomeUnknown(reason)
+    })
 }

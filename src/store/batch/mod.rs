@@ -258,7 +258,7 @@ impl PostgresStore {
                 .map(|()| Some(Proof::forged()));
         }
         if has_outcome {
-            return write::within(self.trip_limit, commit::commit(client, false))
+            return commit::within(self.trip_limit, commit::commit(client, false))
                 .await?
                 .map_err(|error| StoreError::around_commit(&error))
                 .map(Some);

@@ -107,7 +107,9 @@ impl<'a> Layout<'a> {
         }
         for (item, planned) in self.items.iter_mut().zip(&plan.tasks) {
             let properties = &batch[planned.position].message.properties;
-            item.access = authority.access(properties.publisher.as_deref(), properties.user_id.is_some());
+            // One that waits was admitted when it came, by a version perhaps that kept no user_id.
+            let is_verified = item.resumes || properties.user_id.is_some();
+            item.access = authority.access(properties.publisher.as_deref(), is_verified);
         }
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::super::StoreError;
 use super::column::Column;
-use super::commit::{Proof, commit};
+use super::commit::{Proof, commit, within};
 use super::events::Events;
 use super::life::{self, Life};
 use super::timed;
@@ -231,15 +231,6 @@ pub(super) async fn write_and_commit<E: Borrow<Events>>(
         return Err(StoreError::Broken(format!("{written:?} rows of payments and entries were written")));
     }
     Ok(Written { proof, outbox, woken })
-}
-
-/// The answer to a trip that ends in COMMIT. After `limit` the commit may or may not happen.
-pub(super) async fn within<T>(limit: Duration, trip: impl Future<Output = T>) -> Result<T, StoreError> {
-    tokio::time::timeout(limit, trip).await.map_err(|_| {
-        let seconds = limit.as_secs();
-        let reason = format!("no answer to COMMIT within {seconds} s; it may be waiting for a synchronous standby");
-        StoreError::OutcomeUnknown(reason)
-    })
 }
 
 type Count = Result<u64, tokio_postgres::Error>;

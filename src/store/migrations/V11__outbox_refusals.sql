@@ -1,6 +1,7 @@
 -- Why the broker refused the events of a row, in its own words; the row is held.
 ALTER TABLE outbox ADD COLUMN held_reason text;
-CREATE INDEX outbox_refused ON outbox (leased_until) WHERE held_reason IS NOT NULL;
+-- By id: an index on leased_until would be written with each renewal of a lease.
+CREATE INDEX outbox_refused ON outbox (id) WHERE held_reason IS NOT NULL;
 
 -- Events that an operator has given up, with the reason for it: nothing is thrown away.
 CREATE TABLE outbox_discarded (

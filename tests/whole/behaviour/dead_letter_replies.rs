@@ -84,7 +84,8 @@ async fn a_task_that_postgresql_refuses_is_answered_and_told_where_that_is_set()
     let daemon = world.daemon().await;
     let publisher = world.publisher().await;
     publisher.publish_all(&[open("world", "USD", None), open("alice", "USD", None)]).await;
-    let refused = "ALTER TABLE payment ADD CONSTRAINT refused CHECK (reference <> 'refused')";
+    let refused = "ALTER TABLE payment DROP CONSTRAINT payment_amount,
+                       ADD CONSTRAINT payment_amount CHECK (reference IS DISTINCT FROM 'refused')";
     world.sql().await.batch_execute(refused).await.expect("a constraint");
     let poison = pay().with("reference", "refused");
     publisher.publish_with(&poison, asking(Publisher::properties(&poison), &replies.queue, "poison")).await;

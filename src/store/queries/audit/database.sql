@@ -39,4 +39,7 @@ SELECT 'guards', format('index %s is missing or not valid', expected.index_name)
                ('dead_letter_open'), ('dead_letter_task')) AS expected (index_name)
  WHERE NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(expected.index_name) AND indisvalid)
 UNION ALL
-SELECT 'guards', 'the table ledger has no row' WHERE NOT EXISTS (SELECT FROM ledger)
+-- The schema may be older than that table: then its key is missing, above.
+SELECT 'guards', 'the table ledger has no row'
+ WHERE CASE WHEN to_regclass('ledger') IS NOT NULL THEN
+           query_to_xml('SELECT incarnation FROM ledger', false, true, '')::text = '' ELSE false END
