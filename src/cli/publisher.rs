@@ -190,10 +190,10 @@ impl Publisher {
 
     /// Why publishing ended with `error`. A message that the broker refuses closes the channel, which those behind it find
     /// out first; the confirm of the refused one says more.
-    async fn why<'a>(
+    async fn why(
         &self,
         mut error: PublishError,
-        unconfirmed: &mut VecDeque<(&'a Outgoing, PublisherConfirm)>,
+        unconfirmed: &mut VecDeque<(&Outgoing, PublisherConfirm)>,
         published: &mut Published,
         confirmed: &mut impl FnMut(),
     ) -> PublishError {
