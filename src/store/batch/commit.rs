@@ -10,7 +10,7 @@ use super::super::StoreError;
 use super::super::durable::MARK;
 
 /// That a transaction's commit is durable as PostgreSQL is configured, and with it everything the
-/// transaction has read. Only [`commit`] makes one.
+/// transaction has read. Only `commit` makes one.
 #[derive(Debug)]
 pub struct Proof(());
 
