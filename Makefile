@@ -10,35 +10,34 @@ SERVERS := postgresql pgbouncer rabbitmq-server python3-venv
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
+# What is measured is what is packaged: built by itself, without what the load test's libraries would add to it.
+DIST := cargo build --profile dist --package settled && cargo build --profile dist --package settled-loadtest
+
 # How long `make fuzz` gives each target, and which.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(notdir $(basename $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo test bench speed chaos fuzz lint deny servers
+.PHONY: help demo test bench speed chaos defects fuzz lint deny docs servers
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: servers ## Run the daemon for real: 50,000 payments on private servers, and a verdict
-	cargo build --release --workspace
-	./target/release/settled-loadtest demo
+	cargo build --package settled --package settled-loadtest
+	./target/debug/settled-loadtest demo
 
-# The unit tests have the defects compiled in that the simulation has to find, so that this is one build.
 # A test waits half of the time, for servers and processes: there are two more at a time than there are cores.
 test: export RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 2)
 test: servers ## Run every test; those that need servers start their own
-	cargo test --package settled --lib --features sabotage
-	cargo build --workspace --bin settled-sabotaged --features settled/sabotage
-	cargo test --quiet --package settled --benches
-	cargo test --workspace --bins --test '*'
-	cargo test --quiet --package settled --doc
+	cargo test --workspace
+	cargo test --quiet --package settled --bench '*'
 
 bench: servers ## Measure what a payment passes, piece by piece; some minutes
 	cargo bench
 
 speed: servers ## Measure the speed against references, and whether its targets hold; half an hour
-	cargo build --release --workspace
-	./target/release/settled-loadtest speed --grown --out target/speed
+	$(DIST)
+	./target/dist/settled-loadtest speed --grown --out target/speed
 
 # A run each: its name, and what breaks how often. Two and a half hours. A broker that is killed is away for
 # ten seconds: what piles up meanwhile needs some, too, or RabbitMQ reads ever more at its next start.
@@ -59,14 +58,18 @@ endef
 export CHAOS
 
 chaos: servers ## Break everything, for hours: the long part of the proof; results in target/chaos
-	cargo build --release --workspace
+	$(DIST)
 	@failed=; while read -r name line; do \
 	    echo "== $$name: settled-loadtest chaos $$line"; \
-	    ./target/release/settled-loadtest chaos $$line --goals --out "target/chaos/$$name" </dev/null \
+	    ./target/dist/settled-loadtest chaos $$line --goals --out "target/chaos/$$name" </dev/null \
 	        || failed="$$failed $$name"; \
 	done <<<"$$CHAOS"; \
 	echo "results: target/chaos/*/chaos.txt, and chaos.json for programs"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+# Those at the seams are found by `make test`.
+defects: servers ## Have every defect found that is a patch: a build each, of a copy; half an hour
+	./crates/testkit/defects/find
 
 # Instrumented for coverage, without a sanitizer: there is no unsafe code here, and stable Rust has
 # none. What is found new stays in fuzz/target/found; `cargo fuzz cmin` makes a corpus of it.
@@ -85,7 +88,6 @@ lint: ## Check formatting, lints, documentation and dependencies
 	cargo fmt --all --check
 	rustfmt --check --edition 2024 fuzz/src/lib.rs fuzz/targets/*.rs
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --workspace --all-targets --features settled/sabotage -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	$(MAKE) --no-print-directory deny
 
@@ -95,6 +97,14 @@ deny:
 	@cargo deny --version >/dev/null 2>&1 || \
 	    CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug cargo-deny
 	cargo deny --log-level error check bans licenses sources
+
+# Links, examples and generated parts are checked by a test, which `make test` runs, too. mdBook unoptimised, and
+# without its server, is built in half a minute.
+docs: ## Check the documents, and build the book in target/book
+	cargo test --quiet --package settled --test documentation
+	@mdbook --version >/dev/null 2>&1 || \
+	    CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --no-default-features --features search mdbook
+	mdbook build
 
 servers: ## Install PostgreSQL, PgBouncer and RabbitMQ where they are missing
 	@missing="$$(for package in $(SERVERS); do \

@@ -10,11 +10,11 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
-use settled::contract::{AccountName, Message};
-use settled::intake;
-use settled::lanes::{InFlight, Lanes};
-use settled::ledger::{Account, AccountStatus, Arrival};
-use settled::store::{Prepared, Submission};
+use settled_core::contract::{AccountName, Message};
+use settled_core::ledger::{Account, AccountStatus, Arrival};
+use settled_pipeline::lanes::{InFlight, Lanes};
+use settled_pipeline::store::Submission;
+use settled_testkit::prepared::Prepared;
 use tokio::runtime;
 use uuid::Uuid;
 
@@ -66,12 +66,13 @@ fn count() -> Counts {
         let mut deliveries: Vec<Delivery> = (0..BATCH).map(|_| delivery(&mut random)).collect();
         let mut marks = [blocks(); 4];
         let mut messages = Vec::with_capacity(BATCH);
-        messages.extend(deliveries.drain(..).map(|delivery| intake::read(delivery, Timestamp::now())));
+        messages.extend(deliveries.drain(..).map(|delivery| settled_amqp::read(delivery, Timestamp::now())));
         marks[1] = blocks();
         runtime.block_on(async {
             for message in messages {
-                let arrived = register.arrive(message.content.as_ref().ok());
-                lanes.push(arrived.lane, (arrived.arrival, message)).await;
+                let (lane, arrival) = support::enter(&register, message.content.as_ref().expect("a task"));
+                lanes.reserve(lane).await.fill((arrival, message));
+                lanes.wake(lane);
             }
             let lane = lanes.next().await.expect("a lane with tasks");
             lane.take(BATCH, usize::MAX, |_| 0, &mut batch);

@@ -7,11 +7,11 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use jiff::Timestamp;
-use settled::broker::inbound::rehearse;
-use settled::contract::{
+use settled_amqp::inbound::rehearse;
+use settled_core::contract::{
     BalanceAfter, Event, EventKind, Fingerprint, MAX_BODY_BYTES, PaymentState, Rejection, Task, decode,
 };
-use settled::outbox::{BatchLimits, EventFormat, EventSettings, publications};
+use settled_pipeline::outbox::{BatchLimits, EventFormat, EventSettings, publications};
 
 use support::{payment, properties};
 

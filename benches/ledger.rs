@@ -7,11 +7,12 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use jiff::{SignedDuration, Timestamp};
-use settled::contract::{
+use settled_core::contract::{
     Access, AccountName, Action, Authorize, Currencies, FollowUp, Leg, PaymentState, Split, Task, TaskBody, TaskType,
     Terms,
 };
-use settled::ledger::{
+use settled_core::ledger::state::Stage;
+use settled_core::ledger::{
     Account, AccountIx, AccountStatus, Arrival, Books, Decision, Item, Known, NonePending, Outcome, Payment,
     PaymentLeg, Rules, apply,
 };
@@ -108,8 +109,7 @@ fn stored(task: &Task) -> Payment {
     Payment {
         id: task.id,
         task_type: TaskType::Transfer,
-        state: PaymentState::Settled,
-        version: 1,
+        stage: Stage::stored(PaymentState::Settled, 1),
         expires_at: None,
         deadline: None,
         listed: false,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use settled::contract::Task;
-use settled::intake::{AckWindow, MAX_PREFETCH};
-use settled::lanes::{InFlight, Lanes};
-use settled::worker::PipelineSettings;
+use settled_amqp::MAX_PREFETCH;
+use settled_core::contract::Task;
+use settled_pipeline::intake::AckWindow;
+use settled_pipeline::lanes::{InFlight, Lanes};
+use settled_pipeline::worker::PipelineSettings;
 use tokio::runtime::Runtime;
 
 use support::{Random, payment};
@@ -31,7 +32,7 @@ fn in_flight(criterion: &mut Criterion) {
     group.bench_function("arrive and done", |bencher| {
         bencher.iter(|| {
             let arrived: Vec<_> =
-                tasks.iter().map(|task| (register.arrive(Some(black_box(task))).arrival, Some(task))).collect();
+                tasks.iter().map(|task| (support::enter(&register, black_box(task)).1, Some(task))).collect();
             register.done(arrived.into_iter())
         });
     });
@@ -68,7 +69,9 @@ async fn pass_through(producers: usize, workers: usize, tasks: usize) -> Duratio
             let lanes = Arc::clone(&lanes);
             tokio::spawn(async move {
                 for task in (producer..tasks).step_by(producers) {
-                    lanes.push(task % workers, task).await;
+                    let lane = task % workers;
+                    lanes.reserve(lane).await.fill(task);
+                    lanes.wake(lane);
                 }
             })
         })

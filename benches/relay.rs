@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
-use settled::contract::{BalanceAfter, Event, EventKind, PaymentState};
-use settled::health::Health;
-use settled::intake::BrokerSettings;
-use settled::outbox::{EventFormat, EventSettings, Handover, RabbitSink, Relay, Report};
-use settled::retry::RetrySettings;
-use settled::store::Parcel;
-use settled::telemetry::metrics::Metrics;
+use settled_amqp::BrokerSettings;
+use settled_amqp::RabbitSink;
+use settled_core::contract::{BalanceAfter, Event, EventKind, PaymentState};
+use settled_pipeline::health::Health;
+use settled_pipeline::metrics::Metrics;
+use settled_pipeline::outbox::{EventFormat, EventSettings, Relay, RelayQueue, Report};
+use settled_pipeline::retry::RetrySettings;
+use settled_pipeline::store::EventBatch;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use support::{payment, properties, servers};
 
 /// Committed batches that are published one after another, as while a backlog is worked off.
-const PARCELS: usize = 10;
+const EVENT_BATCHES: usize = 10;
 /// In each of them, when it is measured.
 const EVENTS: u32 = 1000;
 
@@ -36,7 +37,7 @@ fn relay(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let events: u32 = if support::measuring() { EVENTS } else { 10 };
     let mut group = criterion.benchmark_group("relay");
-    group.throughput(Throughput::Elements(u64::from(events) * PARCELS as u64));
+    group.throughput(Throughput::Elements(u64::from(events) * EVENT_BATCHES as u64));
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     for (name, format) in [("single", EventFormat::Single), ("batch", EventFormat::Batch)] {
         let mut running: Option<Running> = None;
@@ -80,7 +81,7 @@ fn body(events: u32) -> Vec<u8> {
 
 /// A relay, and both ends of it.
 struct Running {
-    handover: Handover,
+    relay_queue: RelayQueue,
     reports: mpsc::Receiver<Report>,
     stop: CancellationToken,
     relay: tokio::task::JoinHandle<()>,
@@ -94,27 +95,27 @@ impl Running {
         let uri = servers().await.amqp_uri().parse().expect("an AMQP URI");
         let broker = BrokerSettings { uris: vec![uri], ..BrokerSettings::default() };
         subscribe(&settings.exchange).await;
-        let (handover, handed_over) = Handover::new(PARCELS * EVENTS as usize, 1 << 30);
-        let (report, reports) = mpsc::channel(PARCELS);
+        let (relay_queue, receiver) = RelayQueue::new(EVENT_BATCHES * EVENTS as usize, 1 << 30);
+        let (report, reports) = mpsc::channel(EVENT_BATCHES);
         let (metrics, stop) = (Arc::new(Metrics::register(1)), CancellationToken::new());
         let health = Health::new(Arc::clone(&metrics));
         let retry = RetrySettings::default();
         let sink = RabbitSink::new(broker, &settings);
-        let relay = Relay::new(sink, settings, retry, handed_over, report, health, metrics, stop.clone());
-        Self { handover, reports, stop, relay: tokio::spawn(relay.run()), next: 0 }
+        let relay = Relay::new(sink, settings, retry, receiver, report, health, metrics, stop.clone());
+        Self { relay_queue, reports, stop, relay: tokio::spawn(relay.run()), next: 0 }
     }
 
-    /// How long it takes until all parcels are confirmed.
+    /// How long it takes until all event batches are confirmed.
     async fn publish(&mut self, body: &[u8], events: u32) -> Duration {
-        let parcel = |id| Parcel { id, body: body.to_vec(), events, held_key: None, held_reason: None };
-        let parcels: Vec<Parcel> = (self.next..).take(PARCELS).map(parcel).collect();
-        self.next += PARCELS as i64;
+        let event_batch = |id| EventBatch { id, body: body.to_vec(), events, held_key: None, held_reason: None };
+        let event_batches: Vec<EventBatch> = (self.next..).take(EVENT_BATCHES).map(event_batch).collect();
+        self.next += EVENT_BATCHES as i64;
         let began = Instant::now();
-        for parcel in parcels {
-            let room = self.handover.reserve_exactly(events as usize, body.len()).expect("room for all of them");
-            room.give(parcel);
+        for event_batch in event_batches {
+            let room = self.relay_queue.reserve_exactly(events as usize, body.len()).expect("room for all of them");
+            room.send(event_batch);
         }
-        for _ in 0..PARCELS {
+        for _ in 0..EVENT_BATCHES {
             let report = self.reports.recv().await.expect("the relay runs");
             assert!(report.unrouted.is_empty(), "{report:?}");
         }

@@ -8,11 +8,12 @@ mod support;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use settled::contract::Message;
-use settled::ledger::{NonePending, Rules};
-use settled::outbox::EventSettings;
-use settled::store::{Answer, BatchStore, PostgresStore};
-use settled::worker::PipelineSettings;
+use settled_core::contract::Message;
+use settled_core::ledger::{NonePending, Rules};
+use settled_pipeline::outbox::EventSettings;
+use settled_pipeline::store::{Answer, BatchStore};
+use settled_pipeline::worker::PipelineSettings;
+use settled_store::PostgresStore;
 use tokio::runtime::Runtime;
 
 use support::{Database, Random, message, payment, submissions};

@@ -1,77 +1,68 @@
-//! Wiring only: build, spawn, drain.
+//! Wires the daemon: builds its parts, spawns them, and waits for the drain.
 //!
-//! The order of the drain: intake takes nothing more; what is in the lanes is committed and
-//! acknowledged; the events are published and confirmed; the servers of the operator go last.
-
-mod machine;
+//! The drain has an order: intake stops consuming; tasks in the lanes are committed and acknowledged; their events are
+//! published and confirmed; the admin server and the notifications to systemd stop last.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use settled_amqp::{DeadQueue, RabbitSink, RabbitSource};
+use settled_pipeline::health::{Dependency, Health};
+use settled_pipeline::intake::{Collector, Source};
+use settled_pipeline::machine::{Machine, Outside, Stopped};
+use settled_pipeline::metrics::Metrics;
+use settled_pipeline::outbox::Sink;
+use settled_pipeline::retry::Delays;
+use settled_pipeline::shutdown::Shutdown;
+use settled_pipeline::store::{BatchStore, OutboxStore};
+use settled_store::outbox::PostgresOutbox;
+use settled_store::{ConnectError, MigrateError, PoolSetUpError, PostgresStore};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub(crate) use self::machine::{Machine, Outside};
 use crate::admin::{AdminServer, BindError};
 use crate::config::Config;
-use crate::health::{Dependency, Health};
-use crate::intake::{Collector, DeadQueue, IntakeError, RabbitSource};
-use crate::lifecycle::Shutdown;
-use crate::lifecycle::systemd::{Patience, ServiceManager};
-use crate::outbox::RabbitSink;
-use crate::retry::Delays;
-use crate::store::outbox::PostgresOutbox;
-use crate::store::{self, ConnectError, MigrateError, PoolSetUpError, PostgresStore};
+use crate::lifecycle::systemd::{ServiceManager, Timeouts};
 use crate::telemetry::exporter::Exporter;
-use crate::telemetry::metrics::Metrics;
 
-/// How long the collector may take to end after everything else has.
+/// How long the collector of dead letters may take to end after everything else has ended.
 const COLLECTOR_LIMIT: Duration = Duration::from_secs(2);
 
-/// Why the daemon ended otherwise than drained.
+/// Why the daemon ended without a complete drain.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The admin server can't listen.
     #[error("{0}")]
     Admin(#[from] BindError),
-    /// There can be no pool.
     #[error("{0}")]
     Pool(#[from] PoolSetUpError),
-    /// The schema is not what this version needs, and waiting won't help.
+    /// The schema does not fit this version, and waiting won't help.
     #[error("{0}")]
     Schema(String),
-    /// PostgreSQL can't be used as it is configured, and waiting won't help.
+    /// The connection is misconfigured, and waiting won't help.
     #[error("postgres: {0}")]
     Postgres(ConnectError),
-    /// There is nothing to consume from.
     #[error("{0}")]
-    Intake(#[from] IntakeError),
-    /// An invariant doesn't hold.
-    #[error("an invariant doesn't hold; nothing more was acknowledged")]
-    Broken,
-    /// The drain took longer than it may. What was not acknowledged will be delivered again.
-    #[error("not drained within {0:?}; what was not acknowledged will be delivered again")]
-    DrainTimeout(Duration),
-    /// A second signal.
-    #[error("stopped at once, as asked")]
-    StoppedAtOnce,
+    Stopped(#[from] Stopped),
 }
 
-/// Runs until it is asked to stop.
+/// PostgreSQL and RabbitMQ, as the pipeline sees them.
+pub type Servers = Outside<PostgresStore, PostgresOutbox, RabbitSource, RabbitSink>;
+
+/// Runs the daemon until `shutdown` asks it to stop, then drains it.
 ///
-/// # Errors
-///
-/// Whatever ends it otherwise.
-pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> {
-    #[cfg(feature = "sabotage")]
-    crate::sabotage::confess();
+/// `wrap` may replace the servers by wrappers around them; `|servers| servers` keeps them as they are.
+pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
+    config: Config,
+    shutdown: Shutdown,
+    wrap: impl FnOnce(Servers) -> Outside<S, O, I, E>,
+) -> Result<(), DaemonError> {
     let exporter = Exporter::install();
     let publishers = config.publishers.iter().map(|publisher| &publisher.name);
     let metrics = Metrics::register(config.pipeline.lanes).with_publishers(publishers, config.authority.verified);
     let metrics = Arc::new(metrics);
     let health = Health::new(Arc::clone(&metrics));
-    // Outlives the drain, so that it can be watched.
+    // Canceled after the drain, so that health and metrics can be read while it lasts.
     let last = CancellationToken::new();
     let _last = last.clone().drop_guard();
 
@@ -81,14 +72,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> 
     tokio::spawn(Arc::clone(&exporter).upkeep(last.clone()));
     let liveness_timeout = config.admin.liveness_timeout;
     tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&exporter), liveness_timeout, last.clone()));
-    let patience = Patience { liveness_timeout, drain_timeout: config.pipeline.drain_timeout };
-    tokio::spawn(ServiceManager::from_environment().follow(Arc::clone(&health), patience, last.clone()));
+    let timeouts = Timeouts { liveness_timeout, drain_timeout: config.pipeline.drain_timeout };
+    tokio::spawn(ServiceManager::from_environment().follow(Arc::clone(&health), timeouts, last.clone()));
 
     tokio::select! {
         ready = prepare_schema(&config, &health) => ready?,
         () = shutdown.drain().cancelled() => return Ok(()),
     }
-    let (pool, events) = (store::pool(&config.postgres)?, &config.events);
+    let (pool, events) = (settled_store::pool(&config.postgres)?, &config.events);
     let store = PostgresStore::new(
         pool.clone(),
         &config.postgres,
@@ -101,59 +92,59 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), DaemonError> 
     let source = RabbitSource::new(config.broker.clone(), &events.exchange);
     let (budget, gauges) = (source.budget(), Arc::clone(&metrics));
     exporter.on_scrape(move || gauges.tasks_memory.set(budget.used() as f64));
-    let outside = Outside {
+    let outside = wrap(Outside {
         store,
         outbox: PostgresOutbox::new(pool),
         source,
         sink: RabbitSink::new(config.broker.clone(), events),
-    };
-    // Of this process only: which accounts share a lane is nothing that a publisher could aim at.
+    });
+    // Random per process: publishers cannot predict which accounts share a lane.
     let key = RandomState::new().hash_one(std::process::id());
-    let machine = Machine::build(&config, outside, key, &health, &metrics);
-    machine.watch(&exporter, &metrics);
+    let machine = Machine::build(config.machine(), outside, key, &health, &metrics);
+    exporter.on_scrape(machine.gauges());
     let collector = Collector::new(
         DeadQueue::new(config.broker.clone()),
-        machine.pipeline(),
-        shutdown.drain().clone(),
         config.authority(),
+        machine.committer(),
+        config.retry.clone(),
+        Arc::clone(&health),
+        shutdown.drain().clone(),
     );
     let collecting = tokio::spawn(collector.run());
-    let ended = machine.run(&config, &shutdown, &health).await;
+    let ended = machine.run(&shutdown, &health).await;
     if ended.is_ok() {
-        // It ends with the drain; what it has not acknowledged comes again.
+        // It ends with the drain. The broker redelivers what it has not acknowledged.
         let _ = tokio::time::timeout(COLLECTOR_LIMIT, collecting).await;
     }
-    ended
+    Ok(ended?)
 }
 
-/// Waits for PostgreSQL, and brings its schema up to date or says what is missing.
+/// Waits until PostgreSQL can be reached and its schema is up to date. Migrates it unless `postgres.migrate` is false.
 async fn prepare_schema(config: &Config, health: &Health) -> Result<(), DaemonError> {
     let mut delays = Delays::new(&config.retry);
     loop {
-        let reason = match schema_once(config).await {
+        match try_prepare_schema(config).await {
             Ok(()) => {
                 health.set_up(Dependency::Postgres);
                 return Ok(());
             }
-            Err(SchemaError::Unavailable(reason)) => reason,
-            Err(SchemaError::Wrong(error)) => return Err(error),
-        };
-        health.set_down(Dependency::Postgres, reason);
+            Err(SchemaError::Unavailable(reason)) => health.set_down(Dependency::Postgres, reason),
+            Err(SchemaError::Fatal(error)) => return Err(error),
+        }
         tokio::time::sleep(delays.next_delay()).await;
     }
 }
 
 enum SchemaError {
     Unavailable(String),
-    Wrong(DaemonError),
+    Fatal(DaemonError),
 }
 
 impl From<MigrateError> for SchemaError {
     fn from(error: MigrateError) -> Self {
-        if error.is_unavailable() {
-            Self::Unavailable(error.to_string())
-        } else {
-            Self::Wrong(DaemonError::Schema(error.to_string()))
+        match error.is_unavailable() {
+            true => Self::Unavailable(error.to_string()),
+            false => Self::Fatal(DaemonError::Schema(error.to_string())),
         }
     }
 }
@@ -161,26 +152,26 @@ impl From<MigrateError> for SchemaError {
 impl From<ConnectError> for SchemaError {
     fn from(error: ConnectError) -> Self {
         match error.is_configuration() {
-            true => Self::Wrong(DaemonError::Postgres(error)),
+            true => Self::Fatal(DaemonError::Postgres(error)),
             false => Self::Unavailable(error.to_string()),
         }
     }
 }
 
-async fn schema_once(config: &Config) -> Result<(), SchemaError> {
-    let mut client = store::connect(&config.postgres).await?;
+async fn try_prepare_schema(config: &Config) -> Result<(), SchemaError> {
+    let mut client = settled_store::connect(&config.postgres).await?;
     if config.postgres.migrate {
-        for migration in store::migrate(&mut client).await? {
+        for migration in settled_store::migrate(&mut client).await? {
             info!(%migration, "migrated");
         }
     } else {
-        let missing = store::missing(&mut client).await?.join(", ");
+        let missing = settled_store::missing(&mut client).await?.join(", ");
         if !missing.is_empty() {
             let reason = format!("the schema lacks {missing} and postgres.migrate is false: run `settled migrate`");
-            return Err(SchemaError::Wrong(DaemonError::Schema(reason)));
+            return Err(SchemaError::Fatal(DaemonError::Schema(reason)));
         }
     }
-    for warning in store::warnings(&client).await {
+    for warning in settled_store::warnings(&client).await {
         warn!("PostgreSQL: {warning}");
     }
     Ok(())

@@ -1,16 +1,16 @@
-//! Text that comes from somebody else, made safe to print.
+//! Escapes untrusted text before it is printed.
 //!
-//! A terminal obeys what it is sent: an escape sequence clears the screen or moves the cursor, a carriage
-//! return overwrites the line, a newline begins one that nobody wrote, and some characters of Unicode
-//! reorder or hide their neighbours. Everything that is printed for people passes [`printable`].
+//! Terminals interpret control characters: an escape sequence clears the screen or moves the cursor, a carriage return
+//! overwrites the line, a newline forges another line, and some Unicode characters reorder or hide their neighbours.
+//! Everything that is printed for people passes [`printable`].
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The text with every character that a terminal does not show as it stands written as an escape, such as
-/// `\n` or `\u{1b}`. The result is one line.
+/// Returns the text with every control or invisible character written as an escape, such as `\n` or `\u{1b}`.
+/// The result is one line.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_obeyed) {
+    if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
@@ -19,7 +19,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
             '\n' => shown.push_str("\\n"),
             '\r' => shown.push_str("\\r"),
             '\t' => shown.push_str("\\t"),
-            other if is_obeyed(other) => {
+            other if is_unsafe(other) => {
                 // Writing to a string can't fail.
                 let _ = write!(shown, "\\u{{{:x}}}", u32::from(other));
             }
@@ -29,8 +29,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a terminal does something at the character, or shows nothing for it.
-fn is_obeyed(character: char) -> bool {
+/// Returns whether a terminal interprets the character, or shows nothing for it.
+fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
             // Marks, embeddings, overrides and isolates of bidirectional text.

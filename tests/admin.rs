@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use settled::admin::AdminServer;
-use settled::health::{Dependency, Health};
 use settled::telemetry::exporter::Exporter;
-use settled::telemetry::metrics::Metrics;
+use settled_pipeline::health::{Dependency, Health};
+use settled_pipeline::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

@@ -6,11 +6,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
-use settled::contract::{
+use settled_amqp::BrokerSettings;
+use settled_core::contract::{
     DeadLetterEvent, DeadReason, Event, EventKind, PaymentState, Properties, Reply, TaskType, decode,
 };
-use settled::intake::BrokerSettings;
-use settled::outbox::{BatchLimits, EventFormat, EventSettings, Publication, publications};
+use settled_pipeline::outbox::{BatchLimits, EventFormat, EventSettings, Publication, publications};
 
 fn schemas(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(file);

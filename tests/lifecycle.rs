@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use settled::health::{Dependency, Health};
-use settled::lifecycle::Shutdown;
-use settled::lifecycle::systemd::{Patience, ServiceManager};
-use settled::telemetry::metrics::Metrics;
+use settled::lifecycle::systemd::{ServiceManager, Timeouts};
+use settled_pipeline::health::{Dependency, Health};
+use settled_pipeline::metrics::Metrics;
+use settled_pipeline::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 /// Set in the children, so that `cargo test -- --include-ignored` doesn't hang in one.
@@ -43,16 +43,16 @@ fn child<F: Future>(work: impl FnOnce(Shutdown) -> F) {
         return;
     }
     let shutdown = Shutdown::new();
-    shutdown.follow_signals().expect("signals can be followed");
+    settled::lifecycle::follow_signals(&shutdown).expect("signals can be followed");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let health = Health::new(Arc::new(Metrics::register(1)));
         for &dependency in Dependency::ALL {
             health.set_up(dependency);
         }
-        let patience = Patience { liveness_timeout: Duration::from_secs(5), drain_timeout: Duration::from_secs(20) };
+        let timeouts = Timeouts { liveness_timeout: Duration::from_secs(5), drain_timeout: Duration::from_secs(20) };
         let stop = CancellationToken::new();
-        let follow = ServiceManager::from_environment().follow(Arc::clone(&health), patience, stop.clone());
+        let follow = ServiceManager::from_environment().follow(Arc::clone(&health), timeouts, stop.clone());
         let follow = tokio::spawn(follow);
         // Not println!, which the test harness may capture.
         use std::io::Write;

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use settled::telemetry::labels::Dependency;
-use settled::telemetry::metrics::ALL;
+use settled_pipeline::labels::Dependency;
+use settled_pipeline::metrics::ALL;
 
 const ALERTS: &str = include_str!("../systemd/alerts.yml");
 const UNIT: &str = include_str!("../systemd/settled.service");

@@ -1,10 +1,10 @@
 //! A private PostgreSQL with databases that hold as much as is asked for.
 
-use std::path::Path;
-
-use settled::dev::{PrivateServers, ServersOptions};
-use settled::store::queries::audit::audit;
-use settled::store::{self, Client, Pool, PostgresSettings, seed};
+use settled_store::queries::audit::audit;
+use settled_store::{Client, Pool, PostgresSettings};
+use settled_testkit::harness::test_servers;
+use settled_testkit::seed;
+use settled_testkit::servers::{PrivateServers, ServersOptions};
 use tokio::sync::OnceCell;
 
 /// The servers of this benchmark, of which the broker is stopped. They end with it, and leave nothing
@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 pub(crate) async fn servers() -> &'static PrivateServers {
     static SERVERS: OnceCell<PrivateServers> = OnceCell::const_new();
     let options = ServersOptions { without_broker: true, ..ServersOptions::default() };
-    let start = async || PrivateServers::start(Path::new(env!("CARGO_BIN_EXE_settled")), &options).await;
+    let start = async || PrivateServers::start(&test_servers(), &options).await;
     SERVERS.get_or_init(async || start().await.expect("the servers start")).await
 }
 
@@ -32,18 +32,18 @@ impl Database {
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
         let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
         let settings = settings(&format!("{server}/{name}"));
-        let mut client = store::connect(&settings).await.expect("a connection");
-        store::migrate(&mut client).await.expect("migrated");
+        let mut client = settled_store::connect(&settings).await.expect("a connection");
+        settled_store::migrate(&mut client).await.expect("migrated");
         seed::accounts(&client, accounts).await.expect("accounts");
         seed::payments(&mut client, payments).await.expect("payments");
         // So that neither is done while somebody measures.
         seed::settle(&client).await.expect("vacuumed and written");
-        Self { pool: store::pool(&settings).expect("a pool"), name, settings }
+        Self { pool: settled_store::pool(&settings).expect("a pool"), name, settings }
     }
 
     /// Panics unless the ledger keeps its promises.
     pub(crate) async fn audit(&self) {
-        let mut client = store::connect(&self.settings).await.expect("a connection");
+        let mut client = settled_store::connect(&self.settings).await.expect("a connection");
         let audit = audit(&mut client).await.expect("an audit");
         assert!(audit.passed, "{:?}", audit.checks);
     }
@@ -56,7 +56,7 @@ impl Database {
 }
 
 async fn connect(url: &str) -> Client {
-    store::connect(&settings(url)).await.expect("a connection")
+    settled_store::connect(&settings(url)).await.expect("a connection")
 }
 
 fn settings(url: &str) -> PostgresSettings {

@@ -5,9 +5,10 @@ mod database;
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use jiff::Timestamp;
-use settled::contract::{AccountName, Currency, Message, Properties, Task, TaskBody, Transfer};
-use settled::ledger::Arrival;
-use settled::store::Submission;
+use settled_core::contract::{AccountName, Currency, Message, Properties, Task, TaskBody, Transfer};
+use settled_core::ledger::Arrival;
+use settled_pipeline::lanes::InFlight;
+use settled_pipeline::store::Submission;
 use uuid::Uuid;
 
 pub(crate) use database::{Database, servers};
@@ -44,6 +45,14 @@ pub(crate) fn payment(debit: usize, credit: usize) -> Task {
         metadata: Some(r#"{"channel":"web"}"#.into()),
     };
     Task::new(Uuid::now_v7(), TaskBody::Transfer(body))
+}
+
+/// Enters a task into the register, as admission does. Returns its lane and its number.
+pub(crate) fn enter(register: &InFlight, task: &Task) -> (usize, Arrival) {
+    let keys = register.keys(task);
+    let register = register.lock();
+    let lane = register.lane(Some(&keys));
+    (lane, register.enter(Some(&keys), lane, |_| ()))
 }
 
 /// A task as it comes from the queue; nobody looks at the bytes of a good one.

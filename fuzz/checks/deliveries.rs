@@ -1,7 +1,7 @@
 //! What the broker sends, on its way to the client library.
 
 use amq_protocol::frame::parse_frame;
-use settled::broker::inbound::rehearse;
+use settled_amqp::inbound::rehearse;
 
 use super::draw::Draw;
 

@@ -1,7 +1,7 @@
 //! A row of the outbox.
 
 use serde_json::value::RawValue;
-use settled::outbox::{BatchLimits, EventFormat, Publication, publications};
+use settled_pipeline::outbox::{BatchLimits, EventFormat, Publication, publications};
 
 const LIMITS: BatchLimits = BatchLimits { events: 1, bytes: 1 << 20 };
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use settled::contract::{Message, Properties};
+use settled_core::contract::{Message, Properties};
 
 use super::draw::Draw;
 use super::task::holds_of;

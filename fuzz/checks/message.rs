@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use settled::contract::{Evidence, Properties, TaskBody};
+use settled_core::contract::{Evidence, Properties, TaskBody};
 
 use super::draw::Draw;
 use super::task::{has_nul, holds_of};
@@ -18,7 +18,7 @@ pub fn check(data: &[u8]) {
     let reply_to = properties.reply_to().clone();
     let mut delivery = Delivery::mock(1, "payments".into(), routing_key, false, draw.rest().to_vec());
     delivery.properties = properties;
-    let message = settled::intake::read(delivery, received_at);
+    let message = settled_amqp::read(delivery, received_at);
 
     can_be_stored(&message.properties);
     let evidence = message.properties.evidence.as_deref();

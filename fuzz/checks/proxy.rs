@@ -1,6 +1,6 @@
 //! What client and server say to each other through the cutting proxy.
 
-use settled::dev::proxy::{CutPoint, Protocol, Side, rehearse};
+use settled_testkit::proxy::{CutPoint, Protocol, Side, rehearse};
 
 use super::draw::Draw;
 

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use settled::contract::{
+use settled_core::contract::{
     DeadLetter, DeadReason, Event, EventKind, MAX_BODY_BYTES, Message, MessageId, PaymentState, Properties, Rejection,
     Task, canonical_metadata, decode, decode_stored, is_unset,
 };
-use settled::outbox::{BatchLimits, EventFormat, publications};
+use settled_pipeline::outbox::{BatchLimits, EventFormat, publications};
 
 /// Any bytes as the body of a message.
 pub fn check(data: &[u8]) {

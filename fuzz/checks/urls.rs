@@ -1,8 +1,8 @@
 //! The URLs of the servers.
 
-use settled::config::{Parsed, redact};
-use settled::intake::{BrokerSettings, BrokerUri};
-use settled::store::PostgresSettings;
+use settled_amqp::{BrokerSettings, BrokerUri};
+use settled_pipeline::settings::{Parsed, redact};
+use settled_store::PostgresSettings;
 
 /// Stands for a password.
 const SECRET: &str = "geheimnis";

@@ -1,6 +1,6 @@
 //! Single values: names, ids, currencies, metadata, what times and durations are written as.
 
-use settled::contract::{
+use settled_core::contract::{
     AccountName, Currencies, Currency, DeadReason, MessageId, PaymentState, Rejection, TaskType, canonical_metadata,
 };
 use uuid::Uuid;

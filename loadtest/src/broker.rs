@@ -16,11 +16,8 @@ const GREETING: Duration = Duration::from_secs(2);
 
 /// Where tasks are published, and where they wait: the daemon's defaults.
 pub(crate) const TASKS_EXCHANGE: &str = "payments";
-/// Where tasks wait.
 pub(crate) const TASKS_QUEUE: &str = "payments.tasks";
-/// What the broker gave up on.
 pub(crate) const DEAD_QUEUE: &str = "payments.tasks.dead";
-/// Where the daemon publishes events.
 pub(crate) const EVENTS_EXCHANGE: &str = "payments.events";
 
 /// A connection with a name that shows in the broker's own tools.

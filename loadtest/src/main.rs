@@ -13,12 +13,11 @@ mod watch;
 mod scenario;
 mod chaos;
 mod judge;
-// What the tests of the daemon include, too.
-#[path = "../../tests/support/replay/mod.rs"]
-mod replay;
 mod results;
 mod report;
 mod progress;
+mod values;
+mod stop;
 mod reference;
 mod speed;
 
@@ -28,26 +27,25 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use settled_testkit::servers::{VERB, guard};
 
-use args::{ChaosArgs, Cli, Command, CompareArgs, ConsumerVerb, Job, Verb};
+use args::{ChaosArgs, Cli, Command, CompareArgs, ConsumerVerb, FloorArgs, SpeedArgs, Verb};
 use judge::verdict;
 use progress::Step;
 use reference::floor;
-use report::model::{Results, Summary};
+use report::model::Results;
 use report::{compare, folder, text};
 use rig::Rig;
-use settled::contract;
+use scenario::{Job, Output};
 use scenario::find_max::{Found, find_max};
+use stop::Stop;
 
-/// What the daemon uses too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How a shell names an end by SIGINT.
 const INTERRUPTED: u8 = 130;
 
-/// What a command line comes to.
 enum Answer {
     Run(Box<Results>),
     Search(Found),
@@ -56,6 +54,10 @@ enum Answer {
 /// On the main thread, which outlives all others: a daemon ends with the thread that started it.
 #[tokio::main]
 async fn main() -> ExitCode {
+    // The guardian of the private servers is this program, too.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == VERB) {
+        return guard().await;
+    }
     let done = match Cli::parse().command {
         Command::Load(verb) => answer(&verb).await,
         Command::Chaos(options) => chaos(&options).await,
@@ -106,14 +108,13 @@ async fn answer(verb: &Verb) -> Result<Option<bool>> {
     publish(&measured, &job).map(Some)
 }
 
-/// A run in which things break.
 async fn chaos(options: &ChaosArgs) -> Result<Option<bool>> {
     let mut stop = Stop::listen()?;
     chaos::run(&options.job()?, &mut stop).await
 }
 
 /// The same for the floor, which needs no daemon.
-async fn floor(options: &floor::Options) -> Result<Option<bool>> {
+async fn floor(options: &FloorArgs) -> Result<Option<bool>> {
     let mut stop = Stop::listen()?;
     if let Some(out) = &options.out {
         folder::ensure_usable(out)?;
@@ -126,7 +127,7 @@ async fn floor(options: &floor::Options) -> Result<Option<bool>> {
 }
 
 /// The table of the speed, of runs like these.
-async fn speed(options: &speed::Options) -> Result<Option<bool>> {
+async fn speed(options: &SpeedArgs) -> Result<Option<bool>> {
     speed::run(options, &mut Stop::listen()?).await
 }
 
@@ -142,15 +143,17 @@ async fn measure(rig: &Rig, job: &Job) -> Result<Answer> {
     Ok(Answer::Run(Box::new(results::assemble(job, &machine, &outcome))))
 }
 
-/// Writes and prints the result; whether it passed.
+/// Writes and prints the result; returns whether it passed.
 fn publish(answer: &Answer, job: &Job) -> Result<bool> {
+    let Output { out, json, .. } = &job.output;
     match answer {
-        Answer::Run(results) => conclude(results, job.output.out.as_deref(), job.output.json),
+        Answer::Run(results) => conclude(results, out.as_deref(), *json),
         Answer::Search(found) => {
-            if let Some(out) = &job.output.out {
-                write_json(&out.join("find-max.json"), found)?;
+            let text = serde_json::to_string_pretty(found)? + "\n";
+            if let Some(path) = out.as_ref().map(|out| out.join("find-max.json")) {
+                std::fs::write(&path, &text).with_context(|| format!("write {}", path.display()))?;
             }
-            print(&mut io::stdout().lock(), found, job.output.json, |to, found: &Found| found.print(to))?;
+            write!(io::stdout().lock(), "{}", if *json { text } else { found.to_string() })?;
             Ok(found.passed())
         }
     }
@@ -161,45 +164,10 @@ fn conclude(results: &Results, out: Option<&Path>, json: bool) -> Result<bool> {
         results.write(out)?;
     }
     let mut stdout = io::stdout().lock();
-    let terminal = stdout.is_terminal();
-    print(&mut stdout, &results.summary, json, |to, summary: &Summary| {
-        write!(to, "{}", text::text(summary, terminal))
-    })?;
-    Ok(results.summary.passed)
-}
-
-fn print<T: serde::Serialize, W: Write>(
-    to: &mut W,
-    result: &T,
-    json: bool,
-    human: impl FnOnce(&mut W, &T) -> io::Result<()>,
-) -> Result<()> {
-    if json {
-        return Ok(writeln!(to, "{}", serde_json::to_string_pretty(result)?)?);
+    let (summary, terminal) = (&results.summary, stdout.is_terminal());
+    match json {
+        true => writeln!(stdout, "{}", serde_json::to_string_pretty(summary)?)?,
+        false => write!(stdout, "{}", text::text(summary, terminal))?,
     }
-    Ok(human(to, result)?)
-}
-
-fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
-    let json = serde_json::to_string_pretty(value)?;
-    std::fs::write(path, format!("{json}\n")).with_context(|| format!("write {}", path.display()))
-}
-
-/// The signals that ask for an end, caught from the start on.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
+    Ok(summary.passed)
 }

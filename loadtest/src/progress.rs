@@ -17,12 +17,10 @@ const TEMPLATE: &str = "  {msg:<10} {bar:40.cyan/dim} {human_pos:>8} of {human_l
 pub(crate) struct Step(Instant);
 
 impl Step {
-    /// Begins to measure.
     pub(crate) fn begin() -> Self {
         Self(Instant::now())
     }
 
-    /// Says that it is done.
     pub(crate) fn done(self, what: &str) {
         say(&format!("  ✓ {what} ({:.1} s)", self.0.elapsed().as_secs_f64()));
     }
@@ -49,7 +47,6 @@ impl Count {
         Self { bar, what, began: now, line_due: Cell::new(now + LINE_EVERY) }
     }
 
-    /// So many by now.
     pub(crate) fn at(&self, position: u64) {
         self.bar.set_position(position);
         if self.bar.is_hidden() && Instant::now() >= self.line_due.get() {
@@ -58,7 +55,6 @@ impl Count {
         }
     }
 
-    /// All done.
     pub(crate) fn done(self) {
         let (count, seconds) = (self.bar.position(), self.began.elapsed().as_secs_f64());
         self.bar.finish_and_clear();
@@ -66,7 +62,6 @@ impl Count {
     }
 }
 
-/// A number with its thousands apart.
 pub(crate) fn grouped(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
 }

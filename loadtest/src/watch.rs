@@ -19,29 +19,21 @@ use crate::rig::{Pids, Rig};
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What was seen at a moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tick {
     /// When, in microseconds since 1970.
     pub(crate) at: i64,
     /// Tasks that wait in the queue; those that a daemon has are not among them.
     pub(crate) queue_depth: u64,
-    /// Events that wait to be published.
     pub(crate) outbox_events: u64,
-    /// All daemons that this program started.
     pub(crate) daemon: Busy,
-    /// PostgreSQL with all of its processes.
     pub(crate) postgres: Busy,
-    /// RabbitMQ with all of its processes.
     pub(crate) rabbitmq: Busy,
-    /// This process.
     pub(crate) generator: Busy,
 }
 
-/// What processes used since the last tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Busy {
-    /// Processors that they kept busy.
     pub(crate) cores: f64,
     /// Resident memory, in bytes.
     pub(crate) rss_bytes: u64,
@@ -56,10 +48,8 @@ pub(crate) struct Total {
     pub(crate) max_rss_bytes: u64,
 }
 
-/// Everything that was seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    /// Once a second.
     pub(crate) ticks: Vec<Tick>,
     /// Daemons, PostgreSQL, RabbitMQ and this process, in that order.
     pub(crate) totals: [Total; 4],
@@ -73,7 +63,6 @@ pub(crate) struct Watch {
     last: Option<oneshot::Sender<()>>,
 }
 
-/// Where it looks.
 struct Eyes {
     _connection: Connection,
     channel: Channel,
@@ -93,7 +82,6 @@ struct Before {
 }
 
 impl Watch {
-    /// Begins to look, now.
     pub(crate) async fn start(rig: &Rig, daemons: Pids) -> Result<Self> {
         let connection = broker::connect(rig.amqp_uri(), "settled-loadtest watch").await?;
         let channel = connection.create_channel().await?;
@@ -120,17 +108,15 @@ impl Watch {
         Ok(Self { seen, looking, channel, last: Some(last) })
     }
 
-    /// Tasks that wait in the queue now.
     pub(crate) async fn tasks_waiting(&self) -> Result<u32> {
         broker::waiting(&self.channel, TASKS_QUEUE).await
     }
 
-    /// What was seen last.
     pub(crate) fn latest(&self) -> Tick {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).ticks.last().copied().unwrap_or_default()
     }
 
-    /// Looks a last time; answers all that was seen. To be called while everything still runs.
+    /// Looks a last time; returns all that was seen. To be called while everything still runs.
     pub(crate) async fn finish(mut self) -> Seen {
         drop(self.last.take());
         // It cannot fail but by a panic, which has been reported.

@@ -1,5 +1,4 @@
-//! Connections that can't outstay their welcome: a bounded number of them, each closed when
-//! nothing has moved on it for a while.
+//! A listener with a bounded number of connections, each closed after an idle timeout.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,17 +13,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A listener that accepts a connection only when there is room for it.
+/// A listener that accepts at most `connections` at a time, each idle for at most `idle`.
 pub(super) struct Bounded {
     listener: TcpListener,
-    room: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
     idle: Duration,
 }
 
 impl Bounded {
-    /// At most `connections` at a time, each idle for at most `idle`.
     pub(super) fn new(listener: TcpListener, connections: usize, idle: Duration) -> Self {
-        Self { listener, room: Arc::new(Semaphore::new(connections)), idle }
+        Self { listener, connections: Arc::new(Semaphore::new(connections)), idle }
     }
 }
 
@@ -33,10 +31,10 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let room = Arc::clone(&self.room).acquire_owned().await.expect("the semaphore is never closed");
-        // The one for a TcpListener: sleeps over a shortage of descriptors instead of failing.
+        let permit = Arc::clone(&self.connections).acquire_owned().await.expect("the semaphore is never closed");
+        // axum's implementation for `TcpListener` waits when the process is out of file descriptors.
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, idle: self.idle, deadline: Box::pin(sleep(self.idle)), _room: room }, address)
+        (Connection { stream, idle: self.idle, deadline: Box::pin(sleep(self.idle)), _permit: permit }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -44,17 +42,17 @@ impl Listener for Bounded {
     }
 }
 
-/// A stream with a deadline that every byte puts off.
+/// A stream with a deadline that every read or write extends.
 pub(super) struct Connection {
     stream: TcpStream,
     idle: Duration,
     deadline: Pin<Box<Sleep>>,
-    _room: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    /// Puts the deadline off when `poll` moved something, and gives up when it passed.
-    fn moved<T>(&mut self, poll: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// Extends the deadline if `poll` is ready. Otherwise fails with [`io::ErrorKind::TimedOut`] once it has passed.
+    fn or_timeout<T>(&mut self, poll: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if poll.is_ready() {
             let deadline = Instant::now() + self.idle;
             self.deadline.as_mut().reset(deadline);
@@ -68,14 +66,14 @@ impl Connection {
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_read(context, buf);
-        self.moved(poll, context)
+        self.or_timeout(poll, context)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.moved(poll, context)
+        self.or_timeout(poll, context)
     }
 
     fn poll_write_vectored(
@@ -84,7 +82,7 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.moved(poll, context)
+        self.or_timeout(poll, context)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,14 +1,13 @@
-//! The admin server: how the daemon is, over HTTP.
+//! The admin server: health and metrics over HTTP.
 //!
-//! | endpoint | answers | |
+//! | endpoint | status | body |
 //! |---|---|---|
-//! | `GET /livez` | 200 or 503 | whether the pipeline moves; 503 asks for a restart |
-//! | `GET /readyz` | 200 or 503 | whether tasks are taken, per dependency, with the reason |
-//! | `GET /metrics` | 200 | everything counted, in Prometheus' text format |
+//! | `GET /livez` | 200 or 503 | whether the pipeline makes progress; 503 asks for a restart |
+//! | `GET /readyz` | 200 or 503 | whether tasks are consumed, per dependency, with the reason |
+//! | `GET /metrics` | 200 | all metrics in Prometheus' text format |
 //!
-//! It is for the machine itself: without authentication, on loopback unless configured otherwise,
-//! and read-only. Connections are bounded in number and in idle time, so that a
-//! client that misbehaves costs the daemon nothing.
+//! It has no authentication, listens on loopback unless configured otherwise, and is read-only. The number of
+//! connections and their idle time are bounded, so that a misbehaving client cannot exhaust the daemon.
 
 mod connection;
 mod routes;

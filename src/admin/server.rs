@@ -1,45 +1,40 @@
-//! Binding and serving.
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use settled_pipeline::health::Health;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Bounded;
-use super::routes::{Seen, router};
-use crate::health::Health;
+use super::routes::{AdminState, router};
 use crate::telemetry::exporter::Exporter;
 
-/// Connections at a time. A scraper and a few probes need a handful.
+/// The most connections at a time. A scraper and a few probes need a handful.
 const CONNECTIONS: usize = 64;
 
-/// How long a connection may be silent; longer than scrape intervals usually are.
+/// How long a connection may be idle; longer than the usual scrape interval.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// What a client gets to take its answer when the server stops.
+/// How long a client may take to read its response when the server stops.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The address can't be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("admin.listen = \"{listen}\": can't listen there ({source}); choose a free address, or port 0 for any")]
 pub struct BindError {
-    /// What was asked for.
     pub listen: SocketAddr,
-    /// What the system says.
     pub source: io::Error,
 }
 
-/// A server that has its address and doesn't serve yet.
+/// A server that is bound to its address and doesn't serve yet.
 pub struct AdminServer {
     listener: TcpListener,
     local_addr: SocketAddr,
 }
 
 impl AdminServer {
-    /// Takes the address, so that a wrong one is found before anything is started.
+    /// Binds the address, so that a wrong one is found before anything else is started.
     pub async fn bind(listen: SocketAddr) -> Result<Self, BindError> {
         let bound = async {
             let listener = TcpListener::bind(listen).await?;
@@ -49,12 +44,12 @@ impl AdminServer {
         bound.await.map_err(|source| BindError { listen, source })
     }
 
-    /// The address, with the port that the system chose where 0 was asked for.
+    /// Returns the bound address; the port is the one the system chose if 0 was requested.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Serves until `stop`. It should be the last to stop, so that a drain can be watched.
+    /// Serves until `stop` is canceled. It should stop last, so that a drain can be observed.
     pub async fn serve(
         self,
         health: Arc<Health>,
@@ -63,15 +58,15 @@ impl AdminServer {
         stop: CancellationToken,
     ) -> io::Result<()> {
         let listener = Bounded::new(self.listener, CONNECTIONS, IDLE);
-        let router = router(Seen { health, exporter, liveness_timeout });
+        let router = router(AdminState { health, exporter, liveness_timeout });
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let out_of_patience = async {
+        let grace_is_over = async {
             stop.cancelled().await;
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
             result = serving => result,
-            () = out_of_patience => Ok(()),
+            () = grace_is_over => Ok(()),
         }
     }
 }

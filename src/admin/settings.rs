@@ -3,12 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::config::{Field, Key, Section};
+use settled_pipeline::settings::{Field, Key, Section};
 
-/// The admin server.
 #[derive(Debug, Clone)]
 pub struct AdminSettings {
-    /// The address to listen on. Port 0 takes a free one.
+    /// Port 0 lets the system choose a free one.
     pub listen: SocketAddr,
     /// How long a pipeline with work may make no progress before `/livez` fails.
     pub liveness_timeout: Duration,

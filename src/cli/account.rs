@@ -2,18 +2,17 @@
 
 mod open;
 
-use crate::store::Client;
+use anyhow::anyhow;
 use jiff::Timestamp;
 use serde::Serialize;
+use settled_core::contract::{AccountName, Currencies, Currency};
+use settled_store::Client;
+use settled_store::queries::account::{self, Account, AccountFilter, HistoryEntry, Hold};
 
 use super::human::{account_name, amount, currency, or_dash, since, time};
-use super::output::{self, Table, Text};
-use super::{Exit, Failure, Global, block_on};
-use crate::contract::{AccountName, Currencies, Currency};
-use crate::store;
-use crate::store::queries::account::{self, Account, AccountFilter, HistoryEntry, Hold};
+use super::output::{Table, Text};
+use super::{Exit, Failure, Global, Session};
 
-/// Looks accounts up, and opens them.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Opens an account: publishes the task and waits for its outcome.
@@ -30,7 +29,6 @@ pub(super) enum Command {
     History(HistoryArgs),
 }
 
-/// Which account to show, and of when.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ShowArgs {
     /// The account.
@@ -45,7 +43,6 @@ pub(super) struct ShowArgs {
     holds: i64,
 }
 
-/// Which accounts to list.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ListArgs {
     /// Only those in this currency.
@@ -62,7 +59,6 @@ pub(super) struct ListArgs {
     limit: i64,
 }
 
-/// Which entries to list.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct HistoryArgs {
     /// The account.
@@ -77,35 +73,27 @@ pub(super) struct HistoryArgs {
 }
 
 pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
-    let config = global.load()?;
-    let (currencies, json) = (&config.payments.currencies, global.json);
-    block_on(async {
-        let client = store::connect(&config.postgres).await?;
-        match command {
-            Command::Open(args) => open::run(&args, &client, &config, json).await,
-            Command::Show(args) => show(&args, &client, currencies, json).await,
-            Command::List(args) => list(&args, &client, currencies, json).await,
-            Command::History(args) => history(&args, &client, currencies, json).await,
-        }
+    global.with_database(async |session| match command {
+        Command::Open(args) => open::run(&args, &session).await,
+        Command::Show(args) => show(&args, &session).await,
+        Command::List(args) => list(&args, &session).await,
+        Command::History(args) => history(&args, &session).await,
     })
 }
 
-async fn show(args: &ShowArgs, client: &Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
+async fn show(args: &ShowArgs, session: &Session) -> Result<Exit, Failure> {
+    let client = &session.client;
     let account = find(&args.name, client).await?;
-    match args.at {
-        Some(at) => show_at(&account, at, client, currencies, json).await?,
-        None => {
-            let held = account.held > 0 && args.holds > 0;
-            let (holds, all) =
-                if held { account::holds(client, &account.account, args.holds).await? } else { (Vec::new(), 0) };
-            let shown = Shown { account: &account, holds: &holds };
-            output::print(json, &shown, || human(&account, &holds, all, currencies))?;
-        }
+    if let Some(at) = args.at {
+        return show_at(&account, at, session).await;
     }
-    Ok(Exit::Ok)
+    let has_holds = account.held > 0 && args.holds > 0;
+    let (holds, all) =
+        if has_holds { account::holds(client, &account.account, args.holds).await? } else { (Vec::new(), 0) };
+    let shown = Shown { account: &account, holds: &holds };
+    session.print(&shown, || human(&account, &holds, all, session.currencies()))
 }
 
-/// An account with what is held on it.
 #[derive(Serialize)]
 struct Shown<'a> {
     #[serde(flatten)]
@@ -113,60 +101,52 @@ struct Shown<'a> {
     holds: &'a [Hold],
 }
 
-async fn show_at(
-    account: &Account,
-    at: Timestamp,
-    client: &Client,
-    currencies: &Currencies,
-    json: bool,
-) -> Result<(), Failure> {
+async fn show_at(account: &Account, at: Timestamp, session: &Session) -> Result<Exit, Failure> {
     let name = &account.account;
     let Some(opened_at) = account.opened_at.filter(|opened_at| *opened_at <= at) else {
         let since =
             account.opened_at.map_or_else(|| "is not open".to_owned(), |since| format!("opened {}", time(since)));
-        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("`{name}` had no balance then: {since}")));
+        return Err(anyhow!("`{name}` had no balance then: {since}").into());
     };
-    let balance = account::balance_at(client, name, at).await?.ok_or_else(|| {
-        Failure::new(Exit::Failure, anyhow::anyhow!("entries of `{name}` are missing")).hint("see `settled audit`")
-    })?;
+    let balance = account::balance_at(&session.client, name, at)
+        .await?
+        .ok_or_else(|| Failure::from(anyhow!("entries of `{name}` are missing")).hint("see `settled audit`"))?;
     let text = || {
         let currency = balance.currency.as_deref();
         let mut text = Text::default();
         text.pairs([
             ("account", name.clone()),
             ("at", time(at)),
-            ("posted", format!("{} {}", amount(currencies, currency, balance.posted), or_dash(currency))),
+            ("posted", format!("{} {}", amount(session.currencies(), currency, balance.posted), or_dash(currency))),
             ("version", balance.version.to_string()),
             ("last changed", time(balance.settled_at.unwrap_or(opened_at))),
             ("by", or_dash(balance.payment_id)),
         ]);
         text
     };
-    Ok(output::print(json, &balance, text)?)
+    session.print(&balance, text)
 }
 
-async fn list(args: &ListArgs, client: &Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
+async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
     let filter = AccountFilter {
         currency: args.currency.as_ref().map(Currency::as_str),
         unopened: args.all,
         after: args.after.as_deref(),
         limit: args.limit,
     };
-    let accounts = account::list(client, &filter).await?;
-    output::print(json, &accounts, || rows(&accounts, currencies))?;
-    Ok(Exit::Ok)
+    let accounts = account::list(&session.client, &filter).await?;
+    session.print(&accounts, || rows(&accounts, session.currencies()))
 }
 
-async fn history(args: &HistoryArgs, client: &Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
-    let account = find(&args.name, client).await?;
-    let entries = account::history(client, args.name.as_str(), args.before, args.limit).await?;
-    output::print(json, &entries, || entry_rows(&account, &entries, currencies))?;
-    Ok(Exit::Ok)
+async fn history(args: &HistoryArgs, session: &Session) -> Result<Exit, Failure> {
+    let account = find(&args.name, &session.client).await?;
+    let entries = account::history(&session.client, args.name.as_str(), args.before, args.limit).await?;
+    session.print(&entries, || entry_rows(&account, &entries, session.currencies()))
 }
 
 async fn find(name: &AccountName, client: &Client) -> Result<Account, Failure> {
     account::show(client, name.as_str()).await?.ok_or_else(|| {
-        Failure::new(Exit::Failure, anyhow::anyhow!("no account `{name}`"))
+        Failure::from(anyhow!("no account `{name}`"))
             .hint("no task has mentioned it yet; `settled account list` shows those there are")
     })
 }
@@ -202,17 +182,15 @@ fn human(account: &Account, holds: &[Hold], all_holds: i64, currencies: &Currenc
 }
 
 fn hold_rows(account: &Account, holds: &[Hold], all: i64, currencies: &Currencies) -> Text {
-    let mut list = Table::new(["HELD", "UNTIL", "REFERENCE", "PAYMENT"]);
-    for hold in holds {
-        list.row([
+    let row = |hold: &Hold| {
+        [
             amount(currencies, account.currency.as_deref(), hold.amount),
             time(hold.expires_at),
             hold.reference.clone().unwrap_or_default(),
             hold.payment_id.to_string(),
-        ]);
-    }
-    list.align_right(&[0]);
-    let mut text = Text::from(list);
+        ]
+    };
+    let mut text = Text::from(Table::of(["HELD", "UNTIL", "REFERENCE", "PAYMENT"], &[0], holds.iter().map(row)));
     let more = all - i64::try_from(holds.len()).unwrap_or(all);
     if more > 0 {
         text.line(format!("… and {more} more"));
@@ -221,15 +199,12 @@ fn hold_rows(account: &Account, holds: &[Hold], all: i64, currencies: &Currencie
 }
 
 fn rows(accounts: &[Account], currencies: &Currencies) -> Text {
-    if accounts.is_empty() {
-        return Text::of("no accounts");
-    }
-    let mut list = Table::new(["ACCOUNT", "STATUS", "POSTED", "HELD", "AVAILABLE", "LIMIT", "HIGHEST", "", "ENTRIES"]);
-    for account in accounts {
+    let headings = ["ACCOUNT", "STATUS", "POSTED", "HELD", "AVAILABLE", "LIMIT", "HIGHEST", "", "ENTRIES"];
+    let row = |account: &Account| {
         let currency = account.currency.as_deref();
         let money = |minor| amount(currencies, currency, minor);
         let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), money);
-        list.row([
+        [
             account.account.clone(),
             account.status.clone(),
             money(account.posted),
@@ -239,21 +214,16 @@ fn rows(accounts: &[Account], currencies: &Currencies) -> Text {
             limit(account.max_balance),
             currency.unwrap_or_default().to_owned(),
             account.version.to_string(),
-        ]);
-    }
-    list.align_right(&[2, 3, 4, 5, 6, 8]);
-    list.into()
+        ]
+    };
+    Table::of(headings, &[2, 3, 4, 5, 6, 8], accounts.iter().map(row)).or("no accounts")
 }
 
 fn entry_rows(account: &Account, entries: &[HistoryEntry], currencies: &Currencies) -> Text {
-    if entries.is_empty() {
-        return Text::of("no entries");
-    }
     let currency = account.currency.as_deref();
     let headings = ["SEQ", "TIME", "AMOUNT", "BALANCE AFTER", "OTHER ACCOUNT", "TYPE", "REFERENCE", "TASK", "ACTS ON"];
-    let mut list = Table::new(headings);
-    for entry in entries {
-        list.row([
+    let row = |entry: &HistoryEntry| {
+        [
             entry.seq.to_string(),
             or_dash(entry.settled_at.map(time)),
             amount(currencies, currency, entry.amount),
@@ -263,13 +233,12 @@ fn entry_rows(account: &Account, entries: &[HistoryEntry], currencies: &Currenci
             entry.reference.clone().unwrap_or_default(),
             entry.payment_id.to_string(),
             entry.parent_id.map(|id| id.to_string()).unwrap_or_default(),
-        ]);
-    }
-    list.align_right(&[0, 2, 3]);
-    list.into()
+        ]
+    };
+    Table::of(headings, &[0, 2, 3], entries.iter().map(row)).or("no entries")
 }
 
-/// Reads a time that has passed.
+/// Parses a time in the past.
 fn moment(text: &str) -> Result<Timestamp, String> {
     let at = since(text)?;
     if at > Timestamp::now() { Err("expected a time that has passed".to_owned()) } else { Ok(at) }

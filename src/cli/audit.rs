@@ -1,25 +1,18 @@
-//! `settled audit`: does the ledger keep its promises?
+//! `settled audit`: checks every invariant of the ledger over every row, in one snapshot and without locks.
+
+use settled_core::contract::{Currencies, Currency};
+use settled_store::queries::audit::{self, Audit, CurrencyTotals, Totals};
 
 use super::human::counted;
-use super::output::{self, Text};
-use super::{Exit, Failure, Global, block_on};
-use crate::contract::{Currencies, Currency};
-use crate::store;
-use crate::store::queries::audit::{self, Audit, CurrencyTotals, Totals};
+use super::output::Text;
+use super::{Exit, Failure, Global};
 
-/// Checks every invariant of the ledger over every row.
-///
-/// Reads one snapshot and locks nothing: a running daemon is not held up. Ends with 1 if an
-/// invariant is broken. Takes some seconds per million payments; those that were captured or
-/// refunded take the most.
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct Args {}
-
-pub(super) fn run(global: &Global, Args {}: Args) -> Result<Exit, Failure> {
-    let config = global.load()?;
-    let audit = block_on(async { Ok(audit::audit(&mut store::connect(&config.postgres).await?).await?) })?;
-    output::print(global.json, &audit, || human(&audit, &config.payments.currencies))?;
-    Ok(if audit.passed { Exit::Ok } else { Exit::Failure })
+pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
+    global.with_database(async |mut session| {
+        let audit = audit::audit(&mut session.client).await?;
+        session.print(&audit, || human(&audit, session.currencies()))?;
+        Ok(if audit.passed { Exit::Ok } else { Exit::Failure })
+    })
 }
 
 fn human(audit: &Audit, currencies: &Currencies) -> Text {
@@ -70,7 +63,7 @@ fn totals(totals: &Totals, currencies: &Currencies, text: &mut Text) {
 }
 
 fn balances(totals: &CurrencyTotals, currencies: &Currencies) -> String {
-    // What doesn't fit is no sum of real money; it is shown in minor units.
+    // A sum beyond 64 bits can only be an error; it is shown in minor units.
     let format = |minor: i128| match (Currency::parse(&totals.currency), i64::try_from(minor)) {
         (Some(currency), Ok(minor)) => currencies.format(currency, minor),
         _ => minor.to_string(),

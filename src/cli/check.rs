@@ -1,12 +1,11 @@
-//! `settled check`: is the configuration right, and are the servers there?
+//! `settled check`: validates the configuration, and on request connects to the servers.
 
 use serde::Serialize;
+use settled_store::ConnectError;
 
 use super::output::{self, Table, Text};
 use super::{Exit, Failure, Global, block_on};
 use crate::config::{Config, ConfigError, DEFAULT_PATH, Origin, Problem};
-use crate::store::ConnectError;
-use crate::{intake, store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -15,18 +14,16 @@ pub(super) struct Args {
     connect: bool,
 }
 
-/// What was found.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     ok: bool,
-    /// The file that was read.
     file: Option<String>,
-    /// How many values are not defaults.
+    /// The number of values that are not defaults.
     set: usize,
     problems: Vec<Problem>,
-    /// With `--connect`.
+    /// Empty without `--connect`.
     servers: Vec<Server>,
-    /// With `--connect`: what works, and can cost tasks or payments nevertheless.
+    /// Settings of the servers that work but can lose tasks or payments. Empty without `--connect`.
     warnings: Vec<String>,
 }
 
@@ -36,7 +33,7 @@ struct Server {
     target: String,
     ok: bool,
     detail: String,
-    /// Whether it can't be used until the configuration, here or at a pooler, is changed.
+    /// Whether the configuration, here or at a connection pooler, has to be changed first.
     #[serde(skip)]
     misconfigured: bool,
 }
@@ -70,9 +67,9 @@ fn load(global: &Global) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Tries both servers at the same time.
+/// Connects to both servers concurrently.
 async fn probe(config: &Config) -> Result<(Vec<Server>, Vec<String>), Failure> {
-    let (database, broker) = tokio::join!(store::probe(&config.postgres), intake::probe(&config.broker));
+    let (database, broker) = tokio::join!(settled_store::probe(&config.postgres), settled_amqp::probe(&config.broker));
     let misconfigured = database.as_ref().is_err_and(ConnectError::is_configuration);
     let (found, mut warnings) = match database {
         Ok(probed) => (Ok(format!("version {}", probed.version)), probed.warnings),
@@ -82,7 +79,7 @@ async fn probe(config: &Config) -> Result<(Vec<Server>, Vec<String>), Failure> {
     let mut servers = vec![Server { misconfigured, ..postgres }];
     for (target, result) in broker? {
         let found = result.map(|dangers| {
-            // All nodes of a cluster say the same.
+            // All nodes of a cluster return the same; duplicates are removed below.
             warnings.extend(dangers);
             "connected".to_owned()
         });
@@ -105,16 +102,15 @@ fn human(report: &Report) -> Text {
     };
     let mut text = Text::of(format!("configuration: {file}, {} values set", report.set));
     if !report.servers.is_empty() {
-        let mut table = Table::new(["SERVER", "TARGET", "STATE", "DETAIL"]);
-        for server in &report.servers {
+        let rows = report.servers.iter().map(|server| {
             let state = match server {
                 Server { ok: true, .. } => "ok",
                 Server { misconfigured: true, .. } => "refused",
                 _ => "unreachable",
             };
-            table.row([server.server, server.target.as_str(), state, server.detail.as_str()]);
-        }
-        text.table(&table);
+            [server.server, server.target.as_str(), state, server.detail.as_str()]
+        });
+        text.table(&Table::of(["SERVER", "TARGET", "STATE", "DETAIL"], &[], rows));
     }
     for warning in &report.warnings {
         text.line(format!("warning: {warning}"));

@@ -12,9 +12,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    // Into memory first: clap_complete panics when its output goes away.
+    // Into memory first: clap_complete panics if standard output is closed.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "settled", &mut script);
-    output::print_own(&String::from_utf8_lossy(&script))?;
-    Ok(Exit::Ok)
+    output::print_own(&String::from_utf8_lossy(&script))
 }

@@ -1,8 +1,6 @@
 //! `settled config`: the effective configuration, or the documented sample.
 
-use serde_json::Value;
-
-use super::output::{self, Table, Text};
+use super::output::{self, Table};
 use super::{Exit, Failure, Global};
 use crate::config::{Described, sample};
 
@@ -15,22 +13,13 @@ pub(super) struct Args {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     if args.sample {
-        output::print_own(&sample())?;
-        return Ok(Exit::Ok);
+        return output::print_own(&sample());
     }
     let described = global.load()?.describe();
-    output::print(global.json, &described, || table(&described))?;
-    Ok(Exit::Ok)
-}
-
-fn table(described: &[Described]) -> Text {
-    let mut table = Table::new(["KEY", "VALUE", "ORIGIN"]);
-    for Described { key, value, origin } in described {
-        let value = match value {
-            Value::Null => "-".to_owned(),
-            value => value.to_string(),
+    output::print(global.json, &described, || {
+        let row = |Described { key, value, origin }: &Described| {
+            [key.clone(), if value.is_null() { "-".to_owned() } else { value.to_string() }, origin.to_string()]
         };
-        table.row([key.clone(), value, origin.to_string()]);
-    }
-    table.into()
+        Table::of(["KEY", "VALUE", "ORIGIN"], &[], described.iter().map(row)).into()
+    })
 }

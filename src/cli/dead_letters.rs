@@ -1,24 +1,21 @@
-//! `settled dead-letters`: messages that could not become a payment.
+//! `settled dead-letters`: messages that could not be processed.
 
 mod view;
 
-use crate::store::Client;
+use settled_amqp::BrokerSettings;
+use settled_core::contract::{DeadReason, Properties, decode};
+use settled_store::Client;
+use settled_store::queries::dead_letter::{self, Resolution, Selection, StoredDeadLetter};
 
 use self::view::{Refused, Report, Shown};
-use super::output;
 use super::publish::UNCHECKED_KEY;
 use super::publisher::{Outgoing, PublishError, Publisher};
-use super::{Exit, Failure, Global, block_on};
+use super::{Exit, Failure, Global, Session};
 use crate::config::Config;
-use crate::contract::{DeadReason, Properties, decode};
-use crate::intake::BrokerSettings;
-use crate::store;
-use crate::store::queries::dead_letter::{self, Resolution, Selection, StoredDeadLetter};
 
-/// How many are read, published and marked at a time.
+/// The number of dead letters that are read, published and marked at a time.
 const CHUNK: i64 = 200;
 
-/// Looks at messages that could not become a payment, and deals with them.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Lists open dead letters, the newest first.
@@ -41,7 +38,6 @@ pub(super) enum Command {
     Discard(DiscardArgs),
 }
 
-/// Which dead letters to list.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ListArgs {
     /// Only those with this reason.
@@ -55,7 +51,6 @@ pub(super) struct ListArgs {
     limit: i64,
 }
 
-/// Which dead letters to replay.
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "reason", "all"]))]
 pub(super) struct ReplayArgs {
@@ -73,7 +68,6 @@ pub(super) struct ReplayArgs {
     dry_run: bool,
 }
 
-/// Which dead letters to discard.
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "reason"]))]
 pub(super) struct DiscardArgs {
@@ -96,50 +90,44 @@ fn reasons() -> [&'static str; DeadReason::ALL.len()] {
 }
 
 pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
-    let config = global.load()?;
-    block_on(async {
-        let client = store::connect(&config.postgres).await?;
-        carry_out(command, &client, &config, global.json).await
-    })
+    global.with_database(async |session| execute(command, &session).await)
 }
 
-async fn carry_out(command: Command, client: &Client, config: &Config, json: bool) -> Result<Exit, Failure> {
+async fn execute(command: Command, session: &Session) -> Result<Exit, Failure> {
     let (verb, report) = match command {
-        Command::List(args) => return list(&args, client, json).await,
-        Command::Show { id } => return show(id, client, json).await,
-        Command::Replay(args) => ("replayed", replay(&args, client, config).await?),
-        Command::Discard(args) => ("discarded", discard(&args, client).await?),
+        Command::List(args) => return list(&args, session).await,
+        Command::Show { id } => return show(id, session).await,
+        Command::Replay(args) => ("replayed", replay(&args, session).await?),
+        Command::Discard(args) => ("discarded", discard(&args, &session.client).await?),
     };
-    output::print(json, &report, || report.human(verb))?;
+    session.print(&report, || report.human(verb))?;
     let all = report.missing.is_empty() && report.oversize.is_empty() && report.refused.is_empty();
     Ok(if all { Exit::Ok } else { Exit::Failure })
 }
 
-async fn list(args: &ListArgs, client: &Client, json: bool) -> Result<Exit, Failure> {
+async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
     let selection = Selection { ids: None, reason: args.reason.as_deref(), resolved: args.all };
-    let letters = dead_letter::list(client, selection, args.limit).await?;
-    output::print(json, &letters, || view::rows(&letters))?;
-    Ok(Exit::Ok)
+    let letters = dead_letter::list(&session.client, selection, args.limit).await?;
+    session.print(&letters, || view::rows(&letters))
 }
 
-async fn show(id: i64, client: &Client, json: bool) -> Result<Exit, Failure> {
+async fn show(id: i64, session: &Session) -> Result<Exit, Failure> {
     let selection = Selection { ids: Some(&[id]), reason: None, resolved: true };
-    let Some(letter) = dead_letter::load(client, selection, 0, 1).await?.pop() else {
-        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("no dead letter {id}")));
+    let Some(letter) = dead_letter::load(&session.client, selection, 0, 1).await?.pop() else {
+        return Err(anyhow::anyhow!("no dead letter {id}").into());
     };
     let shown = Shown::of(&letter);
-    output::print(json, &shown, || shown.human())?;
-    Ok(Exit::Ok)
+    session.print(&shown, || shown.human())
 }
 
-async fn replay(args: &ReplayArgs, client: &Client, config: &Config) -> Result<Report, Failure> {
-    let by_number = !args.ids.is_empty();
-    let selection =
-        Selection { ids: by_number.then_some(&args.ids[..]), reason: args.reason.as_deref(), resolved: by_number };
-    let mut report = Report { dry_run: args.dry_run, missing: sorted(&args.ids), ..Report::default() };
+async fn replay(args: &ReplayArgs, session: &Session) -> Result<Report, Failure> {
+    let Session { config, client, .. } = session;
+    let by_id = !args.ids.is_empty();
+    let selection = Selection { ids: by_id.then_some(&args.ids[..]), reason: args.reason.as_deref(), resolved: by_id };
+    let mut report = Report::new(args.dry_run, &args.ids);
     let mut publisher = if args.dry_run { None } else { Some(Publisher::connect(config).await?) };
     let mut after = 0;
-    // What comes in meanwhile, and what comes back, has to wait for the next time.
+    // Leaves out dead letters that arrive meanwhile, among them replayed ones that fail again.
     let last = dead_letter::list(client, selection, 1).await?.first().map_or(0, |newest| newest.id);
     while after < last {
         let chunk = dead_letter::load(client, selection, after, CHUNK).await?;
@@ -147,7 +135,7 @@ async fn replay(args: &ReplayArgs, client: &Client, config: &Config) -> Result<R
         after = newest.row.id;
         let refused = replay_chunk(chunk, publisher.as_ref(), client, &config.broker, &mut report).await?;
         if !refused.is_empty() {
-            // Its channel is closed.
+            // The broker has closed the publisher's channel.
             publisher = Some(replay_singly(refused, config, client, &mut report).await?);
         }
     }
@@ -157,10 +145,10 @@ async fn replay(args: &ReplayArgs, client: &Client, config: &Config) -> Result<R
     Ok(report)
 }
 
-/// A message, and the dead letter that it was: its number and attempts.
+/// A message, and the id and attempts of its dead letter.
 type Replayed = (Outgoing, (i64, i32));
 
-/// Publishes each for itself, one of which the broker refuses: that one stays open, and says why.
+/// Publishes messages one by one, to find those that the broker refuses. They stay open and are reported.
 async fn replay_singly(
     messages: Vec<Replayed>,
     config: &Config,
@@ -169,7 +157,7 @@ async fn replay_singly(
 ) -> Result<Publisher, Failure> {
     let mut publisher = Publisher::connect(config).await?;
     for (message, seen) in messages {
-        match publisher.publish([&message], || ()).await.error {
+        match publisher.publish([&message]).await.error {
             None => mark(client, &[seen], Resolution::Replayed, report).await?,
             Some(PublishError::Denied(reason)) => {
                 report.refused.push(Refused { id: seen.0, reason });
@@ -184,8 +172,8 @@ async fn replay_singly(
     Ok(publisher)
 }
 
-/// Publishes first and marks second: a crash between the two replays twice, never not at all. Returns
-/// what is left if the broker refuses one of them.
+/// Publishes, then marks the dead letters as replayed: after a crash in between they are replayed again rather than
+/// lost. If the broker refuses a message, returns it and all that follow.
 async fn replay_chunk(
     chunk: Vec<StoredDeadLetter>,
     publisher: Option<&Publisher>,
@@ -208,7 +196,7 @@ async fn replay_chunk(
         }
     }
     let messages: Vec<Outgoing> = whole.into_iter().map(|letter| outgoing(letter, broker)).collect();
-    let published = publisher.publish(&messages, || ()).await;
+    let published = publisher.publish(&messages).await;
     let confirmed = &seen[..published.confirmed];
     mark(client, confirmed, Resolution::Replayed, report).await?;
     match published.error {
@@ -226,7 +214,7 @@ async fn replay_chunk(
 async fn discard(args: &DiscardArgs, client: &Client) -> Result<Report, Failure> {
     let ids = (!args.ids.is_empty()).then_some(&args.ids[..]);
     let selection = Selection { ids, reason: args.reason.as_deref(), resolved: false };
-    let mut report = Report { dry_run: args.dry_run, missing: sorted(&args.ids), ..Report::default() };
+    let mut report = Report::new(args.dry_run, &args.ids);
     let letters = dead_letter::list(client, selection, i64::MAX).await?;
     report.missing.retain(|id| letters.iter().all(|letter| letter.id != *id));
     let seen: Vec<(i64, i32)> = letters.iter().rev().map(|letter| (letter.id, letter.attempts)).collect();
@@ -250,11 +238,10 @@ async fn mark(
     Ok(())
 }
 
-/// The message as it came: to the exchange to which it was published, unless the broker has moved it to
-/// the dead letters since.
+/// Returns the original message, for the exchange it was published to, unless that is the dead-letter exchange.
 fn outgoing(letter: StoredDeadLetter, broker: &BrokerSettings) -> Outgoing {
     let StoredDeadLetter { body, properties, .. } = letter;
-    // Of a message that was published without a look at it, or stored without its key.
+    // If the key was not stored, or says nothing about the task's type, it is derived from the body.
     let routing_key = properties.routing_key.as_deref().filter(|key| *key != UNCHECKED_KEY).map_or_else(
         || match decode(&body, &properties) {
             Ok(task) => format!("task.{}", task.body.task_type().name()),
@@ -266,25 +253,15 @@ fn outgoing(letter: StoredDeadLetter, broker: &BrokerSettings) -> Outgoing {
     Outgoing { exchange: exchange.map(str::to_owned), routing_key, body, properties }
 }
 
-/// What of a dead letter is not published again.
+/// Returns the properties that are not published again.
 fn left_out(properties: &Properties, user: &str) -> Vec<&'static str> {
     let evidence = properties.evidence.as_deref();
-    let mut left_out = Vec::new();
-    if evidence.is_some_and(|evidence| evidence.expiration.is_some()) {
-        left_out.push("expiration");
-    }
-    if properties.user_id.as_deref().is_some_and(|name| name != user) {
-        left_out.push("user_id");
-    }
-    if evidence.is_some_and(|evidence| !evidence.cut.is_empty()) {
-        left_out.push("headers");
-    }
-    left_out
-}
-
-fn sorted(ids: &[i64]) -> Vec<i64> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+    [
+        ("expiration", evidence.is_some_and(|evidence| evidence.expiration.is_some())),
+        ("user_id", properties.user_id.as_deref().is_some_and(|name| name != user)),
+        ("headers", evidence.is_some_and(|evidence| !evidence.cut.is_empty())),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_left_out)| is_left_out.then_some(name))
+    .collect()
 }

@@ -3,10 +3,10 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | done, and the answer is no (not found, an audit with findings), or it failed |
+//! | 1 | failed, or the answer is no: not found, rejected, an audit with findings, a drain that took too long |
 //! | 2 | the command line was not understood |
-//! | 69 | the broker or the database cannot be reached |
-//! | 78 | the configuration is wrong |
+//! | 69 | the broker or the database cannot be reached; the same command may work later |
+//! | 78 | the configuration is wrong, or a connection pooler is in a mode that cannot be used |
 
 use std::fmt;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use super::publisher::PublishError;
 use crate::config::ConfigError;
 use crate::printable::printable;
-use crate::store::{ConnectError, MigrateError, queries};
+use settled_store::{ConnectError, MigrateError, queries};
 
 /// How a command ends, as the shell sees it. 69 and 78 are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,42 +1,41 @@
-//! How values are read from the command line and written for people.
+//! Parses values of the command line and formats values for people.
+
+use std::time::Duration;
 
 use jiff::{Span, Timestamp, Zoned};
+use settled_core::contract::{AccountName, Currencies, Currency};
 
-use crate::contract::{AccountName, Currencies, Currency};
-
-/// An amount with its currency's decimal point; in minor units if there is no such currency.
+/// Formats an amount with its currency's decimal point, or in minor units if the currency is unknown.
 pub(super) fn amount(currencies: &Currencies, currency: Option<&str>, minor: i64) -> String {
     let currency = currency.and_then(Currency::parse);
     currency.map_or_else(|| minor.to_string(), |currency| currencies.format(currency, minor))
 }
 
-/// A time, to the millisecond.
+/// Formats a time to the millisecond.
 pub(super) fn time(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
-/// A value that may be missing.
 pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// The number, with the noun in the form that goes with it.
+/// Formats a count with its noun: "1 row", "2 rows".
 pub(super) fn counted(count: impl TryInto<i64>, noun: &str) -> String {
     let count = count.try_into().unwrap_or(i64::MAX);
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Reads an account's name.
 pub(super) fn account_name(text: &str) -> Result<AccountName, String> {
     AccountName::parse(text).ok_or_else(|| format!("expected {}", AccountName::EXPECTED))
 }
 
-/// Reads a currency. Whether an account can be opened in it is the daemon's to say.
+/// Parses a currency code. The daemon decides whether accounts can be opened in it.
 pub(super) fn currency(text: &str) -> Result<Currency, String> {
     Currency::parse(text).ok_or_else(|| "expected three capital letters, an ISO 4217 code".to_owned())
 }
 
-/// Reads a time, or how long ago it was.
+/// Parses a time, or how long ago it was.
 pub(super) fn since(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
@@ -47,13 +46,13 @@ pub(super) fn since(text: &str) -> Result<Timestamp, String> {
     Zoned::now().checked_sub(ago.abs()).map(|then| then.timestamp()).map_err(|error| error.to_string())
 }
 
-/// The longest that anybody waits: beyond it a clock could run over.
-const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(366 * 24 * 3600);
+/// The longest wait. A much longer one could overflow a clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Reads how long to wait: `30s`, `2m`; a plain number is seconds.
-pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
+/// Parses a wait: `30s`, `2m`; a plain number is seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration = match text.parse() {
-        Ok(seconds) => Some(std::time::Duration::from_secs(seconds)),
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|duration| duration.try_into().ok()),
     };
     let duration = duration.filter(|duration| *duration <= LONGEST_WAIT);
@@ -74,8 +73,8 @@ mod tests {
 
     #[test]
     fn a_wait_is_a_duration_or_seconds() {
-        assert_eq!(duration("2m"), Ok(std::time::Duration::from_secs(120)));
-        assert_eq!(duration("5"), Ok(std::time::Duration::from_secs(5)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
         assert!(duration("-5s").is_err());
         assert!(duration("soon").is_err());
         for endless in ["18446744073709551615", "9000000000h"] {

@@ -1,16 +1,14 @@
-//! `settled ledger`: which ledger this is, and that a restored one is another.
+//! `settled ledger`: the ledger's incarnation, and its renewal after a restore.
 
 use anyhow::anyhow;
 use serde::Serialize;
+use settled_store::queries::ledger::{self, Incarnation};
 use uuid::Uuid;
 
 use super::human::{or_dash, time};
 use super::output::{self, Text};
-use super::{Exit, Failure, Global, block_on};
-use crate::store;
-use crate::store::queries::ledger::{self, Incarnation};
+use super::{Exit, Failure, Global, Session};
 
-/// What to do.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Print the ledger's incarnation, which is the end of its events' source
@@ -27,20 +25,17 @@ pub(super) enum Command {
     },
 }
 
-/// What the ledger is now.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
     now: Incarnation,
-    /// Whether this command has changed it.
+    /// Whether `renew` changed it, or an earlier one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     renewed: Option<bool>,
 }
 
 pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
-    let config = global.load()?;
-    let report = block_on(async {
-        let client = store::connect(&config.postgres).await?;
+    let report = global.with_database(async |Session { client, .. }| {
         if let Command::Renew { instead_of } = command
             && let Some(now) = ledger::renew(&client, instead_of).await?
         {
@@ -56,12 +51,11 @@ pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
             Command::Renew { instead_of } => {
                 let error =
                     anyhow!("nothing changed: the ledger's incarnation is {}, not {instead_of}", now.incarnation);
-                Err(Failure::new(Exit::Failure, error).hint("is it the right database? See `settled ledger show`"))
+                Err(Failure::from(error).hint("is it the right database? See `settled ledger show`"))
             }
         }
     })?;
-    output::print(global.json, &report, || human(&report))?;
-    Ok(Exit::Ok)
+    output::print(global.json, &report, || human(&report))
 }
 
 fn human(report: &Report) -> Text {

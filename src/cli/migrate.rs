@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::output::{self, Text};
-use super::{Exit, Failure, Global, block_on};
-use crate::store;
+use super::{Exit, Failure, Global, Session};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -20,19 +19,16 @@ struct Report {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
-    let config = global.load()?;
-    let report = block_on(async {
-        let mut client = store::connect(&config.postgres).await?;
-        let missing = store::missing(&mut client).await?;
+    let report = global.with_database(async |Session { mut client, .. }| {
+        let missing = settled_store::missing(&mut client).await?;
         if args.dry_run {
             return Ok(Report { applied: Vec::new(), missing });
         }
-        Ok(Report { applied: store::migrate(&mut client).await?, missing: Vec::new() })
+        Ok(Report { applied: settled_store::migrate(&mut client).await?, missing: Vec::new() })
     })?;
     output::print(global.json, &report, || match (&report.applied[..], &report.missing[..]) {
         ([], []) => Text::of("the schema is up to date"),
         ([], missing) => Text::of(format!("missing: {}", missing.join(", "))),
         (applied, _) => Text::of(format!("applied: {}", applied.join(", "))),
-    })?;
-    Ok(Exit::Ok)
+    })
 }

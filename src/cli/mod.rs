@@ -1,4 +1,4 @@
-//! The command line: one file a verb.
+//! The command line: one file per verb.
 
 mod account;
 mod audit;
@@ -8,6 +8,7 @@ mod config;
 mod dead_letters;
 mod dev;
 pub mod exit;
+mod global;
 mod human;
 mod ledger;
 mod migrate;
@@ -19,44 +20,26 @@ mod publish;
 pub mod publisher;
 mod run;
 
-use std::path::PathBuf;
-
 use clap::{Parser, Subcommand};
+use settled_pipeline::intake::Source;
+use settled_pipeline::machine::Outside;
+use settled_pipeline::outbox::Sink;
+use settled_pipeline::store::{BatchStore, OutboxStore};
 
 pub use self::exit::{Exit, Failure};
-use crate::config::Config;
+use self::global::Session;
+pub use self::global::{Global, block_on};
+use crate::daemon::Servers;
+use crate::dev::ServersOptions;
 
 /// Payment tasks from RabbitMQ to a double-entry ledger in PostgreSQL, exactly once.
 #[derive(Debug, Parser)]
 #[command(name = "settled", version = crate::VERSION, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// What every verb has in common.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
     #[command(subcommand)]
     verb: Verb,
-}
-
-/// Options of every verb.
-#[derive(Debug, clap::Args)]
-pub struct Global {
-    /// The configuration file [default: /etc/settled/settled.toml, if it exists]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Print JSON instead of tables
-    #[arg(long, global = true)]
-    pub json: bool,
-}
-
-impl Global {
-    /// The effective configuration.
-    ///
-    /// # Errors
-    /// With exit code 78 and every problem there is.
-    pub fn load(&self) -> Result<Config, Failure> {
-        Ok(Config::load(self.config.as_deref())?)
-    }
 }
 
 const AFTER_HELP: &str = "\
@@ -67,7 +50,7 @@ Exit codes: 0 done, 1 failed or the answer is no, 2 usage, 69 a server cannot be
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the daemon
-    Run(run::Args),
+    Run,
     /// Run the daemon with a PostgreSQL and a RabbitMQ of its own
     Dev(dev::Args),
     /// Bring the database's schema up to date
@@ -90,7 +73,7 @@ enum Verb {
     #[command(subcommand)]
     Ledger(ledger::Command),
     /// Check every invariant of the ledger
-    Audit(audit::Args),
+    Audit,
     /// Check the configuration, and whether the servers can be reached
     Check(check::Args),
     /// Print the effective configuration and where each value comes from
@@ -99,41 +82,38 @@ enum Verb {
     Completions(completions::Args),
     /// The servers behind `dev`
     #[command(name = "dev-servers", hide = true)]
-    DevServers(dev::ServersArgs),
+    DevServers(ServersOptions),
 }
 
 impl Cli {
-    /// Does what was asked for. Errors are returned, not printed.
-    ///
-    /// # Errors
-    /// With the exit code and, where there is one, a hint for the user.
+    /// Runs the verb. Errors are returned, not printed.
     pub fn run(self) -> Result<Exit, Failure> {
+        self.run_with(|servers| servers)
+    }
+
+    /// Like [`run`](Self::run), but the daemon of `settled run` uses the wrappers that `wrap` returns for its servers.
+    pub fn run_with<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
+        self,
+        wrap: impl FnOnce(Servers) -> Outside<S, O, I, E> + Send + 'static,
+    ) -> Result<Exit, Failure> {
         let Self { global, verb } = self;
         match verb {
-            Verb::Run(args) => run::run(&global, &args),
+            Verb::Run => run::run(&global, wrap),
             Verb::Dev(args) => dev::run(&global, &args),
             Verb::Migrate(args) => migrate::run(&global, &args),
-            Verb::DevServers(args) => dev::servers(args),
+            Verb::DevServers(options) => dev::servers(&options),
             Verb::Publish(args) => publish::run(&global, &args),
             Verb::Account(command) => account::run(&global, command),
             Verb::Payment(command) => payment::run(&global, command),
             Verb::DeadLetters(command) => dead_letters::run(&global, command),
             Verb::Outbox(command) => outbox::run(&global, command),
             Verb::Ledger(command) => ledger::run(&global, command),
-            Verb::Audit(args) => audit::run(&global, args),
+            Verb::Audit => audit::run(&global),
             Verb::Check(args) => check::run(&global, &args),
             Verb::Config(args) => config::run(&global, &args),
             Verb::Completions(args) => completions::run(&args),
         }
     }
-}
-
-/// Runs the asynchronous part of a short-lived verb on a runtime of its own.
-///
-/// # Errors
-/// When the system refuses the runtime, or as the future does.
-pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
 #[cfg(test)]

@@ -1,17 +1,15 @@
-//! `settled outbox`: events that are held, because no queue takes them or the broker refuses them.
+//! `settled outbox`: events that are held because no queue is bound for them or the broker refuses them.
 
 use serde::Serialize;
+use settled_store::queries::outbox::{self, HeldRow};
 
 use super::human::{counted, time};
-use super::output::{self, Table, Text};
-use super::{Exit, Failure, Global, block_on};
-use crate::store::queries::outbox::{self, HeldRow};
-use crate::store::{self, Client};
+use super::output::{Table, Text};
+use super::{Exit, Failure, Global, Session};
 
-/// What the reason is of a row that the broker has not refused.
+/// The reason of a row that the broker has returned.
 const NO_QUEUE: &str = "no queue takes it";
 
-/// Looks at events that are held, and deals with them.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Lists held events with the reason, the oldest first.
@@ -39,7 +37,6 @@ pub(super) enum Command {
     },
 }
 
-/// Which events to try again.
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "all"]))]
 pub(super) struct RetryArgs {
@@ -51,30 +48,25 @@ pub(super) struct RetryArgs {
     all: bool,
 }
 
-/// What was done.
 #[derive(Debug, Serialize)]
 struct Report {
     done: Vec<i64>,
-    /// Asked for by number, and not held (any more).
+    /// Requested ids that are not held.
     missing: Vec<i64>,
 }
 
 pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
-    let config = global.load()?;
-    block_on(async {
-        let client = store::connect(&config.postgres).await?;
-        carry_out(command, &client, global.json).await
-    })
+    global.with_database(async |session| execute(command, &session).await)
 }
 
-async fn carry_out(command: Command, client: &Client, json: bool) -> Result<Exit, Failure> {
+async fn execute(command: Command, session: &Session) -> Result<Exit, Failure> {
+    let client = &session.client;
     let (verb, asked, done) = match command {
         Command::List { limit } => {
             let rows = outbox::list(client, limit).await?;
-            output::print(json, &rows, || table(&rows))?;
-            return Ok(Exit::Ok);
+            return session.print(&rows, || table(&rows));
         }
-        Command::Show { id } => return show(id, client, json).await,
+        Command::Show { id } => return show(id, session).await,
         Command::Retry(RetryArgs { ids, .. }) => {
             let done = outbox::retry(client, (!ids.is_empty()).then_some(&ids[..])).await?;
             ("due", ids, done)
@@ -85,21 +77,17 @@ async fn carry_out(command: Command, client: &Client, json: bool) -> Result<Exit
         }
     };
     let report = Report { missing: asked.into_iter().filter(|id| !done.contains(id)).collect(), done };
-    output::print(json, &report, || report.human(verb))?;
+    session.print(&report, || report.human(verb))?;
     Ok(if report.missing.is_empty() { Exit::Ok } else { Exit::Failure })
 }
 
-async fn show(id: i64, client: &Client, json: bool) -> Result<Exit, Failure> {
-    let Some((row, body)) = outbox::load(client, id).await? else {
-        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("no row {id} of the outbox is held")));
+async fn show(id: i64, session: &Session) -> Result<Exit, Failure> {
+    let Some((row, body)) = outbox::load(&session.client, id).await? else {
+        return Err(anyhow::anyhow!("no row {id} of the outbox is held").into());
     };
     let body = String::from_utf8_lossy(&body);
-    if json {
-        let events: Vec<&str> = body.lines().collect();
-        output::print(true, &serde_json::json!({ "row": row, "events": events }), Text::default)?;
-        return Ok(Exit::Ok);
-    }
-    output::print(false, &(), || {
+    let events: Vec<&str> = body.lines().collect();
+    session.print(&serde_json::json!({ "row": row, "events": events }), || {
         let mut text = Text::default();
         text.pairs([
             ("row", row.id.to_string()),
@@ -111,8 +99,7 @@ async fn show(id: i64, client: &Client, json: bool) -> Result<Exit, Failure> {
         text.line("events:");
         text.quote(&body);
         text
-    })?;
-    Ok(Exit::Ok)
+    })
 }
 
 fn reason(row: &HeldRow) -> &str {
@@ -120,12 +107,8 @@ fn reason(row: &HeldRow) -> &str {
 }
 
 fn table(rows: &[HeldRow]) -> Text {
-    if rows.is_empty() {
-        return Text::of("no events are held");
-    }
-    let mut list = Table::new(["ID", "COMMITTED", "KEY", "EVENTS", "BYTES", "NEXT TRY", "REASON"]);
-    for row in rows {
-        list.row([
+    let cells = |row: &HeldRow| {
+        [
             row.id.to_string(),
             time(row.created_at),
             row.key.clone(),
@@ -133,10 +116,10 @@ fn table(rows: &[HeldRow]) -> Text {
             row.bytes.to_string(),
             time(row.retry_at),
             reason(row).to_owned(),
-        ]);
-    }
-    list.align_right(&[3, 4]);
-    list.into()
+        ]
+    };
+    let headings = ["ID", "COMMITTED", "KEY", "EVENTS", "BYTES", "NEXT TRY", "REASON"];
+    Table::of(headings, &[3, 4], rows.iter().map(cells)).or("no events are held")
 }
 
 impl Report {

@@ -1,73 +1,62 @@
-//! Waits for what becomes of published tasks, by asking the ledger.
+//! Waits for the outcomes of published tasks by polling the ledger.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use settled_core::contract::{PaymentState, Task};
+use settled_store::Client;
+use settled_store::queries::payment::{StoredTask, load_tasks};
+use settled_store::queries::{Error, dead_letter};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::Exit;
 use super::payment::Shown;
-use crate::contract::{PaymentState, Task};
-use crate::store::queries::payment::{StoredTask, load_tasks};
-use crate::store::queries::{Error, dead_letter};
-use crate::store::{self, Client};
 
-/// How many tasks are asked for at a time.
+/// The number of tasks per query.
 const CHUNK: usize = 1000;
 
-/// How long outcomes that were found at the last moment may take to be durable.
+/// How long to wait, after the deadline, until outcomes found just before it are durable.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// What became of a task.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// A payment; it may still be scheduled or parked.
     Payment(Box<StoredTask>),
-    /// Nothing: its message is a dead letter.
-    DeadLetter {
-        /// The task's id.
-        id: Uuid,
-        /// Why.
-        detail: String,
-    },
-    /// Nothing was heard of it in time.
-    Unknown {
-        /// The task's id.
-        id: Uuid,
-    },
+    /// The message became a dead letter.
+    DeadLetter { id: Uuid, detail: String },
+    /// No outcome was found in time.
+    Unknown { id: Uuid },
 }
 
 impl Outcome {
-    /// How a command ends that was to have the task done: well as soon as what was asked for has
-    /// happened, or is scheduled as it was asked for.
+    /// Returns how a command ends that publishes the task: with success if it is done, or scheduled as requested.
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::DeadLetter { .. } => Exit::Failure,
             Self::Unknown { .. } => Exit::Unavailable,
             Self::Payment(stored) => match stored.state {
                 state if state.is_failed() => Exit::Failure,
-                PaymentState::Scheduled if is_for_after(stored, Timestamp::now()) => Exit::Ok,
+                PaymentState::Scheduled if is_scheduled_after(stored, Timestamp::now()) => Exit::Ok,
                 state if state.is_pending() => Exit::Unavailable,
                 _ => Exit::Ok,
             },
         }
     }
 
-    /// Whether waiting until `deadline` can change it.
+    /// Returns whether it can change until `deadline`.
     fn may_change(&self, deadline: Timestamp) -> bool {
         match self {
-            Self::Payment(stored) => stored.state.is_pending() && !is_for_after(stored, deadline),
+            Self::Payment(stored) => stored.state.is_pending() && !is_scheduled_after(stored, deadline),
             Self::DeadLetter { .. } => false,
             Self::Unknown { .. } => true,
         }
     }
 }
 
-/// Whether it is scheduled for later than that.
-fn is_for_after(stored: &StoredTask, moment: Timestamp) -> bool {
+fn is_scheduled_after(stored: &StoredTask, moment: Timestamp) -> bool {
     stored.state == PaymentState::Scheduled && stored.task.when.execute_at.is_some_and(|at| at > moment)
 }
 
@@ -90,15 +79,16 @@ impl Serialize for Outcome {
     }
 }
 
-/// What was there before the tasks were published. A dead letter of an earlier message with
-/// the same id says nothing about this one.
-pub(super) struct Before {
+/// Waits for the outcomes of tasks that are published after [`start`](Self::start).
+pub(super) struct OutcomeWatch {
+    /// The attempts of dead letters before publishing: a dead letter of an earlier message with the same id says nothing
+    /// about this one.
     attempts: HashMap<Uuid, i64>,
 }
 
-impl Before {
-    /// Looks, right before publishing.
-    pub(super) async fn look(client: &Client, tasks: &[Task]) -> Result<Self, Error> {
+impl OutcomeWatch {
+    /// Call it right before publishing.
+    pub(super) async fn start(client: &Client, tasks: &[Task]) -> Result<Self, Error> {
         let mut attempts = HashMap::new();
         for chunk in tasks.chunks(CHUNK) {
             let ids: Vec<Uuid> = chunk.iter().map(|task| task.id).collect();
@@ -107,9 +97,8 @@ impl Before {
         Ok(Self { attempts })
     }
 
-    /// Waits until each of the tasks has an outcome, or the time is over: the outcomes, in the
-    /// order of the tasks. A task that is scheduled for later than that is not waited for; one that
-    /// is parked is.
+    /// Waits until each task has an outcome or `limit` is over. Returns the outcomes in the order of the tasks. It waits
+    /// for parked tasks, but not for those scheduled for later than `limit`.
     pub(super) async fn wait(self, client: &Client, tasks: &[Task], limit: Duration) -> Result<Vec<Outcome>, Error> {
         let deadline = Instant::now() + limit;
         let until = Timestamp::now().saturating_add(limit).unwrap_or(Timestamp::MAX);
@@ -123,10 +112,10 @@ impl Before {
             }
             let mut progress = false;
             for chunk in waiting.chunks(CHUNK) {
-                self.ask(client, tasks, chunk, &mut outcomes).await?;
+                self.query(client, tasks, chunk, &mut outcomes).await?;
                 let found = chunk.iter().filter(|&&n| !is_open(&outcomes[n])).count();
                 progress |= found > 0;
-                // They come about in their order: those behind will not be there either.
+                // Tasks are mostly processed in their order, so later ones have no outcome either.
                 if chunk.iter().any(|&n| outcomes[n].is_none()) {
                     break;
                 }
@@ -135,10 +124,10 @@ impl Before {
             sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
         }
         if outcomes.iter().any(Option::is_some) {
-            // What is found may be lost with this server. It counts once it is as durable as the daemon's
-            // acknowledgement needs it to be.
+            // A commit can be visible before the standby has it. An outcome counts once it is as durable as the daemon
+            // needs it to be before it acknowledges.
             let until = deadline.max(Instant::now() + LAST_WAIT);
-            match timeout_at(until, store::durable(client)).await {
+            match timeout_at(until, settled_store::durable(client)).await {
                 Ok(durable) => durable?,
                 Err(_) => outcomes.iter_mut().for_each(|outcome| *outcome = None),
             }
@@ -150,8 +139,8 @@ impl Before {
             .collect())
     }
 
-    /// Asks for the outcomes of the tasks numbered in `chunk`, as far as there are any.
-    async fn ask(
+    /// Queries the outcomes of the tasks with the indexes in `chunk`.
+    async fn query(
         &self,
         client: &Client,
         tasks: &[Task],
@@ -180,7 +169,7 @@ impl Before {
     }
 }
 
-/// The id has its outcome for another task: this one will be a dead letter.
+/// Returns the outcome of a task whose id belongs to a different task: it will be a dead letter.
 fn conflict(id: Uuid, field: &str) -> Outcome {
     Outcome::DeadLetter { id, detail: format!("`{field}` differs from that of the payment with this id") }
 }

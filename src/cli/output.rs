@@ -1,7 +1,7 @@
-//! What a verb prints: one value, as JSON for a machine or as text for a person.
+//! Output of the verbs: one value, as JSON or as text for people.
 //!
-//! Text for people is a [`Text`], and whatever is put into one is escaped: names, references and bodies
-//! are somebody else's, and a terminal would obey them.
+//! Text for people is a [`Text`], which escapes everything added to it: names, references and bodies are untrusted, and
+//! a terminal would interpret control characters in them.
 
 use std::io::{self, Write};
 
@@ -9,78 +9,70 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement};
 use serde::Serialize;
 
+use super::{Exit, Failure};
 use crate::printable::printable;
 
-/// Prints `value` as one line of JSON, or what `human` makes of it.
+/// Prints `value` as one line of JSON, or the text that `human` returns. Returns [`Exit::Ok`].
 ///
-/// # Errors
-/// When standard output cannot be written to. A reader that has gone away (`settled … | head`)
-/// is not an error: it has what it wanted.
-pub fn print<T: Serialize + ?Sized>(json: bool, value: &T, human: impl FnOnce() -> Text) -> io::Result<()> {
+/// A closed pipe, as in `settled … | head`, is not an error.
+pub fn print<T: Serialize + ?Sized>(json: bool, value: &T, human: impl FnOnce() -> Text) -> Result<Exit, Failure> {
     print_own(&if json { serde_json::to_string(value)? + "\n" } else { human().0 })
 }
 
-/// Prints the program's own text as it is: what nobody else has put a word into.
-///
-/// # Errors
-/// As [`print()`].
-pub fn print_own(text: &str) -> io::Result<()> {
+/// Prints text as it is. It must not contain untrusted data. Otherwise like [`print()`].
+pub fn print_own(text: &str) -> Result<Exit, Failure> {
     let mut out = io::stdout().lock();
-    quiet_when_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    quiet_when_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+    Ok(Exit::Ok)
 }
 
-/// Says on standard error what the program is about to do.
+/// Prints progress on standard error. Errors are ignored.
 pub fn note(text: &str) {
-    // Where that is closed there is nobody to tell.
     let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
-/// Text for a person, line by line. Every line is escaped as it is put in, so that no data can begin
-/// another one or reach the terminal as a command.
+/// Text for people, line by line. Every line is escaped when it is added, so that data can neither forge another line
+/// nor control the terminal.
 #[derive(Debug, Default)]
 pub struct Text(String);
 
 impl Text {
-    /// One line.
+    /// Returns a text of one line.
     pub fn of(line: impl AsRef<str>) -> Self {
         let mut text = Self::default();
         text.line(line);
         text
     }
 
-    /// Adds a line.
     pub fn line(&mut self, line: impl AsRef<str>) {
         self.0 += &printable(line.as_ref());
         self.0.push('\n');
     }
 
-    /// Adds names and values, one pair a line.
+    /// Adds names and values, one pair per line.
     pub fn pairs<'a>(&mut self, pairs: impl IntoIterator<Item = (&'a str, String)>) {
         for (name, value) in pairs {
             self.line(format!("{name:<16} {value}"));
         }
     }
 
-    /// Adds a text of several lines, each behind a bar: none can be taken for one of the program's own.
+    /// Adds several lines, each behind a bar, so that they cannot be mistaken for the program's own.
     pub fn quote(&mut self, text: &str) {
         for line in text.split('\n') {
             self.line(if line.is_empty() { "│".to_owned() } else { format!("│ {line}") });
         }
     }
 
-    /// Adds a table.
     pub fn table(&mut self, table: &Table) {
-        // Its cells are escaped, and its lines are its own.
+        // Its cells are escaped already.
         self.0 += &table.0.to_string();
         self.0.push('\n');
     }
 
-    /// Adds another text.
     pub fn append(&mut self, other: Self) {
         self.0 += &other.0;
     }
 
-    /// The text, as it is printed.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -94,35 +86,35 @@ impl From<Table> for Text {
     }
 }
 
-/// A table without borders, as wide as the terminal allows: readable, and easy to cut by column.
+/// A table without borders, at most as wide as the terminal.
 #[derive(Debug)]
 pub struct Table(comfy_table::Table);
 
 impl Table {
-    /// A table with these headings and no rows.
-    pub fn new<const N: usize>(headings: [&str; N]) -> Self {
+    /// Builds a table. The columns with the indexes in `right` are aligned right, as numbers are.
+    pub fn of<const N: usize, C: AsRef<str>>(
+        headings: [&str; N],
+        right: &[usize],
+        rows: impl IntoIterator<Item = [C; N]>,
+    ) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(headings);
-        Self(table)
-    }
-
-    /// Adds a row, a cell a heading.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = impl AsRef<str>>) {
-        let cells: Vec<String> = cells.into_iter().map(|cell| printable(cell.as_ref()).into_owned()).collect();
-        self.0.add_row(cells);
-    }
-
-    /// Aligns these columns at the right: numbers are compared from there.
-    pub fn align_right(&mut self, columns: &[usize]) {
-        for &column in columns {
-            if let Some(column) = self.0.column_mut(column) {
+        table.add_rows(rows.into_iter().map(|cells| cells.map(|cell| printable(cell.as_ref()).into_owned())));
+        for &column in right {
+            if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
+        Self(table)
+    }
+
+    /// Returns the table as text, or `empty` if it has no rows.
+    pub fn or(self, empty: &str) -> Text {
+        if self.0.is_empty() { Text::of(empty) } else { self.into() }
     }
 }
 
-/// Takes a closed pipe for success.
+/// Treats a closed pipe as success.
 fn quiet_when_closed(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -134,7 +126,7 @@ fn quiet_when_closed(result: io::Result<()>) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Clears the screen and draws a state that there never was.
+    /// Clears the screen and forges a line of a timeline.
     const FORGED: &str = "\u{1b}[2J\n2026-01-01 ● settled";
 
     #[test]
@@ -147,9 +139,7 @@ mod tests {
     fn whatever_is_put_in_stays_on_its_line() {
         let mut text = Text::of(FORGED);
         text.pairs([("reference", FORGED.to_owned())]);
-        let mut table = Table::new(["REFERENCE"]);
-        table.row([FORGED]);
-        text.table(&table);
+        text.table(&Table::of(["REFERENCE"], &[], [[FORGED]]));
         assert!(!text.as_str().contains('\u{1b}') && !text.as_str().contains("\n2026"), "{}", text.as_str());
         assert_eq!(text.as_str().lines().count(), 4, "{}", text.as_str());
     }

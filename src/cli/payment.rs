@@ -1,25 +1,22 @@
-//! `settled payment`: what became of a task.
+//! `settled payment`: shows and lists payments.
 
 mod show;
 mod timeline;
 
 use std::time::Duration;
 
-use crate::store::Client;
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
+use settled_core::contract::{AccountName, Currencies, PaymentState, TaskType};
+use settled_store::queries::payment::{self, Life, PaymentFilter, PaymentRow, StoredTask};
+use settled_store::queries::{Error, dead_letter, limit_statements};
 use uuid::Uuid;
 
 pub(super) use self::show::Shown;
 use super::human::{account_name, amount, counted, duration, or_dash, since, time};
-use super::output::{self, Table, Text};
-use super::{Exit, Failure, Global, block_on};
-use crate::contract::{AccountName, Currencies, PaymentState, TaskType};
-use crate::store;
-use crate::store::queries::payment::{self, Life, PaymentFilter, PaymentRow, StoredTask};
-use crate::store::queries::{Error, dead_letter, limit_statements};
+use super::output::{Table, Text};
+use super::{Exit, Failure, Global, Session};
 
-/// Looks payments up.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Shows a task of any type: what was asked for, and all that has become of it, step by step.
@@ -40,7 +37,6 @@ pub(super) enum Command {
     List(ListArgs),
 }
 
-/// Which payments to list.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ListArgs {
     /// Only those in this state.
@@ -73,33 +69,28 @@ pub(super) struct ListArgs {
 }
 
 pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
-    let config = global.load()?;
-    let (currencies, json) = (&config.payments.currencies, global.json);
-    block_on(async {
-        let mut client = store::connect(&config.postgres).await?;
-        match command {
-            Command::Show { id } => show(id, &mut client, currencies, json).await,
-            Command::List(args) => list(&args, &client, currencies, json).await,
-        }
+    global.with_database(async |mut session| match command {
+        Command::Show { id } => show(id, &mut session).await,
+        Command::List(args) => list(&args, &session).await,
     })
 }
 
-async fn show(id: Uuid, client: &mut Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
-    let Some(life) = Life::load(client, id).await? else {
-        let hint = match dead_letter::of_task(client, id).await? {
+async fn show(id: Uuid, session: &mut Session) -> Result<Exit, Failure> {
+    let Some(life) = Life::load(&mut session.client, id).await? else {
+        let hint = match dead_letter::of_task(&session.client, id).await? {
             Some(letter) => format!(
                 "its message is dead letter {} ({}): {}\n`settled dead-letters show {}` shows it",
                 letter.id, letter.reason, letter.detail, letter.id
             ),
             None => "its message may be on its way, or was never published".to_owned(),
         };
-        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("no payment {id}")).hint(hint));
+        return Err(Failure::from(anyhow::anyhow!("no payment {id}")).hint(hint));
     };
-    output::print(json, &show::Whole(&life), || show::human(&life, currencies))?;
-    Ok(Exit::Ok)
+    session.print(&show::Whole(&life), || show::human(&life, session.currencies()))
 }
 
-async fn list(args: &ListArgs, client: &Client, currencies: &Currencies, json: bool) -> Result<Exit, Failure> {
+async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
+    let client = &session.client;
     limit_statements(client, args.timeout).await?;
     let filter = PaymentFilter {
         state: args.state.as_deref(),
@@ -112,8 +103,7 @@ async fn list(args: &ListArgs, client: &Client, currencies: &Currencies, json: b
         limit: args.limit,
     };
     let payments = payment::list(client, &filter).await.map_err(|error| too_slow(error, args.timeout))?;
-    output::print(json, &payments, || rows(&payments, currencies))?;
-    Ok(Exit::Ok)
+    session.print(&payments, || rows(&payments, session.currencies()))
 }
 
 fn too_slow(error: Error, limit: Duration) -> Failure {
@@ -122,7 +112,7 @@ fn too_slow(error: Error, limit: Duration) -> Failure {
     if timeout { failure.hint(format!("the search took more than {limit:?}: raise --timeout")) } else { failure }
 }
 
-/// `settled`, or why not.
+/// Formats the state, of a rejected task with the reason.
 pub(super) fn state(stored: &StoredTask) -> String {
     match stored.rejection {
         None => stored.state.name().to_owned(),
@@ -131,14 +121,11 @@ pub(super) fn state(stored: &StoredTask) -> String {
 }
 
 fn rows(payments: &[PaymentRow], currencies: &Currencies) -> Text {
-    if payments.is_empty() {
-        return Text::of("no payments");
-    }
-    let mut list = Table::new(["ID", "DECIDED AT", "TYPE", "STATE", "FROM", "TO", "AMOUNT", "", "REFERENCE"]);
-    for payment in payments {
-        let (from, to) = ends(payment);
+    let headings = ["ID", "DECIDED AT", "TYPE", "STATE", "FROM", "TO", "AMOUNT", "", "REFERENCE"];
+    let row = |payment: &PaymentRow| {
+        let (from, to) = from_and_to(payment);
         let money = |minor| amount(currencies, payment.currency.as_deref(), minor);
-        list.row([
+        [
             payment.id.to_string(),
             time(payment.settled_at),
             payment.task_type.clone(),
@@ -148,14 +135,13 @@ fn rows(payments: &[PaymentRow], currencies: &Currencies) -> Text {
             payment.amount.map_or_else(String::new, money),
             payment.currency.clone().unwrap_or_default(),
             payment.reference.clone().unwrap_or_default(),
-        ]);
-    }
-    list.align_right(&[6]);
-    list.into()
+        ]
+    };
+    Table::of(headings, &[6], payments.iter().map(row)).or("no payments")
 }
 
-/// What stands on both sides of a payment: accounts, as far as it has one on each.
-fn ends(payment: &PaymentRow) -> (String, String) {
+/// Returns both sides of a payment: its accounts, or the number of its legs, or the payment it acts on.
+fn from_and_to(payment: &PaymentRow) -> (String, String) {
     match (&payment.account, payment.legs, payment.payment_id) {
         (Some(account), ..) => (String::new(), account.clone()),
         (_, Some(legs), _) => (counted(legs, "leg"), String::new()),

@@ -1,34 +1,31 @@
-//! `settled publish`: tasks from a file to the broker, with confirms.
+//! `settled publish`: publishes tasks from a file and waits for the broker's confirms.
+//!
+//! The input is one JSON task, or one per line. All of them are checked before the first is published; if one is
+//! invalid, none is published, and its line and field are reported.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use serde::Serialize;
+use settled_core::contract::{PaymentState, Properties, Task, decode};
 
 use super::human::{counted, duration, time};
-use super::outcome::{Before, Outcome};
+use super::outcome::{Outcome, OutcomeWatch};
 use super::output::{self, Text};
-use super::payment;
 use super::publisher::{MAX_PROPERTY_BYTES, Outgoing, Publisher};
-use super::{Exit, Failure, Global, block_on};
+use super::{Exit, Failure, Global, block_on, payment};
 use crate::config::Config;
-use crate::contract::{PaymentState, Properties, Task, decode};
 use crate::printable::printable;
-use crate::store;
 
-/// The publisher that tasks of the command line name.
+/// The default publisher of tasks from the command line.
 pub(super) const PUBLISHER: &str = "settled-cli";
 
-/// The routing key of what is published without a look at it.
+/// The routing key of messages that are no valid tasks.
 pub(super) const UNCHECKED_KEY: &str = "task.unchecked";
 
-/// Publishes tasks and waits until the broker has confirmed them.
-///
-/// The input is one JSON task, or one per line. All of them are checked before the first is
-/// published: if one is no task, none is published and the line and the field are named.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The file; standard input if it is `-` or left out.
@@ -57,7 +54,6 @@ fn publisher(text: &str) -> Result<String, String> {
     fits.then(|| text.to_owned()).ok_or_else(|| format!("expected at most {MAX_PROPERTY_BYTES} bytes, none of them 0"))
 }
 
-/// What was done.
 #[derive(Serialize)]
 struct Report {
     published: usize,
@@ -74,20 +70,20 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
             let published = publish(&config, &messages).await?;
             return Ok(Report { published, outcomes: None });
         }
-        let client = store::connect(&config.postgres).await?;
-        let before = Before::look(&client, &tasks).await?;
+        let client = settled_store::connect(&config.postgres).await?;
+        let watch = OutcomeWatch::start(&client, &tasks).await?;
         let published = publish(&config, &messages).await?;
-        let outcomes = before.wait(&client, &tasks, args.timeout).await?;
+        let outcomes = watch.wait(&client, &tasks, args.timeout).await?;
         Ok(Report { published, outcomes: Some(outcomes) })
     })?;
     output::print(global.json, &report, || human(&report))?;
     Ok(report.outcomes.as_deref().map_or(Exit::Ok, exit))
 }
 
-/// Publishes all of them; how many that is.
+/// Publishes all messages. Returns how many were confirmed.
 async fn publish(config: &Config, messages: &[Outgoing]) -> Result<usize, Failure> {
     let publisher = Publisher::connect(config).await?;
-    let published = publisher.publish(messages, || ()).await;
+    let published = publisher.publish(messages).await;
     publisher.close().await;
     if let Some(error) = published.error {
         let confirmed = published.confirmed;
@@ -108,11 +104,11 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     Ok(input)
 }
 
-/// The messages, and the tasks in them: all of them, unless they are unchecked.
+/// Returns the messages and their tasks. With `unchecked` there are messages without a task.
 fn messages(input: &[u8], args: &Args) -> Result<(Vec<Outgoing>, Vec<Task>), Failure> {
     let documents = documents(input);
     if documents.is_empty() {
-        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("the input holds no task")));
+        return Err(anyhow!("the input holds no task").into());
     }
     let (mut messages, mut tasks, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     for (line, body) in documents {
@@ -133,12 +129,11 @@ fn messages(input: &[u8], args: &Args) -> Result<(Vec<Outgoing>, Vec<Task>), Fai
     if more > 0 {
         wrong.push(format!("… and {more} more"));
     }
-    Err(Failure::new(Exit::Failure, anyhow::anyhow!("nothing published:\n  {}", wrong.join("\n  ")))
+    Err(Failure::from(anyhow!("nothing published:\n  {}", wrong.join("\n  ")))
         .hint("--unchecked publishes them as they are"))
 }
 
-/// The documents of an input, each with the number of its first line: one that spans lines, or
-/// one per line.
+/// Splits the input into documents, each with the number of its first line: one that spans lines, or one per line.
 fn documents(input: &[u8]) -> Vec<(usize, &[u8])> {
     let single: Result<&serde_json::value::RawValue, _> = serde_json::from_slice(input);
     if single.is_ok() {
@@ -154,7 +149,7 @@ fn documents(input: &[u8]) -> Vec<(usize, &[u8])> {
 }
 
 impl Outgoing {
-    /// The message of a task.
+    /// Returns the message of a task.
     pub(super) fn task(task: &Task, body: Vec<u8>, publisher: &str) -> Self {
         let mut message = Self::unchecked(body, publisher);
         message.routing_key = format!("task.{}", task.body.task_type().name());
@@ -162,7 +157,7 @@ impl Outgoing {
         message
     }
 
-    /// A message that is no task. Its routing key is one that the queue takes.
+    /// Returns a message that may be no valid task, with a routing key for which the queue is bound.
     fn unchecked(body: Vec<u8>, publisher: &str) -> Self {
         let properties = Properties {
             content_type: Some("application/json".into()),
@@ -174,7 +169,7 @@ impl Outgoing {
     }
 }
 
-/// A task without an outcome in time outweighs one that came to nothing.
+/// Returns the exit code of all outcomes: one without an outcome in time outweighs a failed one.
 fn exit(outcomes: &[Outcome]) -> Exit {
     let exits = || outcomes.iter().map(Outcome::exit);
     [Exit::Unavailable, Exit::Failure].into_iter().find(|bad| exits().any(|exit| exit == *bad)).unwrap_or(Exit::Ok)

@@ -1,5 +1,4 @@
-//! Publishes tasks the way any publisher should: persistent, mandatory, and done only when the
-//! broker has confirmed that it has them.
+//! Publishes messages as persistent and mandatory, with publisher confirms.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,68 +7,46 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareO
 use lapin::protocol::AMQPErrorKind;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind, ExchangeKind, PublisherConfirm};
+use settled_amqp::{BrokerSettings, Connector, headers};
+use settled_core::contract::{Bytes, Properties};
 use tokio::time::timeout;
 
-use crate::broker::{Connector, headers};
 use crate::config::Config;
-use crate::contract::{Bytes, Properties};
-use crate::intake::BrokerSettings;
 
-/// How many messages may be unconfirmed at a time.
+/// The most unconfirmed messages at a time.
 const WINDOW: usize = 512;
 
-/// How long the broker may take to confirm one. A quorum queue that lost its majority confirms
-/// nothing.
+/// How long the broker may take to confirm a message. A quorum queue without a majority confirms nothing.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A message to publish.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// The exchange, if it is another one than that of the tasks.
+    /// The exchange; `None` is that of the tasks.
     pub exchange: Option<String>,
-    /// Its routing key.
     pub routing_key: String,
-    /// Its body.
     pub body: Vec<u8>,
-    /// What goes beside it.
     pub properties: Properties,
 }
 
-/// Why a message is not known to be with the broker. The message is complete: there is no source
-/// to be added to it.
+/// Why a message was not confirmed. The text includes that of the causes, so there is no source.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// No broker of the list could be reached.
+    /// The errors of all brokers in the list.
     #[error("no broker can be reached: {}", .0.join("; "))]
     Unreachable(Vec<String>),
-    /// The broker closed the channel because of a message: the user may not publish it, or it is too
-    /// large.
+    /// The broker closed the channel because of a message: the user may not publish it, or it is too large.
     #[error("the broker refuses the message: {0}")]
     Denied(String),
-    /// The connection broke, or the broker closed it.
     #[error("the broker's connection was lost: {0}")]
     Lost(lapin::Error),
-    /// There is no such exchange.
     #[error("the broker has no exchange `{exchange}`: {error}")]
-    NoExchange {
-        /// The exchange.
-        exchange: String,
-        /// What the broker said.
-        error: lapin::Error,
-    },
-    /// The broker took too long.
+    NoExchange { exchange: String, error: lapin::Error },
     #[error("no confirm from the broker within {0:?}")]
     Slow(Duration),
-    /// No queue takes the message.
+    /// The message is mandatory, and no queue is bound for it.
     #[error("no queue takes `{routing_key}` from exchange `{exchange}`: {reply}")]
-    Returned {
-        /// The exchange.
-        exchange: String,
-        /// The routing key.
-        routing_key: String,
-        /// What the broker said.
-        reply: String,
-    },
+    Returned { exchange: String, routing_key: String, reply: String },
     /// The queue could not store the message.
     #[error("the broker refused the message (basic.nack)")]
     Refused,
@@ -87,7 +64,7 @@ impl From<lapin::Error> for PublishError {
 }
 
 impl PublishError {
-    /// Whether the same may work later, unchanged.
+    /// Returns whether the same message may be confirmed later.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Lost(_) | Self::Slow(_) | Self::Refused)
     }
@@ -98,42 +75,40 @@ pub struct Publisher {
     connection: Connection,
     channel: Channel,
     exchange: String,
-    /// The broker's user of the connection.
     user: String,
-    /// Whether messages say so.
-    signs: bool,
+    /// Messages get the connection's user as their `user_id`.
+    sets_user_id: bool,
 }
 
-/// How far publishing came: messages are confirmed in the order in which they were given.
 #[derive(Debug)]
 pub struct Published {
-    /// So many of the first are with the broker.
+    /// How many messages were confirmed, in the order in which they were given.
     pub confirmed: usize,
-    /// Why not all of them are.
+    /// Why not all of them were.
     pub error: Option<PublishError>,
 }
 
 impl Publisher {
-    /// Connects to the first broker that can be reached. Where publishers are verified, messages have the
-    /// connection's user as their `user_id`.
+    /// Connects to the first broker that can be reached. If the daemon verifies publishers, messages get the connection's
+    /// user as their `user_id`.
     ///
     /// # Errors
     ///
-    /// If there is none, or it has no such exchange.
+    /// If no broker can be reached, or the exchange does not exist.
     pub async fn connect(config: &Config) -> Result<Self, PublishError> {
-        let (broker, signs) = (&config.broker, config.needs_user_id());
+        let broker = &config.broker;
         let connector = Connector::new(broker.clone(), "settled publish");
         let mut tried = Vec::new();
         for _ in &broker.uris {
             match connector.connect().await {
-                Ok(connection) => return Self::open(connection, broker, signs).await,
+                Ok(connection) => return Self::open(connection, broker, config.needs_user_id()).await,
                 Err(error) => tried.push(error.to_string()),
             }
         }
         Err(PublishError::Unreachable(tried))
     }
 
-    async fn open(connection: Connection, broker: &BrokerSettings, signs: bool) -> Result<Self, PublishError> {
+    async fn open(connection: Connection, broker: &BrokerSettings, sets_user_id: bool) -> Result<Self, PublishError> {
         let channel = connection.create_channel().await?;
         let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
         let exchange = broker.exchange.clone();
@@ -142,23 +117,18 @@ impl Publisher {
             .await
             .map_err(|error| PublishError::NoExchange { exchange: exchange.clone(), error })?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        // lapin doesn't tell which of the URIs it is: those of one cluster have one user.
+        // The connection may be to another of the URIs, but those of one cluster have the same user.
         let user = broker.uris.first().map(|uri| uri.endpoint().authority.userinfo.username).unwrap_or_default();
-        Ok(Self { connection, channel, exchange, user, signs })
+        Ok(Self { connection, channel, exchange, user, sets_user_id })
     }
 
-    /// The broker's user who publishes.
+    /// Returns the connection's user.
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// Publishes messages in their order and waits until each is confirmed; stops at the first
-    /// that isn't. `confirmed` is told of each that is.
-    pub async fn publish<'a>(
-        &self,
-        messages: impl IntoIterator<Item = &'a Outgoing>,
-        mut confirmed: impl FnMut(),
-    ) -> Published {
+    /// Publishes messages in their order and waits until each is confirmed. Stops at the first that isn't.
+    pub async fn publish<'a>(&self, messages: impl IntoIterator<Item = &'a Outgoing>) -> Published {
         let mut published = Published { confirmed: 0, error: None };
         let mut unconfirmed = VecDeque::with_capacity(WINDOW);
         let mut messages = messages.into_iter();
@@ -169,10 +139,7 @@ impl Publisher {
                 }
                 next => {
                     let Some((message, confirm)) = unconfirmed.pop_front() else { return published };
-                    let settled = self.settle(message, confirm).await.map(|()| {
-                        published.confirmed += 1;
-                        confirmed();
-                    });
+                    let settled = self.settle(message, confirm).await.map(|()| published.confirmed += 1);
                     match (settled, next) {
                         (Ok(()), Some(message)) => {
                             self.send(message).await.map(|confirm| unconfirmed.push_back((message, confirm)))
@@ -182,31 +149,24 @@ impl Publisher {
                 }
             };
             if let Err(error) = step {
-                published.error = Some(self.why(error, &mut unconfirmed, &mut published, &mut confirmed).await);
+                published.error = Some(self.first_error(error, &mut unconfirmed, &mut published.confirmed).await);
                 return published;
             }
         }
     }
 
-    /// Why publishing ended with `error`. A message that the broker refuses closes the channel, which those behind it find
-    /// out first; the confirm of the refused one says more.
-    async fn why(
+    /// Returns the error of the first message that was not confirmed. If the broker refuses a message, it closes the
+    /// channel, and sending a later message may fail first.
+    async fn first_error(
         &self,
-        mut error: PublishError,
+        error: PublishError,
         unconfirmed: &mut VecDeque<(&Outgoing, PublisherConfirm)>,
-        published: &mut Published,
-        confirmed: &mut impl FnMut(),
+        confirmed: &mut usize,
     ) -> PublishError {
         while let (PublishError::Lost(_), Some((message, confirm))) = (&error, unconfirmed.pop_front()) {
             match self.settle(message, confirm).await {
-                Ok(()) => {
-                    published.confirmed += 1;
-                    confirmed();
-                }
-                Err(first) => {
-                    error = first;
-                    break;
-                }
+                Ok(()) => *confirmed += 1,
+                Err(first) => return first,
             }
         }
         error
@@ -216,12 +176,12 @@ impl Publisher {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = &message.properties;
         let exchange = match &message.exchange {
-            Some(exchange) => as_it_came(properties, "exchange", Some(exchange)).unwrap_or_default(),
+            Some(exchange) => original(properties, "exchange", Some(exchange)).unwrap_or_default(),
             None => self.exchange.as_str().into(),
         };
-        let key = as_it_came(properties, "routing_key", Some(&message.routing_key)).unwrap_or_default();
+        let key = original(properties, "routing_key", Some(&message.routing_key)).unwrap_or_default();
         let mut amqp = amqp_properties(properties, &self.user);
-        if self.signs {
+        if self.sets_user_id {
             amqp = amqp.with_user_id(short(&self.user));
         }
         let sent = self.channel.basic_publish(exchange, key, options, &message.body, amqp);
@@ -240,15 +200,14 @@ impl Publisher {
         }
     }
 
-    /// Says goodbye. What is confirmed is safe without it.
+    /// Closes the connection. Errors are ignored: what is confirmed is safe.
     pub async fn close(self) {
         let _ = timeout(CONFIRM_TIMEOUT, self.connection.close(200, "done".into())).await;
     }
 }
 
-/// The message's own properties, but for what the broker wouldn't take from `user` and for what would
-/// keep it from arriving: a message is published persistent and without an expiration, and a `user_id`
-/// other than the connection's is left out.
+/// Returns the message's AMQP properties. The message is persistent and has no expiration; a `user_id` other than
+/// `user`, which the broker would refuse, is left out.
 fn amqp_properties(properties: &Properties, user: &str) -> BasicProperties {
     const PERSISTENT: u8 = 2;
     let mut amqp = BasicProperties::default().with_delivery_mode(PERSISTENT);
@@ -273,7 +232,7 @@ fn amqp_properties(properties: &Properties, user: &str) -> BasicProperties {
         ("user_id", user_id, BasicProperties::with_user_id),
     ];
     for (name, text, set) in texts {
-        if let Some(text) = as_it_came(properties, name, text) {
+        if let Some(text) = original(properties, name, text) {
             amqp = set(amqp, text);
         }
     }
@@ -295,7 +254,7 @@ fn headers(properties: &Properties) -> FieldTable {
     }
     if let Some(evidence) = &properties.evidence {
         for (name, value) in &headers::table(evidence) {
-            if !is_the_brokers(name.as_str()) {
+            if !is_broker_header(name.as_str()) {
                 table.insert(name.clone(), value.clone());
             }
         }
@@ -303,14 +262,14 @@ fn headers(properties: &Properties) -> FieldTable {
     table
 }
 
-/// Whether the broker writes this header itself, about what has become of the message so far.
-fn is_the_brokers(header: &str) -> bool {
+/// Returns whether the broker itself sets this header, as a record of dead-lettering and redelivery.
+fn is_broker_header(header: &str) -> bool {
     let prefixes = ["x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count"];
     prefixes.iter().any(|prefix| header.starts_with(prefix))
 }
 
-/// A property with the NULs that it came with, for which the stored text has replacement characters.
-fn as_it_came(properties: &Properties, name: &str, text: Option<&str>) -> Option<ShortString> {
+/// Returns a property as it was received. The stored text has replacement characters for NULs.
+fn original(properties: &Properties, name: &str, text: Option<&str>) -> Option<ShortString> {
     let exact = properties.evidence.as_ref().and_then(|evidence| evidence.with_nul.get(name));
     match exact.and_then(|Bytes(bytes)| std::str::from_utf8(bytes).ok()) {
         Some(exact) if name != "user_id" => Some(short(exact)),
@@ -318,11 +277,10 @@ fn as_it_came(properties: &Properties, name: &str, text: Option<&str>) -> Option
     }
 }
 
-/// The longest property, in bytes.
+/// The length limit of a short string in AMQP, in bytes.
 pub(super) const MAX_PROPERTY_BYTES: usize = 255;
 
-/// A property as it travels. What came with NULs is longer than it was since they were replaced:
-/// it loses its end, which was theirs.
+/// Truncates a property to [`MAX_PROPERTY_BYTES`]. It can be longer after NULs were replaced by longer characters.
 fn short(text: &str) -> ShortString {
     let mut end = text.len().min(MAX_PROPERTY_BYTES);
     while !text.is_char_boundary(end) {

@@ -2,60 +2,53 @@
 
 use std::io::IsTerminal;
 
+use settled_pipeline::intake::Source;
+use settled_pipeline::machine::{Outside, Stopped};
+use settled_pipeline::outbox::Sink;
+use settled_pipeline::shutdown::Shutdown;
+use settled_pipeline::store::{BatchStore, OutboxStore};
+
 use super::{Exit, Failure, Global};
-use crate::config::Config;
-use crate::daemon::{self, DaemonError};
-use crate::lifecycle::Shutdown;
+use crate::daemon::{self, DaemonError, Servers};
+use crate::lifecycle;
+use crate::telemetry::LogSettings;
 use crate::telemetry::logging::{self, Style};
-use crate::telemetry::{LogFormat, LogSettings};
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {}
-
-pub(super) fn run(global: &Global, _: &Args) -> Result<Exit, Failure> {
+pub(super) fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
+    global: &Global,
+    wrap: impl FnOnce(Servers) -> Outside<S, O, I, E> + Send + 'static,
+) -> Result<Exit, Failure> {
     let config = global.load()?;
     config.check_files()?;
-    log(&config.log)?;
+    init_log(&config.log)?;
     std::panic::set_hook(Box::new(|panic| {
-        // A panic is a broken invariant. A worker less would be a lane that stands still.
+        // A panic is a broken invariant, and a dead worker would leave its lane stuck.
         tracing::error!(%panic, "stopping: what is not acknowledged will be delivered again");
         std::process::exit(Exit::Failure as i32);
     }));
     let shutdown = Shutdown::new();
-    shutdown.follow_signals()?;
+    lifecycle::follow_signals(&shutdown)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(config.pipeline.threads).enable_all().build()?;
-    // With the workers on their threads: what is delivered doesn't change threads on its way.
-    let done = runtime.block_on(runtime.spawn(daemon(config, shutdown)))?;
-    // A worker that waits for a server that is away would hold the exit up.
+    // Spawned, so that it runs on the runtime's worker threads like everything it exchanges messages with.
+    let ended = runtime.block_on(runtime.spawn(daemon::run(config, shutdown, wrap)))?;
+    // Does not wait for workers that wait for an unavailable server.
     runtime.shutdown_background();
-    done
+    exit(ended)
 }
 
-/// Runs the daemon in this process.
-pub(super) async fn daemon(config: Config, shutdown: Shutdown) -> Result<Exit, Failure> {
-    match daemon::run(config, shutdown).await {
-        Ok(()) => Ok(Exit::Ok),
-        Err(error) => Err(failure(error)),
-    }
-}
-
-fn failure(error: DaemonError) -> Failure {
+/// Returns how the process ends after the daemon has ended.
+pub(super) fn exit(ended: Result<(), DaemonError>) -> Result<Exit, Failure> {
+    let Err(error) = ended else { return Ok(Exit::Ok) };
     let exit = match &error {
-        DaemonError::Intake(_) => Exit::Unavailable,
+        DaemonError::Stopped(Stopped::Intake(_)) => Exit::Unavailable,
         DaemonError::Pool(_) | DaemonError::Postgres(_) => Exit::BadConfig,
         _ => Exit::Failure,
     };
-    Failure::new(exit, error)
+    Err(Failure::new(exit, error))
 }
 
-/// Begins to log.
-pub(super) fn log(settings: &LogSettings) -> Result<(), Failure> {
-    let terminal = std::io::stderr().is_terminal();
-    let style = match settings.format {
-        LogFormat::Auto => Style::automatic(terminal),
-        LogFormat::Json => Style::Json,
-        LogFormat::Text => Style::Text { colour: terminal },
-    };
+pub(super) fn init_log(settings: &LogSettings) -> Result<(), Failure> {
+    let style = Style::of(settings.format, std::io::stderr().is_terminal());
     Ok(logging::init(style, &settings.level)?)
 }

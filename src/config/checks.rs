@@ -1,46 +1,59 @@
-//! What can only be judged across keys. Each check names the keys it looks at; it is left out
-//! when one of them was refused already, and reported at the first of them that somebody set.
+//! Checks across keys. Each names the keys it reads; it is skipped if one of their values was refused, and reported at
+//! the first of them that is set.
 
+use settled_amqp::MAX_PREFETCH;
 use tokio_postgres::config::SslMode;
 
 use super::Config;
 use super::problem::Origin;
 use super::read::{Reader, publisher_path};
 use super::span::show;
-use crate::intake::MAX_PREFETCH;
 
-/// An impossible combination.
+/// A contradiction between keys.
 struct Finding {
     message: String,
     remedy: String,
 }
 
-/// A check: the keys it looks at, and what it finds.
+/// The keys a check reads, and the check: `None` if they are consistent.
 type Check = (&'static [&'static str], fn(&Config) -> Option<Finding>);
 
 const CHECKS: &[Check] = &[
     (&["broker.prefetch", "pipeline.max_batch", "pipeline.lanes"], prefetch_fills_the_lanes),
-    (&["pipeline.lane_capacity", "pipeline.max_batch"], a_lane_holds_a_batch),
-    (&["pipeline.workers", "pipeline.lanes"], a_lane_for_every_worker),
-    (&["postgres.pool_size", "pipeline.max_transactions"], a_connection_for_every_transaction),
-    (&["postgres.pool_size", "pipeline.workers"], a_connection_for_every_worker),
-    (&["postgres.statement_timeout", "postgres.lock_timeout"], locks_give_up_first),
-    (&["admin.liveness_timeout", "postgres.statement_timeout"], slow_is_not_dead),
-    (&["retry.max", "retry.initial"], waits_grow),
-    (&["broker.dead_letter_exchange", "broker.exchange"], dead_letters_do_not_come_back),
-    (&["broker.dead_letter_exchange", "events.exchange"], events_are_not_dead_letters),
-    (&["broker.dead_letter_queue", "broker.queue"], dead_letters_have_a_queue),
+    (&["pipeline.lane_capacity", "pipeline.max_batch"], lane_holds_a_batch),
+    (&["pipeline.workers", "pipeline.lanes"], lane_for_every_worker),
+    (&["postgres.pool_size", "pipeline.max_transactions"], connection_for_every_transaction),
+    (&["postgres.pool_size", "pipeline.workers"], connection_for_every_worker),
+    (&["postgres.statement_timeout", "postgres.lock_timeout"], lock_timeout_is_shorter),
+    (&["admin.liveness_timeout", "postgres.statement_timeout"], statement_timeout_is_shorter),
+    (&["retry.max", "retry.initial"], retry_delay_grows),
+    (&["broker.dead_letter_exchange", "broker.exchange"], |config| {
+        let broker = &config.broker;
+        let (dead, tasks) = (&broker.dead_letter_exchange, &broker.exchange);
+        differ(("broker.dead_letter_exchange", dead), ("broker.exchange", tasks), LOOP)
+    }),
+    (&["broker.dead_letter_exchange", "events.exchange"], |config| {
+        let (dead, events) = (&config.broker.dead_letter_exchange, &config.events.exchange);
+        let because = "the dead letters would fill with events";
+        differ(("broker.dead_letter_exchange", dead), ("events.exchange", events), because)
+    }),
+    (&["broker.dead_letter_queue", "broker.queue"], |config| {
+        let (dead, tasks) = (&config.broker.dead_letter_queue, &config.broker.queue);
+        differ(("broker.dead_letter_queue", dead), ("broker.queue", tasks), LOOP)
+    }),
     (&["broker.tls_ca_file", "broker.uris"], broker_ca_is_used),
     (&["postgres.tls_ca_file", "postgres.url"], database_ca_is_used),
     (&["postgres.password_file", "postgres.url"], one_password),
 ];
 
-/// Runs every check whose keys have been taken.
+const LOOP: &str = "what the broker gave up on would come back for ever";
+
+/// Runs every check whose keys have valid values.
 pub(super) fn run(config: &Config, reader: &mut Reader) {
-    if reader.garbled {
+    if reader.not_toml {
         return;
     }
-    publishers(config, reader);
+    check_publishers(config, reader);
     for (keys, check) in CHECKS {
         if keys.iter().any(|key| reader.refused.contains(*key)) {
             continue;
@@ -49,14 +62,14 @@ pub(super) fn run(config: &Config, reader: &mut Reader) {
         let set = keys.iter().find(|key| reader.origins.contains_key(**key));
         let key = *set.unwrap_or(&keys[0]);
         let origin = reader.origins.get(key).cloned().unwrap_or(Origin::Default);
-        // The report begins with the key: it need not be said twice.
+        // The report begins with the key already.
         let message = finding.message.strip_prefix(&format!("{key} ")).unwrap_or(&finding.message).to_owned();
         reader.problem(origin, key, message, finding.remedy);
     }
 }
 
-/// Each publisher has a name of its own, and may do something.
-fn publishers(config: &Config, reader: &mut Reader) {
+/// Checks that each publisher has a unique name and at least one task type.
+fn check_publishers(config: &Config, reader: &mut Reader) {
     for (place, publisher) in config.publishers.iter().enumerate() {
         let path = publisher_path(place);
         let mut report = |key: &str, message: String, remedy: &str| {
@@ -79,23 +92,21 @@ fn publishers(config: &Config, reader: &mut Reader) {
     }
 }
 
-/// A finding, unless `holds`.
-fn unless(holds: bool, message: impl FnOnce() -> String, remedy: impl FnOnce() -> String) -> Option<Finding> {
-    (!holds).then(|| Finding { message: message(), remedy: remedy() })
+/// Returns a finding unless `holds`.
+fn unless(holds: bool, message: String, remedy: impl Into<String>) -> Option<Finding> {
+    (!holds).then(|| Finding { message, remedy: remedy.into() })
 }
 
 fn prefetch_fills_the_lanes(config: &Config) -> Option<Finding> {
     let (prefetch, lanes, batch) =
         (usize::from(config.broker.prefetch), config.pipeline.lanes, config.pipeline.max_batch);
     let needed = lanes * batch;
-    let message = || {
-        format!(
-            "broker.prefetch is {prefetch}, expected at least pipeline.lanes x pipeline.max_batch, \
-             {lanes} x {batch} = {needed}: with less the lanes never fill a batch"
-        )
-    };
+    let message = format!(
+        "broker.prefetch is {prefetch}, expected at least pipeline.lanes x pipeline.max_batch, \
+         {lanes} x {batch} = {needed}: with less the lanes never fill a batch"
+    );
     let lower = prefetch / lanes;
-    let remedy = || match (needed <= usize::from(MAX_PREFETCH), lower) {
+    let remedy = match (needed <= usize::from(MAX_PREFETCH), lower) {
         (true, 0) => format!("raise broker.prefetch to {needed}, or lower pipeline.lanes"),
         (true, lower) => format!("raise broker.prefetch to {needed}, or lower pipeline.max_batch to {lower}"),
         (false, 0) => "lower pipeline.lanes".to_owned(),
@@ -106,126 +117,89 @@ fn prefetch_fills_the_lanes(config: &Config) -> Option<Finding> {
     unless(prefetch >= needed, message, remedy)
 }
 
-fn a_lane_holds_a_batch(config: &Config) -> Option<Finding> {
+fn lane_holds_a_batch(config: &Config) -> Option<Finding> {
     let (capacity, batch) = (config.pipeline.lane_capacity, config.pipeline.max_batch);
     unless(
         capacity >= batch,
-        || format!("pipeline.lane_capacity is {capacity}, expected at least pipeline.max_batch, {batch}"),
-        || format!("raise pipeline.lane_capacity to {batch}, or lower pipeline.max_batch to {capacity}"),
+        format!("pipeline.lane_capacity is {capacity}, expected at least pipeline.max_batch, {batch}"),
+        format!("raise pipeline.lane_capacity to {batch}, or lower pipeline.max_batch to {capacity}"),
     )
 }
 
-fn a_lane_for_every_worker(config: &Config) -> Option<Finding> {
+fn lane_for_every_worker(config: &Config) -> Option<Finding> {
     let (workers, lanes) = (config.pipeline.workers, config.pipeline.lanes);
     unless(
         workers <= lanes,
-        || format!("pipeline.workers is {workers}, expected at most pipeline.lanes, {lanes}: the others would idle"),
-        || format!("lower pipeline.workers to {lanes}, or raise pipeline.lanes to {workers}"),
+        format!("pipeline.workers is {workers}, expected at most pipeline.lanes, {lanes}: the others would idle"),
+        format!("lower pipeline.workers to {lanes}, or raise pipeline.lanes to {workers}"),
     )
 }
 
-fn a_connection_for_every_transaction(config: &Config) -> Option<Finding> {
+fn connection_for_every_transaction(config: &Config) -> Option<Finding> {
     let (pool, transactions) = (config.postgres.pool_size, config.pipeline.max_transactions);
     let needed = transactions + 2;
-    unless(
-        pool >= needed,
-        || {
-            format!(
-                "postgres.pool_size is {pool}, expected at least pipeline.max_transactions + 2, {needed}: \
-                 the relay and the probes need one each"
-            )
-        },
-        || match pool.saturating_sub(2) {
-            0 => format!("raise postgres.pool_size to {needed}"),
-            fewer => format!("raise postgres.pool_size to {needed}, or lower pipeline.max_transactions to {fewer}"),
-        },
-    )
+    let message = format!(
+        "postgres.pool_size is {pool}, expected at least pipeline.max_transactions + 2, {needed}: \
+         the relay and the probes need one each"
+    );
+    let remedy = match pool.saturating_sub(2) {
+        0 => format!("raise postgres.pool_size to {needed}"),
+        fewer => format!("raise postgres.pool_size to {needed}, or lower pipeline.max_transactions to {fewer}"),
+    };
+    unless(pool >= needed, message, remedy)
 }
 
-fn a_connection_for_every_worker(config: &Config) -> Option<Finding> {
+fn connection_for_every_worker(config: &Config) -> Option<Finding> {
     let (pool, workers) = (config.postgres.pool_size, config.pipeline.workers);
     unless(
         pool >= workers,
-        || format!("postgres.pool_size is {pool}, expected at least pipeline.workers, {workers}"),
-        || format!("raise postgres.pool_size to {workers}, or lower pipeline.workers to {pool}"),
+        format!("postgres.pool_size is {pool}, expected at least pipeline.workers, {workers}"),
+        format!("raise postgres.pool_size to {workers}, or lower pipeline.workers to {pool}"),
     )
 }
 
-fn locks_give_up_first(config: &Config) -> Option<Finding> {
+fn lock_timeout_is_shorter(config: &Config) -> Option<Finding> {
     let (statement, lock) = (config.postgres.statement_timeout, config.postgres.lock_timeout);
-    unless(
-        statement > lock,
-        || {
-            format!(
-                "postgres.statement_timeout is \"{}\", expected more than postgres.lock_timeout, \"{}\": \
-                 a lock that is not had would look like a slow statement",
-                show(statement),
-                show(lock)
-            )
-        },
-        || "raise postgres.statement_timeout or lower postgres.lock_timeout".to_owned(),
-    )
+    let message = format!(
+        "postgres.statement_timeout is \"{}\", expected more than postgres.lock_timeout, \"{}\": \
+         a lock that is not had would look like a slow statement",
+        show(statement),
+        show(lock)
+    );
+    unless(statement > lock, message, "raise postgres.statement_timeout or lower postgres.lock_timeout")
 }
 
-fn slow_is_not_dead(config: &Config) -> Option<Finding> {
+fn statement_timeout_is_shorter(config: &Config) -> Option<Finding> {
     let (liveness, statement) = (config.admin.liveness_timeout, config.postgres.statement_timeout);
-    unless(
-        liveness > statement,
-        || {
-            format!(
-                "admin.liveness_timeout is \"{}\", expected more than postgres.statement_timeout, \"{}\": \
-                 a daemon that waits for the database would be taken for dead",
-                show(liveness),
-                show(statement)
-            )
-        },
-        || "raise admin.liveness_timeout or lower postgres.statement_timeout".to_owned(),
-    )
+    let message = format!(
+        "admin.liveness_timeout is \"{}\", expected more than postgres.statement_timeout, \"{}\": \
+         a daemon that waits for the database would be taken for dead",
+        show(liveness),
+        show(statement)
+    );
+    unless(liveness > statement, message, "raise admin.liveness_timeout or lower postgres.statement_timeout")
 }
 
-fn waits_grow(config: &Config) -> Option<Finding> {
+fn retry_delay_grows(config: &Config) -> Option<Finding> {
     let (initial, max) = (config.retry.initial, config.retry.max);
-    unless(
-        max >= initial,
-        || format!("retry.max is \"{}\", expected at least retry.initial, \"{}\"", show(max), show(initial)),
-        || "raise retry.max or lower retry.initial".to_owned(),
-    )
+    let message = format!("retry.max is \"{}\", expected at least retry.initial, \"{}\"", show(max), show(initial));
+    unless(max >= initial, message, "raise retry.max or lower retry.initial")
 }
 
-/// Two names that must differ.
+/// Checks that two names differ.
 fn differ(one: (&str, &str), other: (&str, &str), because: &str) -> Option<Finding> {
     unless(
         one.1 != other.1,
-        || format!("{} is \"{}\", expected another name than {}: {because}", one.0, one.1, other.0),
-        || format!("give {} a name of its own", one.0),
+        format!("{} is \"{}\", expected another name than {}: {because}", one.0, one.1, other.0),
+        format!("give {} a name of its own", one.0),
     )
 }
 
-fn dead_letters_do_not_come_back(config: &Config) -> Option<Finding> {
-    let broker = &config.broker;
-    let (dead, tasks) = (&broker.dead_letter_exchange, &broker.exchange);
-    let because = "what the broker gave up on would come back for ever";
-    differ(("broker.dead_letter_exchange", dead), ("broker.exchange", tasks), because)
-}
-
-fn events_are_not_dead_letters(config: &Config) -> Option<Finding> {
-    let (dead, events) = (&config.broker.dead_letter_exchange, &config.events.exchange);
-    let because = "the dead letters would fill with events";
-    differ(("broker.dead_letter_exchange", dead), ("events.exchange", events), because)
-}
-
-fn dead_letters_have_a_queue(config: &Config) -> Option<Finding> {
-    let (dead, tasks) = (&config.broker.dead_letter_queue, &config.broker.queue);
-    let because = "what the broker gave up on would come back for ever";
-    differ(("broker.dead_letter_queue", dead), ("broker.queue", tasks), because)
-}
-
 fn broker_ca_is_used(config: &Config) -> Option<Finding> {
-    let used = config.broker.tls_ca_file.is_none() || config.broker.uris.iter().any(|uri| uri.is_tls());
     unless(
-        used,
-        || "broker.tls_ca_file is set, expected a URI with amqps:// in broker.uris: none is encrypted".to_owned(),
-        || "write amqps:// in broker.uris, or delete broker.tls_ca_file".to_owned(),
+        config.broker.tls_ca_file.is_none() || config.broker.uris.iter().any(|uri| uri.is_tls()),
+        "broker.tls_ca_file is set, expected a URI with amqps:// in broker.uris: none is encrypted".to_owned(),
+        "write amqps:// in broker.uris, or delete broker.tls_ca_file",
     )
 }
 
@@ -233,16 +207,15 @@ fn database_ca_is_used(config: &Config) -> Option<Finding> {
     let disabled = config.postgres.url.parts().get_ssl_mode() == SslMode::Disable;
     unless(
         config.postgres.tls_ca_file.is_none() || !disabled,
-        || "postgres.tls_ca_file is set, expected no sslmode=disable in postgres.url".to_owned(),
-        || "take sslmode=disable out of postgres.url, or delete postgres.tls_ca_file".to_owned(),
+        "postgres.tls_ca_file is set, expected no sslmode=disable in postgres.url".to_owned(),
+        "take sslmode=disable out of postgres.url, or delete postgres.tls_ca_file",
     )
 }
 
 fn one_password(config: &Config) -> Option<Finding> {
-    let both = config.postgres.password_file.is_some() && config.postgres.url.parts().get_password().is_some();
     unless(
-        !both,
-        || "postgres.password_file is set, expected no password in postgres.url: there are two".to_owned(),
-        || "take the password out of postgres.url, or delete postgres.password_file".to_owned(),
+        config.postgres.password_file.is_none() || config.postgres.url.parts().get_password().is_none(),
+        "postgres.password_file is set, expected no password in postgres.url: there are two".to_owned(),
+        "take the password out of postgres.url, or delete postgres.password_file",
     )
 }

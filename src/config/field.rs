@@ -1,21 +1,21 @@
-//! One field: what it expects, how it takes a value of the file, how it is shown.
+//! Reading and showing the value of one key.
 
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 
-use serde_json::Value;
+use serde_json::Value as Json;
+use settled_pipeline::settings::{Field, List, did_you_mean};
 use toml::de::DeValue;
 
-use super::key::Field;
-use super::{span, suggest};
+use super::span;
 
-/// Why a value was not taken.
+/// Why a value is not accepted.
 pub(super) struct Refusal {
-    /// What was found. Never the text of a field that may hold a password.
+    /// What was found. Never contains the value of a field that may hold a password.
     pub(super) found: String,
-    /// What to do, where that is clear from the value.
+    /// `None` if the value does not tell what is meant.
     pub(super) remedy: Option<String>,
-    /// Where in the file, when it is not the value as a whole but an element of it.
+    /// The position in the file of the wrong element of a list.
     pub(super) span: Option<Range<usize>>,
 }
 
@@ -30,9 +30,24 @@ impl Refusal {
     }
 }
 
-impl Field<'_> {
-    /// What the field takes, in words, after "expected".
-    pub(super) fn expected(&self) -> String {
+/// The value that a key is bound to.
+pub(super) trait Value {
+    /// Returns the accepted values in words, to follow "expected".
+    fn expected(&self) -> String;
+
+    /// Returns the value with passwords hidden.
+    fn show(&self) -> Json;
+
+    /// Sets it to a value from the file.
+    fn set(&mut self, value: &DeValue<'_>) -> Result<(), Refusal>;
+
+    /// Sets it to a string from the file, or to the value of an environment variable, in which commas separate the
+    /// elements of a list.
+    fn set_text(&mut self, text: &str) -> Result<(), Refusal>;
+}
+
+impl Value for Field<'_> {
+    fn expected(&self) -> String {
         match self {
             Self::Flag(_) => "true or false".to_owned(),
             Self::Whole(_, range) => format!("a whole number from {} to {}", range.start(), range.end()),
@@ -48,22 +63,20 @@ impl Field<'_> {
         }
     }
 
-    /// The value as it is shown: passwords are hidden.
-    pub(super) fn show(&self) -> Value {
+    fn show(&self) -> Json {
         match self {
-            Self::Flag(value) => Value::from(**value),
-            Self::Whole(value, _) => Value::from(value.get()),
-            Self::Number(value, _) => Value::from(**value),
-            Self::Span(value, _) => Value::from(span::show(**value)),
-            Self::Text(value, _) => Value::from(value.as_str()),
-            Self::Path(value) => value.as_ref().map_or(Value::Null, |path| Value::from(path.display().to_string())),
-            Self::Parsed(value) => Value::from(value.show()),
-            Self::List(list) => Value::from(list.show()),
+            Self::Flag(value) => Json::from(**value),
+            Self::Whole(value, _) => Json::from(value.get()),
+            Self::Number(value, _) => Json::from(**value),
+            Self::Span(value, _) => Json::from(span::show(**value)),
+            Self::Text(value, _) => Json::from(value.as_str()),
+            Self::Path(value) => value.as_ref().map_or(Json::Null, |path| Json::from(path.display().to_string())),
+            Self::Parsed(value) => Json::from(value.show()),
+            Self::List(list) => Json::from(list.show()),
         }
     }
 
-    /// Takes a value of the file.
-    pub(super) fn set(&mut self, value: &DeValue<'_>) -> Result<(), Refusal> {
+    fn set(&mut self, value: &DeValue<'_>) -> Result<(), Refusal> {
         match (&mut *self, value) {
             (Self::Flag(field), DeValue::Boolean(value)) => **field = *value,
             (Self::Whole(field, range), DeValue::Integer(number)) => {
@@ -91,9 +104,7 @@ impl Field<'_> {
         Ok(())
     }
 
-    /// Takes a string of the file, or the value of an environment variable (where the elements
-    /// of a list are separated by commas).
-    pub(super) fn set_text(&mut self, text: &str) -> Result<(), Refusal> {
+    fn set_text(&mut self, text: &str) -> Result<(), Refusal> {
         match self {
             Self::Span(field, range) => {
                 let value = span::parse(text).map_err(|why| {
@@ -114,13 +125,13 @@ impl Field<'_> {
             Self::Parsed(field) => {
                 let choices = field.choices();
                 field.parse(text).map_err(|why| {
-                    // A value that may hold a password is not repeated.
+                    // A value that may hold a password must not be quoted.
                     let found = if field.is_secret() {
                         format!("found something else ({why})")
                     } else {
                         format!("found \"{text}\" ({why})")
                     };
-                    Refusal::new(found).remedy(suggest::did_you_mean(text, choices))
+                    Refusal::new(found).remedy(did_you_mean(text, choices))
                 })?;
             }
             Self::List(list) => {
@@ -135,7 +146,7 @@ impl Field<'_> {
     }
 }
 
-fn replace(list: &mut dyn super::key::List, texts: &[&str]) -> Result<(), (Option<usize>, Refusal)> {
+fn replace(list: &mut dyn List, texts: &[&str]) -> Result<(), (Option<usize>, Refusal)> {
     if texts.is_empty() && !list.may_be_empty() {
         return Err((None, Refusal::new("found an empty list")));
     }
@@ -148,25 +159,25 @@ fn replace(list: &mut dyn super::key::List, texts: &[&str]) -> Result<(), (Optio
     })
 }
 
-/// A number, if it was one and is in range.
+/// Returns the number if it could be parsed (`None` if it could not) and is in range.
 fn within<T>(number: Option<T>, range: &RangeInclusive<T>, text: &str) -> Result<T, Refusal>
 where
     T: PartialOrd + Copy + std::fmt::Debug,
 {
-    match number {
-        Some(number) if range.contains(&number) => Ok(number),
-        Some(number) if number > *range.end() => Err(out_of_range(text, &format!("{:?}", range.end()))),
-        None if !text.starts_with('-') => Err(out_of_range(text, &format!("{:?}", range.end()))),
-        _ => Err(out_of_range(text, &format!("{:?}", range.start()))),
-    }
+    let is_above = match number {
+        Some(number) if range.contains(&number) => return Ok(number),
+        Some(number) => number > *range.end(),
+        None => !text.starts_with('-'),
+    };
+    Err(out_of_range(text, &format!("{:?}", if is_above { range.end() } else { range.start() })))
 }
 
 fn out_of_range(text: &(impl Display + ?Sized), nearest: &str) -> Refusal {
     Refusal::new(format!("found {text}, which is out of range")).remedy(Some(format!("the nearest is {nearest}")))
 }
 
-/// The value is of another type than the field. Its text is repeated only where it cannot be
-/// a password: a string in the place of a number or a flag.
+/// Returns the refusal of a value of another type than the field. It quotes the value only if that cannot be a password:
+/// a string in place of a number or a flag.
 fn wrong_type(field: &Field<'_>, value: &DeValue<'_>) -> Refusal {
     let (kind, remedy) = match (field, value) {
         (Field::Flag(_) | Field::Whole(..) | Field::Number(..), DeValue::String(text)) => {
@@ -184,13 +195,12 @@ fn wrong_type(field: &Field<'_>, value: &DeValue<'_>) -> Refusal {
         (Field::List(_), DeValue::Array(_)) => ("a list with other things than strings".to_owned(), None),
         (_, value) => (format!("a value of type {}", value.type_str()), None),
     };
-    // A remedy may repeat the value only when it would then be taken.
-    let remedy =
-        remedy.filter(|_| !matches!((field, value), (_, DeValue::String(text)) if !taken_without_quotes(field, text)));
+    // A remedy may quote the value only if it would then be accepted.
+    let remedy = remedy.filter(|_| !matches!(value, DeValue::String(text) if !accepted_without_quotes(field, text)));
     Refusal::new(format!("found {kind}")).remedy(remedy)
 }
 
-fn taken_without_quotes(field: &Field<'_>, text: &str) -> bool {
+fn accepted_without_quotes(field: &Field<'_>, text: &str) -> bool {
     match field {
         Field::Flag(_) => matches!(text, "true" | "false"),
         Field::Whole(_, range) => text.parse().is_ok_and(|number: u64| range.contains(&number)),

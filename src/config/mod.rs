@@ -1,21 +1,15 @@
-//! Configuration: load → compose → validate.
+//! The configuration: the file overrides the defaults, three environment variables override both.
 //!
-//! Defaults, the file over them, three environment variables over both. The struct of a
-//! section lives beside its user and says in one line per key what the key may be
-//! ([`Section::keys`]); a default is written once, in the `Default` of that struct. What can
-//! only be judged across keys is in `checks.rs`. All problems are reported at once.
-//!
-//! The environment is read here and nowhere else.
+//! The settings of a section are declared beside their user: [`Section::keys`] lists the keys with their accepted
+//! values, and the struct's `Default` holds the defaults. Checks across keys are in `checks.rs`. All problems are
+//! reported at once.
 
 mod checks;
 mod field;
-mod key;
 mod problem;
 mod read;
-mod redact;
 mod sample;
 mod span;
-mod suggest;
 #[cfg(test)]
 mod tests;
 
@@ -25,77 +19,55 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use settled_amqp::BrokerSettings;
+use settled_core::contract::Authority;
+use settled_pipeline::intake::{AuthoritySettings, Consumption, OwnNames, PublisherSettings};
+use settled_pipeline::machine::MachineSettings;
+use settled_pipeline::outbox::EventSettings;
+use settled_pipeline::retry::RetrySettings;
+use settled_pipeline::scheduler::PaymentSettings;
+use settled_pipeline::settings::{Field, Key, Section};
+use settled_pipeline::worker::PipelineSettings;
+use settled_store::PostgresSettings;
 
-pub use self::key::{Choice, Element, Field, Key, List, Parsed, Rule, Section, Whole};
+use self::field::Value as _;
 pub use self::problem::{ConfigError, Origin, Problem};
-pub use self::redact::redact;
 pub use self::sample::sample;
-pub(crate) use self::suggest::closest;
 use crate::admin::AdminSettings;
-use crate::agenda::PaymentSettings;
-use crate::contract::Authority;
-use crate::intake::{AuthoritySettings, BrokerSettings, PublisherSettings};
-use crate::outbox::EventSettings;
-use crate::retry::RetrySettings;
-use crate::store::PostgresSettings;
 use crate::telemetry::LogSettings;
-use crate::worker::PipelineSettings;
 
-/// The file that is read when none is named, if it exists.
+/// The file that is read by default, if it exists.
 pub const DEFAULT_PATH: &str = "/etc/settled/settled.toml";
 
-/// Everything that can be set.
+/// All settings. A field is the section of its name; `publishers` are the `[[publisher]]` tables.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// `[broker]`: where the tasks come from.
     pub broker: BrokerSettings,
-    /// `[authority]`: who may do what.
     pub authority: AuthoritySettings,
-    /// `[[publisher]]`: what each publisher may do.
     pub publishers: Vec<PublisherSettings>,
-    /// `[postgres]`: where the ledger is kept.
     pub postgres: PostgresSettings,
-    /// `[pipeline]`: how much is done at once.
     pub pipeline: PipelineSettings,
-    /// `[payments]`: how long things may wait.
     pub payments: PaymentSettings,
-    /// `[retry]`: how long to wait before trying again.
     pub retry: RetrySettings,
-    /// `[events]`: what the world is told.
     pub events: EventSettings,
-    /// `[admin]`: where health and metrics are served.
     pub admin: AdminSettings,
-    /// `[log]`: what is logged, and how.
     pub log: LogSettings,
-    /// The file that was read.
     file: Option<PathBuf>,
-    /// Where each value comes from that is not a default.
+    /// The origin of each value that is not a default, by its key.
     origins: BTreeMap<String, Origin>,
 }
 
 /// One effective value, as `settled config` prints it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Described {
-    /// Section and key: `broker.prefetch`.
+    /// Section and key, such as `broker.prefetch`.
     pub key: String,
-    /// The value, passwords hidden; null for an optional one that is not set.
+    /// The value, with passwords hidden; null for an optional one that is not set.
     pub value: serde_json::Value,
-    /// Where it comes from.
     pub origin: Origin,
 }
 
-/// Gives this process the defect that the environment names.
-///
-/// # Errors
-/// If it names none that there is.
-#[cfg(feature = "sabotage")]
-pub fn sabotage() -> Result<(), ConfigError> {
-    use crate::sabotage::{Defect, choose};
-    let name = std::env::var_os(Defect::VARIABLE);
-    Defect::named(name.as_deref()).map(choose).map_err(|problem| ConfigError::Problems(vec![problem]))
-}
-
-/// A section with its name, for whatever goes through all of them.
+/// The table of a section's keys, bound to the fields of its settings.
 struct SectionKeys<'a> {
     name: &'static str,
     about: &'static str,
@@ -107,27 +79,20 @@ fn section<S: Section>(settings: &mut S) -> SectionKeys<'_> {
 }
 
 impl Config {
-    /// The effective configuration: from `path`, else from [`DEFAULT_PATH`] if that exists,
-    /// else the defaults; then the environment.
-    ///
-    /// # Errors
-    /// With every problem there is.
+    /// Loads the configuration from `path`, or from [`DEFAULT_PATH`] if that exists, and from the environment.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let lookup = |variable: &str| std::env::var_os(variable);
         match path {
             Some(path) => Self::load_with(Some(path), &lookup),
             None => match std::fs::exists(DEFAULT_PATH) {
                 Ok(false) => Self::load_with(None, &lookup),
-                // Including "we may not look": silently running on the defaults would be worse.
+                // Also if it is unknown whether it exists: running on the defaults by accident would be worse.
                 _ => Self::load_with(Some(Path::new(DEFAULT_PATH)), &lookup),
             },
         }
     }
 
-    /// [`load`](Self::load) with another environment, and without a default file.
-    ///
-    /// # Errors
-    /// With every problem there is.
+    /// Like [`load`](Self::load), with another environment and without a default file.
     pub fn load_with(path: Option<&Path>, lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let unreadable = |path: &Path, reason: io::Error| ConfigError::Unreadable { path: path.to_owned(), reason };
         let text =
@@ -135,10 +100,7 @@ impl Config {
         Self::compose(path.zip(text.as_deref()), lookup)
     }
 
-    /// The defaults, the text of a file (with its path, for the messages), the environment.
-    ///
-    /// # Errors
-    /// With every problem there is.
+    /// Composes the defaults, the text of a file (with its path, for messages) and the environment.
     pub fn compose(
         file: Option<(&Path, &str)>,
         lookup: &dyn Fn(&str) -> Option<OsString>,
@@ -158,53 +120,73 @@ impl Config {
         Ok(config)
     }
 
-    /// The file that was read, if any.
+    /// Returns the path of the file that was read, if any.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// Every effective value with its origin, in the order of the sample, passwords hidden.
+    /// Returns every effective value with its origin, in the order of the sample, with passwords hidden.
     #[must_use]
     pub fn describe(&self) -> Vec<Described> {
-        // The key table is bound to fields it can fill; a copy is there to be shown.
+        // The key tables need mutable fields, so they are bound to a copy.
         let mut copy = self.clone();
+        let publishers = self.publishers.clone();
         let mut described = Vec::new();
+        let mut describe = |path: &str, keys: Vec<Key<'_>>| {
+            for Key { name, field, .. } in keys {
+                let key = format!("{path}.{name}");
+                let origin = self.origin(&key);
+                described.push(Described { key, value: field.show(), origin });
+            }
+        };
         for section in copy.sections() {
-            for key in section.keys {
-                let path = format!("{}.{}", section.name, key.name);
-                let origin = self.origins.get(&path).cloned().unwrap_or(Origin::Default);
-                described.push(Described { key: path, value: key.field.show(), origin });
-            }
+            describe(section.name, section.keys);
         }
-        for (place, publisher) in copy.publishers.iter_mut().enumerate() {
-            for key in publisher.keys() {
-                let path = format!("{}.{}", read::publisher_path(place), key.name);
-                let origin = self.origins.get(&path).cloned().unwrap_or(Origin::Default);
-                described.push(Described { key: path, value: key.field.show(), origin });
-            }
+        for (index, mut publisher) in publishers.into_iter().enumerate() {
+            describe(&read::publisher_path(index), publisher.keys());
         }
         described
     }
 
-    /// Whether a task needs a `user_id` to be allowed.
+    fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Returns whether the daemon rejects tasks without a `user_id`.
     #[must_use]
     pub fn needs_user_id(&self) -> bool {
         self.authority.verified && !self.publishers.is_empty()
     }
 
-    /// What tasks are judged by.
+    /// Returns what decides whether a publisher may publish a task.
     #[must_use]
     pub fn authority(&self) -> Authority {
-        self.authority.authority(&self.publishers, &self.broker)
+        let own = OwnNames {
+            exchange: self.broker.exchange.clone(),
+            queues: vec![self.broker.queue.clone(), self.broker.dead_letter_queue.clone()],
+        };
+        self.authority.authority(&self.publishers, own)
     }
 
-    /// Opens every file that the configuration names and says which cannot be read. Apart from
-    /// [`load`](Self::load), because not everyone who prints a configuration may read the
-    /// daemon's secrets.
+    #[must_use]
+    pub fn machine(&self) -> MachineSettings {
+        MachineSettings {
+            pipeline: self.pipeline.clone(),
+            payments: self.payments.clone(),
+            events: self.events.clone(),
+            retry: self.retry.clone(),
+            authority: self.authority(),
+            consumption: Consumption { queue: self.broker.queue.clone(), prefetch: self.broker.prefetch },
+        }
+    }
+
+    /// Checks that every file named in the configuration can be read. [`load`](Self::load) does not, because a user who
+    /// prints the configuration may lack access to the daemon's secrets.
     ///
     /// # Errors
-    /// With one problem per file.
+    ///
+    /// With one problem per unreadable file.
     pub fn check_files(&self) -> Result<(), ConfigError> {
         let mut copy = self.clone();
         let mut problems = Vec::new();
@@ -214,7 +196,7 @@ impl Config {
                 let Err(error) = std::fs::read(path) else { continue };
                 let full = format!("{}.{}", section.name, key.name);
                 problems.push(Problem {
-                    origin: self.origins.get(&full).cloned().unwrap_or(Origin::Default),
+                    origin: self.origin(&full),
                     key: full,
                     message: format!("found {}, which cannot be read: {error}", path.display()),
                     remedy: "correct the path, or let the user of the daemon read the file".to_owned(),
@@ -224,7 +206,7 @@ impl Config {
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Problems(problems)) }
     }
 
-    /// All sections, in the order in which a payment passes.
+    /// Returns the key tables of all sections, in the order of the sample.
     fn sections(&mut self) -> [SectionKeys<'_>; 9] {
         [
             section(&mut self.broker),

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: everything at once, each with its place and its remedy.
+//! Problems of a configuration, each with its origin and a remedy.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,10 @@ use serde::{Serialize, Serializer};
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Nobody set it.
     Default,
-    /// A line of the file, counted from 1.
+    /// A file and its line, counted from 1.
     File(PathBuf, usize),
-    /// An environment variable.
+    /// The name of an environment variable.
     Env(&'static str),
 }
 
@@ -32,16 +31,13 @@ impl Serialize for Origin {
     }
 }
 
-/// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Where the wrong value is.
     pub origin: Origin,
-    /// The key it is about: `broker.prefetch`; empty when the text is not TOML.
+    /// The key, such as `broker.prefetch`; empty if the text is not TOML.
     pub key: String,
     /// What was found and what was expected.
     pub message: String,
-    /// What to do about it.
     pub remedy: String,
 }
 
@@ -52,24 +48,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is not there, or is not ours to read.
+    /// `reason` is part of the message, so it is not the error's source.
     #[error("cannot read the configuration {}: {reason}\n    remedy: {}", .path.display(), unreadable_remedy(.path))]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said. Part of the message, so not also its source.
-        reason: std::io::Error,
-    },
-    /// The file or the environment is wrong: every problem, in the order of the file.
+    Unreadable { path: PathBuf, reason: std::io::Error },
+    /// All problems of the file and the environment, in the order of the file.
     #[error("{}", list(.0))]
     Problems(Vec<Problem>),
 }
 
 impl ConfigError {
-    /// Every problem found; a file that cannot be read is one as well.
+    /// Returns all problems; a file that cannot be read is one.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         match self {
@@ -84,7 +74,6 @@ impl ConfigError {
     }
 }
 
-/// What to do about a configuration file that cannot be read.
 fn unreadable_remedy(path: &Path) -> String {
     format!("check the path and its permissions, or print a sample: settled config --sample > {}", path.display())
 }

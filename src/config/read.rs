@@ -1,33 +1,32 @@
-//! Compose: the defaults, the file over them, the environment over both.
+//! Reads the file and the environment into a configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::Path;
 
+use settled_pipeline::intake::PublisherSettings;
+use settled_pipeline::settings::{Key, Section, closest, did_you_mean};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::field::Refusal;
-use super::key::{Key, Section};
+use super::field::{Refusal, Value as _};
 use super::problem::{Origin, Problem};
-use super::suggest::{closest, did_you_mean};
 use super::{Config, SectionKeys};
-use crate::intake::PublisherSettings;
 
-/// Fills a configuration and collects all that is wrong on the way.
+/// Sets values of a configuration and collects all problems.
 #[derive(Default)]
 pub(super) struct Reader {
     pub(super) problems: Vec<Problem>,
-    /// Where each value comes from that is not a default.
+    /// The origin of each value that is not a default, by its key.
     pub(super) origins: BTreeMap<String, Origin>,
-    /// Keys whose value was refused: what depends on them is not worth checking.
+    /// Keys whose value was refused; checks that read them are skipped.
     pub(super) refused: BTreeSet<String>,
-    /// The text was not TOML, so keys may be missing that are really there.
-    pub(super) garbled: bool,
+    /// The file is not TOML, so its keys are unknown.
+    pub(super) not_toml: bool,
 }
 
-/// The text of the file, to tell the line of a place in it.
+/// The text of the file, to find the line of a position.
 struct Source<'t> {
     path: &'t Path,
     text: &'t str,
@@ -41,14 +40,14 @@ impl Source<'_> {
 }
 
 impl Reader {
-    /// Takes the values of the file.
+    /// Sets the values of the file.
     pub(super) fn file(&mut self, config: &mut Config, path: &Path, text: &str) {
         let source = Source { path, text };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             self.syntax(&source, error);
         }
-        if self.garbled {
+        if self.not_toml {
             return;
         }
         if let Some(value) = table.get_ref().get(PublisherSettings::NAME) {
@@ -69,8 +68,7 @@ impl Reader {
         }
     }
 
-    /// Takes what the environment overrides. Variables that are set and empty are refused
-    /// rather than guessed at.
+    /// Sets the values that the environment overrides. A variable that is set and empty is a problem.
     pub(super) fn environment(&mut self, config: &mut Config, lookup: &dyn Fn(&str) -> Option<OsString>) {
         for section in &mut config.sections() {
             for key in &mut section.keys {
@@ -87,12 +85,11 @@ impl Reader {
         }
     }
 
-    /// Something that is not TOML. A key that is there twice leaves the rest of the file readable;
-    /// after anything else, what the parser makes of the rest is not worth a word.
+    /// Reports a syntax error. After a duplicate key the rest of the file is readable; after any other error it is not.
     fn syntax(&mut self, source: &Source<'_>, error: &toml::de::Error) {
         let span = error.span().unwrap_or(0..0);
         let origin = source.origin(&span);
-        // The message only: the error as a whole quotes the line, which may hold a password.
+        // Only the message: the error's `Display` quotes the line, which may hold a password.
         match error.message() {
             message if message.contains("duplicate key") => {
                 let name = source.text.get(span).unwrap_or_default();
@@ -100,13 +97,13 @@ impl Reader {
                 self.problem(origin, "", message, format!("merge the two `{name}`, or delete one"));
             }
             message => {
-                self.garbled = true;
+                self.not_toml = true;
                 self.problem(origin, "", format!("not TOML: {message}"), syntax_remedy(message));
             }
         }
     }
 
-    /// Takes the tables of `[[publisher]]`.
+    /// Reads the tables of `[[publisher]]`.
     fn publishers(&mut self, source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Vec<PublisherSettings> {
         let tables = match value.get_ref() {
             DeValue::Array(tables) if tables.iter().all(|table| table.get_ref().is_table()) => tables,
@@ -155,7 +152,7 @@ impl Reader {
         }
     }
 
-    /// Notes where a value came from, or why it was refused.
+    /// Records the origin of a value, and the problem if it was refused.
     fn record(&mut self, key: &Key<'_>, path: String, origin: Origin, taken: Result<(), Refusal>, remedy: String) {
         if let Err(refusal) = taken {
             let message = format!("{}, expected {}", refusal.found, key.field.expected());
@@ -165,7 +162,7 @@ impl Reader {
         self.origins.insert(path, origin);
     }
 
-    /// A name at the top of the file that is no section: a slip, or a key outside its section.
+    /// Reports a top-level name that is no section: a typo, or a key outside its section.
     fn unknown_at_top(&mut self, origin: Origin, name: &str, value: &DeValue<'_>, sections: &[SectionKeys<'_>]) {
         let section_names = || sections.iter().map(|section| section.name);
         if !value.is_table() {
@@ -189,12 +186,11 @@ impl Reader {
     }
 }
 
-/// How a publisher's keys are called in messages, by its place.
-pub(super) fn publisher_path(place: usize) -> String {
-    format!("{}[{place}]", PublisherSettings::NAME)
+/// Returns the name of a publisher's table in messages, such as `publisher[0]`.
+pub(super) fn publisher_path(index: usize) -> String {
+    format!("{}[{index}]", PublisherSettings::NAME)
 }
 
-/// What to do about a syntax error, as far as its message tells.
 fn syntax_remedy(message: &str) -> String {
     let remedy = match message {
         m if m.contains("must be quoted") => "write a value after the equals sign; text and durations in double quotes",

@@ -1,14 +1,15 @@
-//! The documented sample: every key with its meaning, its range and its default.
+//! The documented sample: every key with its meaning, range and default.
 
 use std::fmt::Write;
 
 use serde_json::Value;
+use settled_pipeline::intake::PublisherSettings;
+use settled_pipeline::settings::{Field, Section};
 
 use super::Config;
-use super::key::{Field, Section};
-use crate::intake::PublisherSettings;
+use super::field::Value as _;
 
-/// How wide a line of documentation may be.
+/// The maximum length of a comment line.
 const WIDTH: usize = 96;
 
 const HEAD: &str = "\
@@ -19,8 +20,8 @@ const HEAD: &str = "\
 # wrong with a file, `settled config` what is in effect and where it comes from.
 ";
 
-/// The text of the sample. What is commented out is the default, so a later version may choose better
-/// ones. What is not is stricter than the default, which is made for installations that are there.
+/// Returns the text of the sample. Defaults are commented out, so that a later version may change them. Keys with a
+/// recommended value are not: it is stricter than the default, which suits existing installations.
 #[must_use]
 pub fn sample() -> String {
     let mut config = Config::default();
@@ -40,7 +41,7 @@ pub fn sample() -> String {
     text + &publisher()
 }
 
-/// A publisher's rules, commented out: names of publishers and accounts are the operator's own.
+/// Returns an example of `[[publisher]]`, commented out: names of publishers and accounts are the operator's own.
 fn publisher() -> String {
     let (mut example, mut text) = (PublisherSettings::example(), String::new());
     let _ = write!(text, "\n{}#[[{}]]\n", comment(PublisherSettings::ABOUT), PublisherSettings::NAME);
@@ -51,7 +52,7 @@ fn publisher() -> String {
     text
 }
 
-/// What the field takes, short enough to stand in brackets.
+/// Returns the accepted values, abbreviated to stand in brackets.
 fn accepts(field: &Field<'_>) -> String {
     let expected = field.expected();
     let short = ["a whole number from ", "a number from ", "a duration from "];
@@ -59,7 +60,7 @@ fn accepts(field: &Field<'_>) -> String {
     short.map_or(expected.clone(), str::to_owned)
 }
 
-/// A value as TOML. JSON writes numbers, strings and lists of strings the same way.
+/// Formats a value as TOML, in which numbers, strings and lists of strings are as in JSON.
 fn literal(value: &Value) -> String {
     match value {
         Value::Null => "\"/path/to/file\"".to_owned(),

@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-/// The units, longest first, with their length in milliseconds.
+/// The units with their length in milliseconds, longest first.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// How a duration is written, for those who wrote it differently.
 pub(super) const REMEDY: &str = "write a whole number with ms, s, m or h in quotes, such as \"10s\"";
 
-/// Reads `"10s"`, `"250ms"`, `"5m"`, `"1h"`.
-///
-/// # Errors
-/// With what is wrong with it.
+/// Parses `"10s"`, `"250ms"`, `"5m"`, `"1h"`. The error says what is wrong with the text.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -29,7 +25,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     millis.map(Duration::from_millis).ok_or_else(|| "it is too long".to_owned())
 }
 
-/// Writes a duration with the longest unit that needs no fraction.
+/// Formats a duration with the longest unit that needs no fraction.
 pub(super) fn show(duration: Duration) -> String {
     let millis = duration.as_millis();
     let fits = |length: u64| millis > 0 && millis.is_multiple_of(u128::from(length));

@@ -1,5 +1,3 @@
-//! The whole way: text in, configuration or every problem out.
-
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +11,7 @@ fn compose(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::compose(Some((Path::new("settled.toml"), text)), &lookup)
 }
 
-/// What `settled check` says to a broken file.
+/// Returns what `settled check` prints for a broken file.
 fn refused(text: &str) -> String {
     let error = compose(text, NO_ENV).expect_err("a broken configuration");
     for problem in error.problems() {
@@ -105,13 +103,13 @@ fn the_environment_overrides_the_file_and_the_file_the_defaults() {
 #[test]
 fn every_kind_of_value_is_taken() {
     let text = "[broker]\ndeclare = false\nprefetch = 0x7D0\n[retry]\nmultiplier = 3\njitter = 0.25\n\
-        [events]\nformat = \"batch\"\nlease = \"1m\"\n[log]\nlevel = \"info,settled::store=debug\"\n\
+        [events]\nformat = \"batch\"\nlease = \"1m\"\n[log]\nlevel = \"info,settled_store=debug\"\n\
         [postgres]\npassword_file = \"/run/pw\"\n[pipeline]\nmax_batch = 1_0\n";
     let config = compose(text, NO_ENV).unwrap();
     assert!(!config.broker.declare);
     assert_eq!((config.broker.prefetch, config.pipeline.max_batch), (2000, 10));
     assert_eq!((config.retry.multiplier, config.retry.jitter), (3.0, 0.25));
-    assert_eq!(config.events.format, crate::outbox::EventFormat::Batch);
+    assert_eq!(config.events.format, settled_pipeline::outbox::EventFormat::Batch);
     assert_eq!(config.events.lease, Duration::from_secs(60));
     assert_eq!(config.postgres.password_file.as_deref(), Some(Path::new("/run/pw")));
 }
@@ -119,10 +117,10 @@ fn every_kind_of_value_is_taken() {
 #[test]
 fn the_defaults_obey_every_rule() {
     compose("", NO_ENV).unwrap();
-    // Every default also passes its own range, as if it had been written down.
+    // Every default is also accepted if it is written in a file.
     let written = sample()
         .lines()
-        // What is recommended is not the default.
+        // Recommended values are no defaults.
         .filter(|line| !line.contains(" = ") || line.starts_with('#'))
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
         .collect::<Vec<_>>()

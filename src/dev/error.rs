@@ -75,7 +75,11 @@ pub enum DevError {
 }
 
 /// Names what was tried when the operating system refuses it.
-pub(super) trait Context<T> {
+pub trait Context<T> {
+    /// The error with what was tried.
+    ///
+    /// # Errors
+    /// The same.
     fn context(self, what: impl FnOnce() -> String) -> Result<T, DevError>;
 }
 

@@ -16,9 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::cluster::Cluster;
 use super::error::{Context, DevError};
 use super::place::{Place, free_ports};
+use super::postgres::Postgres;
 use super::programs::Programs;
 use super::rabbitmq::{RabbitMq, RabbitPorts};
 use super::wire::{Answer, Command, Endpoints, Pids};
@@ -37,6 +37,16 @@ const ORPHANS_LIMIT: Duration = Duration::from_secs(10);
 /// To be run on the main thread, as by `#[tokio::main]`: the kernel kills the servers when the
 /// thread that started them ends.
 pub async fn run(options: &ServersOptions) -> ExitCode {
+    run_with(options, true, async |programs, place, [port, _]| Postgres::prepare(programs, place, port).await).await
+}
+
+/// The same with the databases that `prepare` makes, for which it gets two free ports; the broker stays stopped
+/// unless it is `with_broker`.
+pub async fn run_with<D: Databases>(
+    options: &ServersOptions,
+    with_broker: bool,
+    prepare: impl AsyncFnOnce(&Programs, &Place, [u16; 2]) -> Result<D, DevError>,
+) -> ExitCode {
     let (lines, end_of_input) = listen();
     let asked = asked_to_end();
     let ended = async {
@@ -45,7 +55,7 @@ pub async fn run(options: &ServersOptions) -> ExitCode {
             () = asked => {}
         }
     };
-    match guard(options, lines, ended).await {
+    match guard((options, with_broker), prepare, lines, ended).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             answer(&Answer::Failed { error: error.to_string() });
@@ -54,8 +64,9 @@ pub async fn run(options: &ServersOptions) -> ExitCode {
     }
 }
 
-async fn guard(
-    options: &ServersOptions,
+async fn guard<D: Databases>(
+    (options, with_broker): (&ServersOptions, bool),
+    prepare: impl AsyncFnOnce(&Programs, &Place, [u16; 2]) -> Result<D, DevError>,
     lines: mpsc::UnboundedReceiver<String>,
     ended: impl Future<Output = ()>,
 ) -> Result<(), DevError> {
@@ -63,12 +74,12 @@ async fn guard(
     // What the servers start themselves becomes our child when they end, so we can wait for it.
     set_child_subreaper(Some(getpid())).context(|| "become the parent of orphans".into())?;
     let place = Place::open(options)?;
-    let served = match Servers::prepare(&programs, &place, options).await {
+    let served = match Servers::prepare(&programs, &place, prepare).await {
         Ok(mut servers) => {
             let served = tokio::select! {
                 biased;
                 () = ended => Ok(()),
-                served = servers.serve(&place, options, lines) => served,
+                served = servers.serve(&place, with_broker, lines) => served,
             };
             let stopped = servers.end(place.is_kept()).await;
             served.and(stopped)
@@ -78,16 +89,55 @@ async fn guard(
     served.and(await_orphans().await).and(place.clear())
 }
 
-struct Servers {
-    postgres: Cluster,
+/// What the guardian keeps beside RabbitMQ: a PostgreSQL, or several that belong together.
+#[expect(async_fn_in_trait, reason = "all of it happens on the guardian's one thread")]
+pub trait Databases {
+    /// Connection URL of the database `settled`.
+    fn url(&self) -> String;
+
+    /// Process id of the PostgreSQL that takes writes, if it runs.
+    fn pid(&self) -> Option<u32>;
+
+    /// Process ids of the others that run.
+    fn other_pids(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Starts all of them, and waits until they are ready.
+    async fn start_all(&mut self) -> Result<(), DevError>;
+
+    /// Starts the one that takes writes.
+    async fn start(&mut self) -> Result<(), DevError>;
+
+    /// Stops the one that takes writes.
+    async fn stop(&mut self, mode: StopMode) -> Result<(), DevError>;
+
+    /// Stops all of them.
+    async fn stop_all(&mut self, mode: StopMode) -> Result<(), DevError>;
+
+    /// Gives back the shared memory that killed servers have left.
+    async fn free_shared_memory(&self);
+
+    /// Carries out an order that no other database knows.
+    async fn obey(&mut self, words: &str) -> Result<(), DevError> {
+        Err(DevError::Guardian(format!("unknown order {words:?}")))
+    }
+}
+
+struct Servers<D> {
+    postgres: D,
     rabbitmq: RabbitMq,
 }
 
-impl Servers {
-    async fn prepare(programs: &Programs, place: &Place, options: &ServersOptions) -> Result<Self, DevError> {
+impl<D: Databases> Servers<D> {
+    async fn prepare(
+        programs: &Programs,
+        place: &Place,
+        prepare: impl AsyncFnOnce(&Programs, &Place, [u16; 2]) -> Result<D, DevError>,
+    ) -> Result<Self, DevError> {
         let [first, second, amqp, distribution, epmd] = free_ports()?;
         Ok(Self {
-            postgres: Cluster::prepare(programs, place, [first, second], options).await?,
+            postgres: prepare(programs, place, [first, second]).await?,
             rabbitmq: RabbitMq::prepare(programs, place, RabbitPorts { amqp, distribution, epmd })?,
         })
     }
@@ -96,10 +146,10 @@ impl Servers {
     async fn serve(
         &mut self,
         place: &Place,
-        options: &ServersOptions,
+        with_broker: bool,
         mut lines: mpsc::UnboundedReceiver<String>,
     ) -> Result<(), DevError> {
-        let broker = async { if options.without_broker { Ok(()) } else { self.rabbitmq.start().await } };
+        let broker = async { if with_broker { self.rabbitmq.start().await } else { Ok(()) } };
         // Joined, not spawned: every process has to be started by this thread.
         tokio::try_join!(self.postgres.start_all(), broker)?;
         let endpoints =
@@ -122,15 +172,10 @@ impl Servers {
         match command {
             Command::PostgresStop(mode) => self.postgres.stop(mode).await,
             Command::PostgresStart => self.postgres.start().await,
-            Command::DiskFill => self.postgres.fill_disk(),
-            Command::DiskFree => self.postgres.free_disk(),
-            Command::Promote => self.postgres.promote().await,
-            Command::Rebuild => self.postgres.rebuild().await,
-            Command::Cut => self.postgres.cut().await,
-            Command::Rejoin => self.postgres.rejoin().await,
             Command::RabbitStop => self.rabbitmq.stop().await,
             Command::RabbitKill => self.rabbitmq.kill().await,
             Command::RabbitStart => self.rabbitmq.start().await,
+            Command::Databases(words) => self.postgres.obey(&words).await,
         }
     }
 
@@ -152,8 +197,8 @@ impl Servers {
     fn pids(&self) -> Pids {
         Pids {
             postgres_pid: self.postgres.pid(),
-            standby_pid: self.postgres.standby_pid(),
             rabbitmq_pid: self.rabbitmq.pid(),
+            others: self.postgres.other_pids(),
         }
     }
 }

@@ -5,18 +5,13 @@
 //! That is the work of the [`guardian`], a process of this same binary between the two;
 //! [`PrivateServers`] is its handle.
 
-mod cluster;
-mod disk;
 mod error;
 pub mod guardian;
 mod place;
 mod postgres;
 mod programs;
-pub mod proxy;
 mod rabbitmq;
-mod rabbitmqctl;
 mod server;
-mod standby;
 mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -28,57 +23,28 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
-pub use error::DevError;
-pub use programs::check_programs;
+pub use error::{Context, DevError};
+pub use place::Place;
+pub use postgres::{NAME, Postgres, connect};
+pub use programs::{Programs, check_programs, is_root, missing, postgres_program};
+pub use server::Server;
 pub use wire::StopMode;
 
-use error::Context;
 use wire::{Answer, Command as Order, Endpoints, Pids};
 
 /// The verb of the binary that runs the [`guardian`].
 pub const VERB: &str = "dev-servers";
 
-/// Where the servers keep their data, and what they are to be like.
-#[derive(Debug, Clone, Default)]
+/// Where the servers keep their data.
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct ServersOptions {
     /// The directory; a new temporary one if none is given.
+    #[arg(long)]
     pub dir: Option<PathBuf>,
     /// Keeps the directory at the end, and uses what an earlier run kept in it. Without it a
     /// directory that is given must be empty, and its content is removed at the end.
+    #[arg(long)]
     pub keep: bool,
-    /// Gives PostgreSQL a disk of this many bytes, which can be filled. It is a file system in
-    /// memory, so it needs root and cannot be kept. 200 MB are enough for a start.
-    pub postgres_space: Option<u64>,
-    /// Has a second PostgreSQL that follows the first one: a commit waits until it is durable on
-    /// both. Cannot be kept.
-    pub standby: bool,
-    /// Leaves the broker stopped, which takes longest to start; it can be started later.
-    pub without_broker: bool,
-}
-
-impl ServersOptions {
-    /// How the guardian is started with these options.
-    fn command(&self, settled_binary: &Path) -> Command {
-        let mut command = match self.postgres_space {
-            None => Command::new(settled_binary),
-            // Mounts of its own: however it ends, the kernel unmounts with the last process.
-            Some(_) => {
-                let mut command = Command::new("unshare");
-                command.args(["--mount", "--propagation", "private", "--"]).arg(settled_binary);
-                command
-            }
-        };
-        command.arg(VERB);
-        if let Some(dir) = &self.dir {
-            command.arg("--dir").arg(dir);
-        }
-        if let Some(bytes) = self.postgres_space {
-            command.arg("--postgres-space").arg(bytes.to_string());
-        }
-        let flags = [(self.keep, "--keep"), (self.standby, "--standby"), (self.without_broker, "--without-broker")];
-        command.args(flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)));
-        command
-    }
 }
 
 /// A running PostgreSQL and a running RabbitMQ, for as long as this value lives.
@@ -110,16 +76,29 @@ struct Link {
 }
 
 impl PrivateServers {
-    /// Starts the servers that `options` ask for through `settled_binary` and waits until they are
-    /// ready, 4 s or so.
+    /// Starts the servers through `settled_binary` and waits until they are ready, 4 s or so.
     ///
     /// # Errors
     /// If a program is missing, the directory cannot be used, or a server does not start; the
     /// error quotes the end of its log.
     pub async fn start(settled_binary: &Path, options: &ServersOptions) -> Result<Self, DevError> {
+        let mut command = Command::new(settled_binary);
+        command.arg(VERB);
+        if let Some(dir) = &options.dir {
+            command.arg("--dir").arg(dir);
+        }
+        if options.keep {
+            command.arg("--keep");
+        }
+        Self::guarded_by(command).await
+    }
+
+    /// Starts the servers with the guardian that `command` runs, and waits until they are ready.
+    ///
+    /// # Errors
+    /// As [`PrivateServers::start`].
+    pub async fn guarded_by(command: Command) -> Result<Self, DevError> {
         check_programs()?;
-        check_options(options)?;
-        let command = options.command(settled_binary);
         blocking(move || Self::launch(command)).await
     }
 
@@ -128,8 +107,7 @@ impl PrivateServers {
         &self.endpoints.amqp_uri
     }
 
-    /// The empty database `settled`, as its owner and superuser `settled`. With a standby it names
-    /// both servers, and asks for the one that takes writes.
+    /// The empty database `settled`, as its owner and superuser `settled`.
     pub fn postgres_url(&self) -> &str {
         &self.endpoints.postgres_url
     }
@@ -139,15 +117,14 @@ impl PrivateServers {
         &self.endpoints.dir
     }
 
-    /// The process id of PostgreSQL's postmaster, unless it is stopped; of two, the one that takes
-    /// writes.
+    /// The process id of PostgreSQL's postmaster, unless it is stopped.
     pub fn postgres_pid(&self) -> Option<u32> {
         self.shared.pids.lock().postgres_pid
     }
 
-    /// The process id of the standby's postmaster, unless there is none that runs.
-    pub fn standby_pid(&self) -> Option<u32> {
-        self.shared.pids.lock().standby_pid
+    /// The process ids of further servers that run.
+    pub fn other_pids(&self) -> Vec<u32> {
+        self.shared.pids.lock().others.clone()
     }
 
     /// The process id of the broker, unless it is stopped.
@@ -177,64 +154,12 @@ impl PrivateServers {
         self.order(Order::PostgresStart).await
     }
 
-    /// Fills PostgreSQL's disk, see [`ServersOptions::postgres_space`], to the last byte. It may end
-    /// by itself then: nothing can be written to its log of changes any more.
+    /// Has the databases carry out an order of their own: see [`guardian::Databases::obey`].
     ///
     /// # Errors
-    /// [`DevError::Guardian`] if it has no disk of its own.
-    pub async fn fill_postgres_disk(&self) -> Result<(), DevError> {
-        self.order(Order::DiskFill).await
-    }
-
-    /// Gives the space back. PostgreSQL is not started if it has ended.
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if it has no disk of its own.
-    pub async fn free_postgres_disk(&self) -> Result<(), DevError> {
-        self.order(Order::DiskFree).await
-    }
-
-    /// Stops the PostgreSQL that takes writes, immediately, and promotes the standby; waits until
-    /// that takes writes. It waits for no standby of its own until there is one again.
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if there is no standby that runs.
-    pub async fn promote(&self) -> Result<(), DevError> {
-        self.order(Order::Promote).await
-    }
-
-    /// Makes the PostgreSQL that was stopped a standby of the other one, from a copy; waits until
-    /// commits wait for it again.
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if there is only one, or it does not get that far.
-    pub async fn rebuild_standby(&self) -> Result<(), DevError> {
-        self.order(Order::Rebuild).await
-    }
-
-    /// Cuts the standby off from the PostgreSQL that takes writes, as a broken network does. Commits wait
-    /// for it nevertheless, until [`rejoin_standby`](Self::rejoin_standby).
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if there is no standby that runs.
-    pub async fn cut_standby(&self) -> Result<(), DevError> {
-        self.order(Order::Cut).await
-    }
-
-    /// Has the standby follow again; waits until commits are durable on both.
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if it does not get that far.
-    pub async fn rejoin_standby(&self) -> Result<(), DevError> {
-        self.order(Order::Rejoin).await
-    }
-
-    /// Runs RabbitMQ's `rabbitmqctl`; answers what it says.
-    ///
-    /// # Errors
-    /// [`DevError::Rabbitmqctl`] if it fails, or the broker does not run.
-    pub async fn rabbitmqctl(&self, arguments: &[&str]) -> Result<String, DevError> {
-        rabbitmqctl::run(self.rabbitmq_pid(), arguments).await
+    /// [`DevError::Guardian`] if they could not.
+    pub async fn order_databases(&self, words: &str) -> Result<(), DevError> {
+        self.order(Order::Databases(words.to_owned())).await
     }
 
     /// Stops RabbitMQ in order and waits until it has ended. Nothing happens if it is stopped
@@ -356,18 +281,6 @@ impl Answer {
             other => DevError::Guardian(format!("unexpected answer {other:?}")),
         }
     }
-}
-
-/// What is in memory is not kept; and of two servers it would not be known which one was the last
-/// to take writes.
-fn check_options(options: &ServersOptions) -> Result<(), DevError> {
-    if options.postgres_space.is_some() && !programs::is_root() {
-        return Err(DevError::Options("a disk of its own for PostgreSQL needs root"));
-    }
-    if options.keep && (options.standby || options.postgres_space.is_some()) {
-        return Err(DevError::Options("neither a standby nor a disk of its own can be kept"));
-    }
-    Ok(())
 }
 
 fn gone() -> DevError {

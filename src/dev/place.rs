@@ -12,7 +12,7 @@ use super::ServersOptions;
 use super::error::{Context, DevError};
 
 /// The directory of the servers.
-pub(super) struct Place {
+pub struct Place {
     dir: PathBuf,
     /// The directory was made by us and goes with its content.
     made: bool,
@@ -46,7 +46,10 @@ impl Place {
     }
 
     /// Makes the directory of one server, closed to everybody else.
-    pub(super) fn room(&self, name: &str) -> Result<PathBuf, DevError> {
+    ///
+    /// # Errors
+    /// If the system refuses it.
+    pub fn room(&self, name: &str) -> Result<PathBuf, DevError> {
         let room = self.dir.join(name);
         DirBuilder::new().mode(0o700).recursive(true).create(&room).context(|| format!("make {}", room.display()))?;
         Ok(room)

@@ -12,15 +12,15 @@ use tokio::time::sleep;
 use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
-use super::disk::Disk;
+use super::StopMode;
 use super::error::{Context, DevError};
+use super::guardian::Databases;
 use super::place::Place;
 use super::programs::{Programs, bound_as_postgres, is_root, search_path};
 use super::server::Server;
-use super::{ServersOptions, StopMode};
 
 /// The role, which owns everything, and the database.
-pub(super) const NAME: &str = "settled";
+pub const NAME: &str = "settled";
 
 /// How long an orderly stop may take: its checkpoint writes all that changed.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -53,99 +53,71 @@ const SETTINGS: [&str; 10] = [
     "log_timezone=UTC",
 ];
 
-/// For one of two: what a standby may still have to fetch is kept, and it looks for more at once.
-const PAIR_SETTINGS: [&str; 2] = ["wal_keep_size=64MB", "wal_retrieve_retry_interval=200ms"];
-
 /// A PostgreSQL in a directory of its own below that of the servers.
-pub(super) struct Postgres {
-    pub(super) programs: Programs,
-    pub(super) room: PathBuf,
-    pub(super) port: u16,
-    pub(super) password: String,
-    pub(super) server: Server,
-    /// Its settings beside [`SETTINGS`].
-    settings: Vec<String>,
-    /// Where its data are, if not with everything else.
-    disk: Option<Disk>,
+pub struct Postgres {
+    /// The programs to run.
+    pub programs: Programs,
+    /// Its directory.
+    pub room: PathBuf,
+    /// The port that it listens on.
+    pub port: u16,
+    /// The password of the role [`NAME`].
+    pub password: String,
+    /// Its process.
+    pub server: Server,
+    /// Its settings beside the usual ones: `name=value`.
+    pub settings: Vec<String>,
+    /// Its data directory, which it makes.
+    pub data: PathBuf,
 }
 
 impl Postgres {
     /// Makes its directory, owned by the user it will run as, and its password.
-    pub(super) async fn prepare(
-        programs: &Programs,
-        place: &Place,
-        port: u16,
-        options: &ServersOptions,
-    ) -> Result<Self, DevError> {
+    ///
+    /// # Errors
+    /// If the directory can't be made.
+    pub async fn prepare(programs: &Programs, place: &Place, port: u16) -> Result<Self, DevError> {
         let room = place.room("postgres")?;
         let password = password(&room.join("password"))?;
-        Self::in_room(programs, room, port, password, options).await
+        Self::in_room(programs, room, port, password).await
     }
 
-    /// Makes the directory of a second one with the same password, because it will have the same data.
-    pub(super) async fn prepare_second(
-        &self,
-        place: &Place,
-        port: u16,
-        options: &ServersOptions,
-    ) -> Result<Self, DevError> {
-        let room = place.room("postgres-2")?;
-        Self::in_room(&self.programs, room, port, self.password.clone(), options).await
-    }
-
-    async fn in_room(
-        programs: &Programs,
-        room: PathBuf,
-        port: u16,
-        password: String,
-        options: &ServersOptions,
-    ) -> Result<Self, DevError> {
-        let mut settings = Vec::new();
-        if options.standby {
-            settings.extend(PAIR_SETTINGS.map(ToOwned::to_owned));
-        }
-        let mut disk = None;
-        if let Some(bytes) = options.postgres_space {
-            disk = Some(Disk::mount(room.join("disk"), bytes)?);
-            // The log of changes is on it, too, and must leave room for what it changes.
-            settings.extend([format!("max_wal_size={}kB", bytes / 4 / 1024), "min_wal_size=32MB".to_owned()]);
-        }
+    /// One in a directory that is there, with a password that is known.
+    ///
+    /// # Errors
+    /// If the directory can't be given to the user it will run as.
+    pub async fn in_room(programs: &Programs, room: PathBuf, port: u16, password: String) -> Result<Self, DevError> {
         let server = Server::new("PostgreSQL", room.join("postgres.log"));
-        let postgres = Self { programs: programs.clone(), room, port, password, server, settings, disk };
+        let (programs, data) = (programs.clone(), room.join("data"));
+        let postgres = Self { programs, room, port, password, server, settings: Vec::new(), data };
         postgres.own_room().await?;
         Ok(postgres)
     }
 
-    pub(super) fn url(&self) -> String {
+    /// Connection URL of the database.
+    pub fn url(&self) -> String {
         format!("postgresql://{NAME}:{}@127.0.0.1:{}/{NAME}", self.password, self.port)
     }
 
-    /// Of this one and another one, for whoever looks for the one that takes writes.
-    pub(super) fn url_of_both(&self, other: &Self) -> String {
-        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", self.port, other.port);
-        format!("postgresql://{NAME}:{}@{hosts}/{NAME}?target_session_attrs=read-write", self.password)
-    }
-
-    pub(super) fn data(&self) -> PathBuf {
-        self.disk.as_ref().map_or(&*self.room, Disk::path).join("data")
-    }
-
-    pub(super) fn disk(&self) -> Result<&Disk, DevError> {
-        self.disk.as_ref().ok_or(DevError::Options("PostgreSQL has no disk of its own"))
-    }
-
     /// Gives all that is in its directory to the user it runs as.
-    pub(super) async fn own_room(&self) -> Result<(), DevError> {
+    ///
+    /// # Errors
+    /// If the system refuses it.
+    pub async fn own_room(&self) -> Result<(), DevError> {
         if is_root() { give_to_postgres(&self.room).await } else { Ok(()) }
     }
 
-    pub(super) fn pid(&self) -> Option<u32> {
+    /// Its process id, if it runs.
+    pub fn pid(&self) -> Option<u32> {
         self.server.pid()
     }
 
     /// Starts it, unless it runs, and waits until its database can be used.
-    pub(super) async fn start(&mut self) -> Result<(), DevError> {
-        let data = self.data();
+    ///
+    /// # Errors
+    /// If it does not start, with the end of its log.
+    pub async fn start(&mut self) -> Result<(), DevError> {
+        let data = self.data.clone();
         if !data.exists() {
             self.initialise(&data).await?;
         }
@@ -154,7 +126,10 @@ impl Postgres {
     }
 
     /// Stops it. Does nothing if it does not run.
-    pub(super) async fn stop(&mut self, mode: StopMode) -> Result<(), DevError> {
+    ///
+    /// # Errors
+    /// If its end can't be waited for.
+    pub async fn stop(&mut self, mode: StopMode) -> Result<(), DevError> {
         match mode {
             StopMode::Fast => self.server.stop(Signal::INT, STOP_LIMIT).await,
             StopMode::Immediate => self.server.stop(Signal::QUIT, IMMEDIATE_STOP_LIMIT).await,
@@ -164,9 +139,9 @@ impl Postgres {
 
     /// Gives back the few bytes of System V shared memory that a killed server leaves: a next
     /// start in the same directory would do it, but there is none for a directory that goes.
-    pub(super) async fn free_shared_memory(&self) {
+    pub async fn free_shared_memory(&self) {
         // Removed by every end but SIGKILL; its seventh line is "key id".
-        let Ok(pid_file) = fs::read_to_string(self.data().join("postmaster.pid")) else {
+        let Ok(pid_file) = fs::read_to_string(self.data.join("postmaster.pid")) else {
             return;
         };
         if let Some(id) = pid_file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
@@ -242,15 +217,45 @@ impl Postgres {
     }
 
     /// A command with an environment that is the same on every machine.
-    pub(super) fn command(&self, program: &Path) -> Command {
+    pub fn command(&self, program: &Path) -> Command {
         let mut command = bound_as_postgres(program);
         command.current_dir(&self.room).env_clear().env("PATH", search_path()).env("LC_ALL", "C.UTF-8");
         command
     }
 }
 
+impl Databases for Postgres {
+    fn url(&self) -> String {
+        Self::url(self)
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Self::pid(self)
+    }
+
+    async fn start_all(&mut self) -> Result<(), DevError> {
+        Self::start(self).await
+    }
+
+    async fn start(&mut self) -> Result<(), DevError> {
+        Self::start(self).await
+    }
+
+    async fn stop(&mut self, mode: StopMode) -> Result<(), DevError> {
+        Self::stop(self, mode).await
+    }
+
+    async fn stop_all(&mut self, mode: StopMode) -> Result<(), DevError> {
+        Self::stop(self, mode).await
+    }
+
+    async fn free_shared_memory(&self) {
+        Self::free_shared_memory(self).await;
+    }
+}
+
 /// A session in the database that is always there, or nothing while there is none to be had.
-pub(super) async fn connect(port: u16, password: &str) -> Option<Client> {
+pub async fn connect(port: u16, password: &str) -> Option<Client> {
     let mut config = Config::new();
     config.host("127.0.0.1").port(port).user(NAME).password(password).dbname("postgres");
     let (client, connection) = config.connect(NoTls).await.ok()?;

@@ -18,11 +18,9 @@ const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
 
 /// The paths of all programs the private servers need.
 #[derive(Debug, Clone)]
-pub(super) struct Programs {
+pub struct Programs {
     pub(super) initdb: PathBuf,
     pub(super) postgres: PathBuf,
-    /// For a standby only.
-    pub(super) basebackup: Option<PathBuf>,
     pub(super) rabbitmq: PathBuf,
     pub(super) epmd: PathBuf,
 }
@@ -34,7 +32,6 @@ impl Programs {
         Ok(Self {
             initdb: postgres_program("initdb").ok_or(missing("initdb", "postgresql"))?,
             postgres: postgres_program("postgres").ok_or(missing("postgres", "postgresql"))?,
-            basebackup: postgres_program("pg_basebackup"),
             rabbitmq: existing(RABBITMQ_SERVER.into()).ok_or(missing(RABBITMQ_SERVER, "rabbitmq-server"))?,
             epmd: on_path("epmd").ok_or(missing("epmd", "erlang-base"))?,
         })
@@ -70,7 +67,8 @@ pub(super) fn bound_as_postgres(program: &Path) -> Command {
     command
 }
 
-pub(super) fn is_root() -> bool {
+/// Whether this process is root's.
+pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
@@ -79,7 +77,8 @@ pub(super) fn search_path() -> OsString {
     env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
-pub(super) const fn missing(program: &'static str, package: &'static str) -> DevError {
+/// The error for a program that is not installed.
+pub const fn missing(program: &'static str, package: &'static str) -> DevError {
     DevError::Missing { program, package }
 }
 
@@ -92,7 +91,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 /// The newest version Debian has installed, or else whatever the PATH offers.
-fn postgres_program(name: &str) -> Option<PathBuf> {
+pub fn postgres_program(name: &str) -> Option<PathBuf> {
     let versions = Path::new(POSTGRES_VERSIONS).read_dir().ok();
     versions
         .into_iter()

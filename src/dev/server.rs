@@ -26,7 +26,7 @@ const PROBE_PAUSE: Duration = Duration::from_millis(20);
 const TAIL_LINES: usize = 20;
 
 /// A server: at most one process at a time, with its output in one file.
-pub(super) struct Server {
+pub struct Server {
     name: &'static str,
     log: PathBuf,
     /// The length of the log when the present process was started, in bytes.
@@ -53,7 +53,10 @@ impl Server {
     }
 
     /// Starts the process, in its own group so that Ctrl-C in a terminal does not reach it.
-    pub(super) fn launch(&mut self, mut command: Command) -> Result<(), DevError> {
+    ///
+    /// # Errors
+    /// If the system refuses it.
+    pub fn launch(&mut self, mut command: Command) -> Result<(), DevError> {
         let (log, start, copy) = OpenOptions::new()
             .create(true)
             .append(true)
@@ -91,7 +94,10 @@ impl Server {
     }
 
     /// Waits until the process ends by itself, which must be with success.
-    pub(super) async fn finished(&mut self) -> Result<(), DevError> {
+    ///
+    /// # Errors
+    /// If it fails or takes too long, with the end of its log.
+    pub async fn finished(&mut self) -> Result<(), DevError> {
         let Some(child) = &mut self.child else {
             return Ok(());
         };

@@ -19,33 +19,26 @@ pub enum StopMode {
 }
 
 /// What the guardian can be told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     PostgresStop(StopMode),
     PostgresStart,
-    DiskFill,
-    DiskFree,
-    Promote,
-    Rebuild,
-    Cut,
-    Rejoin,
     RabbitStop,
     RabbitKill,
     RabbitStart,
+    /// An order that the databases know.
+    Databases(String),
 }
 
+/// How an order to the databases begins.
+const DATABASES: &str = "databases ";
+
 /// Every command with its words; both directions read this one table.
-const WORDS: [(Command, &str); 13] = [
+const WORDS: [(Command, &str); 7] = [
     (Command::PostgresStop(StopMode::Fast), "postgres stop fast"),
     (Command::PostgresStop(StopMode::Immediate), "postgres stop immediate"),
     (Command::PostgresStop(StopMode::Kill), "postgres stop kill"),
     (Command::PostgresStart, "postgres start"),
-    (Command::DiskFill, "postgres disk fill"),
-    (Command::DiskFree, "postgres disk free"),
-    (Command::Promote, "standby promote"),
-    (Command::Rebuild, "standby rebuild"),
-    (Command::Cut, "standby cut"),
-    (Command::Rejoin, "standby rejoin"),
     (Command::RabbitStop, "rabbitmq stop"),
     (Command::RabbitKill, "rabbitmq kill"),
     (Command::RabbitStart, "rabbitmq start"),
@@ -53,6 +46,9 @@ const WORDS: [(Command, &str); 13] = [
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Databases(words) = self {
+            return write!(f, "{DATABASES}{words}");
+        }
         let words = WORDS.iter().find(|(command, _)| command == self).map(|(_, words)| *words);
         f.write_str(words.unwrap_or("?"))
     }
@@ -62,11 +58,14 @@ impl FromStr for Command {
     type Err = String;
 
     fn from_str(line: &str) -> Result<Self, String> {
+        if let Some(words) = line.strip_prefix(DATABASES) {
+            return Ok(Self::Databases(words.trim().to_owned()));
+        }
         let given: Vec<&str> = line.split_whitespace().collect();
         WORDS
             .iter()
             .find(|(_, words)| words.split(' ').eq(given.iter().copied()))
-            .map(|(command, _)| *command)
+            .map(|(command, _)| command.clone())
             .ok_or_else(|| {
                 let known: Vec<&str> = WORDS.iter().map(|(_, words)| *words).collect();
                 format!("unknown command {line:?}; known are: {}", known.join(", "))
@@ -75,11 +74,11 @@ impl FromStr for Command {
 }
 
 /// The process ids of the servers; none while a server is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pids {
     pub(super) postgres_pid: Option<u32>,
-    pub(super) standby_pid: Option<u32>,
     pub(super) rabbitmq_pid: Option<u32>,
+    pub(super) others: Vec<u32>,
 }
 
 /// Where the servers are; the same for as long as the guardian lives.
@@ -121,21 +120,25 @@ mod tests {
             assert_eq!(command.to_string(), words);
             assert_eq!(words.parse(), Ok(command));
         }
+        let order = Command::Databases("split up".into());
+        assert_eq!((order.to_string(), "databases split up".parse()), ("databases split up".to_owned(), Ok(order)));
         assert_eq!(" postgres  start\r".parse(), Ok(Command::PostgresStart));
         assert!("postgres".parse::<Command>().is_err_and(|error| error.contains("rabbitmq kill")));
     }
 
     #[test]
     fn every_answer_is_read_back_from_its_line() {
-        let pids = Pids { postgres_pid: Some(1), standby_pid: Some(2), rabbitmq_pid: None };
+        let pids = Pids { postgres_pid: Some(1), rabbitmq_pid: None, others: vec![2] };
         let endpoints = Endpoints {
             amqp_uri: "amqp://guest:guest@127.0.0.1:1/%2f".into(),
             postgres_url: "postgresql://settled:x@127.0.0.1:2/settled".into(),
             dir: "/tmp/x".into(),
         };
-        for answer in
-            [Answer::Ready { endpoints, pids }, Answer::Done { ok: true, pids }, Answer::Failed { error: "no".into() }]
-        {
+        for answer in [
+            Answer::Ready { endpoints, pids: pids.clone() },
+            Answer::Done { ok: true, pids },
+            Answer::Failed { error: "no".into() },
+        ] {
             let line = serde_json::to_string(&answer).unwrap();
             assert_eq!(serde_json::from_str::<Answer>(&line).unwrap(), answer);
         }

@@ -1,17 +1,17 @@
-//! Tells the service manager how the daemon is (`sd_notify(3)`).
+//! Reports the daemon's state to systemd (`sd_notify(3)`).
 //!
 //! | message | when |
 //! |---|---|
-//! | `READY=1` | first ready, or [`START_GRACE`] after the start if a server is away |
-//! | `STATUS=` | whenever the state changes: what `systemctl status` shows |
+//! | `READY=1` | first ready, or [`START_GRACE`] after the start if a server is unavailable |
+//! | `STATUS=` | the state changes; `systemctl status` shows it |
 //! | `WATCHDOG=1` | twice per `WatchdogSec=`, while the pipeline is live |
 //! | `STOPPING=1` | the drain begins; with it `EXTEND_TIMEOUT_USEC=`, so that no `TimeoutStopSec=` cuts it short |
 //!
-//! A daemon that waits for its servers is doing its job: holding `READY=1` back for as long
-//! would make `systemctl start` hang and then systemd kill it, so it is held back a little only.
+//! `READY=1` does not wait for the servers longer than that: `systemctl start` would hang, and systemd would then kill
+//! a daemon that only waits for PostgreSQL or RabbitMQ.
 //!
-//! `NOTIFY_SOCKET` and `WATCHDOG_USEC` are read here (by `sd_notify`), not in `config`: they aren't
-//! settings but how the service manager and its child find each other. Without them nothing is sent.
+//! `NOTIFY_SOCKET` and `WATCHDOG_USEC` are read here (by `sd_notify`), not in `config`: systemd sets them for its
+//! child; they are not settings. Without them nothing is sent.
 
 use std::future::pending;
 use std::io;
@@ -19,40 +19,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use settled_pipeline::health::{Health, Phase, Readiness};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-
-use crate::health::{Health, Phase, Readiness};
 
 /// How long `READY=1` waits for the servers.
 pub const START_GRACE: Duration = Duration::from_secs(10);
 
-/// How often the status is looked at while it changes by itself (a drain counts down).
+/// How often the status is computed anew; a drain counts down without an event.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What stopping may take beyond the drain itself.
+/// How long stopping may take in addition to the drain.
 const AFTER_DRAIN: Duration = Duration::from_secs(10);
 
-type Tell = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send + Sync;
+type Notify = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send + Sync;
 
-/// The service manager, if there is one.
+/// The service manager that started this process, if there is one.
 pub struct ServiceManager {
-    send: Box<Tell>,
+    send: Box<Notify>,
     watchdog: Option<Duration>,
     start_grace: Duration,
 }
 
-/// The durations that decide what it is told.
+/// Timeouts from the configuration that systemd has to know of.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// How long work may be in hand without progress until the watchdog isn't fed any more.
+pub struct Timeouts {
+    /// How long tasks may be in flight without progress before the watchdog is no longer fed.
     pub liveness_timeout: Duration,
-    /// How long the drain may take.
     pub drain_timeout: Duration,
 }
 
 impl ServiceManager {
-    /// The one that started this process, as the environment tells.
     pub fn from_environment() -> Self {
         Self {
             send: Box::new(sd_notify::notify),
@@ -61,54 +58,56 @@ impl ServiceManager {
         }
     }
 
-    /// Tells it how the daemon is, until `stop`. To be spawned once, on the runtime that does the
-    /// work: a runtime that is stuck shall not feed the watchdog.
-    pub async fn follow(self, health: Arc<Health>, patience: Patience, stop: CancellationToken) {
+    /// Reports the daemon's state until `stop` is canceled. Spawn it once, on the runtime that does the work: a stuck
+    /// runtime must not feed the watchdog.
+    pub async fn follow(self, health: Arc<Health>, timeouts: Timeouts, stop: CancellationToken) {
         let mut changes = health.subscribe();
-        let mut told = Told::new(&*self.send, patience);
+        let mut notifier = Notifier::new(&*self.send, timeouts);
         let mut watchdog = self.watchdog.map(|watchdog| interval(watchdog / 2));
         let mut status = interval(STATUS_INTERVAL);
         let started = Instant::now();
         loop {
-            told.state(&health.readiness(), health.progress().in_flight(), started.elapsed() >= self.start_grace);
+            let grace_is_over = started.elapsed() >= self.start_grace;
+            notifier.state(&health.readiness(), health.progress().in_flight(), grace_is_over);
             tokio::select! {
                 () = stop.cancelled() => return,
                 // The sender lives in `health`, so this never ends.
                 _ = changes.changed() => {}
                 _ = status.tick() => {}
-                () = tick(&mut watchdog) => told.watchdog(&health),
+                () = tick(&mut watchdog) => notifier.watchdog(&health),
             }
         }
     }
 }
 
-/// What the service manager knows.
-struct Told<'a> {
-    send: &'a Tell,
-    patience: Patience,
+/// Sends what has changed since the last message.
+struct Notifier<'a> {
+    send: &'a Notify,
+    timeouts: Timeouts,
     ready: bool,
     stopping: bool,
     live: bool,
     status: String,
+    /// The last message could not be sent; the log has said so.
     failed: bool,
 }
 
-impl<'a> Told<'a> {
-    fn new(send: &'a Tell, patience: Patience) -> Self {
-        Self { send, patience, ready: false, stopping: false, live: true, status: String::new(), failed: false }
+impl<'a> Notifier<'a> {
+    fn new(send: &'a Notify, timeouts: Timeouts) -> Self {
+        Self { send, timeouts, ready: false, stopping: false, live: true, status: String::new(), failed: false }
     }
 
-    fn state(&mut self, readiness: &Readiness, in_flight: usize, waited_enough: bool) {
+    fn state(&mut self, readiness: &Readiness, in_flight: usize, grace_is_over: bool) {
         let draining = readiness.status == Phase::Draining;
         let status = if draining { format!("draining ({in_flight} in flight)") } else { readiness.summary() };
         let status = status.replace('\n', " ");
         let mut news = Vec::new();
         if draining && !self.stopping {
             self.stopping = true;
-            let time = self.patience.drain_timeout.saturating_add(AFTER_DRAIN);
+            let time = self.timeouts.drain_timeout.saturating_add(AFTER_DRAIN);
             let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
             news.extend([NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
-        } else if !draining && !self.ready && (readiness.ready || waited_enough) {
+        } else if !draining && !self.ready && (readiness.ready || grace_is_over) {
             self.ready = true;
             news.push(NotifyState::Ready);
         }
@@ -123,13 +122,13 @@ impl<'a> Told<'a> {
     }
 
     fn watchdog(&mut self, health: &Health) {
-        let live = health.live(self.patience.liveness_timeout);
+        let live = health.live(self.timeouts.liveness_timeout);
         if live {
             self.send(&[NotifyState::Watchdog]);
         } else if self.live {
             tracing::error!(
                 in_flight = health.progress().in_flight(),
-                liveness_timeout_seconds = self.patience.liveness_timeout.as_secs_f64(),
+                liveness_timeout_seconds = self.timeouts.liveness_timeout.as_secs_f64(),
                 "work in hand makes no progress: the watchdog isn't fed any more"
             );
         }
@@ -165,13 +164,13 @@ async fn tick(interval: &mut Option<Interval>) {
 #[cfg(test)]
 mod tests {
     use parking_lot::Mutex;
+    use settled_pipeline::health::Dependency;
+    use settled_pipeline::metrics::Metrics;
 
     use super::*;
-    use crate::health::Dependency;
-    use crate::telemetry::metrics::Metrics;
 
-    const PATIENCE: Patience =
-        Patience { liveness_timeout: Duration::from_millis(50), drain_timeout: Duration::from_secs(20) };
+    const TIMEOUTS: Timeouts =
+        Timeouts { liveness_timeout: Duration::from_millis(50), drain_timeout: Duration::from_secs(20) };
 
     struct Daemon {
         health: Arc<Health>,
@@ -189,13 +188,13 @@ mod tests {
         let health = Health::new(Arc::new(Metrics::register(1)));
         let sent = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&sent);
-        let send: Box<Tell> = Box::new(move |news| {
+        let send: Box<Notify> = Box::new(move |news| {
             log.lock().extend(news.iter().map(ToString::to_string));
             Ok(())
         });
         let stop = CancellationToken::new();
         let manager = ServiceManager { send, watchdog, start_grace };
-        tokio::spawn(manager.follow(Arc::clone(&health), PATIENCE, stop.clone()));
+        tokio::spawn(manager.follow(Arc::clone(&health), TIMEOUTS, stop.clone()));
         Daemon { health, sent, stop }
     }
 
@@ -251,7 +250,7 @@ mod tests {
         let daemon = daemon(Some(Duration::from_millis(10)), Duration::ZERO);
         daemon.receives("WATCHDOG=1").await;
         daemon.health.progress().entered(1);
-        tokio::time::sleep(PATIENCE.liveness_timeout + Duration::from_millis(30)).await;
+        tokio::time::sleep(TIMEOUTS.liveness_timeout + Duration::from_millis(30)).await;
         daemon.sent.lock().clear();
         tokio::time::sleep(Duration::from_millis(30)).await;
         assert!(!daemon.has("WATCHDOG=1"), "fed while stuck");

@@ -5,35 +5,36 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use parking_lot::Mutex;
+use settled_pipeline::metrics::{BATCH_SIZE_NAME, Metrics};
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::{BATCH_SIZE_NAME, Metrics};
 use super::process;
 
 /// Upper bounds of every histogram of seconds: 50 µs to 60 s.
-pub const SECONDS_BUCKETS: [f64; 19] = [
+const SECONDS_BUCKETS: [f64; 19] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
     10.0, 30.0, 60.0,
 ];
 
 /// Upper bounds of the batch size, in tasks.
-pub const BATCH_BUCKETS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0];
+const BATCH_BUCKETS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0];
 
 /// How often observations are moved from the histograms' buffers into their buckets. Without it
 /// the buffers grow for ever; at 50,000 observations a second this keeps each under a megabyte.
-pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(2);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The one global: a process can have one recorder, and tests of one process share it.
+/// A process can have one recorder only, so tests in one process share it.
 static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// Renders the metrics, after having looked at what changes between scrapes.
+/// Renders the metrics in Prometheus' text format.
 pub struct Exporter {
     handle: PrometheusHandle,
-    looks: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
+    /// Run before every scrape, to set gauges.
+    on_scrape: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Exporter {
-    /// Installs the process's recorder, or finds it installed. Call before [`Metrics::register`].
+    /// Installs the process's recorder unless it is installed already. Call before [`Metrics::register`].
     pub fn install() -> Arc<Self> {
         let handle = INSTALLED.get_or_init(|| {
             let recorder = recorder();
@@ -43,34 +44,32 @@ impl Exporter {
             }
             handle
         });
-        Arc::new(Self::of(handle.clone()))
+        Arc::new(Self::new(handle.clone()))
     }
 
-    /// An exporter of a recorder that is not installed, for tests that count.
-    pub fn of(handle: PrometheusHandle) -> Self {
-        Self { handle, looks: Mutex::new(Vec::new()) }
+    fn new(handle: PrometheusHandle) -> Self {
+        Self { handle, on_scrape: Mutex::new(Vec::new()) }
     }
 
-    /// Has `look` set its gauges before every scrape. It must not block.
-    pub fn on_scrape(&self, look: impl Fn() + Send + Sync + 'static) {
-        self.looks.lock().push(Box::new(look));
+    /// Calls `set_gauges` before every scrape. It must not block.
+    pub fn on_scrape(&self, set_gauges: impl Fn() + Send + Sync + 'static) {
+        self.on_scrape.lock().push(Box::new(set_gauges));
     }
 
-    /// Has the metrics about the process (CPU, memory, descriptors) set before every scrape.
+    /// Updates the metrics about the process (CPU, memory, file descriptors) before every scrape.
     pub fn watch_process(&self, metrics: Arc<Metrics>) {
-        process::started(&metrics.process);
-        self.on_scrape(move || process::look(&metrics.process));
+        process::set_start_time(&metrics.process);
+        self.on_scrape(move || process::update(&metrics.process));
     }
 
-    /// The metrics in Prometheus' text format.
     pub fn render(&self) -> String {
-        for look in self.looks.lock().iter() {
-            look();
+        for set_gauges in self.on_scrape.lock().iter() {
+            set_gauges();
         }
         self.handle.render()
     }
 
-    /// Keeps the recorder's memory bounded until `stop`. To be spawned once.
+    /// Keeps the recorder's memory bounded until `stop` is canceled. Spawn it once.
     pub async fn upkeep(self: Arc<Self>, stop: CancellationToken) {
         let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
         while stop.run_until_cancelled(interval.tick()).await.is_some() {
@@ -79,8 +78,8 @@ impl Exporter {
     }
 }
 
-/// A recorder whose histograms have buckets (without, they would be summaries).
-pub fn recorder() -> PrometheusRecorder {
+/// Returns a recorder whose histograms have buckets; without buckets they would be exported as summaries.
+fn recorder() -> PrometheusRecorder {
     let with_buckets = PrometheusBuilder::new()
         .set_buckets(&SECONDS_BUCKETS)
         .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full(BATCH_SIZE_NAME.to_owned()), &BATCH_BUCKETS));
@@ -89,10 +88,11 @@ pub fn recorder() -> PrometheusRecorder {
 
 #[cfg(test)]
 mod tests {
+    use settled_core::contract::{DeadReason, EventKind, Rejection, TaskType};
+    use settled_pipeline::labels::Outcome;
+    use settled_pipeline::metrics::{ALL, Kind, observe};
+
     use super::*;
-    use crate::contract::{DeadReason, EventKind, Rejection, TaskType};
-    use crate::telemetry::labels::Outcome;
-    use crate::telemetry::metrics::{ALL, Kind, observe};
 
     fn exported() -> (Exporter, Arc<Metrics>) {
         let recorder = recorder();
@@ -101,7 +101,7 @@ mod tests {
             metrics.held_amount("USD").set(0.0);
             Arc::new(metrics)
         });
-        (Exporter::of(recorder.handle()), metrics)
+        (Exporter::new(recorder.handle()), metrics)
     }
 
     #[test]
@@ -180,8 +180,7 @@ mod tests {
     #[test]
     fn gauges_are_looked_at_on_scrape() {
         let (exporter, metrics) = exported();
-        let seen = Arc::clone(&metrics);
-        exporter.on_scrape(move || seen.ack_lag.set(4.0));
+        exporter.on_scrape(move || metrics.ack_lag.set(4.0));
         assert!(exporter.render().contains("settled_ack_lag 4\n"));
     }
 

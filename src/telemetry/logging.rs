@@ -1,6 +1,6 @@
-//! The log: on standard error, JSON for machines (one object a line), text for a terminal.
+//! The log on standard error: JSON for machines (one object per line), text for a terminal.
 //!
-//! The daemon's own modules log at the configured level, libraries only from `warn` on.
+//! The daemon's own modules log at the configured level, libraries at `warn` and above.
 
 use std::{fmt, io};
 
@@ -12,70 +12,69 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
+use super::LogFormat;
+use super::targets;
 use crate::printable::printable;
 
-/// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// One JSON object a line: `timestamp`, `level`, `target`, `message` and the event's fields.
+    /// One JSON object per line: `timestamp`, `level`, `target`, `message` and the event's fields.
     Json,
-    /// For people, in colour if the terminal takes it.
-    Text {
-        /// Whether to use ANSI colours.
-        colour: bool,
-    },
+    /// Text for people, with ANSI colours if `colour` is set.
+    Text { colour: bool },
 }
 
 impl Style {
-    /// Text where a person reads along, JSON everywhere else.
-    pub const fn automatic(terminal: bool) -> Self {
-        if terminal { Self::Text { colour: true } } else { Self::Json }
+    pub fn of(format: LogFormat, is_terminal: bool) -> Self {
+        match format {
+            LogFormat::Auto if !is_terminal => Self::Json,
+            LogFormat::Json => Self::Json,
+            LogFormat::Auto | LogFormat::Text => Self::Text { colour: is_terminal },
+        }
     }
 }
 
-/// The log can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// The level is neither a level nor a list of directives.
+    /// `level` is neither a level nor a list of directives.
     #[error(
-        "`{level}`: {detail}; expected off, error, warn, info, debug or trace, or a list such as `info,settled::intake=debug`"
+        "`{level}`: {detail}; expected off, error, warn, info, debug or trace, or a list such as `info,settled_pipeline::intake=debug`"
     )]
-    Level {
-        /// As it was given.
-        level: String,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// Something in this process logs already.
+    Level { level: String, detail: String },
+    /// This process has a global `tracing` subscriber already.
     #[error("the log is set up already")]
     SetUpAlready,
 }
 
-/// Sends the log to standard error from here on. For `level` see [`filter`].
+/// Sends the log to standard error from now on. For `level` see [`filter`].
 pub fn init(style: Style, level: &str) -> Result<(), LoggingError> {
     let subscriber = subscriber(style, filter(level)?, io::stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::SetUpAlready)
 }
 
-/// What is logged: `info`, or a list such as `info,settled::intake=debug,lapin=info`.
+/// Parses `level`: a level such as `info`, or a list such as `info,settled_pipeline::intake=debug,lapin=info`.
 ///
-/// A level alone is the daemon's own (`info` if there is none), while libraries keep to `warn`, or
-/// to less if the daemon does. lapin is silent: it would log whole messages, and what it has to
-/// say comes back as errors that the daemon tells. To hear a library, name it.
+/// A level without a module is that of the daemon's own modules (`info` if there is none). Libraries log at `warn`, or
+/// less if the daemon does. lapin is off, because it logs whole messages, and its errors are logged by the daemon. A
+/// library logs more if it is named.
+/// A target may be named as it was before the daemon was cut into crates: `settled::store` is `settled_store`.
 pub fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
     let refuse = |detail: String| LoggingError::Level { level: level.to_owned(), detail };
     let mut own = LevelFilter::INFO;
-    let mut named = String::new();
+    let mut named = Vec::new();
     for directive in level.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
         if directive.contains(['=', '[']) {
-            named.push(',');
-            named.push_str(directive);
+            named.push(directive);
         } else {
             // `EnvFilter` would take a misspelled level for a module's name and log nothing else.
             own = directive.parse().map_err(|_| refuse(format!("`{directive}` is not a level")))?;
         }
     }
-    let directives = format!("{},lapin=off,settled={own}{named}", own.min(LevelFilter::WARN));
+    let mut directives = format!("{},lapin=off,settled={own}", own.min(LevelFilter::WARN));
+    for directive in targets::of_today(&named) {
+        directives.push(',');
+        directives.push_str(&directive);
+    }
     EnvFilter::builder().with_regex(false).parse(directives).map_err(|error| refuse(error.to_string()))
 }
 
@@ -92,13 +91,13 @@ where
     }
 }
 
-/// Writes a field, with what somebody else may have written into it escaped. The subscriber's own
-/// formatter lets line ends through, and of a field that is displayed escape sequences, too.
+/// Writes a field with control characters escaped. The subscriber's own formatter lets newlines through, and in
+/// displayed fields escape sequences, too.
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let text = format!("{value:?}");
     match field.name() {
         "message" => writer.write_str(&printable(&text)),
-        // What the `log` crate says about itself.
+        // Metadata that the `log` crate adds.
         name if name.starts_with("log.") => Ok(()),
         name => write!(writer, "{name}={}", printable(&text)),
     }
@@ -170,7 +169,7 @@ mod tests {
             tracing::info!(target: "lapin::channel", "library info");
             tracing::warn!(target: "lapin::channel", "a whole message");
             tracing::warn!(target: "tokio_postgres", "library warning");
-            tracing::debug!(target: "settled::intake", "own debug");
+            tracing::debug!(target: "settled_pipeline::intake", "own debug");
         };
         let text = logged(Style::Json, "debug", speak);
         assert!(!text.contains("library info") && text.contains("library warning") && text.contains("own debug"));
@@ -179,8 +178,23 @@ mod tests {
         assert_eq!(text, "");
         let text = logged(Style::Json, "lapin=info", speak);
         assert!(text.contains("library info") && !text.contains("own debug"), "{text}");
-        let text = logged(Style::Json, "info,settled::intake=debug", speak);
+        let text = logged(Style::Json, "info,settled_pipeline::intake=debug", speak);
         assert!(!text.contains("library info") && text.contains("own debug"), "{text}");
+    }
+
+    #[test]
+    fn a_target_may_be_named_as_it_was() {
+        let speak = || {
+            tracing::debug!(target: "settled_store::driver", "the store");
+            tracing::debug!(target: "settled_amqp::sink", "the sink");
+            tracing::warn!(target: "settled_amqp::source", "the source");
+            tracing::debug!(target: "settled_pipeline::outbox::relay", "the relay");
+        };
+        let text = logged(Style::Json, "info,settled::store=debug,settled::intake::rabbitmq=off", speak);
+        assert!(text.contains("the store") && !text.contains("the source"), "{text}");
+        assert!(!text.contains("the sink") && !text.contains("the relay"), "{text}");
+        let text = logged(Style::Json, "settled::outbox::rabbitmq=warn,settled::outbox=debug", speak);
+        assert!(text.contains("the relay") && text.contains("the source") && !text.contains("the sink"), "{text}");
     }
 
     #[test]

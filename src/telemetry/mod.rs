@@ -1,13 +1,11 @@
-//! What an operator sees: metrics and logs.
+//! The metrics exporter and the log.
 //!
-//! Every metric is named and described in [`metrics`], every label value in [`labels`]. Amounts of
-//! money, account names and ids are never labels.
+//! Amounts of money, account names and ids are never labels.
 
 pub mod exporter;
-pub mod labels;
 pub mod logging;
-pub mod metrics;
 mod process;
 mod settings;
+mod targets;
 
 pub use self::settings::{LogFormat, LogSettings};

@@ -1,21 +1,20 @@
-//! CPU, memory and descriptors of this process, from `/proc/self`. Elsewhere they stay at zero.
+//! CPU time, memory and file descriptors of this process, from `/proc/self`. Without `/proc` they stay at zero.
 
 use std::fs;
 use std::time::SystemTime;
 
-use super::metrics::ProcessMetrics;
+use settled_pipeline::metrics::ProcessMetrics;
 
 /// Clock ticks per second in `/proc/self/stat`: 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Notes the start: near enough to the process's own when called at the beginning.
-pub(super) fn started(metrics: &ProcessMetrics) {
+/// Sets the start time to now; call it at the start of the process.
+pub(super) fn set_start_time(metrics: &ProcessMetrics) {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     metrics.start_time.set(since_epoch.as_secs_f64());
 }
 
-/// Reads the present values.
-pub(super) fn look(metrics: &ProcessMetrics) {
+pub(super) fn update(metrics: &ProcessMetrics) {
     if let Some(ticks) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_ticks) {
         metrics.cpu.absolute(ticks / TICKS_PER_SECOND);
     }
@@ -32,8 +31,8 @@ pub(super) fn look(metrics: &ProcessMetrics) {
     }
 }
 
-/// User and system time: fields 14 and 15. The command name (field 2) may hold spaces and
-/// parentheses, so they are counted from the last parenthesis.
+/// Returns user plus system time, fields 14 and 15. The command name (field 2) may contain spaces and parentheses, so
+/// fields are counted from the last parenthesis.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);

@@ -1,27 +1,22 @@
-//! `[log]`: what is written to standard error, and how.
+//! `[log]`: level and format of the log on standard error.
 
+use settled_pipeline::settings::{Choice, Field, Key, Rule, Section, closest};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::{Choice, Field, Key, Rule, Section, closest};
-
-/// The log.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
-    /// How a line is written.
     pub format: LogFormat,
-    /// Which lines are written: a directive of `tracing`'s `EnvFilter`.
+    /// Directives of `tracing`'s `EnvFilter`.
     pub level: String,
 }
 
-/// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text on a terminal, JSON everywhere else.
+    /// [`Text`](Self::Text) on a terminal, otherwise [`Json`](Self::Json).
     Auto,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
     Text,
 }
 
@@ -31,10 +26,9 @@ impl Choice for LogFormat {
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// `EnvFilter` takes a misspelled level for the name of a module and logs nothing else, so a
-/// word alone must be a level.
+/// `EnvFilter` takes a misspelled level for a module name and then logs nothing else, so a word alone must be a level.
 const LEVEL: Rule = Rule {
-    expected: "off, error, warn, info, debug or trace, or a list such as \"info,settled::store=debug\"",
+    expected: "off, error, warn, info, debug or trace, or a list such as \"info,settled_store=debug\"",
     check: |text| {
         let word_alone = |directive: &&str| !directive.contains(['=', '[']);
         for word in text.split(',').map(str::trim).filter(word_alone) {

@@ -1,19 +1,22 @@
 //! What two walls have to say alike: the ledger's state table and the database's constraint.
 
-use settled::ledger::state;
+use settled_core::ledger::state;
 
-use super::root;
+use super::{below, read, root};
+
+/// The number of a migration, from the path of its file.
+fn version(path: &str) -> Option<u32> {
+    let name = path.strip_suffix(".sql")?.split_once("migrations/V")?.1;
+    name.split("__").next()?.parse().ok()
+}
 
 /// The last migration that (re)defines it counts.
 fn transitions_of_the_schema() -> Vec<(String, String)> {
-    let directory = root().join("src/store/migrations");
-    let mut files: Vec<_> =
-        std::fs::read_dir(directory).expect("migrations").flatten().map(|file| file.path()).collect();
-    files.sort_by_key(|path| {
-        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
-        name[1..].split("__").next().and_then(|number| number.parse::<u32>().ok()).expect("V<n>__<name>.sql")
-    });
-    let texts = files.iter().map(|path| std::fs::read_to_string(path).expect("readable"));
+    let sources = ["src", "crates"].into_iter().filter(|directory| root().join(directory).exists());
+    let mut files: Vec<_> = sources.flat_map(below).filter_map(|path| Some((version(&path)?, path))).collect();
+    assert!(files.len() >= 9, "{files:?}");
+    files.sort();
+    let texts = files.iter().map(|(_, path)| read(path));
     let constraint = texts.filter_map(|sql| Some(sql.split_once("transition_legal CHECK")?.1.to_owned())).next_back();
     let constraint = constraint.expect("a migration that says which transitions are legal");
     // Pairs of words in quotes, up to the end of the statement.

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use settled_testkit::harness::{SOON, World, own_servers, within};
+
 use crate::load::{self, Load};
 use crate::reckoning::{Archive, reckon};
-use crate::support::{SOON, World, own_servers, within};
 use crate::{QUICK, breakable, seconds, turn};
 
 #[tokio::test]

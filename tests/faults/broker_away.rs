@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use settled_testkit::harness::{World, within};
+
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
-use crate::support::{World, within};
 use crate::{QUICK, breakable, down, seconds, told, turn};
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! The task queue is deleted under the consumer.
 
+use settled_testkit::harness::{Publisher, World, amqp, eventually};
+
 use crate::load::{self, Load};
 use crate::reckoning::{Archive, reckon};
-use crate::support::{Publisher, World, amqp, eventually};
 use crate::{QUICK, told, turn};
 
 async fn delete_queue(world: &World) {

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use settled::dev::proxy::CutPoint::{AfterAck, AfterCommit, BeforeAck, BeforeCommit, BeforeConfirm};
-use settled::dev::proxy::{CutPoint, CuttingProxy, Protocol};
+use settled_testkit::harness::{SOON, World, within};
+use settled_testkit::proxy::CutPoint::{AfterAck, AfterCommit, BeforeAck, BeforeCommit, BeforeConfirm};
+use settled_testkit::proxy::{CutPoint, CuttingProxy, Protocol};
 
 use crate::load::{self, Load};
 use crate::reckoning::{Archive, reckon};
-use crate::support::{SOON, World, within};
 use crate::{QUICK, down, seconds, turn};
 
 /// How often each point is cut.

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use settled::dev::StopMode;
+use settled_testkit::harness::{World, within};
+use settled_testkit::servers::StopMode;
 
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
-use crate::support::{World, within};
 use crate::{QUICK, breakable, down, seconds, told, turn};
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
-use settled::dev::ServersOptions;
+use settled_testkit::harness::{self, SOON, World, postgres_with, within};
+use settled_testkit::servers::ServersOptions;
 
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
-use crate::support::{self, SOON, World, postgres_with, within};
 use crate::{QUICK, seconds, turn};
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn a_full_disk_is_waited_for_and_dead_letters_nothing() {
     }
     let _turn = turn().await;
     let servers = postgres_with(ServersOptions { postgres_space: Some(320 << 20), ..ServersOptions::default() }).await;
-    let world = World::between(support::servers().await, &servers, &QUICK).await;
+    let world = World::between(harness::servers().await, &servers, &QUICK).await;
     let archive = Archive::open(&world).await;
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use settled::store::outbox::{self, Unrouted};
+use settled_pipeline::store::Unrouted;
+use settled_store::outbox;
+use settled_testkit::harness::{World, amqp, within};
 
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
-use crate::support::{World, amqp, within};
 use crate::{QUICK, turn};
 
 #[tokio::test]

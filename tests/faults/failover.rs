@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use settled::dev::ServersOptions;
+use settled_testkit::harness::{self, World, postgres_with};
+use settled_testkit::servers::ServersOptions;
 
 use crate::load::{self, Load};
 use crate::reckoning::{Archive, reckon};
-use crate::support::{self, World, postgres_with};
 use crate::{QUICK, turn};
 
 /// Each is followed by a new copy of the database, which takes longest.
@@ -16,7 +16,7 @@ const PROMOTIONS: usize = 2;
 async fn promotions_of_a_standby_lose_and_double_nothing() {
     let _turn = turn().await;
     let servers = postgres_with(ServersOptions { standby: true, ..ServersOptions::default() }).await;
-    let world = World::between(support::servers().await, &servers, &QUICK).await;
+    let world = World::between(harness::servers().await, &servers, &QUICK).await;
     let archive = Archive::open(&world).await;
     let mut daemon = world.daemon().await;
     Load::prepare(&world).await;

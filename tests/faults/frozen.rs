@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
 use rustix::process::Signal;
+use settled_testkit::harness::{World, amqp, within};
 
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
-use crate::support::{World, amqp, within};
 use crate::{QUICK, turn};
 
 async fn consumers(world: &World) -> u32 {

@@ -2,9 +2,10 @@
 
 use std::net::TcpListener;
 
+use settled_testkit::harness::World;
+
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
-use crate::support::World;
 use crate::{QUICK, turn};
 
 /// Has a daemon work through a list whose first host is this one.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use settled_testkit::harness::{World, within};
+
 use crate::load::{self, Load};
 use crate::reckoning::{Archive, reckon};
-use crate::support::{World, within};
 use crate::{QUICK, turn};
 
 const KILLS: usize = 25;

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
+use settled_testkit::harness::{Publisher, Task, World, open, transfer};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
-
-use crate::support::{Publisher, Task, World, open, transfer};
 
 /// Accounts with more money than any load moves.
 const RICH: usize = 40;

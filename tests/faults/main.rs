@@ -1,11 +1,6 @@
 //! What each fault leads to: the real daemon on real servers that are broken under load. Every
 //! run ends with a reckoning: each published id has exactly one outcome, each event arrived.
 
-#[path = "../support/replay/mod.rs"]
-mod replay;
-#[path = "../support/mod.rs"]
-mod support;
-
 mod alarm;
 mod broker_away;
 mod consumer;
@@ -27,9 +22,8 @@ mod stopping;
 use std::time::Duration;
 
 use serde_json::Value;
-use settled::contract;
-use settled::dev::PrivateServers;
-use support::{Daemon, SOON, own_servers, within};
+use settled_testkit::harness::{Daemon, SOON, own_servers, within};
+use settled_testkit::servers::PrivateServers;
 use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore, SemaphorePermit};
 
 /// Settings that make waiting short: leases and heartbeats of a second.

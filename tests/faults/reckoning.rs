@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
+use settled_testkit::harness::{World, amqp, within};
+use settled_testkit::replay::{self, Replayed, Settings};
 use uuid::Uuid;
 
 use crate::load::Load;
-use crate::replay::{self, Replayed, Settings};
-use crate::support::{World, amqp, within};
 
 /// How long the last of a run may take.
 const LIMIT: Duration = Duration::from_secs(60);

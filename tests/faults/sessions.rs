@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use settled_testkit::harness::{Daemon, SOON, World, eventually, within};
+
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon, settled};
-use crate::support::{Daemon, SOON, World, eventually, within};
 use crate::{QUICK, down, told, turn};
 
 const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -71,7 +72,7 @@ async fn a_lock_held_longer_than_its_timeout_pauses_intake_and_dead_letters_noth
         other.batch_execute("ROLLBACK").await.expect("unlocked");
         daemon.ready().await;
         settled(&world, &load).await;
-        let again = told(&daemon, "intake is paused", "settled::health");
+        let again = told(&daemon, "intake is paused", "settled_pipeline::health");
         assert_eq!(again, pauses + 1, "said once for each lock\n{}", daemon.tail());
         pauses = again;
         // Each load counts its own dead letters.

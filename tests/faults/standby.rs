@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use settled::dev::{PrivateServers, ServersOptions, StopMode};
+use settled_testkit::harness::{self, Daemon, World, eventually, postgres_with, transfer, within};
+use settled_testkit::servers::{PrivateServers, ServersOptions, StopMode};
 
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
-use crate::support::{self, Daemon, World, eventually, postgres_with, transfer, within};
 use crate::{QUICK, turn};
 
 const PAYMENTS: usize = 50;
@@ -69,7 +69,7 @@ impl Ordeal {
     /// Nothing is published yet.
     async fn cut_off(daemons: usize) -> Self {
         let servers = postgres_with(ServersOptions { standby: true, ..ServersOptions::default() }).await;
-        let world = World::between(support::servers().await, &servers, &[&QUICK[..], &LIMITS].concat()).await;
+        let world = World::between(harness::servers().await, &servers, &[&QUICK[..], &LIMITS].concat()).await;
         let archive = Archive::open(&world).await;
         let mut crew = Vec::new();
         for _ in 0..daemons {

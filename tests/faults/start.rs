@@ -1,10 +1,10 @@
 //! The daemon starts before its servers do.
 
-use settled::dev::StopMode;
+use settled_testkit::harness::{World, eventually};
+use settled_testkit::servers::StopMode;
 
 use crate::load::{self, Load};
 use crate::reckoning::{Archive, reckon};
-use crate::support::{World, eventually};
 use crate::{QUICK, breakable, down, turn};
 
 #[tokio::test]

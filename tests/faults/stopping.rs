@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use settled::dev::StopMode;
+use settled_testkit::harness::{SOON, World, within};
+use settled_testkit::servers::StopMode;
 
 use crate::kills;
 use crate::load::Load;
 use crate::reckoning::{Archive, reckon};
-use crate::support::{SOON, World, within};
 use crate::{QUICK, breakable, down, seconds, turn};
 
 #[tokio::test]

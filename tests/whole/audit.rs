@@ -1,11 +1,10 @@
 //! The audit passes on a ledger in which everything is right, and each of its checks finds what
 //! it is for.
 
-use settled::store::queries::audit::{Audit, Totals, audit};
+use settled_store::queries::audit::{Audit, Totals, audit};
+use settled_testkit::harness::{Installation, connect, database, life};
 
-use crate::support::{Installation, connect, database, life};
-
-const LEDGER: &str = include_str!("../support/ledger.sql");
+const LEDGER: &str = settled_testkit::harness::LEDGER;
 
 /// Takes 900 back of a payment of which 800 were captured and 300 refunded: the books balance.
 const OVER_REFUND: &str = "

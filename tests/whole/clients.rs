@@ -7,10 +7,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use settled::dev::PrivateServers;
+use settled_testkit::harness::servers;
+use settled_testkit::servers::PrivateServers;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
-
-use crate::support::servers;
 
 /// A configuration in which nothing is set.
 const DEFAULTS: [&str; 2] = ["--config", "/dev/null"];

@@ -1,11 +1,10 @@
 //! Keys in an order of their own: what the operating system or ICU makes of texts, today or after an
 //! update, decides about nothing.
 
-use settled::dev::ServersOptions;
-use settled::store::{self, seed};
+use settled_testkit::harness::{World, connect, database, eventually, postgres_with, transfer};
+use settled_testkit::seed;
+use settled_testkit::servers::ServersOptions;
 use tokio_postgres::Client;
-
-use crate::support::{World, connect, database, eventually, postgres_with, transfer};
 
 /// The schema in which the indexes were in the database's order.
 const BEFORE: i32 = 6;
@@ -51,7 +50,7 @@ async fn found(world: &World, check: &str) -> Vec<String> {
 async fn ledger_before() -> (World, Client) {
     let world = World::new(&["postgres.migrate = false"]).await;
     let mut client = world.sql().await;
-    store::migrate_to(&mut client, BEFORE).await.expect("the schema of the version before");
+    settled_store::migrate_to(&mut client, BEFORE).await.expect("the schema of the version before");
     (world, client)
 }
 
@@ -181,7 +180,7 @@ async fn a_collation_of_another_version_than_the_recorded_one_is_told() {
 #[tokio::test]
 async fn a_server_that_does_not_write_whole_pages_is_told_at_the_start_and_by_the_audit() {
     let servers = postgres_with(ServersOptions::default()).await;
-    let world = World::between(crate::support::servers().await, &servers, &[]).await;
+    let world = World::between(settled_testkit::harness::servers().await, &servers, &[]).await;
     let client = world.sql().await;
     client.batch_execute("ALTER SYSTEM SET full_page_writes = off").await.expect("altered");
     client.batch_execute("SELECT pg_reload_conf()").await.expect("reloaded");

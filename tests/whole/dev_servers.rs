@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use settled::dev::{DevError, PrivateServers, ServersOptions, StopMode};
+use settled::dev;
+use settled::dev::DevError;
+use settled_testkit::harness::{settled, test_servers, within};
+use settled_testkit::servers::{PrivateServers, ServersOptions, StopMode};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio_postgres::{Client, NoTls};
-
-use crate::support::within;
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -29,12 +30,8 @@ const PROMOTIONS: i64 = 2;
 /// Says which environment a re-run of this test binary is: see [`holder`].
 const HOLDER: &str = "SETTLED_TEST_HOLDER";
 
-fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_settled"))
-}
-
 async fn start(options: &ServersOptions) -> Result<PrivateServers, DevError> {
-    PrivateServers::start(binary(), options).await
+    PrivateServers::start(&test_servers(), options).await
 }
 
 /// Servers for tests that leave them running, one at a time: a RabbitMQ takes seconds to start.
@@ -44,17 +41,22 @@ async fn shared() -> Result<MutexGuard<'static, PrivateServers>> {
     Ok(servers.lock().await)
 }
 
-async fn postgres(servers: &PrivateServers) -> Result<Client> {
+/// The servers of `settled dev`, which are what the others are made of: with the guardian that is shipped.
+async fn shipped(options: &dev::ServersOptions) -> Result<dev::PrivateServers, DevError> {
+    dev::PrivateServers::start(&settled(), options).await
+}
+
+async fn postgres(servers: &dev::PrivateServers) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(servers.postgres_url(), NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
 }
 
-async fn rabbitmq(servers: &PrivateServers) -> Result<Connection> {
+async fn rabbitmq(servers: &dev::PrivateServers) -> Result<Connection> {
     Ok(Connection::connect(servers.amqp_uri(), ConnectionProperties::default()).await?)
 }
 
-async fn both_answer(servers: &PrivateServers) -> Result {
+async fn both_answer(servers: &dev::PrivateServers) -> Result {
     let one: i32 = postgres(servers).await?.query_one("select 1", &[]).await?.get(0);
     assert_eq!(one, 1);
     Ok(rabbitmq(servers).await?.close(200, "done".into()).await?)
@@ -141,18 +143,18 @@ async fn a_stopped_broker_comes_back_also_when_its_port_was_taken_meanwhile_and_
 async fn a_kept_directory_serves_again_after_a_shutdown_and_after_the_end_of_a_killed_guardian() -> Result {
     let place = open_place()?;
     let dir = Some(place.path().to_owned());
-    let kept = ServersOptions { dir: dir.clone(), keep: true, ..ServersOptions::default() };
+    let kept = dev::ServersOptions { dir: dir.clone(), keep: true };
 
-    let servers = start(&kept).await?;
-    let refused = start(&kept).await;
+    let servers = shipped(&kept).await?;
+    let refused = shipped(&kept).await;
     assert!(refused.is_err_and(|error| error.to_string().contains("in use")));
     postgres(&servers).await?.batch_execute("create table kept ()").await?;
     servers.shutdown().await?;
 
-    let refused = start(&ServersOptions { dir, ..ServersOptions::default() }).await;
+    let refused = shipped(&dev::ServersOptions { dir, keep: false }).await;
     assert!(refused.is_err_and(|error| error.to_string().contains("not empty")));
 
-    let servers = start(&kept).await?;
+    let servers = shipped(&kept).await?;
     let session = postgres(&servers).await?;
     session.batch_execute("select from kept").await?;
     both_answer(&servers).await?;
@@ -164,7 +166,7 @@ async fn a_kept_directory_serves_again_after_a_shutdown_and_after_the_end_of_a_k
     assert!(matches!(servers.start_postgres().await, Err(DevError::Guardian(_))));
     drop(session);
 
-    let servers = start(&kept).await?;
+    let servers = shipped(&kept).await?;
     postgres(&servers).await?.batch_execute("select from kept").await?;
     both_answer(&servers).await?;
     Ok(servers.shutdown().await?)
@@ -284,7 +286,7 @@ async fn servers_end_with_a_killed_parent() -> Result {
 #[ignore = "started by another test, and killed by it"]
 async fn holder() -> Result {
     if std::env::var_os(HOLDER).is_some() {
-        let servers = start(&ServersOptions::default()).await?;
+        let servers = shipped(&dev::ServersOptions::default()).await?;
         println!("\nservers in {}", servers.dir().display());
         std::future::pending::<()>().await;
     }

@@ -1,9 +1,8 @@
 //! A ledger that was restored from a backup: what happens from then on is another ledger's.
 
 use serde_json::{Value, json};
+use settled_testkit::harness::{World, eventually, open, transfer};
 use uuid::Uuid;
-
-use crate::support::{World, eventually, open, transfer};
 
 /// Runs a program of PostgreSQL's on the world's database.
 async fn postgres(program: &str, arguments: &[&str], world: &World) {
@@ -80,7 +79,7 @@ async fn after_a_restore_an_event_with_the_same_id_and_other_content_has_another
         found.expect("it came")
     };
     assert_eq!(after.message_id(), before.message_id());
-    let source = |event: &crate::support::Received| event.header("cloudEvents:source").expect("a source");
+    let source = |event: &settled_testkit::harness::Received| event.header("cloudEvents:source").expect("a source");
     assert_eq!(source(&before), format!("https://example.com/eu/{first}"));
     assert_eq!(source(&after), format!("https://example.com/eu/{second}"));
     daemon.ready().await;

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-
-use crate::support::task::{authorize, follow_up};
-use crate::support::{Installation, Task, life, open, transfer};
+use settled_testkit::harness::task::{authorize, follow_up};
+use settled_testkit::harness::{Installation, Task, life, open, transfer};
 
 async fn shown(settled: &Installation, task: &Task) -> (Value, String) {
     let id = task.id.to_string();
@@ -174,7 +173,7 @@ async fn publish_waits_for_what_is_parked_and_not_for_what_is_scheduled() {
     let payment = authorize("buyer", "seller", 9);
     let capture = follow_up("capture", &payment, None);
     assert_eq!(settled.run(&["publish"], &capture.body()).await.code, 0);
-    crate::support::eventually("the capture is parked", async || {
+    settled_testkit::harness::eventually("the capture is parked", async || {
         settled.run(&["payment", "show", &capture.id.to_string()], "").await.stdout.contains("parked (RCVD)")
     })
     .await;

@@ -1,11 +1,6 @@
 //! The daemon as a whole, each test on the real binary and real servers, which all of them share:
 //! a program more would be a RabbitMQ more to wait for.
 
-#[path = "../support/replay/mod.rs"]
-mod replay;
-#[path = "../support/mod.rs"]
-mod support;
-
 mod audit;
 mod behaviour;
 mod clients;
@@ -21,5 +16,3 @@ mod operators;
 mod poolers;
 mod store;
 mod terminal;
-
-use settled::contract;

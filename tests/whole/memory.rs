@@ -6,8 +6,7 @@ use std::time::Duration;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
-
-use crate::support::{Daemon, Publisher, Task, World, eventually, open, split, transfer, within};
+use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, open, split, transfer, within};
 
 /// What the daemon may have in memory at any time.
 const MOST: u64 = 256 << 20;

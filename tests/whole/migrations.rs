@@ -1,14 +1,12 @@
 //! A ledger of the version before, on its way to this one while that version goes on writing.
 
+use settled_testkit::harness::{World, follow_up, transfer};
+use settled_testkit::seed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use settled::store::{self, seed};
 use tokio_postgres::Client;
 use uuid::Uuid;
-
-use crate::support::{World, follow_up, transfer};
 
 /// The last migration of the version before.
 const BEFORE: i32 = 2;
@@ -58,7 +56,7 @@ async fn pay_as_before(client: &mut Client, debit: i64, credit: i64) {
 async fn the_version_before_goes_on_writing_while_its_ledger_migrates_and_afterwards() {
     let world = World::new(&[]).await;
     let mut client = world.sql().await;
-    store::migrate_to(&mut client, BEFORE).await.expect("the schema of the version before");
+    settled_store::migrate_to(&mut client, BEFORE).await.expect("the schema of the version before");
     seed::accounts(&client, ACCOUNTS).await.expect("accounts");
     seed::payments(&mut client, payments()).await.expect("payments");
     let oldest: Uuid = client
@@ -84,7 +82,7 @@ async fn the_version_before_goes_on_writing_while_its_ledger_migrates_and_afterw
         }
     });
     let began = Instant::now();
-    let applied = store::migrate(&mut client).await.expect("migrated");
+    let applied = settled_store::migrate(&mut client).await.expect("migrated");
     let took = began.elapsed();
     assert!(applied.len() >= 3, "{applied:?}");
     // The version before is still there, as it is while a fleet is restarted one by one.
@@ -103,7 +101,7 @@ async fn the_version_before_goes_on_writing_while_its_ledger_migrates_and_afterw
         applied.join(", ")
     );
     // What the version before has written can be acted on.
-    let old = crate::support::Task { id: oldest, ..transfer("account:1", "account:2", 100) };
+    let old = settled_testkit::harness::Task { id: oldest, ..transfer("account:1", "account:2", 100) };
     let refund = follow_up("refund", &old, None);
     publisher.publish(&refund).await;
     assert_eq!(world.becomes("settled", &refund).await["amount"], 100);

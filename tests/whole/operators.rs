@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use settled::store::queries::dead_letter;
-
-use crate::support::{Installation, connect};
+use settled_store::queries::dead_letter;
+use settled_testkit::harness::{Installation, connect};
 
 /// Waits until the daemon has declared its exchange and takes tasks.
 async fn open(settled: &Installation, arguments: &[&str]) -> Value {
@@ -56,7 +55,7 @@ async fn accounts_are_opened_payments_published_and_looked_up() {
     let missing = settled.run(&["account", "show", "bob"], "").await;
     assert_eq!((missing.code, missing.stdout.as_str()), (1, ""));
 
-    let names = |ended: crate::support::Ended| -> Vec<Value> {
+    let names = |ended: settled_testkit::harness::Ended| -> Vec<Value> {
         ended.json().as_array().expect("a list").iter().map(|account| account["account"].clone()).collect()
     };
     assert_eq!(names(settled.run(&["account", "list", "--json"], "").await), ["alice", "world"]);
@@ -106,8 +105,10 @@ async fn nothing_is_published_unless_every_line_is_a_task() {
     assert!(ended.stderr.contains("has no exchange"), "{ended:?}");
     assert_eq!(ended.code, 1);
 
-    let broker =
-        lapin::Connection::connect(crate::support::servers().await.amqp_uri(), lapin::ConnectionProperties::default());
+    let broker = lapin::Connection::connect(
+        settled_testkit::harness::servers().await.amqp_uri(),
+        lapin::ConnectionProperties::default(),
+    );
     let broker = broker.await.expect("a connection");
     let channel = broker.create_channel().await.expect("a channel");
     let durable = lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };

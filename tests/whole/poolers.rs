@@ -1,9 +1,8 @@
 //! Behind a connection pooler: as a whole where it keeps sessions, not at all where it doesn't.
 
 use serde_json::json;
-
-use crate::support::pooler::Pooler;
-use crate::support::{Ended, SOON, World, eventually, open, transfer};
+use settled_testkit::harness::pooler::Pooler;
+use settled_testkit::harness::{Ended, SOON, World, eventually, open, transfer};
 
 /// Runs a verb that has to end by itself.
 async fn ends(world: &World, arguments: &[&str]) -> Ended {

@@ -1,19 +1,20 @@
 //! Batches on a real PostgreSQL, without a broker around them.
 
+mod columns;
 mod outbox;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
-use settled::contract::{
+use settled_core::contract::{
     AccountName, Currency, Message, OpenAccount, PaymentState, Properties, Rejection, Task, TaskBody, Transfer, decode,
 };
-use settled::ledger::{Account, AccountStatus, Arrival, NonePending, Rules};
-use settled::store::queries::audit::audit;
-use settled::store::{
-    self, Answer, BatchStore, Client, Pool, PostgresSettings, PostgresStore, Prepared, StoreError, Submission,
-};
+use settled_core::ledger::{Account, AccountStatus, Arrival, NonePending, Rules};
+use settled_pipeline::store::{Answer, BatchStore, StoreError, Submission};
+use settled_store::queries::audit::audit;
+use settled_store::{Client, Pool, PostgresSettings, PostgresStore};
+use settled_testkit::prepared::Prepared;
 use uuid::Uuid;
 
 /// A ledger with the open accounts `a` and `b`, and nothing else.
@@ -25,12 +26,12 @@ struct Ledger {
 
 impl Ledger {
     async fn new() -> Self {
-        let database = crate::support::database(None).await;
+        let database = settled_testkit::harness::database(None).await;
         let (server, _) =
-            crate::support::servers().await.postgres_url().rsplit_once('/').expect("a URL with a database");
+            settled_testkit::harness::servers().await.postgres_url().rsplit_once('/').expect("a URL with a database");
         let mut settings = PostgresSettings::default();
         settings.use_url(&format!("{server}/{database}")).expect("a PostgreSQL URL");
-        let pool = store::pool(&settings).expect("a pool");
+        let pool = settled_store::pool(&settings).expect("a pool");
         let store =
             PostgresStore::new(pool.clone(), &settings, Rules::default(), 10, "settled", Duration::from_secs(60));
         let ledger = Self { database, pool, store };
@@ -57,7 +58,7 @@ impl Ledger {
     }
 
     async fn client(&self) -> Client {
-        crate::support::connect(Some(&self.database)).await
+        settled_testkit::harness::connect(Some(&self.database)).await
     }
 
     async fn payments(&self) -> i64 {
@@ -121,7 +122,7 @@ async fn a_ledger_that_was_empty_is_not_read_through_for_each_batch() {
         let row = client.query_one(query, &[]).await.expect("statistics");
         (row.get::<_, i64>(0), row.get::<_, i64>(1))
     };
-    crate::support::eventually("the statistics", async || payments().await.0 == BATCHES + 2).await;
+    settled_testkit::harness::eventually("the statistics", async || payments().await.0 == BATCHES + 2).await;
     assert_eq!(payments().await.1, 0, "payments were read one after another");
 }
 
@@ -224,7 +225,7 @@ async fn a_user_without_rights_of_its_own_can_wait_until_what_it_has_read_is_dur
     let role = format!("plain_{}", Uuid::now_v7().simple());
     admin.batch_execute(&format!("CREATE ROLE {role} LOGIN; SET ROLE {role}")).await.expect("a role");
     let before: String = admin.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.expect("a place").get(0);
-    store::durable(&admin).await.expect("durable");
+    settled_store::durable(&admin).await.expect("durable");
     let behind = "SELECT pg_current_wal_flush_lsn() > $1::text::pg_lsn";
     assert!(admin.query_one(behind, &[&before]).await.expect("a place").get::<_, bool>(0), "the log was not flushed");
     admin.batch_execute(&format!("RESET ROLE; DROP ROLE {role}")).await.expect("no role");
@@ -297,7 +298,7 @@ async fn looked_at_while(meanwhile: &str) -> (Ledger, Client) {
     let looking = ledger.store.commit(&look, &[], &NonePending, true);
     let meanwhile = async {
         let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'agenda'::regclass";
-        crate::support::eventually("it has looked, and writes", async || {
+        settled_testkit::harness::eventually("it has looked, and writes", async || {
             other.query_one(waits, &[]).await.expect("locks").get::<_, i64>(0) == 1
         })
         .await;
@@ -348,7 +349,7 @@ async fn overtaken_by_what_it_waits_for(resumes: bool) {
     let overtaking = async {
         let waits =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        crate::support::eventually("it waits for the lock", async || {
+        settled_testkit::harness::eventually("it waits for the lock", async || {
             other.query_one(waits, &[]).await.expect("sessions").get::<_, i64>(0) == 1
         })
         .await;
@@ -385,7 +386,7 @@ async fn a_scheduled_task_that_is_looked_at_too_early_goes_on_waiting_and_tells_
     let look = Submission { resumes: true, ..submission };
     let looked = ledger.store.commit(&[look], &[], &NonePending, true).await.expect("committed");
     assert_eq!(looked.answers, [Answer::StillWaiting]);
-    assert!(looked.parcel.is_none(), "it was told already");
+    assert!(looked.event_batch.is_none(), "it was told already");
     let query = "SELECT version, (SELECT count(*) FROM transition) FROM payment WHERE id = $1";
     let row = ledger.client().await.query_one(query, &[&id]).await.expect("a payment");
     assert_eq!((row.get(0), row.get(1)), (1, 0_i64));

@@ -2,8 +2,7 @@
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
-
-use crate::support::{Ended, Publisher, World, authorize, follow_up, open, transfer};
+use settled_testkit::harness::{Ended, Publisher, World, authorize, follow_up, open, transfer};
 
 /// Clears the screen, and draws a state that there never was.
 const FORGED: &str = "\u{1b}[2J\r\n2026-01-01 ● settled\u{202e}\u{9b}2J";
@@ -24,7 +23,8 @@ async fn what_publishers_write_is_shown_and_not_obeyed() {
     let daemon = world.daemon().await;
     let publisher = world.publisher().await;
     publisher.publish_all(&[open("world", "USD", None), open("alice", "USD", Some(0))]).await;
-    let forge = |task: crate::support::Task| task.with("reference", FORGED).with("metadata", json!({FORGED: FORGED}));
+    let forge =
+        |task: settled_testkit::harness::Task| task.with("reference", FORGED).with("metadata", json!({FORGED: FORGED}));
     let (sale, held) = (forge(transfer("world", "alice", 100)), forge(authorize("alice", "world", 10)));
     let refund = forge(follow_up("refund", &sale, Some(1)));
     for task in [&sale, &held, &refund] {

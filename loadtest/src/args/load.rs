@@ -4,41 +4,18 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{self, Rate};
 use crate::load::Pace;
 use crate::load::schedule::{Arrival, Curve, Limit};
-use crate::plan::{Kinds, Life, Mix, Skew};
+use crate::plan::{Mix, Shape};
 use crate::scenario::{Order, Subscriber};
-use crate::sink::EventQueue;
+use crate::values::{self, Rate};
 
 /// What every load has.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
-    /// How many accounts pay; a tenth as many are paid
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = values::at_least_one)]
-    accounts: usize,
-    /// Which accounts take part: uniform, zipf:EXPONENT such as zipf:1.1, or hot, where every payment
-    /// is between the same two
-    #[arg(long, value_name = "SKEW", default_value_t = Skew::Uniform)]
-    skew: Skew,
-    /// What becomes of the good payments: cases with their weights, such as
-    /// transfer:60,authorize-capture:20,authorize-void:5,refund:10,legs:4:5 [default: transfer:1]
-    ///
-    /// Cases are transfer; authorize-capture, authorize-capture-parts (two captures) and
-    /// authorize-void; refund, of a transfer or of a capture; chargeback, at times with a reversal;
-    /// cancel, of a transfer for the next day; legs:N, a transfer with N legs. A weight says how many
-    /// of the cases are of that kind; a case is one to three messages, and those are what rates and
-    /// counts are about.
-    #[arg(long, value_name = "CASE:WEIGHT,…", default_value = "transfer:1", hide_default_value = true)]
-    mix: Kinds,
-    /// Cases that are published in reverse, so that what acts on a payment comes before it
-    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = values::share, hide_default_value = true)]
-    out_of_order: f64,
-    /// Payments that are to be executed later, within 5s of being published or another time, such as
-    /// 10% or 10%:30s
-    #[arg(long, value_name = "SHARE[:WITHIN]", default_value = "0", value_parser = values::scheduled, hide_default_value = true)]
-    scheduled: (f64, Duration),
+    #[command(flatten)]
+    order: Order,
     /// Messages that repeat an earlier one; a share such as 1% or 0.01, as all of these
     #[arg(long, value_name = "SHARE", value_parser = values::share)]
     duplicates: Option<f64>,
@@ -57,22 +34,6 @@ pub(crate) struct LoadArgs {
     /// Payments in a currency that the accounts do not have
     #[arg(long, value_name = "SHARE", value_parser = values::share)]
     wrong_currency: Option<f64>,
-    /// Make messages about this long with metadata, in bytes; without it they have 330 or so
-    #[arg(long, value_name = "N", default_value = "0", value_parser = values::payload_bytes, hide_default_value = true)]
-    payload_bytes: usize,
-    /// The same seed gives the same messages, but for their ids and the accounts' prefix
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Connections that publish
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::at_least_one)]
-    publishers: usize,
-    /// The kind of queue that receives the events
-    #[arg(long, value_enum, default_value_t = EventQueue::Classic)]
-    event_queue: EventQueue,
-    /// How long nothing may move before what is missing counts as lost; with faults also how long it
-    /// may take until enough is in flight for a strike
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration, help_heading = "Result")]
-    patience: Duration,
 }
 
 /// How fast messages are published.
@@ -83,7 +44,7 @@ pub(crate) struct PaceArgs {
     #[arg(long, value_name = "N", default_value = "1000", value_parser = values::rate)]
     rate: Rate,
     /// A rate that changes in a straight line, FROM..TO/TIME such as 0..20000/60s
-    #[arg(long, value_name = "RAMP", value_parser = values::ramp, conflicts_with = "rate")]
+    #[arg(long, value_name = "RAMP", conflicts_with = "rate")]
     ramp: Option<Curve>,
     /// How messages are spread
     #[arg(long, value_enum, default_value_t = Arrival::Constant)]
@@ -122,14 +83,12 @@ impl PaceArgs {
 }
 
 impl LoadArgs {
-    /// What becomes of the good payments.
-    pub(super) fn life(&self) -> Life {
-        let (scheduled, within) = self.scheduled;
-        let within = if scheduled > 0.0 { within } else { Duration::ZERO };
-        Life { kinds: self.mix.clone(), out_of_order: self.out_of_order, scheduled, within }
+    /// Whether payments are nothing but transfers for at once.
+    pub(super) fn is_plain(&self) -> bool {
+        self.order.shape.life.is_plain()
     }
 
-    /// What is to be published; shares that are not given are as in `usual`.
+    /// Returns what is to be published; shares that are not given are as in `usual`.
     pub(super) fn order(
         &self,
         usual: Mix,
@@ -152,21 +111,7 @@ impl LoadArgs {
                 total * 100.0
             ));
         }
-        Ok(Order {
-            accounts: self.accounts,
-            ledger: None,
-            skew: self.skew,
-            mix,
-            life: self.life(),
-            payload_bytes: self.payload_bytes,
-            seed: self.seed,
-            pace,
-            limit,
-            publishers: self.publishers,
-            subscriber,
-            event_queue: self.event_queue,
-            kills,
-            patience: self.patience,
-        })
+        let shape = Shape { mix, ..self.order.shape.clone() };
+        Ok(Order { shape, pace, limit, kills, subscriber, ..self.order.clone() })
     }
 }

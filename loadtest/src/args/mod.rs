@@ -3,7 +3,7 @@
 mod chaos;
 mod load;
 mod place;
-pub(crate) mod values;
+mod speed;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,18 +12,17 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::judge::slo::{Slo, Span};
 use crate::load::Pace;
 use crate::load::schedule::Limit;
 use crate::plan::Mix;
-use crate::reference::floor;
-use crate::rig::{Blueprint, Subject};
-use crate::scenario::{Order, Subscriber};
-use crate::speed;
+use crate::rig::Subject;
+use crate::scenario::{Job, Output, SearchRange, Subscriber};
+use crate::values;
 pub(crate) use chaos::ChaosArgs;
 use load::{LoadArgs, PaceArgs};
 use place::PlaceArgs;
 pub(crate) use place::settled_path;
+pub(crate) use speed::{FloorArgs, SpeedArgs};
 
 /// Puts the real settled under load, and judges what came of every message
 #[derive(Debug, Parser)]
@@ -45,9 +44,9 @@ pub(crate) enum Command {
     /// Break servers, daemons and connections under load, and check that nothing is lost or doubled
     Chaos(Box<ChaosArgs>),
     /// Measure what PostgreSQL alone takes for the daemon's batches: no daemon can be faster
-    Floor(floor::Options),
+    Floor(FloorArgs),
     /// Measure the speed of settled against references, in turns, and say which targets hold
-    Speed(speed::Options),
+    Speed(SpeedArgs),
     /// Show the results of two runs side by side, with ratios
     Compare(CompareArgs),
     /// The consumer that runs in the daemon's place with --subject baseline
@@ -135,18 +134,11 @@ pub(crate) struct DemoArgs {
 /// `find-max`.
 #[derive(Debug, Args)]
 pub(crate) struct FindMaxArgs {
-    /// The rate to begin with, per second
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = values::rate_per_second)]
-    from: f64,
-    /// The highest rate to try, per second
-    #[arg(long, value_name = "N", default_value = "50000", value_parser = values::rate_per_second)]
-    to: f64,
+    #[command(flatten)]
+    range: SearchRange,
     /// How long each rate is held
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     step_duration: Duration,
-    /// How far the result may be below the truth
-    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = values::precision)]
-    precision: f64,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -159,55 +151,7 @@ struct CommonArgs {
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
-    output: OutputArgs,
-}
-
-/// What is made of the result.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Result")]
-pub(crate) struct OutputArgs {
-    /// What has to hold, such as p99<25ms,lost=0,doubled=0
-    ///
-    /// Terms are p50 p90 p99 p999 max, of the time to the commit, or with confirm. or event. before
-    /// them, in us, ms or s; lost, doubled, events_missing, dead_lettered, rejected; and
-    /// rate_committed per second. Relations are < <= = >= >.
-    #[arg(long, value_name = "TERMS")]
-    pub(crate) slo: Option<Slo>,
-    /// Write the results into this folder
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// What to call the run in its results
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) label: Option<String>,
-}
-
-/// What a command line asks for.
-#[derive(Clone, Debug)]
-pub(crate) struct Job {
-    /// Which run.
-    pub(crate) verb: &'static str,
-    /// What is published.
-    pub(crate) order: Order,
-    /// What it runs on.
-    pub(crate) blueprint: Blueprint,
-    /// What is made of the result.
-    pub(crate) output: OutputArgs,
-    /// The search for a rate, if that is what is asked for.
-    pub(crate) search: Option<SearchRange>,
-}
-
-/// Where a rate is looked for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SearchRange {
-    /// Per second, to begin with.
-    pub(crate) from: f64,
-    /// Per second, at the most.
-    pub(crate) to: f64,
-    /// How far the result may be below the truth, as a share of it.
-    pub(crate) precision: f64,
+    output: Output,
 }
 
 impl Verb {
@@ -218,11 +162,11 @@ impl Verb {
             Self::Drain(args) => ("drain", &args.common, Mix::default(), at_once(args.count), args.subscriber, None),
             Self::Demo(args) => ("demo", &args.common, Mix::FAULTY, at_once(args.count), Subscriber::Live, None),
             Self::FindMax(args) => {
-                let range = SearchRange { from: args.from, to: args.to, precision: args.precision };
-                if args.to < args.from {
+                let range = args.range;
+                if range.to < range.from {
                     refuse("--to: expected at least what --from is");
                 }
-                let first = (Pace::constant(args.from), Limit::Time(args.step_duration), 0);
+                let first = (Pace::constant(range.from), Limit::Time(args.step_duration), 0);
                 ("find-max", &args.common, Mix::default(), first, Subscriber::Live, Some(range))
             }
         };
@@ -237,15 +181,15 @@ impl Verb {
             // Each step opens accounts of its own, with the daemons that run.
             refuse("--subject: find-max needs a subject that opens accounts, expected settled");
         }
-        if place.subject() != Subject::Settled && !load.life().is_plain() {
+        if place.subject() != Subject::Settled && !load.is_plain() {
             refuse("--subject: knows transfers for at once only, expected settled with --mix or --scheduled");
         }
         if search.is_some() && output.slo.is_none() {
             refuse("--slo is missing: expected what has to hold, such as p99<25ms");
         }
-        let mut measured = vec![Span::Commit, Span::Confirm];
+        let mut measured = vec!["commit", "confirm"];
         if subscriber == Subscriber::Live {
-            measured.push(Span::Event);
+            measured.push("event");
         }
         if verb == "drain" {
             measured.clear();
@@ -279,6 +223,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::plan::Scheduled;
 
     fn job(line: &str) -> Job {
         let words = line.split(' ').filter(|word| !word.is_empty());
@@ -314,18 +259,19 @@ mod tests {
 
     #[test]
     fn a_demo_has_some_of_everything_unless_told_otherwise() {
-        assert_eq!(job("demo").order.mix, Mix::FAULTY);
-        assert_eq!(job("demo --duplicates 5%").order.mix, Mix { duplicate: 0.05, ..Mix::FAULTY });
-        assert_eq!(job("run").order.mix, Mix::default());
+        assert_eq!(job("demo").order.shape.mix, Mix::FAULTY);
+        assert_eq!(job("demo --duplicates 5%").order.shape.mix, Mix { duplicate: 0.05, ..Mix::FAULTY });
+        assert_eq!(job("run").order.shape.mix, Mix::default());
     }
 
     #[test]
     fn payments_are_transfers_for_at_once_unless_they_are_given_a_life() {
-        assert!(job("run").order.life.is_plain() && job("drain --out-of-order 10%").order.life.is_plain());
-        let life = job("drain --mix transfer:3,legs:4:1 --out-of-order 10% --scheduled 5%:30s").order.life;
+        assert!(job("run").order.shape.life.is_plain() && job("drain --out-of-order 10%").order.shape.life.is_plain());
+        let life = job("drain --mix transfer:3,legs:4:1 --out-of-order 10% --scheduled 5%:30s").order.shape.life;
         assert_eq!(life.kinds.by_name(), [("legs:4".to_owned(), 0.25), ("transfer".to_owned(), 0.75)].into());
-        assert_eq!((life.out_of_order, life.scheduled, life.within), (0.1, 0.05, Duration::from_secs(30)));
-        assert!(!job("run --scheduled 5%").order.life.is_plain());
+        let Scheduled { share, within } = life.scheduled;
+        assert_eq!((life.out_of_order, share, within), (0.1, 0.05, Duration::from_secs(30)));
+        assert!(!job("run --scheduled 5%").order.shape.life.is_plain());
     }
 
     #[test]

@@ -5,33 +5,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use settled::dev::ServersOptions;
+use settled_testkit::servers::ServersOptions;
 
-use super::values;
 use crate::rig::{Blueprint, Crew, Place, Setting, Subject};
+use crate::values;
 
-/// Servers and daemons.
+/// Servers and daemons of every run.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Servers and daemons")]
-pub(crate) struct PlaceArgs {
-    /// Start a PostgreSQL and a RabbitMQ for the run, and remove them in the end: the default
-    #[arg(long, conflicts_with_all = ["amqp_uri", "postgres_url", "no_spawn"])]
-    private: bool,
-    /// A broker to use instead, such as amqp://user:password@host:5672/%2f
+pub(crate) struct ServersArgs {
+    /// A broker to use instead of one of its own, such as amqp://user:password@host:5672/%2f
     #[arg(long, value_name = "URI", requires = "postgres_url")]
     amqp_uri: Option<String>,
-    /// A database to use instead, as the daemon uses it
+    /// A database to use instead of one of its own, as the daemon uses it, without TLS
     #[arg(long, value_name = "URL", requires = "amqp_uri")]
     postgres_url: Option<String>,
-    /// Start no daemon: one runs on these servers already
-    #[arg(long, requires = "amqp_uri", conflicts_with_all = ["daemons", "settings"])]
-    no_spawn: bool,
-    /// The admin server of a daemon that runs already, for its counters; may be repeated
-    #[arg(long, value_name = "URL", value_parser = values::address, requires = "no_spawn")]
-    admin: Vec<SocketAddr>,
-    /// What is under load
-    #[arg(long, value_enum, default_value_t = Subject::Settled)]
-    subject: Subject,
     /// The settled to run [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     daemon: Option<PathBuf>,
@@ -41,6 +29,40 @@ pub(crate) struct PlaceArgs {
     /// A setting of the daemon, such as pipeline.lanes=1; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     settings: Vec<Setting>,
+}
+
+impl ServersArgs {
+    /// Returns what daemons of this program run on.
+    pub(super) fn blueprint(&self) -> io::Result<Blueprint> {
+        Ok(Blueprint {
+            place: Place::of(self.amqp_uri.as_deref(), self.postgres_url.as_deref()),
+            servers: ServersOptions::default(),
+            settled: settled_path(self.daemon.as_deref())?,
+            subject: Subject::Settled,
+            settings: self.settings.clone(),
+            crew: Crew::Ours(self.daemons),
+        })
+    }
+}
+
+/// What a run puts under load.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Servers and daemons")]
+pub(crate) struct PlaceArgs {
+    /// Start a PostgreSQL and a RabbitMQ for the run, and remove them in the end: the default
+    #[arg(long, conflicts_with_all = ["amqp_uri", "postgres_url", "no_spawn"])]
+    private: bool,
+    #[command(flatten)]
+    servers: ServersArgs,
+    /// Start no daemon: one runs on these servers already
+    #[arg(long, requires = "amqp_uri", conflicts_with_all = ["daemons", "settings"])]
+    no_spawn: bool,
+    /// The admin server of a daemon that runs already, for its counters; may be repeated
+    #[arg(long, value_name = "URL", value_parser = values::address, requires = "no_spawn")]
+    admin: Vec<SocketAddr>,
+    /// What is under load
+    #[arg(long, value_enum, default_value_t = Subject::Settled)]
+    subject: Subject,
 }
 
 impl PlaceArgs {
@@ -56,15 +78,14 @@ impl PlaceArgs {
 
     /// What the run needs; `quiet` daemons drop events that no queue takes.
     pub(super) fn blueprint(&self, quiet: bool) -> io::Result<Blueprint> {
-        let settled = settled_path(self.daemon.as_deref())?;
-        let place = Place::of(self.amqp_uri.as_deref(), self.postgres_url.as_deref());
-        let crew = if self.no_spawn { Crew::Theirs(self.admin.clone()) } else { Crew::Ours(self.daemons) };
-        let mut settings = self.settings.clone();
-        if quiet {
-            settings.push(Setting::text("events", "unroutable", "discard"));
+        let mut blueprint = Blueprint { subject: self.subject, ..self.servers.blueprint()? };
+        if self.no_spawn {
+            blueprint.crew = Crew::Theirs(self.admin.clone());
         }
-        let servers = ServersOptions::default();
-        Ok(Blueprint { place, servers, settled, subject: self.subject, settings, crew })
+        if quiet {
+            blueprint.settings.push(Setting::text("events", "unroutable", "discard"));
+        }
+        Ok(blueprint)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fault::{Fault, Yardstick};
 use super::record::{Exit, Struck};
 use super::schedule::Strike;
-use crate::judge::verdict;
+use crate::judge::verdict::{self, none};
 use crate::report::model::Check;
 
 /// How much of the rate has to have been published.
@@ -18,15 +18,10 @@ const MOST_TO_FIND: f64 = 20.0;
 const LONG: f64 = 60.0;
 /// How much more memory may be used during a long one.
 const MOST_MEMORY: f64 = 1.1;
-/// How many of the differences are named.
-const EXAMPLES: usize = 3;
 
-/// What these checks are made with.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
-    /// What was to strike.
     pub(super) strikes: &'a [Strike],
-    /// What did.
     pub(super) struck: &'a [Struck],
     /// How many tasks had to be in flight.
     pub(super) in_flight: u64,
@@ -38,7 +33,6 @@ pub(super) struct Facts<'a> {
     pub(super) goals: bool,
 }
 
-/// The checks that can be made.
 pub(super) fn checks(facts: &Facts<'_>) -> Vec<Check> {
     let struck = |applies: fn(&Struck) -> bool| facts.struck.iter().filter(move |struck| applies(struck));
     let any = |applies: fn(&Struck) -> bool| struck(applies).next().is_some();
@@ -114,15 +108,6 @@ fn load(facts: &Facts<'_>) -> Result<(), String> {
 
 fn deadlocks(facts: &Facts<'_>) -> Result<(), String> {
     if facts.deadlocks == 0 { Ok(()) } else { Err(format!("PostgreSQL found {} deadlocks", facts.deadlocks)) }
-}
-
-fn none(wrong: Vec<String>) -> Result<(), String> {
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    let more = wrong.len().saturating_sub(EXAMPLES);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Err(format!("{}{more}", wrong[..wrong.len().min(EXAMPLES)].join("; ")))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use settled::dev::proxy::CutPoint;
+use settled_testkit::proxy::CutPoint;
 
 /// What is done to a process, a server or a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
@@ -63,7 +63,6 @@ pub(crate) enum Fault {
     HalfOpen,
 }
 
-/// What a fault is measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Yardstick {
     /// From the end of the fault until every daemon commits.
@@ -73,7 +72,6 @@ pub(super) enum Yardstick {
 }
 
 impl Fault {
-    /// Its name on the command line.
     pub(super) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -113,7 +111,6 @@ impl Fault {
         )
     }
 
-    /// Whether the broker is away meanwhile.
     pub(super) const fn is_of_the_whole_broker(self) -> bool {
         matches!(self, Self::BrokerKill | Self::BrokerRestart)
     }
@@ -160,7 +157,6 @@ impl Fault {
         }))
     }
 
-    /// By what it is measured.
     pub(super) const fn yardstick(self) -> Yardstick {
         match self {
             Self::BrokerAlarm | Self::EventsUnbind | Self::EventsDelete => Yardstick::Events,

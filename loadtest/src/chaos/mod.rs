@@ -20,25 +20,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use settled::dev::ServersOptions;
+use clap::Args;
+use settled_testkit::servers::ServersOptions;
 use tokio::time::sleep;
 
-use crate::Stop;
 use crate::judge::verdict;
 use crate::progress::{Step, say};
 use crate::results::machine;
 use crate::rig::{Blueprint, Fleet, Place, Rig};
 use crate::scenario::{Case, Order, POLL};
-use crate::sink::LastingSink;
-use fault::Fault;
-pub(crate) use fault::Wanted;
+use crate::sink::Sink;
+use crate::stop::Stop;
+use crate::values;
+use fault::{Fault, Wanted};
 use record::Struck;
 use report::Report;
 use schedule::Strike;
 use settle::Done;
 use strike::{Lines, Storm};
-pub(crate) use upstream::Tempo;
-use upstream::Upstream;
+use upstream::{Tempo, Upstream};
 
 /// How long the publisher may take for what it is behind, in the end.
 const CATCHING_UP: Duration = Duration::from_secs(300);
@@ -47,56 +47,76 @@ const CATCHING_UP: Duration = Duration::from_secs(300);
 const ROOM: u64 = 512 << 20;
 const ROOM_OF_A_MESSAGE: f64 = 2048.0;
 
+/// What strikes, how hard, and what is made of the result.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// What strikes: names of faults, each perhaps with a colon and how often, or all
+    ///
+    /// Of the daemon: kill, freeze, term. Of the broker: broker-kill, broker-restart, broker-close,
+    /// broker-alarm, queue-delete, events-unbind, events-delete. Of PostgreSQL: db-stop, db-terminate,
+    /// db-cut, db-full, db-read-only, db-lock, db-slow, db-promote. Between them: cut-before-commit,
+    /// cut-after-commit, cut-before-ack, cut-after-ack, cut-before-confirm, delay, half-open. What strikes
+    /// the servers themselves is not for those of somebody else: broker-kill, broker-restart, broker-close,
+    /// broker-alarm, db-stop, db-full, db-read-only, db-promote. The manual, docs/loadtest.md, says what
+    /// each does.
+    #[arg(long, value_name = "FAULT[:COUNT],…", value_delimiter = ',', default_value = "all")]
+    pub(crate) faults: Vec<Wanted>,
+    /// For how long; the strikes are spread over it. Longer if they need longer
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::duration)]
+    pub(crate) duration: Duration,
+    /// How often each fault strikes that has no count of its own [default: as often as there is time]
+    #[arg(long, value_name = "N", value_parser = values::at_least_one)]
+    count_per_fault: Option<usize>,
+    /// How long each fault lasts that has a length, such as 10m [default: drawn for each strike]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    hold: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) tempo: Tempo,
+    /// Strike only when so many tasks are in flight, at the daemon that is struck or at all together
+    #[arg(long, value_name = "N", default_value_t = 50, help_heading = "Load")]
+    in_flight: u64,
+    /// Fail if anything takes longer to go on than the project promises, not only show it
+    #[arg(long, help_heading = "Result")]
+    goals: bool,
+    /// Print the result as JSON
+    #[arg(long, help_heading = "Result")]
+    json: bool,
+    /// Keep the result and the logs of all daemons in this folder
+    #[arg(long, value_name = "DIR", help_heading = "Result")]
+    out: Option<PathBuf>,
+}
+
 /// What a command line asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
-    /// What strikes.
-    pub(crate) faults: Vec<Wanted>,
-    /// For how long.
-    pub(crate) duration: Duration,
-    /// How often a fault strikes that has no count of its own.
-    pub(crate) usual: Option<usize>,
-    /// How long faults last.
-    pub(crate) hold: Option<Duration>,
-    /// How fast messages come.
-    pub(crate) tempo: Tempo,
-    /// How many tasks have to be in flight.
-    pub(crate) in_flight: u64,
-    /// Whether what is promised is a part of the verdict.
-    pub(crate) goals: bool,
-    /// Whether the result is for programs.
-    pub(crate) json: bool,
-    /// Where results are kept.
-    pub(crate) out: Option<PathBuf>,
-    /// What is published.
+    pub(crate) options: Options,
     pub(crate) order: Order,
-    /// What it runs on.
     pub(crate) blueprint: Blueprint,
 }
 
 impl Job {
     fn strikes(&self) -> Vec<Strike> {
-        let faults = fault::wanted(&self.faults, self.blueprint.place == Place::Private);
-        schedule::schedule(&faults, self.usual, (self.duration, self.hold), self.order.seed)
+        let Options { count_per_fault, duration, hold, .. } = &self.options;
+        let faults = fault::wanted(&self.options.faults, self.blueprint.place == Place::Private);
+        schedule::schedule(&faults, *count_per_fault, (*duration, *hold), self.order.shape.seed)
     }
 
     /// What the servers have to be like for these strikes.
     fn servers(&self, strikes: &[Strike]) -> ServersOptions {
         let has = |fault| strikes.iter().any(|strike| strike.fault == fault);
-        let messages = self.tempo.rate * self.duration.as_secs_f64();
+        let messages = self.options.tempo.rate * self.options.duration.as_secs_f64();
         let space = ROOM + (messages * ROOM_OF_A_MESSAGE) as u64;
         let postgres_space = has(Fault::DbFull).then_some(space);
         ServersOptions { standby: has(Fault::DbPromote), postgres_space, ..ServersOptions::default() }
     }
 
-    /// What repeats it.
     fn command(&self) -> String {
         let mut words = machine::command(std::env::args()).join(" ");
         if !words.contains("--seed") {
-            words += &format!(" --seed {}", self.order.seed);
+            words += &format!(" --seed {}", self.order.shape.seed);
         }
-        match std::env::var("SETTLED_SABOTAGE") {
-            Ok(defect) => format!("SETTLED_SABOTAGE={defect} {words}"),
+        match std::env::var("SETTLED_DEFECT") {
+            Ok(defect) => format!("SETTLED_DEFECT={defect} {words}"),
             Err(_) => words,
         }
     }
@@ -109,7 +129,7 @@ impl Job {
 /// When it could not be carried out to its end; with what struck up to then.
 pub(crate) async fn run(job: &Job, stop: &mut Stop) -> Result<Option<bool>> {
     let strikes = job.strikes();
-    if let Some(out) = &job.out {
+    if let Some(out) = &job.options.out {
         std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
     }
     let step = Step::begin();
@@ -122,14 +142,17 @@ pub(crate) async fn run(job: &Job, stop: &mut Stop) -> Result<Option<bool>> {
         () = stop.asked() => None,
     };
     let tails = rig.log_tails();
-    let kept = job.out.as_deref().map_or(Ok(()), |out| rig.keep_logs(out));
+    let kept = job.options.out.as_deref().map_or(Ok(()), |out| rig.keep_logs(out));
     let cleanup = rig.end().await;
     let Some(measured) = measured else {
         cleanup?;
         return Ok(None);
     };
     let told = || {
-        format!("{}the end of the daemon's log:\n{tails}", report::schedule(job.order.seed, &struck, &job.command()))
+        format!(
+            "{}the end of the daemon's log:\n{tails}",
+            report::schedule(job.order.shape.seed, &struck, &job.command())
+        )
     };
     let mut report = measured.with_context(told)?;
     kept?;
@@ -141,7 +164,7 @@ pub(crate) async fn run(job: &Job, stop: &mut Stop) -> Result<Option<bool>> {
 
 fn publish(report: &Report, job: &Job) -> Result<()> {
     let json = serde_json::to_string_pretty(report)?;
-    if let Some(out) = &job.out {
+    if let Some(out) = &job.options.out {
         let put = |name: &str, text: &str| {
             let path: &Path = &out.join(name);
             std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
@@ -150,7 +173,7 @@ fn publish(report: &Report, job: &Job) -> Result<()> {
         put("chaos.txt", &report.to_string())?;
     }
     let mut stdout = std::io::stdout().lock();
-    match job.json {
+    match job.options.json {
         true => writeln!(stdout, "{json}")?,
         false => write!(stdout, "{report}")?,
     }
@@ -165,14 +188,15 @@ async fn measure(rig: &mut Rig, job: &Job, strikes: &[Strike], struck: &mut Vec<
     let case = Case::new(rig, &job.order);
     case.open_accounts(None).await?;
     let (uri, kind, mark) = (rig.amqp_uri(), job.order.event_queue, case.script.mark());
-    let sink = LastingSink::open(uri, kind, mark, case.opening).await?;
+    let mut sink = Sink::bind(uri, kind, mark, case.opening).await?;
+    sink.consume();
     let step = Step::begin();
     let mut fleet = rig.crew().await?;
     step.done("daemons ready");
-    let upstream = Upstream::start(uri, &case.script, job.tempo);
+    let upstream = Upstream::start(uri, &case.script, job.options.tempo);
     rage(rig, job, &lines, &case, (&mut fleet, &upstream, &sink), strikes, struck).await?;
-    let latest = upstream.elapsed().max(job.duration) + CATCHING_UP;
-    let goes_on = || upstream.elapsed() < job.duration || !upstream.is_on_time() && upstream.elapsed() < latest;
+    let latest = upstream.elapsed().max(job.options.duration) + CATCHING_UP;
+    let goes_on = || upstream.elapsed() < job.options.duration || !upstream.is_on_time() && upstream.elapsed() < latest;
     while struck.iter().all(Struck::counts) && goes_on() {
         sleep(POLL).await;
     }
@@ -185,13 +209,13 @@ async fn rage(
     job: &Job,
     lines: &Lines,
     case: &Case<'_>,
-    (fleet, upstream, sink): (&mut Fleet, &Upstream, &LastingSink),
+    (fleet, upstream, sink): (&mut Fleet, &Upstream, &Sink),
     strikes: &[Strike],
     struck: &mut Vec<Struck>,
 ) -> Result<()> {
     let servers = rig.private_servers();
     let (script, run) = (Arc::clone(&case.script), case.run);
-    let (in_flight, patience) = (job.in_flight, job.order.patience);
+    let (in_flight, patience) = (job.options.in_flight, job.order.patience);
     let mut storm = Storm { rig, servers, lines, fleet, upstream, sink, script, run, in_flight, patience };
     for strike in strikes {
         sleep(strike.at.saturating_sub(upstream.elapsed())).await;

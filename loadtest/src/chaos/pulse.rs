@@ -3,22 +3,18 @@
 
 use std::net::SocketAddr;
 
-use settled::telemetry::labels::Outcome;
+use settled_pipeline::labels::Outcome;
 
 use crate::rig::admin::{self, Metrics};
 
-/// A daemon at a moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Beat {
-    /// Deliveries taken and not settled.
     pub(super) in_flight: u64,
     /// Outcomes that it has committed, from its start on.
     pub(super) committed: u64,
-    /// Deliveries of what was committed before.
     pub(super) repeated: u64,
     /// Commits whose outcome it had to look up.
     pub(super) looked_up: u64,
-    /// Whether PostgreSQL answers it.
     pub(super) database_is_up: bool,
     /// Whether both of its connections to the broker work.
     pub(super) broker_is_up: bool,

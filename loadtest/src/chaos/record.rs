@@ -9,23 +9,17 @@ use serde::Serialize;
 use super::fault::Fault;
 use super::schedule::Strike;
 
-/// A strike, and what came of it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Struck {
-    /// What.
     #[serde(serialize_with = "by_name")]
     pub(super) fault: Fault,
     /// When it was to strike, in seconds from the begin of the load.
     pub(super) due_s: f64,
-    /// When it did.
     pub(super) at_s: f64,
-    /// Which daemon it struck, if only one.
     pub(super) daemon: Option<usize>,
-    /// How long it lasted.
     pub(super) held_s: f64,
     /// Tasks in flight right before it, at the daemon or at all together.
     pub(super) in_flight: u64,
-    /// What exactly was done.
     pub(super) what: String,
     /// After which time it was noticed, where that was waited for.
     pub(super) found_s: Option<f64>,
@@ -42,21 +36,18 @@ pub(crate) struct Struck {
     pub(super) looked_up: u64,
     /// Resident memory of the daemons when it began, and the most until all went on, in bytes.
     pub(super) rss: [u64; 2],
-    /// Why it does not count.
     pub(super) failure: Option<String>,
 }
 
 /// The end of a daemon that was asked for it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Exit {
-    /// After which time.
     pub(super) after_s: f64,
     /// Its code; `None` if a signal ended it.
     pub(super) code: Option<i32>,
 }
 
 impl Struck {
-    /// Before it has done anything.
     pub(super) fn new(strike: &Strike, at: Duration, daemon: Option<usize>) -> Self {
         Self {
             fault: strike.fault,

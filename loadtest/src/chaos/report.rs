@@ -13,12 +13,9 @@ use super::schedule::Strike;
 use crate::progress::grouped;
 use crate::report::model::Check;
 
-/// What a run came to.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// The version of settled-loadtest.
     pub(super) tool_version: &'static str,
-    /// What repeats it.
     pub(super) command: String,
     pub(super) seed: u64,
     pub(super) daemons: usize,
@@ -28,44 +25,37 @@ pub(crate) struct Report {
     pub(super) confirmed: u64,
     /// Messages per second that were published and confirmed.
     pub(super) rate_per_s: f64,
-    /// How often the publisher had to connect.
     pub(super) connections: u64,
     pub(super) settled: u64,
     pub(super) rejected: u64,
     pub(super) dead_lettered: u64,
-    /// Different events, and all that came.
     pub(super) events: u64,
     pub(super) events_received: u64,
     pub(super) lost: u64,
     pub(super) doubled: u64,
     pub(super) events_missing: u64,
     pub(super) deadlocks: usize,
-    /// What another ledger did again.
     pub(super) replayed: usize,
     /// Commits without an answer, whose outcome was looked up.
     pub(super) looked_up: u64,
     pub(super) faults: Vec<Tried>,
-    /// Every strike, in order.
     pub(super) strikes: Vec<Struck>,
     pub(super) checks: Vec<Check>,
     pub(super) passed: bool,
 }
 
-/// A fault, over all of its strikes.
 #[derive(Debug, Serialize)]
 pub(super) struct Tried {
     fault: String,
     /// How often it was to strike, and did.
     planned: usize,
     count: usize,
-    /// The least that was in flight.
     in_flight_least: u64,
     /// Until it was noticed, where that was waited for.
     found_worst_s: Option<f64>,
     /// Until a broker that was away answered for its queue.
     served_median_s: Option<f64>,
     served_worst_s: Option<f64>,
-    /// Until all went on.
     recovered_median_s: Option<f64>,
     recovered_worst_s: Option<f64>,
     /// Until a daemon had ended that was asked to.

@@ -17,16 +17,12 @@ const JITTER: f64 = 0.4;
 /// How much of the time passes before the first strike, at the most.
 const LEAD: Duration = Duration::from_secs(2);
 
-/// A fault that is to strike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Strike {
     /// When, from the begin of the load; later if the one before is not over by then.
     pub(super) at: Duration,
-    /// What.
     pub(super) fault: Fault,
-    /// How long it lasts.
     pub(super) hold: Duration,
-    /// Decides whom it strikes.
     pub(super) draw: u32,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use settled_testkit::replay::{Replayed, Settings, replay};
 use tokio::time::{Instant, sleep};
 
 use super::Job;
@@ -17,22 +18,19 @@ use crate::broker::{self, TASKS_QUEUE};
 use crate::judge::{Evidence, books, verdict};
 use crate::load::Flights;
 use crate::progress::{Step, grouped};
-use crate::replay::{Replayed, Settings, replay};
 use crate::rig::{Fleet, Rig};
 use crate::scenario::{COSTLY_POLL, Case, POLL, left, reach_within};
-use crate::sink::LastingSink;
+use crate::sink::Sink;
 
-/// What is there when everything has struck.
 pub(super) struct Done<'a> {
     pub(super) rig: &'a Rig,
     pub(super) job: &'a Job,
     pub(super) case: Case<'a>,
     pub(super) fleet: Fleet,
     pub(super) upstream: Upstream,
-    pub(super) sink: LastingSink,
+    pub(super) sink: Sink,
     pub(super) strikes: &'a [Strike],
     pub(super) struck: &'a [Struck],
-    /// How many there had been before.
     pub(super) deadlocks_before: usize,
 }
 
@@ -85,16 +83,16 @@ fn report(job: &Job, evidence: &Evidence, told: Told, (strikes, struck): (&[Stri
     checks.extend(checks::checks(&Facts {
         strikes,
         struck,
-        in_flight: job.in_flight,
-        rates: [job.tempo.rate, rate_per_s],
+        in_flight: job.options.in_flight,
+        rates: [job.options.tempo.rate, rate_per_s],
         deadlocks,
-        goals: job.goals,
+        goals: job.options.goals,
     }));
     let received = evidence.received.as_ref();
     Report {
         tool_version: env!("CARGO_PKG_VERSION"),
         command: job.command(),
-        seed: job.order.seed,
+        seed: job.order.shape.seed,
         daemons: job.blueprint.daemons(),
         duration_s,
         published: sent.len() as u64,
@@ -135,14 +133,14 @@ async fn all_confirmed(upstream: Upstream, patience: Duration) -> Result<Flights
     upstream.finish().await
 }
 
-/// Waits for every outcome and every event; answers what did not come.
-async fn come_to_an_end(rig: &Rig, job: &Job, case: &Case<'_>, sink: &LastingSink) -> Result<Option<String>> {
+/// Waits for every outcome and every event; returns what did not come.
+async fn come_to_an_end(rig: &Rig, job: &Job, case: &Case<'_>, sink: &Sink) -> Result<Option<String>> {
     let (database, patience) = (rig.database().await?, job.order.patience);
     let (decided, called_off, dead) =
         case.script.with(|lines| (lines.plan.decided(), lines.plan.called_off(), lines.plan.dead_letters()));
     let outcomes = (case.opening + decided + dead) as u64;
     // What is scheduled comes when it is due.
-    sleep(job.order.life.within).await;
+    sleep(job.order.shape.life.scheduled.within).await;
     if let Some(stuck) =
         reach_within(patience, outcomes, COSTLY_POLL, async || case.run.outcomes(&database).await).await?
     {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use clap::Args;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -22,6 +23,7 @@ use crate::broker;
 use crate::load::clock::now_micros;
 use crate::load::{Confirmed, Due, Flights, Part, Script, Sent, send};
 use crate::plan::{Accounts, Body};
+use crate::values;
 
 /// The most messages that wait for their confirm.
 const WINDOW: usize = 2000;
@@ -35,12 +37,14 @@ const NO_CONFIRM: Duration = Duration::from_secs(5);
 /// How often it is looked whether more is due.
 const TICK: Duration = Duration::from_millis(5);
 
-/// How fast.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Load")]
 pub(crate) struct Tempo {
-    /// Messages per second, in the long run.
+    /// Messages per second, in the long run
+    #[arg(long, value_name = "N", default_value = "600", value_parser = values::rate_per_second)]
     pub(crate) rate: f64,
-    /// From one burst to the next.
+    /// From one burst of messages to the next: the longer, the more are in flight at times
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = values::duration)]
     pub(crate) burst: Duration,
 }
 
@@ -55,7 +59,6 @@ impl Tempo {
 /// What others may know of it, and ask of it.
 pub(super) struct Shared {
     script: Arc<Script>,
-    /// When the load began.
     began: Instant,
     ended: AtomicBool,
     published: AtomicU64,
@@ -70,20 +73,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// How many messages are due by now.
     fn due(&self) -> usize {
         self.tempo.due(self.began.elapsed()) + self.ahead.load(Ordering::Relaxed) as usize
     }
 }
 
-/// The system.
 pub(super) struct Upstream {
     shared: Arc<Shared>,
     publishing: JoinHandle<Flights>,
 }
 
 impl Upstream {
-    /// Begins to publish.
     pub(super) fn start(uri: &str, script: &Arc<Script>, tempo: Tempo) -> Self {
         let shared = Arc::new(Shared {
             script: Arc::clone(script),
@@ -110,7 +110,6 @@ impl Upstream {
         Self { shared, publishing: tokio::spawn(publisher.publish()) }
     }
 
-    /// Since the load began.
     pub(super) fn elapsed(&self) -> Duration {
         self.shared.began.elapsed()
     }
@@ -127,7 +126,6 @@ impl Upstream {
         self.counts().0 + second >= self.shared.due() as u64
     }
 
-    /// How often it had to connect.
     pub(super) fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
     }
@@ -153,12 +151,10 @@ impl Upstream {
         self.shared.ended.store(true, Ordering::Relaxed);
     }
 
-    /// Whether all is published and confirmed.
     pub(super) fn is_done(&self) -> bool {
         self.publishing.is_finished()
     }
 
-    /// Waits for the last confirm.
     pub(super) async fn finish(mut self) -> Result<Flights> {
         self.end();
         Ok((&mut self.publishing).await?)
@@ -175,15 +171,12 @@ impl Drop for Upstream {
 type Answered = (usize, lapin::Result<Confirmation>);
 type Confirms = FuturesUnordered<BoxFuture<'static, Answered>>;
 
-/// The one who publishes.
 struct Publisher {
     uri: String,
     app_id: String,
     accounts: Arc<Accounts>,
     shared: Arc<Shared>,
-    /// The place of the next new message.
     next: usize,
-    /// What is published and not confirmed.
     open: BTreeMap<usize, Due>,
     /// Whether a message was confirmed, by its place.
     known: Vec<bool>,

@@ -5,21 +5,19 @@ use std::pin::pin;
 
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
-use settled::contract::PaymentState;
+use settled_core::contract::PaymentState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use crate::plan::{Mark, Stamp};
 
-/// Everything a run is judged by.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     /// What became of each number of the run's ids.
     pub(crate) payments: Vec<Option<Payment>>,
     /// How many payments have one of the run's ids.
     pub(crate) count: usize,
-    /// Messages that became no payment.
     pub(crate) dead_letters: Vec<DeadLetter>,
     /// The balance of every open account of the run.
     pub(crate) balances: HashMap<String, i64>,
@@ -38,10 +36,8 @@ pub(crate) struct Books {
     pub(crate) exact_times: bool,
 }
 
-/// What became of a task.
 #[derive(Clone, Debug)]
 pub(crate) struct Payment {
-    /// Where it stands.
     pub(crate) state: PaymentState,
     /// Why it was declined; `None` if it was not.
     pub(crate) rejection: Option<String>,
@@ -55,16 +51,12 @@ pub(crate) struct Payment {
     pub(crate) committed_at: i64,
 }
 
-/// Equal messages that became no payment.
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
     /// Which of the run's ids the messages had.
     pub(crate) number: Option<usize>,
-    /// Its stable name.
     pub(crate) reason: String,
-    /// The field at fault, if one is.
     pub(crate) field: Option<String>,
-    /// How many messages.
     pub(crate) attempts: u64,
     /// When the first came, in microseconds since 1970.
     pub(crate) first_seen: i64,
@@ -79,7 +71,6 @@ fn ours(id: &str) -> String {
 /// The transitions out of a state in which a task waits.
 const WAITED: &str = "from_state IN ('scheduled', 'parked')";
 
-/// A run, as the database knows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     mark: Mark,
@@ -93,7 +84,6 @@ impl Run {
         Self { mark, first: mark.id(Stamp { number: 0, scheduled: since - 1000 }) }
     }
 
-    /// Reads all of it.
     pub(crate) async fn read(&self, client: &Client) -> Result<Books> {
         let mut books = Books { exact_times: has_commit_times(client).await?, ..Books::default() };
         self.payments(client, &mut books).await?;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
 use serde_json::Value;
-use settled::contract::{DeadReason, PaymentState};
-use settled::telemetry::labels::Outcome;
+use settled_core::contract::{DeadReason, PaymentState};
+use settled_pipeline::labels::Outcome;
 
 use crate::load::{Flights, Lines};
 use crate::plan::{Message, Plan, Tally};
@@ -17,22 +17,17 @@ use crate::rig::FleetEnd;
 use crate::sink::Received;
 use books::{Books, Payment};
 
-/// Everything that a run is judged by.
 #[derive(Debug)]
 pub(crate) struct Evidence {
-    /// What was to be published.
     pub(crate) lines: Lines,
-    /// What was.
     pub(crate) flights: Flights,
     /// What the daemons say came of the load; `None` where they cannot know.
     pub(crate) counted: Option<Tally>,
-    /// What the database says.
     pub(crate) books: Books,
     /// What the subscriber got; `None` if there was none.
     pub(crate) received: Option<Received>,
     /// What `settled audit` says, or why it says nothing.
     pub(crate) audit: Result<Value>,
-    /// How the daemons ended.
     pub(crate) fleet: FleetEnd,
     /// What waits on the servers; `None` where others use them too.
     pub(crate) left: Option<Left>,
@@ -44,16 +39,12 @@ pub(crate) struct Evidence {
     pub(crate) stuck: Option<String>,
 }
 
-/// What waits when all is done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Left {
-    /// Tasks in the queue.
     pub(crate) tasks: u32,
-    /// Tasks that the broker gave up on.
     pub(crate) given_up: u32,
 }
 
-/// What came of the load.
 #[derive(Debug)]
 pub(crate) struct Findings {
     /// Outcomes, as the database has them; what was called off before it was applied counts as
@@ -61,11 +52,8 @@ pub(crate) struct Findings {
     pub(crate) tally: Tally,
     /// How many tasks of each type came to each outcome.
     pub(crate) by_type: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Confirmed messages without an outcome.
     pub(crate) lost: u64,
-    /// Outcomes whose event did not come.
     pub(crate) events_missing: u64,
-    /// Different events that no outcome explains.
     pub(crate) events_unexpected: u64,
 }
 
@@ -75,7 +63,6 @@ impl Evidence {
         &self.lines.plan
     }
 
-    /// The payment with a message's id.
     pub(crate) fn payment(&self, message: &Message) -> Option<&Payment> {
         self.books.payments.get(message.id)?.as_ref()
     }
@@ -91,7 +78,6 @@ impl Evidence {
         }
     }
 
-    /// Draws up what came of the load.
     pub(crate) fn find(&self) -> Findings {
         let load = &self.plan().load;
         let mut tally = Tally::default();

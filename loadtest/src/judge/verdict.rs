@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
-use settled::contract::EventKind;
-use settled::telemetry::labels::Outcome;
+use settled_core::contract::EventKind;
+use settled_pipeline::labels::Outcome;
 
 use super::{Evidence, Findings, is_altered};
 use crate::plan::{Act, Ask, Message};
 use crate::report::model::Check;
 
-/// How many of the differences are named.
 const EXAMPLES: usize = 3;
 
 /// What was found instead, if a check does not hold.
@@ -43,7 +42,6 @@ pub(crate) fn checks(evidence: &Evidence, findings: &Findings) -> Vec<Check> {
     checks.map(|(holds, _, verify)| check(holds, verify(evidence, findings))).collect()
 }
 
-/// A check and its finding.
 pub(crate) fn check(holds: &str, finding: Finding) -> Check {
     Check { holds: holds.to_owned(), found: finding.err() }
 }
@@ -273,7 +271,7 @@ fn stopped_in_order(evidence: &Evidence, _: &Findings) -> Finding {
 }
 
 /// The first of the differences, if there are any.
-fn none(wrong: Vec<String>) -> Finding {
+pub(crate) fn none(wrong: Vec<String>) -> Finding {
     if wrong.is_empty() {
         return Ok(());
     }

@@ -19,7 +19,6 @@ pub(crate) struct Gauges {
 }
 
 impl Gauges {
-    /// Nothing yet.
     pub(crate) fn new() -> Self {
         Self {
             published: AtomicU64::new(0),
@@ -29,7 +28,6 @@ impl Gauges {
         }
     }
 
-    /// Messages published, and messages confirmed.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.published.load(Ordering::Relaxed), self.confirmed.load(Ordering::Relaxed))
     }

@@ -32,19 +32,14 @@ const LEAD: i64 = 50_000;
 /// Accounts are opened with so many messages unconfirmed: it is not measured.
 const OPENING_WINDOW: usize = 4000;
 
-/// How a load is published.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
-    /// By a schedule.
     Open {
         /// How many per second.
         curve: Curve,
-        /// How they are spread.
         arrival: Arrival,
     },
-    /// As fast as the broker confirms.
     Closed {
-        /// How many may wait for their confirm.
         window: usize,
     },
 }
@@ -65,14 +60,12 @@ pub(crate) struct Generator {
     seed: u64,
 }
 
-/// What was published.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
     /// When it began, in microseconds since 1970.
     pub(crate) start: i64,
     /// Every message that was published, of each publisher in order.
     pub(crate) sent: Vec<Sent>,
-    /// Every message that was confirmed.
     pub(crate) confirmed: Vec<Confirmed>,
 }
 

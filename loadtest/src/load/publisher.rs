@@ -26,27 +26,21 @@ use crate::plan::{Accounts, Body, Broken, Message};
 const UNCONFIRMED: usize = 200_000;
 const PERSISTENT: u8 = 2;
 
-/// A message that was published.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
-    /// Its place in what is published.
     pub(crate) index: usize,
     /// When it was to be published, in microseconds since 1970.
     pub(crate) scheduled: i64,
-    /// When it was.
     pub(crate) at: i64,
 }
 
-/// A message that the broker has confirmed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Confirmed {
-    /// Its place in what is published.
     pub(crate) index: usize,
     /// When, in microseconds since 1970.
     pub(crate) at: i64,
 }
 
-/// A connection to publish on.
 pub(super) struct Publisher {
     // A connection whose last handle is dropped is closed.
     _connection: Connection,
@@ -57,15 +51,12 @@ pub(super) struct Publisher {
 /// What all publishers of a load report to.
 #[derive(Clone)]
 pub(super) struct Desk {
-    /// What bodies are made with.
     pub(super) accounts: Arc<Accounts>,
-    /// For those who watch.
     pub(super) gauges: Arc<Gauges>,
     /// Gets a permit for each confirm.
     pub(super) window: Option<Arc<Semaphore>>,
 }
 
-/// A message that waits for its confirm.
 struct Unconfirmed {
     index: usize,
     scheduled: i64,

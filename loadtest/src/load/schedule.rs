@@ -1,14 +1,16 @@
 //! When each message is to be published: pure, and the same for the same seed.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::values::{duration, per_second};
+
 /// How many messages per second there are to be, over the time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Curve {
-    /// The same all the time.
     Constant(f64),
     /// In a straight line from one rate to another, and constant from there on.
     Ramp {
@@ -31,12 +33,9 @@ pub(crate) enum Arrival {
     Poisson,
 }
 
-/// Where a load ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// After so many messages.
     Count(usize),
-    /// After that time.
     Time(Duration),
 }
 
@@ -78,6 +77,20 @@ impl Curve {
             Self::Constant(rate) => rate,
             Self::Ramp { from, to, over } => from + (to - from) * (time.as_secs_f64() / over).min(1.0),
         }
+    }
+}
+
+/// `FROM..TO/TIME`.
+impl FromStr for Curve {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(rates, over)| Some((rates.split_once("..")?, over)));
+        let ramp = parts.and_then(|((from, to), over)| {
+            let (from, to, over) = (per_second(from)?, per_second(to)?, duration(over).ok()?.as_secs_f64());
+            (from + to > 0.0).then_some(Self::Ramp { from, to, over })
+        });
+        ramp.ok_or_else(|| "expected FROM..TO/TIME in messages per second, such as 0..20000/60s".to_owned())
     }
 }
 
@@ -134,6 +147,14 @@ mod tests {
 
     fn between(offsets: &[u64], from: u64, until: u64) -> usize {
         offsets.iter().filter(|offset| (from * SECOND..until * SECOND).contains(offset)).count()
+    }
+
+    #[test]
+    fn a_ramp_is_from_a_rate_to_a_rate_in_a_time() {
+        assert_eq!("0..20000/60s".parse(), Ok(Curve::Ramp { from: 0.0, to: 20_000.0, over: 60.0 }));
+        for text in ["0..0/60s", "5/60s", "0..5", "0..5/60", "5..-1/3s", "..5/3s"] {
+            assert!(text.parse::<Curve>().is_err_and(|error| error.contains("0..20000/60s")), "{text}");
+        }
     }
 
     #[test]

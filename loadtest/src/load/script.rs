@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::plan::{Ask, Ids, Mark, Message, Plan, Stamp};
 
-/// What all publishers of a load share.
 #[derive(Debug)]
 pub(crate) struct Script {
     mark: Mark,
@@ -15,40 +14,30 @@ pub(crate) struct Script {
     lines: Mutex<Lines>,
 }
 
-/// What is published, and under which ids.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    /// The messages.
     pub(crate) plan: Plan,
     /// The id of each of the plan's numbers, as far as one was given.
     pub(crate) ids: Vec<Option<Uuid>>,
     mark: Mark,
 }
 
-/// A message whose time has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Due {
-    /// Its place in what is published.
     pub(crate) index: usize,
-    /// What it is.
     pub(crate) message: Message,
-    /// Its ids.
     pub(crate) ids: Ids,
     /// When it was to be published, in microseconds since 1970.
     pub(crate) at: i64,
 }
 
-/// The two parts of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Opens the accounts.
     Opening,
-    /// What is measured.
     Load,
 }
 
 impl Script {
-    /// Of a plan, with no ids yet.
     pub(crate) fn new(plan: Plan, mark: Mark) -> Self {
         Self { mark, stop: AtomicBool::new(false), lines: Mutex::new(Lines { plan, ids: Vec::new(), mark }) }
     }
@@ -58,7 +47,6 @@ impl Script {
         self.mark
     }
 
-    /// Reads it, or writes on.
     pub(crate) fn with<T>(&self, read: impl FnOnce(&mut Lines) -> T) -> T {
         read(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -68,19 +56,16 @@ impl Script {
         self.lines.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the publishing.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the publishing is to end.
     pub(super) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
 
 impl Lines {
-    /// The messages of a part.
     pub(crate) fn messages(&self, part: Part) -> &[Message] {
         match part {
             Part::Opening => &self.plan.opening,

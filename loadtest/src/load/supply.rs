@@ -22,32 +22,24 @@ const GAP: i64 = 400;
 const DENSE: usize = 4;
 const DENSE_MICROS: u64 = 1000;
 
-/// What a publisher publishes.
 pub(super) enum Supply {
     /// Every message at its time, whatever became of those before it.
     Scheduled {
-        /// All of it.
         script: Arc<Script>,
         /// When each message is due, in microseconds from the start.
         offsets: Arc<Vec<u64>>,
         /// The start, in microseconds since 1970.
         start: i64,
-        /// The next one of this publisher.
         next: usize,
-        /// How many publishers take turns.
         publishers: usize,
     },
     /// As many as may wait for their confirm.
     Windowed {
-        /// All of it.
         script: Arc<Script>,
-        /// Which part of it.
         part: Part,
-        /// How many more may be sent.
         window: Arc<Semaphore>,
         /// The first message that nobody has taken yet, of all publishers together.
         next: Arc<std::sync::Mutex<usize>>,
-        /// When to end.
         end: End,
     },
 }
@@ -55,14 +47,13 @@ pub(super) enum Supply {
 /// Where a load that follows its confirms ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
-    /// After so many messages.
     Count(usize),
     /// At that time, in microseconds since 1970.
     Time(i64),
 }
 
 impl Supply {
-    /// Waits for the next messages and answers them; none at the end. To be called on a thread
+    /// Waits for the next messages and returns them; none at the end. To be called on a thread
     /// that may sleep: a timer of tokio's is only good to a millisecond or two.
     pub(super) fn next(&mut self, runtime: &Handle) -> Vec<Due> {
         match self {

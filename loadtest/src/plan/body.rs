@@ -10,7 +10,6 @@ use super::{Accounts, Act, Ask, Message, legs_of};
 /// The ids of a message, and when it was due.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ids {
-    /// Its own.
     pub(crate) own: Uuid,
     /// That of the payment that it acts on.
     pub(crate) parent: Option<Uuid>,
@@ -18,7 +17,6 @@ pub(crate) struct Ids {
     pub(crate) due: i64,
 }
 
-/// The fields of a task.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Body<'a> {
     pub(super) id: Uuid,
@@ -50,7 +48,6 @@ pub(crate) struct Body<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-/// One movement of several.
 #[derive(Debug, Serialize)]
 struct Leg<'a> {
     debit_account: &'a str,

@@ -1,42 +1,32 @@
 //! What can be wrong with a message, and the field its dead letter then has to name.
 
-use settled::contract::{DeadReason, MAX_BODY_BYTES};
+use settled_core::contract::{DeadReason, MAX_BODY_BYTES};
 
 use super::Body;
 
 /// A way in which a message is no task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// Not JSON at all.
     NotJson,
-    /// The last byte is missing.
     CutOff,
-    /// The fields' values in an array.
     Array,
-    /// No amount.
     AmountMissing,
-    /// The amount twice.
     AmountRepeated,
-    /// An amount with decimals.
     AmountFloat,
     /// A field with a typing error in its name.
     UnknownField,
-    /// A currency in small letters.
     CurrencyLowercase,
     /// An escaped NUL, which PostgreSQL could not store.
     Nul,
-    /// A byte that is not UTF-8.
     NotUtf8,
     /// A `message_id` that is not the body's id.
     OtherMessageId,
-    /// A content type that is not JSON's.
     OtherContentType,
     /// One byte more than a body may have.
     Oversize,
 }
 
 impl Broken {
-    /// All of them.
     pub(crate) const ALL: [Self; 13] = [
         Self::NotJson,
         Self::CutOff,
@@ -53,7 +43,6 @@ impl Broken {
         Self::Oversize,
     ];
 
-    /// The reason of the dead letter.
     pub(crate) const fn reason(self) -> DeadReason {
         if matches!(self, Self::Oversize) { DeadReason::Oversize } else { DeadReason::Malformed }
     }

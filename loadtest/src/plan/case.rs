@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use settled::telemetry::labels::Outcome;
+use settled_pipeline::labels::Outcome;
 use smallvec::{SmallVec, smallvec};
 
 use super::generate::CURRENCY;
@@ -76,7 +76,6 @@ impl Plan {
         self.payment(Ask::Split { debit, credit, amount, legs })
     }
 
-    /// A hold of at least so much.
     fn authorize(&mut self, least: i64) -> Message {
         let (debit, credit, amount) = self.generator.payment();
         self.payment(Ask::Authorize { debit, credit, amount: amount.max(least), currency: CURRENCY })
@@ -125,8 +124,8 @@ impl Plan {
     /// A payment that may have to wait for its time.
     fn payment(&mut self, ask: Ask) -> Message {
         let (rng, life) = (&mut self.generator.rng, &self.generator.life);
-        let within = life.within.as_millis() as u32;
-        let execute_in = (rng.f64() < life.scheduled).then(|| rng.u32(1..=within.max(1)));
+        let within = life.scheduled.within.as_millis() as u32;
+        let execute_in = (rng.f64() < life.scheduled.share).then(|| rng.u32(1..=within.max(1)));
         Message { execute_in, ..self.first(ask, Outcome::Settled) }
     }
 

@@ -1,14 +1,13 @@
 //! What the load makes of every task in the end: a ledger of a few lines, without the daemon's code.
 
-use settled::contract::PaymentState;
-use settled::telemetry::labels::Outcome;
+use settled_core::contract::PaymentState;
+use settled_pipeline::labels::Outcome;
 
 use super::{Act, Ask, Message, Plan};
 
 /// Where a task stands when all is done, and how much of it; amounts are in minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fate {
-    /// Where it stands.
     pub(crate) state: PaymentState,
     /// What was asked for; of a follow-up what it moves.
     pub(crate) amount: i64,
@@ -44,7 +43,6 @@ impl Fate {
         [self.captured, self.refunded, self.charged_back]
     }
 
-    /// Of a task on which nothing acts.
     fn of(message: &Message) -> Self {
         let state = match message.outcome {
             Outcome::Rejected(_) => PaymentState::Rejected,

@@ -6,8 +6,8 @@ use std::iter::Cycle;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use settled::contract::{DeadReason, Rejection};
-use settled::telemetry::labels::Outcome;
+use settled_core::contract::{DeadReason, Rejection};
+use settled_pipeline::labels::Outcome;
 use uuid::Uuid;
 
 use super::life::{Chooser, Life};
@@ -22,7 +22,6 @@ const OTHER_CURRENCY: &str = "EUR";
 const MAX_PAYMENT: i64 = 10_000;
 /// How far a customer may overdraw its account: enough for a thousand million payments.
 const CREDIT: i64 = 10_000_000_000_000;
-/// More than any account can ever pay.
 const TOO_MUCH: i64 = 900_000_000_000_000;
 
 /// How many messages are mixed with each other.
@@ -32,7 +31,6 @@ const RECENT: usize = 100;
 /// How often an earlier message is looked for that may be repeated.
 const TRIES: usize = 100;
 
-/// What the next message is made of.
 #[derive(Debug)]
 pub(super) struct Generator {
     pub(super) rng: Rng,
@@ -44,9 +42,9 @@ pub(super) struct Generator {
     /// Places of the first customer and of the first merchant.
     customers: usize,
     merchants: usize,
-    /// Pays, or would, and has nothing.
+    /// Place of the account without funds.
     poor: usize,
-    /// Would be paid, and does not exist.
+    /// Place of the account that is never opened.
     nobody: usize,
     payer: Draw,
     payee: Draw,
@@ -59,13 +57,13 @@ pub(super) struct Generator {
 
 impl Plan {
     /// The plan of that shape, with no load yet.
-    pub(crate) fn new(shape: &Shape) -> Self {
+    pub(crate) fn new(shape: &Shape, prefix: &str) -> Self {
         let mut all = Vec::new();
         let mut account = |name: &str, currency, min_balance| {
-            all.push(Account { name: format!("{}:{name}", shape.prefix), currency, min_balance });
+            all.push(Account { name: format!("{prefix}:{name}"), currency, min_balance });
             all.len() - 1
         };
-        let (customers, merchants) = (shape.customers.max(1), shape.customers.div_ceil(10).max(1));
+        let (customers, merchants) = (shape.accounts.max(1), shape.accounts.div_ceil(10).max(1));
         let poor = account("customer:poor", Some(CURRENCY), 0);
         let nobody = account("merchant:nobody", None, 0);
         let first_merchant = nobody + 1;
@@ -228,7 +226,6 @@ impl Generator {
         &self.altered
     }
 
-    /// Who pays whom how much.
     pub(super) fn payment(&mut self) -> (usize, usize, i64) {
         let debit = self.customers + self.payer.draw(&mut self.rng);
         let credit = self.merchants + self.payee.draw(&mut self.rng);

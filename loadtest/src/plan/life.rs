@@ -5,18 +5,19 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use settled::contract::Leg;
+use clap::Args;
+use settled_core::contract::Leg;
+
+use crate::values::{duration, share};
 
 /// A case: a payment, and what is done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A transfer that nothing acts on.
     Transfer,
     /// A hold, and its final capture: of all of it, or of a part while the rest is released.
     AuthorizeCapture,
     /// A hold, and two captures that share it.
     AuthorizeCaptureParts,
-    /// A hold that is released.
     AuthorizeVoid,
     /// A transfer, or a hold and its capture, of which all or a part goes back.
     Refund,
@@ -24,7 +25,6 @@ pub(crate) enum Kind {
     Chargeback,
     /// A transfer for the next day that is called off.
     Cancel,
-    /// A transfer with so many legs.
     Legs(u8),
 }
 
@@ -33,28 +33,60 @@ pub(crate) enum Kind {
 pub(crate) struct Kinds(Vec<(Kind, f64)>);
 
 /// Everything about the payments of a load but whom they are between.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Args)]
 pub(crate) struct Life {
-    /// Of which kinds the cases are.
+    /// What becomes of the good payments: cases with their weights, such as
+    /// transfer:60,authorize-capture:20,authorize-void:5,refund:10,legs:4:5 [default: transfer:1]
+    ///
+    /// Cases are transfer; authorize-capture, authorize-capture-parts (two captures) and
+    /// authorize-void; refund, of a transfer or of a capture; chargeback, at times with a reversal;
+    /// cancel, of a transfer for the next day; legs:N, a transfer with N legs. A weight says how many
+    /// of the cases are of that kind; a case is one to three messages, and those are what rates and
+    /// counts are about.
+    #[arg(long = "mix", value_name = "CASE:WEIGHT,…", default_value = "transfer:1", hide_default_value = true)]
     pub(crate) kinds: Kinds,
-    /// How likely a case is published in reverse, so that whatever acts on a payment comes before
-    /// it: from 0 to 1.
+    /// Cases that are published in reverse, so that what acts on a payment comes before it
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share, hide_default_value = true)]
     pub(crate) out_of_order: f64,
-    /// The share of the payments that wait for a time: from 0 to 1.
-    pub(crate) scheduled: f64,
-    /// How long after they are published they wait at the most.
+    /// Payments that are to be executed later, within 5s of being published or another time, such as
+    /// 10% or 10%:30s
+    #[arg(long, value_name = "SHARE[:WITHIN]", default_value = "0", hide_default_value = true)]
+    pub(crate) scheduled: Scheduled,
+}
+
+/// Payments that wait for a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Scheduled {
+    /// Share of the payments, from 0 to 1.
+    pub(crate) share: f64,
+    /// The longest wait after they are published; nothing if none waits.
     pub(crate) within: Duration,
+}
+
+impl FromStr for Scheduled {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const USUAL: Duration = Duration::from_secs(5);
+        const HOUR: Duration = Duration::from_secs(3600);
+        let (part, within) = text.split_once(':').map_or((text, None), |(part, within)| (part, Some(within)));
+        let within = within.map_or(Ok(USUAL), duration).ok().filter(|within| *within <= HOUR);
+        let scheduled = share(part).ok().zip(within);
+        let scheduled =
+            scheduled.map(|(share, within)| Self { share, within: if share > 0.0 { within } else { Duration::ZERO } });
+        scheduled
+            .ok_or_else(|| "expected a share, and perhaps a time of up to an hour, such as 10% or 10%:30s".to_owned())
+    }
 }
 
 impl Life {
     /// Whether it is nothing but transfers, each for at once.
     pub(crate) fn is_plain(&self) -> bool {
-        self.kinds.0.iter().all(|(kind, _)| *kind == Kind::Transfer) && self.scheduled == 0.0
+        self.kinds.0.iter().all(|(kind, _)| *kind == Kind::Transfer) && self.scheduled.share == 0.0
     }
 }
 
 impl Kind {
-    /// All but those with legs, by name.
     const NAMED: [(&'static str, Self); 7] = [
         ("transfer", Self::Transfer),
         ("authorize-capture", Self::AuthorizeCapture),
@@ -153,7 +185,6 @@ pub(super) struct Chooser {
 }
 
 impl Chooser {
-    /// Before the first case.
     pub(super) fn new(kinds: &Kinds) -> Self {
         let total = kinds.total();
         let kinds: Vec<_> = kinds.0.iter().map(|(kind, weight)| (*kind, weight / total)).collect();
@@ -195,6 +226,15 @@ mod tests {
         assert_eq!("transfer:3".parse::<Kinds>().expect("a mix").by_name(), BTreeMap::new());
         for (_, kind) in Kind::NAMED.into_iter().chain([("", Kind::Legs(64))]) {
             assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+    }
+
+    #[test]
+    fn what_is_scheduled_is_a_share_and_perhaps_a_time() {
+        let scheduled = |share, seconds| Ok(Scheduled { share, within: Duration::from_secs(seconds) });
+        assert_eq!(["10%", "0.2:30s", "0"].map(str::parse), [scheduled(0.1, 5), scheduled(0.2, 30), scheduled(0.0, 0)]);
+        for text in ["", "5", "10%:", "10%:5", "10%:61m", ":5s"] {
+            assert!(text.parse::<Scheduled>().is_err_and(|error| error.contains("10%:30s")), "{text}");
         }
     }
 

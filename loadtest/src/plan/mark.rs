@@ -9,22 +9,18 @@ use uuid::{Builder, Uuid};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark([u8; 4]);
 
-/// What an id of the run says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Which of the run's ids it is.
     pub(crate) number: usize,
     /// When its first message was scheduled for, in microseconds since 1970.
     pub(crate) scheduled: i64,
 }
 
 impl Mark {
-    /// A mark that no other run has.
     pub(crate) fn random() -> Self {
         Self::of(fastrand::u32(..))
     }
 
-    /// The mark of these bits.
     const fn of(bits: u32) -> Self {
         let [first, second, third, fourth] = bits.to_be_bytes();
         Self([(first & 0x3f) | 0x80, second, third, fourth])
@@ -54,7 +50,6 @@ impl Mark {
         Some(Stamp { number: number as usize, scheduled: millis * 1000 + micros })
     }
 
-    /// As it stands in an id.
     pub(crate) const fn bytes(&self) -> &[u8] {
         &self.0
     }

@@ -7,13 +7,9 @@ use fastrand::Rng;
 /// The share of each kind of message, from 0 to 1; the rest are good payments.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Mix {
-    /// Repetitions of an earlier message.
     pub(crate) duplicate: f64,
-    /// Repetitions that ask for something else.
     pub(crate) altered: f64,
-    /// Messages that are no task.
     pub(crate) malformed: f64,
-    /// Payments that the account cannot pay.
     pub(crate) insufficient: f64,
     /// Payments to an account that nobody opened.
     pub(crate) unknown_account: f64,
@@ -34,7 +30,6 @@ pub(super) enum Part {
 }
 
 impl Mix {
-    /// Some of everything: 21 messages of 1000.
     pub(crate) const FAULTY: Self = Self {
         duplicate: 0.01,
         altered: 0.002,
@@ -55,7 +50,6 @@ impl Mix {
         ]
     }
 
-    /// What all of it makes.
     pub(crate) fn total(&self) -> f64 {
         self.shares().iter().map(|(.., share)| share).sum()
     }
@@ -76,7 +70,6 @@ pub(super) struct Mixer {
 }
 
 impl Mixer {
-    /// Before the first message.
     pub(super) fn new(mix: Mix) -> Self {
         Self { mix, made: 0, made_of_part: [0; 6] }
     }

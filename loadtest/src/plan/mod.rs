@@ -26,48 +26,57 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use settled::contract::TaskType;
-use settled::telemetry::labels::Outcome;
+use clap::Args;
+use settled_core::contract::TaskType;
+use settled_pipeline::labels::Outcome;
 
 pub(crate) use body::{Body, Ids};
 pub(crate) use broken::Broken;
 use generate::Generator;
-pub(crate) use life::{Kinds, Life};
+pub(crate) use life::Life;
+#[cfg(test)]
+pub(crate) use life::Scheduled;
 pub(crate) use mark::{Mark, Stamp};
 pub(crate) use mix::Mix;
-pub(crate) use padding::{MAX_PAYLOAD_BYTES, Padding};
+#[cfg(test)]
+use padding::MAX_PAYLOAD_BYTES;
+pub(crate) use padding::Padding;
 pub(crate) use skew::Skew;
 pub(crate) use tally::Tally;
 
+use crate::values::at_least_one;
+
 /// What the load is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Shape {
-    /// How many accounts pay; a tenth of that is paid.
-    pub(crate) customers: usize,
-    /// Which accounts take part.
+    /// How many accounts pay; a tenth as many are paid
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
+    pub(crate) accounts: usize,
+    /// Which accounts take part: uniform, zipf:EXPONENT such as zipf:1.1, or hot, where every payment
+    /// is between the same two
+    #[arg(long, value_name = "SKEW", default_value_t = Skew::Uniform)]
     pub(crate) skew: Skew,
-    /// What else there is beside good payments.
-    pub(crate) mix: Mix,
-    /// What becomes of the good payments.
+    #[command(flatten)]
     pub(crate) life: Life,
-    /// How long a message is to be, in bytes; 0 for as short as it can be.
+    /// Messages that are no good payments.
+    #[arg(skip)]
+    pub(crate) mix: Mix,
+    /// Make messages about this long with metadata, in bytes; without it they have 330 or so
+    #[arg(long, value_name = "N", default_value = "0", value_parser = padding::payload_bytes, hide_default_value = true)]
     pub(crate) payload_bytes: usize,
-    /// Of the random numbers.
+    /// The same seed gives the same messages, but for their ids and the accounts' prefix
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// What the names of the accounts begin with.
-    pub(crate) prefix: String,
 }
 
 /// Everything that is published, in order. The load grows as it is asked for.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Every account that a message names.
     pub(crate) accounts: Arc<Accounts>,
     /// The balance of each account when all is done.
     pub(crate) balances: Vec<i64>,
     /// Opens the accounts; all of it succeeds. Its ids are the first.
     pub(crate) opening: Vec<Message>,
-    /// The load.
     pub(crate) load: Vec<Message>,
     /// How many ids there are; a repetition has the id of another message.
     pub(crate) ids: usize,
@@ -77,18 +86,13 @@ pub(crate) struct Plan {
 /// What the bodies of all messages are made with.
 #[derive(Debug)]
 pub(crate) struct Accounts {
-    /// Every account.
     pub(crate) all: Vec<Account>,
-    /// The places of those that are paid.
     merchants: Range<usize>,
-    /// What makes a payment longer.
     pub(crate) padding: Padding,
 }
 
-/// An account, before anything happens to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
-    /// Its name.
     pub(crate) name: String,
     /// Its only currency; `None` for an account that nobody opens.
     pub(crate) currency: Option<&'static str>,
@@ -99,13 +103,9 @@ pub(crate) struct Account {
 /// A message, and what has to come of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
-    /// Which of the plan's ids it has.
     pub(crate) id: usize,
-    /// What it asks for.
     pub(crate) ask: Ask,
-    /// What is wrong with it.
     pub(crate) broken: Option<Broken>,
-    /// What has to come of it.
     pub(crate) outcome: Outcome,
     /// The field that its dead letter has to name, if it becomes one.
     pub(crate) field: Option<&'static str>,
@@ -118,48 +118,33 @@ pub(crate) struct Message {
 /// What a message asks for. Accounts are places in [`Accounts::all`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// To open an account.
     Open(usize),
-    /// To move money.
     Transfer {
-        /// Pays.
         debit: usize,
-        /// Is paid.
         credit: usize,
         /// In minor units.
         amount: i64,
-        /// Of the amount.
         currency: &'static str,
     },
     /// To move money to several accounts: see [`legs_of`].
     Split {
-        /// Pays.
         debit: usize,
-        /// The first to be paid.
         credit: usize,
         /// Of all legs together, in minor units.
         amount: i64,
-        /// How many.
         legs: u8,
     },
-    /// To hold money.
     Authorize {
-        /// Is to pay.
         debit: usize,
-        /// Is to be paid.
         credit: usize,
         /// In minor units.
         amount: i64,
-        /// Of the amount.
         currency: &'static str,
     },
     /// To act on a payment. Payments are numbers of the plan's ids.
     FollowUp {
-        /// The payment.
         parent: usize,
-        /// What has to be applied before.
         needs: usize,
-        /// What is done.
         act: Act,
         /// What it moves, in minor units; 0 if it moves nothing.
         amount: i64,
@@ -168,23 +153,13 @@ pub(crate) enum Ask {
     },
 }
 
-/// What is done with a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
-    /// Posts what is held.
-    Capture {
-        /// Whether the rest is released.
-        is_final: bool,
-    },
-    /// Releases what is held.
+    Capture { is_final: bool },
     Void,
-    /// Moves posted money back.
     Refund,
-    /// The same, imposed from outside.
     Chargeback,
-    /// Takes a chargeback back.
     ChargebackReversal,
-    /// Calls off what waits.
     Cancel,
 }
 
@@ -206,7 +181,6 @@ fn legs_of(
 }
 
 impl Ask {
-    /// The type of the task.
     pub(crate) const fn task_type(&self) -> TaskType {
         match self {
             Self::Open(_) => TaskType::OpenAccount,
@@ -236,7 +210,6 @@ impl Ask {
 }
 
 impl Plan {
-    /// What has to come of the load.
     pub(crate) fn expected(&self) -> Tally {
         self.load.iter().map(|message| message.outcome).collect()
     }

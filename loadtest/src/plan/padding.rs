@@ -31,8 +31,29 @@ impl Padding {
         Self(json.flatten())
     }
 
-    /// As JSON.
     pub(super) fn json(&self) -> Option<&RawValue> {
         self.0.as_deref()
+    }
+}
+
+/// Parses the length of a message, in bytes.
+pub(super) fn payload_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes <= MAX_PAYLOAD_BYTES);
+    bytes.ok_or_else(|| {
+        format!(
+            "expected at most {MAX_PAYLOAD_BYTES} bytes: a body may have 64 KiB, but is made longer with metadata, of \
+             which the contract allows 50 of 500 characters"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_that_is_too_long_is_refused_with_the_limit_of_the_contract() {
+        assert_eq!(payload_bytes("25000"), Ok(25_000));
+        assert!(payload_bytes("25001").is_err_and(|error| error.contains("50 of 500 characters")));
     }
 }

@@ -5,10 +5,8 @@ use std::str::FromStr;
 
 use fastrand::Rng;
 
-/// How payments are spread over the accounts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Skew {
-    /// All alike.
     Uniform,
     /// The n-th account takes part in proportion to n to the power of minus this.
     Zipf(f64),
@@ -44,10 +42,8 @@ impl fmt::Display for Skew {
     }
 }
 
-/// Draws one of so many places.
 #[derive(Debug)]
 pub(super) enum Draw {
-    /// Each as often as any other.
     Even(usize),
     /// For each place the share of all draws that fall on it or on one before it.
     Weighted(Vec<f64>),
@@ -73,7 +69,6 @@ impl Draw {
         }
     }
 
-    /// A place.
     pub(super) fn draw(&self, rng: &mut Rng) -> usize {
         match self {
             Self::Even(places) => rng.usize(..places),

@@ -2,7 +2,7 @@
 
 use std::ops::Sub;
 
-use settled::telemetry::labels::Outcome;
+use settled_pipeline::labels::Outcome;
 
 /// A number for each outcome, reasons told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,6 @@ impl Tally {
         self.0[outcome.index()] += count;
     }
 
-    /// Both together.
     pub(crate) fn plus(mut self, other: Self) -> Self {
         for (count, more) in self.0.iter_mut().zip(other.0) {
             *count += more;
@@ -22,12 +21,10 @@ impl Tally {
         self
     }
 
-    /// How many came to this.
     pub(crate) fn get(&self, outcome: Outcome) -> u64 {
         self.0[outcome.index()]
     }
 
-    /// How many there are.
     pub(crate) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
@@ -37,7 +34,6 @@ impl Tally {
         self.total() - self.get(Outcome::Scheduled) - self.get(Outcome::Parked)
     }
 
-    /// Every outcome that occurs, with its number.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Outcome, u64)> {
         Outcome::all().map(|outcome| (outcome, self.get(outcome))).filter(|(_, count)| *count > 0)
     }

@@ -1,24 +1,16 @@
 use std::collections::{BTreeSet, HashMap};
 
-use settled::contract::{DeadLetter, Properties, TaskBody, decode};
+use settled_core::contract::{DeadLetter, Properties, TaskBody, decode};
 use uuid::Uuid;
 
 use super::*;
 
 fn shape() -> Shape {
-    Shape {
-        customers: 50,
-        skew: Skew::Uniform,
-        mix: Mix::FAULTY,
-        life: Life::default(),
-        payload_bytes: 0,
-        seed: 7,
-        prefix: Mark::random().to_string(),
-    }
+    Shape { accounts: 50, skew: Skew::Uniform, mix: Mix::FAULTY, life: Life::default(), payload_bytes: 0, seed: 7 }
 }
 
 fn plan(shape: &Shape) -> Plan {
-    let mut plan = Plan::new(shape);
+    let mut plan = Plan::new(shape, "test");
     plan.grow(20_000);
     plan
 }
@@ -143,8 +135,8 @@ fn whole_life() -> Shape {
     let kinds = "transfer:20,authorize-capture:20,authorize-capture-parts:10,authorize-void:10,refund:20,chargeback:10,\
                  cancel:5,legs:4:5";
     let kinds = kinds.parse().expect("a mix");
-    let within = std::time::Duration::from_secs(5);
-    Shape { life: Life { kinds, out_of_order: 0.2, scheduled: 0.1, within }, ..shape() }
+    let scheduled = "10%:5s".parse().expect("a share");
+    Shape { life: Life { kinds, out_of_order: 0.2, scheduled }, ..shape() }
 }
 
 fn share(count: usize, of: usize) -> f64 {
@@ -182,7 +174,7 @@ fn a_case_ends_with_the_load_and_is_in_order_unless_it_is_to_be_reversed() {
     for out_of_order in [0.0, 0.2, 0.9] {
         let life = Life { out_of_order, ..whole_life().life };
         // However often it grows, and also for the last few messages.
-        let mut plan = Plan::new(&Shape { life, ..shape() });
+        let mut plan = Plan::new(&Shape { life, ..shape() }, "test");
         while plan.load.len() < 5_003 {
             plan.reach(plan.load.len() + 100, Some(5_003));
         }
@@ -249,7 +241,7 @@ fn the_fates_of_the_payments_add_up_to_the_balances() {
         }
     }
     assert_eq!(balances, plan.balances);
-    use settled::contract::PaymentState as State;
+    use settled_core::contract::PaymentState as State;
     let ends = [
         State::Settled,
         State::PartiallyRefunded,

@@ -1,14 +1,11 @@
-//! Histograms as HdrHistogram interval logs (format 1.3, histograms V2, compressed), which the
-//! tools of HdrHistogram read.
+//! Histograms as HdrHistogram interval logs (format 1.3, histograms V2, compressed), which the tools of HdrHistogram read.
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use anyhow::Result;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::interval_log::{IntervalLogIterator, IntervalLogWriterBuilder, LogEntry};
-use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 use jiff::Timestamp;
 
 use super::model::Summary;
@@ -17,10 +14,7 @@ const COMMENTS: [&str; 2] =
     ["[Histogram log format version 1.3]", "[Times in microseconds, Interval_Max in milliseconds]"];
 const MICROS_PER_MILLI: f64 = 1e3;
 
-/// A log of one interval: the whole run.
-///
-/// # Errors
-/// None that could occur: memory takes every byte.
+/// Writes a log of one interval: the whole run.
 pub(super) fn encode(histogram: &Histogram<u64>, summary: &Summary) -> Result<Vec<u8>> {
     let mut log = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
@@ -38,17 +32,31 @@ pub(super) fn encode(histogram: &Histogram<u64>, summary: &Summary) -> Result<Ve
     Ok(log)
 }
 
-/// The histogram of a log of one interval.
-///
-/// # Errors
-/// When it has none, or it is malformed.
-pub(super) fn decode(log: &[u8]) -> Result<Histogram<u64>> {
-    let entries = IntervalLogIterator::new(log).map(|entry| entry.map_err(|error| anyhow!("{error:?}")));
-    for entry in entries {
-        if let LogEntry::Interval(interval) = entry? {
-            let bytes = BASE64_STANDARD.decode(interval.encoded_histogram())?;
-            return Ok(Deserializer::new().deserialize(&mut bytes.as_slice())?);
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    use super::*;
+    use crate::report::fixture;
+    use crate::report::model::Results;
+
+    #[test]
+    fn the_tools_of_hdrhistogram_read_what_was_measured() {
+        for Results { summary, histograms, .. } in [fixture::good_run(), fixture::drain()] {
+            for histogram in [&histograms.commit, &histograms.schedule_lag] {
+                let log = encode(histogram, &summary).expect("a log");
+                let entries = IntervalLogIterator::new(&log).map(|entry| entry.expect("an entry"));
+                let intervals: Vec<_> = entries
+                    .filter_map(|entry| if let LogEntry::Interval(interval) = entry { Some(interval) } else { None })
+                    .collect();
+                assert_eq!(intervals.len(), 1);
+                let bytes = BASE64_STANDARD.decode(intervals[0].encoded_histogram()).expect("base 64");
+                let read: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).expect("a histogram");
+                assert_eq!(read, *histogram);
+            }
         }
     }
-    None.context("expected an interval")
 }

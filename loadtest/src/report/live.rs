@@ -8,20 +8,16 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::model::Snapshot;
+use super::model::{Quantiles, Snapshot};
 use super::numbers::{clock, count, millis, rate};
 
-/// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 const LINE: &str = "  {prefix:<9.cyan} {wide_msg}";
 const BAR: &str = "  {prefix:<9.cyan} {bar:40.cyan/dim} {wide_msg}";
 
-/// How far a run has to go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
-    /// So long.
     Time(Duration),
-    /// Until so many messages have an outcome.
     Outcomes(u64),
 }
 
@@ -35,7 +31,6 @@ pub(crate) struct View<W = io::Stderr> {
     line_due: Duration,
 }
 
-/// What is redrawn, from top to bottom.
 #[derive(Debug)]
 struct Lines {
     all: MultiProgress,
@@ -44,7 +39,6 @@ struct Lines {
 }
 
 impl View {
-    /// Begins to show a run.
     pub(crate) fn new(goal: Goal) -> Self {
         Self::on(goal, MultiProgress::new(), io::stderr())
     }
@@ -68,7 +62,6 @@ impl<W: Write> View<W> {
         }
     }
 
-    /// Takes the view away.
     pub(crate) fn finish(self) {
         drop(self);
     }
@@ -128,12 +121,11 @@ fn texts(now: &Snapshot) -> [String; 4] {
     let target =
         now.target_rate.map_or_else(|| "as fast as possible".to_owned(), |target| format!("of {}", rate(target)));
     let [published, committed, events] = [now.rate_published, now.rate_committed, now.rate_events].map(rate);
-    let time = |what, p50: Option<f64>, p99: Option<f64>| {
-        let [p50, p99] = [p50, p99].map(|time| time.map_or_else(|| "–".to_owned(), millis));
-        format!("{what} p50 {p50}, p99 {p99}")
+    let time = |what, times: Option<Quantiles>| match times {
+        Some(Quantiles { p50, p99, .. }) => format!("{what} p50 {}, p99 {}", millis(p50), millis(p99)),
+        None => format!("{what} p50 –, p99 –"),
     };
-    let confirm = time("confirm", now.confirm_p50_ms, now.confirm_p99_ms);
-    let event = time("event", now.event_p50_ms, now.event_p99_ms);
+    let (confirm, event) = (time("confirm", now.confirm), time("event", now.event));
     let [settled, rejected, duplicates, dead_lettered] =
         [now.settled, now.rejected, now.duplicates, now.dead_lettered].map(count);
     let unconfirmed = count(now.published.saturating_sub(now.confirmed));
@@ -155,6 +147,10 @@ mod tests {
 
     use super::*;
 
+    fn quantiles(p50: f64, p99: f64) -> Quantiles {
+        Quantiles { p50, p90: p50, p99, p999: p99, max: p99, count: 2 }
+    }
+
     fn snapshot() -> Snapshot {
         Snapshot {
             elapsed: Duration::from_secs(65),
@@ -171,10 +167,8 @@ mod tests {
             rate_published: 2_001.4,
             rate_committed: 1_998.7,
             rate_events: 1_990.1,
-            confirm_p50_ms: Some(1.31),
-            confirm_p99_ms: Some(4.2),
-            event_p50_ms: Some(4.52),
-            event_p99_ms: Some(23.1),
+            confirm: Some(quantiles(1.31, 4.2)),
+            event: Some(quantiles(4.52, 23.1)),
         }
     }
 

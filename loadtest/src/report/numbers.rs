@@ -1,17 +1,13 @@
 //! Figures as people read them, with their units. What is not a number is a dash.
 
-use std::collections::BTreeMap;
-
 use super::model::SloResult;
 
 const NONE: &str = "–";
 
-/// A number with its thousands apart.
 pub(super) fn count(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
 }
 
-/// With so many decimals, thousands apart.
 pub(crate) fn decimal(number: f64, decimals: usize) -> String {
     if !number.is_finite() {
         return NONE.to_owned();
@@ -56,27 +52,12 @@ pub(super) fn clock(seconds: f64) -> String {
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-/// An amount of memory, in decimal units.
 pub(super) fn bytes(bytes: u64) -> String {
     match bytes as f64 {
         small if small < 1e6 => format!("{} kB", decimal(small / 1e3, 0)),
         medium if medium < 1e9 => format!("{} MB", decimal(medium / 1e6, 0)),
         large => format!("{} GB", decimal(large / 1e9, 1)),
     }
-}
-
-/// A part of a whole; a dash for a part of nothing.
-pub(super) fn share(part: u64, whole: u64) -> String {
-    format!("{} %", decimal(100.0 * part as f64 / whole as f64, 1))
-}
-
-/// Names with their parts of a whole; a dash if there are none.
-pub(super) fn shares(shares: &BTreeMap<String, f64>) -> String {
-    if shares.is_empty() {
-        return NONE.to_owned();
-    }
-    let shares = shares.iter().map(|(name, share)| format!("{name} {} %", decimal(100.0 * share, 1)));
-    shares.collect::<Vec<_>>().join(", ")
 }
 
 /// What was measured for a term, in the unit that stands behind the term's own number.
@@ -114,8 +95,6 @@ mod tests {
     fn what_is_not_a_number_is_a_dash() {
         assert_eq!(rate(f64::NAN), "–/s");
         assert_eq!(millis(f64::INFINITY), "– s");
-        assert_eq!(share(0, 0), "– %");
-        assert_eq!(shares(&BTreeMap::new()), "–");
     }
 
     #[test]

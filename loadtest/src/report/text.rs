@@ -56,7 +56,6 @@ fn reasons(text: &mut String, reasons: &BTreeMap<String, u64>, paint: Paint) -> 
     Ok(())
 }
 
-/// Where there is more than transfers.
 fn types(text: &mut String, summary: &Summary) -> fmt::Result {
     if summary.by_type.keys().all(|name| name == "transfer") && summary.waited.is_empty() {
         return Ok(());
@@ -108,7 +107,7 @@ fn processes(text: &mut String, summary: &Summary) -> fmt::Result {
     ];
     for (what, used) in processes {
         let cpu = decimal(used.cpu_seconds, 2);
-        let each = summary.cpu_micros_per_payment(used).map_or("–".to_owned(), |micros| decimal(micros, 0));
+        let each = summary.micros_per_payment(used.cpu_seconds).map_or("–".to_owned(), |micros| decimal(micros, 0));
         let memory = bytes(used.max_rss_bytes);
         writeln!(text, "  {what:<10}  {cpu:>8} s of CPU, {each:>5} µs per payment, {memory:>8} of memory at most")?;
     }
@@ -134,7 +133,6 @@ fn judgement(text: &mut String, summary: &Summary, paint: Paint) -> fmt::Result 
     writeln!(text, "\n  {verdict} in {}", seconds(summary.duration_s))
 }
 
-/// Colours, or none.
 #[derive(Clone, Copy)]
 struct Paint(bool);
 

@@ -9,7 +9,6 @@ use crate::broker;
 use crate::report::model::Machine;
 use crate::rig::Rig;
 
-/// What is not known.
 const UNKNOWN: &str = "unknown";
 
 /// This machine, and the versions of the servers of a run.
@@ -20,7 +19,6 @@ pub(crate) async fn describe(rig: &Rig) -> Result<Machine> {
     Ok(this_machine(postgres_version, rabbitmq_version))
 }
 
-/// This machine, with servers of these versions.
 pub(crate) fn this_machine(postgres_version: String, rabbitmq_version: String) -> Machine {
     let cpu = CpuInfo::current().ok();
     let model = cpu.as_ref().and_then(|cpu| cpu.model_name(0)).unwrap_or(UNKNOWN);

@@ -6,17 +6,15 @@ mod series;
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use settled::telemetry::labels::Outcome as Decided;
+use settled_pipeline::labels::Outcome as Decided;
 
-use crate::args::Job;
-use crate::judge::slo::Counts;
 use crate::judge::{Evidence, verdict};
 use crate::load::Pace;
 use crate::plan::{Act, Ask, Body, Ids, Tally};
 use crate::report::model::{
-    Audit, Check, Histograms, LatencyMs, Load, Machine, ProcessUse, Quantiles, Results, SCHEMA_VERSION, Summary,
+    Audit, Check, Histograms, LatencyMs, Load, Machine, ProcessUse, Quantiles, Results, Summary,
 };
-use crate::scenario::Outcome;
+use crate::scenario::{Job, Outcome};
 use crate::watch::Total;
 pub(crate) use machine::describe;
 
@@ -58,18 +56,8 @@ pub(crate) fn assemble(job: &Job, machine: &Machine, outcome: &Outcome) -> Resul
     let (events, last_event) =
         evidence.received.as_ref().map_or((0, 0), |received| (received.unique, received.last_at));
     let rate_committed = per_second(decided, first, last);
-    let counts = Counts {
-        lost: findings.lost,
-        doubled: evidence.books.doubled,
-        events_missing: findings.events_missing,
-        dead_lettered: findings.tally.named("dead_lettered"),
-        rejected: findings.tally.named("rejected"),
-        rate_committed,
-    };
     let [daemon, postgres, rabbitmq, generator] = seen.totals.map(process_use);
     let summary = Summary {
-        schema_version: SCHEMA_VERSION,
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         verb: job.verb.to_owned(),
         subject: job.blueprint.subject.to_string(),
         label: job.output.label.clone(),
@@ -115,10 +103,11 @@ pub(crate) fn assemble(job: &Job, machine: &Machine, outcome: &Outcome) -> Resul
         rabbitmq,
         generator,
         audit: audit(evidence),
-        slo: job.output.slo.as_ref().map(|slo| slo.judge(&histograms, &counts)).unwrap_or_default(),
         checks: verdict::checks(evidence, &findings),
-        passed: false,
+        ..Summary::of_this_version()
     };
+    let slo = job.output.slo.as_ref().map(|slo| slo.judge(&summary)).unwrap_or_default();
+    let summary = Summary { slo, ..summary };
     let mut results = Results { summary, series: times.series(seen), histograms };
     results.judge();
     results
@@ -239,8 +228,8 @@ fn record(histogram: &mut Histogram<u64>, times: &[(i64, i64)]) {
 }
 
 fn load(job: &Job, evidence: &Evidence) -> Load {
-    let order = &job.order;
-    let (rate, arrival) = match (job.verb, order.pace) {
+    let shape = &job.order.shape;
+    let (rate, arrival) = match (job.verb, job.order.pace) {
         ("drain", _) => ("backlog".to_owned(), "backlog".to_owned()),
         (_, Pace::Closed { window }) => ("max".to_owned(), format!("window of {window}")),
         (_, Pace::Open { curve, arrival }) => (curve.to_string(), arrival.to_string()),
@@ -254,15 +243,15 @@ fn load(job: &Job, evidence: &Evidence) -> Load {
     Load {
         rate,
         arrival,
-        accounts: order.accounts as u64,
-        skew: order.skew.to_string(),
-        seed: order.seed,
+        accounts: shape.accounts as u64,
+        skew: shape.skew.to_string(),
+        seed: shape.seed,
         payload_bytes: body.map_or(0, |body| body.len() as u64),
-        mix: order.mix.by_name(),
-        cases: order.life.kinds.by_name(),
-        out_of_order: order.life.out_of_order,
-        scheduled: order.life.scheduled,
-        scheduled_within_s: order.life.within.as_secs_f64(),
+        mix: shape.mix.by_name(),
+        cases: shape.life.kinds.by_name(),
+        out_of_order: shape.life.out_of_order,
+        scheduled: shape.life.scheduled.share,
+        scheduled_within_s: shape.life.scheduled.within.as_secs_f64(),
         daemons: job.blueprint.daemons() as u32,
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use settled::telemetry::labels::Outcome;
+use settled_pipeline::labels::Outcome;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -43,7 +43,6 @@ pub(crate) async fn ready(admin: SocketAddr) -> Result<(bool, String)> {
     Ok((status == 200, body))
 }
 
-/// What it counts and measures.
 pub(crate) async fn metrics(admin: SocketAddr) -> Result<Metrics> {
     let (status, body) = get(admin, "/metrics").await?;
     ensure!(status == 200, "/metrics answered {status}");
@@ -87,7 +86,7 @@ fn label<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use settled::contract::{DeadReason, Rejection};
+    use settled_core::contract::{DeadReason, Rejection};
 
     use super::*;
 

@@ -15,7 +15,6 @@ use super::admin;
 use super::process::{self, Use};
 use super::subject::Program;
 
-/// How long the start may take.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long the end may take: more than any drain that a setting allows by default.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -29,14 +28,10 @@ pub(crate) struct Daemon {
     pid: Pid,
 }
 
-/// A daemon that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// How.
     pub(crate) status: ExitStatus,
-    /// How long after it was told to.
     pub(crate) after: Duration,
-    /// What it had used.
     pub(crate) used: Use,
 }
 
@@ -64,12 +59,10 @@ impl Daemon {
         Ok(Self { child, pid })
     }
 
-    /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// Sends it a signal.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.pid, signal).context("the daemon has ended by itself")
     }
@@ -113,7 +106,6 @@ async fn await_ready(child: &mut Child, admin: SocketAddr) -> Result<()> {
     }
 }
 
-/// The end of a log.
 pub(crate) fn tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();

@@ -27,7 +27,6 @@ pub(crate) struct Fleet {
     next_to_kill: usize,
 }
 
-/// A daemon, and those that it replaced.
 #[derive(Debug)]
 struct Member {
     config: PathBuf,
@@ -41,14 +40,11 @@ struct Member {
     killed: Vec<Ended>,
 }
 
-/// What became of the daemons.
 #[derive(Debug, Default)]
 pub(crate) struct FleetEnd {
-    /// Those that were stopped.
     pub(crate) stopped: Vec<Ended>,
     /// What all of them used, the killed ones too.
     pub(crate) used: Use,
-    /// How many were killed, and replaced.
     pub(crate) restarts: u32,
 }
 
@@ -71,7 +67,6 @@ impl Fleet {
         Self { program, members, pids: Arc::default(), next_to_kill: 0 }
     }
 
-    /// The processes that run at any moment.
     pub(crate) fn pids(&self) -> Pids {
         Arc::clone(&self.pids)
     }
@@ -121,7 +116,6 @@ impl Fleet {
         daemon.signal(signal).with_context(|| tail(&member.log))
     }
 
-    /// Their admin servers.
     pub(crate) fn admins(&self) -> Vec<SocketAddr> {
         self.members.iter().map(|member| member.admin).collect()
     }

@@ -5,7 +5,6 @@ pub(crate) mod admin;
 mod daemon;
 mod fleet;
 pub(crate) mod process;
-mod servers;
 mod settings;
 mod subject;
 
@@ -16,38 +15,47 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use settled::dev::{PrivateServers, ServersOptions};
+use settled_testkit::servers::{PrivateServers, ServersOptions};
+use tempfile::TempDir;
 use tokio::process::Command;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, NoTls};
 
 pub(crate) use daemon::tail;
 pub(crate) use fleet::{Fleet, FleetEnd, Pids};
-pub(crate) use servers::Place;
-use servers::Servers;
 pub(crate) use settings::Setting;
 pub(crate) use subject::Subject;
 
-/// What a run is to run on.
+/// Private servers, or some that are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Started for the run, on ports and in a directory of their own.
+    Private,
+    /// Somebody else's, with whatever else is in them.
+    Given { amqp_uri: String, postgres_url: String },
+}
+
+impl Place {
+    /// Returns the given servers, if both are.
+    pub(crate) fn of(amqp_uri: Option<&str>, postgres_url: Option<&str>) -> Self {
+        let given = amqp_uri.map(str::to_owned).zip(postgres_url.map(str::to_owned));
+        given.map_or(Self::Private, |(amqp_uri, postgres_url)| Self::Given { amqp_uri, postgres_url })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Blueprint {
-    /// The servers.
     pub(crate) place: Place,
-    /// How private ones are set up.
     pub(crate) servers: ServersOptions,
     /// Where `settled` is.
     pub(crate) settled: PathBuf,
-    /// What is under load.
     pub(crate) subject: Subject,
     /// Its settings that are not at their defaults.
     pub(crate) settings: Vec<Setting>,
-    /// Who consumes.
     pub(crate) crew: Crew,
 }
 
-/// Who consumes the tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Crew {
-    /// So many daemons, started for the run.
     Ours(usize),
     /// Daemons that run already, by those of their admin addresses that are known.
     Theirs(Vec<SocketAddr>),
@@ -67,7 +75,13 @@ impl Blueprint {
 #[derive(Debug)]
 pub(crate) struct Rig {
     blueprint: Blueprint,
-    servers: Servers,
+    /// `None` if the servers are somebody else's.
+    private: Option<PrivateServers>,
+    amqp_uri: String,
+    postgres_url: String,
+    /// Holds configurations and logs: that of the private servers, or one of its own.
+    dir: PathBuf,
+    own_dir: Option<TempDir>,
     audit_config: PathBuf,
     route: Option<Route>,
 }
@@ -75,17 +89,28 @@ pub(crate) struct Rig {
 /// Where daemons find the servers, if there is something in between.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    /// The broker.
     pub(crate) amqp_uri: String,
-    /// The database.
     pub(crate) postgres_url: String,
 }
 
 impl Rig {
-    /// Starts the servers.
+    /// Starts private servers, or takes the given ones.
     pub(crate) async fn start(blueprint: Blueprint) -> Result<Self> {
-        let servers = Servers::start(&blueprint.place, &blueprint.servers, &blueprint.settled).await?;
-        let mut rig = Self { blueprint, servers, audit_config: PathBuf::new(), route: None };
+        let (private, own_dir, amqp_uri, postgres_url) = match &blueprint.place {
+            Place::Private => {
+                let servers = PrivateServers::start(&std::env::current_exe()?, &blueprint.servers).await?;
+                let (amqp_uri, postgres_url) = (servers.amqp_uri().to_owned(), servers.postgres_url().to_owned());
+                (Some(servers), None, amqp_uri, postgres_url)
+            }
+            Place::Given { amqp_uri, postgres_url } => {
+                let dir = tempfile::tempdir().context("a directory for the daemon's configuration")?;
+                (None, Some(dir), amqp_uri.clone(), postgres_url.clone())
+            }
+        };
+        let dir = private.as_ref().map(|servers| servers.dir()).or(own_dir.as_ref().map(TempDir::path));
+        let dir = dir.context("a directory")?.to_owned();
+        let audit_config = PathBuf::new();
+        let mut rig = Self { blueprint, private, amqp_uri, postgres_url, dir, own_dir, audit_config, route: None };
         (rig.audit_config, _) = rig.configure("audit", false)?;
         Ok(rig)
     }
@@ -97,10 +122,7 @@ impl Rig {
 
     /// The servers, if nobody else uses them.
     pub(crate) const fn private_servers(&self) -> Option<&PrivateServers> {
-        match &self.servers {
-            Servers::Private(servers) => Some(servers),
-            Servers::Given { .. } => None,
-        }
+        self.private.as_ref()
     }
 
     /// The daemons that are to be under load, each ready. To be called on the main thread.
@@ -137,27 +159,29 @@ impl Rig {
 
     /// Whether nobody else uses the servers.
     pub(crate) fn is_private(&self) -> bool {
-        self.servers.are_private()
+        self.private.is_some()
     }
 
-    /// The broker.
     pub(crate) fn amqp_uri(&self) -> &str {
-        self.servers.amqp_uri()
+        &self.amqp_uri
     }
 
-    /// The database.
     pub(crate) fn postgres_url(&self) -> &str {
-        self.servers.postgres_url()
+        &self.postgres_url
     }
 
     /// A session of its own in the database.
     pub(crate) async fn database(&self) -> Result<Client> {
-        self.servers.database().await
+        let connected = tokio_postgres::connect(&self.postgres_url, NoTls).await;
+        let (client, connection) = connected.context("connect to PostgreSQL (the load test itself: without TLS)")?;
+        tokio::spawn(connection);
+        Ok(client)
     }
 
     /// The process of PostgreSQL and that of RabbitMQ, where they are ours.
     pub(crate) fn server_pids(&self) -> (Option<u32>, Option<u32>) {
-        self.servers.pids()
+        let private = self.private.as_ref();
+        (private.and_then(|servers| servers.postgres_pid()), private.and_then(|servers| servers.rabbitmq_pid()))
     }
 
     /// The verdict of `settled audit`, as it prints it for machines.
@@ -190,7 +214,7 @@ impl Rig {
     }
 
     fn logs(&self) -> impl Iterator<Item = PathBuf> {
-        let logs = std::fs::read_dir(self.servers.dir()).into_iter().flatten().flatten().map(|entry| entry.path());
+        let logs = std::fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_daemon =
             |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("daemon-"));
         logs.filter(move |path| is_daemon(path) && path.extension().is_some_and(|extension| extension == "log"))
@@ -198,16 +222,21 @@ impl Rig {
 
     /// Stops the servers that were started and removes all files, the daemons' included.
     pub(crate) async fn end(self) -> Result<()> {
-        self.servers.end().await
+        if let Some(servers) = self.private {
+            servers.shutdown().await?;
+        }
+        self.own_dir.map_or(Ok(()), TempDir::close)?;
+        ensure!(!self.dir.exists(), "{} is left behind", self.dir.display());
+        Ok(())
     }
 
-    /// Writes a configuration; answers where it is and the admin address in it. A `quiet` daemon
+    /// Writes a configuration; returns where it is and the admin address in it. A `quiet` daemon
     /// drops events that no queue takes.
     fn configure(&self, name: &str, quiet: bool) -> Result<(PathBuf, SocketAddr)> {
         let admin = free_port()?;
         let (amqp_uri, postgres_url) = match &self.route {
             Some(route) => (route.amqp_uri.as_str(), route.postgres_url.as_str()),
-            None => (self.servers.amqp_uri(), self.servers.postgres_url()),
+            None => (self.amqp_uri(), self.postgres_url()),
         };
         let own = [
             Setting::list("broker", "uris", amqp_uri),
@@ -217,7 +246,7 @@ impl Rig {
         let unheard = quiet.then(|| Setting::text("events", "unroutable", "discard"));
         // Where nobody reads them, events may go out in the form that is cheapest.
         let cheap = (quiet && self.is_private()).then(|| Setting::text("events", "format", "batch"));
-        let path = self.servers.dir().join(format!("{name}.toml"));
+        let path = self.dir.join(format!("{name}.toml"));
         // It holds the database's password.
         let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
         let mut file = file.with_context(|| format!("write {}", path.display()))?;

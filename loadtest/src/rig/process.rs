@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use procfs::process::{Process, Stat, all_processes};
 
-/// What processes have used up to now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Use {
     /// User and system time of all threads, in seconds.
@@ -21,7 +20,6 @@ pub(crate) fn of_process(pid: u32) -> Option<Use> {
     Some(Use { cpu_seconds: seconds(stat.utime + stat.stime), rss_bytes: peak * 1024 })
 }
 
-/// What this process has used.
 pub(crate) fn of_myself() -> Use {
     of_process(std::process::id()).unwrap_or_default()
 }

@@ -9,7 +9,6 @@ use std::str::FromStr;
 pub(crate) struct Setting {
     section: String,
     key: String,
-    /// As TOML.
     value: String,
 }
 

@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Which program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Subject {
     /// The daemon.
@@ -18,7 +17,6 @@ pub(crate) enum Subject {
 /// A program that is started with `run --config FILE` behind these arguments.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// Where it is.
     pub(crate) path: PathBuf,
     /// What selects it, where a file holds more than one.
     pub(crate) args: Vec<OsString>,

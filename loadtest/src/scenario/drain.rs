@@ -23,13 +23,13 @@ pub(crate) async fn drain(rig: &Rig, order: &Order) -> Result<Outcome> {
     let mut fleet = rig.crew().await?;
     step.done("daemon ready");
     let watch = Watch::start(rig, fleet.pids()).await?;
-    let witnesses = Witnesses { fleet: &mut fleet, sink: sink.as_mut(), watch: &watch, before: Some(Tally::default()) };
+    let witnesses = Witnesses { fleet: &mut fleet, sink: sink.as_ref(), watch: &watch, before: Some(Tally::default()) };
     let followed = case.follow(Feed::backlog(flights), witnesses).await?;
     case.follow_outbox().await?;
     let outbox_empty_at = Some(now_micros()).filter(|_| order.subscriber == Subscriber::Late);
     if let Some(sink) = &mut sink {
         if order.subscriber == Subscriber::Late {
-            sink.consume().await?;
+            sink.consume();
         }
         case.follow_events(sink).await?;
         case.follow_outbox().await?;

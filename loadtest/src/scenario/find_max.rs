@@ -1,33 +1,26 @@
 //! The highest constant rate that keeps an objective.
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::fmt;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Order, run};
-use crate::args::{Job, SearchRange};
+use super::{Job, Order, SearchRange, run};
 use crate::load::Pace;
 use crate::progress;
-use crate::report::model::{Machine, Quantiles, Results, Summary};
+use crate::report::model::{Machine, Quantiles, Summary};
 use crate::results;
 use crate::rig::Rig;
 
-/// What the search came to.
 #[derive(Debug, Serialize)]
 pub(crate) struct Found {
     /// The highest rate that kept the objective, per second; `None` if none did.
     pub(crate) rate_per_s: Option<f64>,
-    /// The objective.
     pub(crate) slo: String,
-    /// Why the search ended.
     pub(crate) because: End,
-    /// Every rate that was tried, in order.
     pub(crate) steps: Vec<Step>,
 }
 
-/// Why a search ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum End {
@@ -35,7 +28,6 @@ pub(crate) enum End {
     Bracketed,
     /// The lowest rate does not keep the objective.
     LowestIsTooHigh,
-    /// The highest rate keeps it.
     HighestIsKept,
     /// The load generator could not keep to the schedule: what the daemon could do is not known.
     GeneratorWasTheBottleneck,
@@ -43,22 +35,16 @@ pub(crate) enum End {
     VerdictFailed,
 }
 
-/// A rate that was tried.
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
     /// Per second.
     pub(crate) rate_per_s: f64,
     /// What was committed, per second.
     pub(crate) committed_per_s: f64,
-    /// To the commit.
     pub(crate) commit_ms: Option<Quantiles>,
-    /// Whether the objective was kept.
     pub(crate) kept: bool,
-    /// The terms that did not hold.
     pub(crate) broken: Vec<String>,
-    /// Whether the generator was late.
     pub(crate) generator_was_the_bottleneck: bool,
-    /// Checks that did not hold.
     pub(crate) failed_checks: Vec<String>,
 }
 
@@ -109,7 +95,6 @@ impl Step {
         }
     }
 
-    /// What ends the search whatever the rate.
     fn ends(&self) -> Option<End> {
         if !self.failed_checks.is_empty() {
             return Some(End::VerdictFailed);
@@ -136,7 +121,7 @@ pub(crate) async fn find_max(rig: &Rig, job: &Job, range: SearchRange, machine: 
         let outcome = run::step(rig, &job.order, &mut fleet).await?;
         let results = results::assemble(&job, machine, &outcome);
         if let Some(out) = &job.output.out {
-            write_step(&results, out, steps.len() + 1, rate)?;
+            results.write(&out.join(format!("step-{:02}-{rate}", steps.len() + 1)))?;
         }
         let step = Step::of(rate, &results.summary);
         tell(&step);
@@ -151,10 +136,6 @@ pub(crate) async fn find_max(rig: &Rig, job: &Job, range: SearchRange, machine: 
     let rate_per_s = search.kept.filter(|_| because != End::VerdictFailed);
     let slo = job.output.slo.as_ref().map(ToString::to_string).unwrap_or_default();
     Ok(Found { rate_per_s, slo, because, steps })
-}
-
-fn write_step(results: &Results, out: &Path, number: usize, rate: f64) -> Result<()> {
-    results.write(&out.join(format!("step-{number:02}-{rate}")))
 }
 
 /// A line for people, while it goes on.
@@ -172,9 +153,11 @@ impl Found {
     pub(crate) fn passed(&self) -> bool {
         self.rate_per_s.is_some()
     }
+}
 
-    /// The result as a line for people.
-    pub(crate) fn print(&self, mut to: impl Write) -> io::Result<()> {
+/// The result as a line for people.
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let because = match self.because {
             End::Bracketed => "the next higher rate does not keep it",
             End::LowestIsTooHigh => "the lowest rate does not keep it",
@@ -183,8 +166,8 @@ impl Found {
             End::VerdictFailed => "a check failed: see above",
         };
         match self.rate_per_s {
-            Some(rate) => writeln!(to, "\n  {}/s keeps {}; {because}", progress::grouped(rate as u64), self.slo),
-            None => writeln!(to, "\n  no rate keeps {}; {because}", self.slo),
+            Some(rate) => writeln!(f, "\n  {}/s keeps {}; {because}", progress::grouped(rate as u64), self.slo),
+            None => writeln!(f, "\n  no rate keeps {}; {because}", self.slo),
         }
     }
 }
@@ -193,7 +176,7 @@ impl Found {
 mod tests {
     use super::*;
 
-    /// Searches where everything up to `capacity` is kept; answers the rates and the end.
+    /// Searches where everything up to `capacity` is kept; returns the rates and the end.
     fn search(from: f64, to: f64, precision: f64, capacity: f64) -> (Vec<f64>, End, Option<f64>) {
         let mut search = Search::new(SearchRange { from, to, precision });
         let mut tried = Vec::new();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use settled::telemetry::labels::Outcome;
+use settled_pipeline::labels::Outcome;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
@@ -26,7 +26,7 @@ const SHOWN: Duration = Duration::from_secs(1);
 /// Those who know how far a load is.
 pub(super) struct Witnesses<'a> {
     pub(super) fleet: &'a mut Fleet,
-    pub(super) sink: Option<&'a mut Sink>,
+    pub(super) sink: Option<&'a Sink>,
     pub(super) watch: &'a Watch,
     /// What the daemons had counted before the load.
     pub(super) before: Option<Tally>,
@@ -39,7 +39,6 @@ pub(super) struct Followed {
     pub(super) counted: Option<Tally>,
 }
 
-/// How far a load is.
 #[derive(Clone, Copy, Debug)]
 struct Position {
     published: u64,
@@ -54,7 +53,6 @@ impl Position {
     }
 }
 
-/// The one who stays.
 struct Follower<'a, 'r> {
     case: &'a Case<'r>,
     feed: Feed,
@@ -93,11 +91,11 @@ impl Case<'_> {
 }
 
 impl Follower<'_, '_> {
-    /// Until all is done, or nothing has moved for too long: then it answers where it stands.
+    /// Until all is done, or nothing has moved for too long: then it returns where it stands.
     async fn stay(&mut self, view: &mut View) -> Result<Option<String>> {
         let mut shown = Instant::now();
         let (mut best, mut moved) = (0, Instant::now());
-        let patience = self.case.order.patience + self.case.order.life.within;
+        let patience = self.case.order.patience + self.case.order.shape.life.scheduled.within;
         loop {
             let position = self.position().await?;
             if shown.elapsed() >= SHOWN {
@@ -126,13 +124,7 @@ impl Follower<'_, '_> {
     }
 
     async fn position(&mut self) -> Result<Position> {
-        let mut events = 0;
-        if let Some(sink) = &mut self.those.sink {
-            if let Some(lost) = sink.lost().await {
-                return Err(lost);
-            }
-            events = sink.unique();
-        }
+        let events = self.those.sink.map_or(0, Sink::unique);
         let (published, confirmed) = self.feed.counts();
         let counted = self.those.fleet.outcomes().await?;
         let counted = counted.map(|counted| counted - self.those.before.unwrap_or_default());
@@ -191,7 +183,7 @@ impl Follower<'_, '_> {
         let tick = self.those.watch.latest();
         let tally = position.counted.unwrap_or_default();
         let confirm = self.feed.take_confirm().and_then(|micros| Quantiles::of(&micros));
-        let event = self.those.sink.as_ref().and_then(|sink| Quantiles::of(&sink.take_latency()));
+        let event = self.those.sink.and_then(|sink| Quantiles::of(&sink.take_latency()));
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
         let last = &self.last;
         let elapsed = self.feed.elapsed();
@@ -214,10 +206,8 @@ impl Follower<'_, '_> {
             outbox_events: tick.outbox_events,
             rate_published: rate(position.published, last.published),
             rate_events: rate(position.events, last.events),
-            confirm_p50_ms: confirm.map(|times| times.p50),
-            confirm_p99_ms: confirm.map(|times| times.p99),
-            event_p50_ms: event.map(|times| times.p50),
-            event_p99_ms: event.map(|times| times.p99),
+            confirm,
+            event,
             ..Snapshot::default()
         };
         Snapshot { rate_committed: rate(decided(&now), decided(last)), ..now }

@@ -9,13 +9,19 @@ mod publishing;
 mod run;
 mod start_up;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
+
 use crate::judge::Evidence;
+use crate::judge::slo::Slo;
 use crate::load::Pace;
 use crate::load::schedule::Limit;
-use crate::plan::{Life, Mix, Skew};
+use crate::plan::Shape;
+use crate::rig::Blueprint;
 use crate::sink::EventQueue;
+use crate::values;
 use crate::watch::Seen;
 
 pub(crate) use case::{COSTLY_POLL, Case, POLL, left, reach_within};
@@ -24,37 +30,78 @@ pub(crate) use run::run;
 pub(crate) use start_up::{StartUp, start_up};
 
 /// What is to be published, and how it is received.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Order {
-    /// How many accounts pay.
-    pub(crate) accounts: usize,
-    /// How many payments they have made before, at least; even with 0 the ledger is vacuumed and
-    /// written to disk before the load.
-    pub(crate) ledger: Option<usize>,
-    /// Which of them take part.
-    pub(crate) skew: Skew,
-    /// What else there is beside good payments.
-    pub(crate) mix: Mix,
-    /// What becomes of the good payments.
-    pub(crate) life: Life,
-    /// How long a message is to be, in bytes.
-    pub(crate) payload_bytes: usize,
-    /// Of the random numbers.
-    pub(crate) seed: u64,
-    /// How fast.
-    pub(crate) pace: Pace,
-    /// Where it ends.
-    pub(crate) limit: Limit,
-    /// How many connections publish.
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+    /// Connections that publish
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::at_least_one)]
     pub(crate) publishers: usize,
-    /// Who hears of it.
-    pub(crate) subscriber: Subscriber,
-    /// How the subscriber's queue is kept.
+    /// The kind of queue that receives the events
+    #[arg(long, value_enum, default_value_t = EventQueue::Classic)]
     pub(crate) event_queue: EventQueue,
-    /// How often a daemon is killed.
-    pub(crate) kills: u32,
-    /// How long nothing may move before what is missing counts as lost.
+    /// How long nothing may move before what is missing counts as lost; with faults also how long it
+    /// may take until enough is in flight for a strike
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration, help_heading = "Result")]
     pub(crate) patience: Duration,
+    #[arg(skip = Pace::constant(1.0))]
+    pub(crate) pace: Pace,
+    #[arg(skip = Limit::Count(1))]
+    pub(crate) limit: Limit,
+    /// How often a daemon is killed.
+    #[arg(skip)]
+    pub(crate) kills: u32,
+    #[arg(skip)]
+    pub(crate) subscriber: Subscriber,
+    /// Payments that the accounts have made before, at least; even with 0 the ledger is vacuumed and written to disk
+    /// before the load.
+    #[arg(skip)]
+    pub(crate) ledger: Option<usize>,
+}
+
+/// What a command line asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) verb: &'static str,
+    pub(crate) order: Order,
+    pub(crate) blueprint: Blueprint,
+    pub(crate) output: Output,
+    /// The range of rates that `find-max` searches.
+    pub(crate) search: Option<SearchRange>,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Result")]
+pub(crate) struct Output {
+    /// What has to hold, such as p99<25ms,lost=0,doubled=0
+    ///
+    /// Terms are p50 p90 p99 p999 max, of the time to the commit, or with confirm. or event. before
+    /// them, in us, ms or s; lost, doubled, events_missing, dead_lettered, rejected; and
+    /// rate_committed per second. Relations are < <= = >= >.
+    #[arg(long, value_name = "TERMS")]
+    pub(crate) slo: Option<Slo>,
+    /// Write the results into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What to call the run in its results
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct SearchRange {
+    /// The rate to begin with, per second
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = values::rate_per_second)]
+    pub(crate) from: f64,
+    /// The highest rate to try, per second
+    #[arg(long, value_name = "N", default_value = "50000", value_parser = values::rate_per_second)]
+    pub(crate) to: f64,
+    /// How far the result may be below the truth
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = values::precision)]
+    pub(crate) precision: f64,
 }
 
 /// Who receives the events.
@@ -69,12 +116,9 @@ pub(crate) enum Subscriber {
     None,
 }
 
-/// What a run brought to light.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// What it is judged by.
     pub(crate) evidence: Evidence,
-    /// What was seen meanwhile.
     pub(crate) seen: Seen,
     /// When a late subscriber's events were all confirmed to the daemon, in microseconds since
     /// 1970: it has not received any by then.

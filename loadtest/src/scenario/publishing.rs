@@ -22,7 +22,7 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    /// Begins, and answers when the clock of the load runs.
+    /// Begins, and returns when the clock of the load runs.
     pub(super) async fn start(generator: Generator, script: &Arc<Script>) -> Result<Self> {
         let gauges = Arc::new(Gauges::new());
         let (start, started) = oneshot::channel();
@@ -35,12 +35,10 @@ impl Publishing {
         Ok(Self { task, script: Arc::clone(script), started: Instant::now(), flights: None, gauges })
     }
 
-    /// Messages published, and messages confirmed.
     pub(super) fn counts(&self) -> (u64, u64) {
         self.gauges.counts()
     }
 
-    /// Since the load began.
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
@@ -82,9 +80,7 @@ impl Drop for Publishing {
 
 /// Where the messages of a load come from.
 pub(super) enum Feed {
-    /// They are being published.
     Live(Publishing),
-    /// They were published before any daemon ran.
     Backlog(Flights, Instant),
 }
 
@@ -94,7 +90,6 @@ impl Feed {
         Self::Backlog(flights, Instant::now())
     }
 
-    /// Since the load began.
     pub(super) fn elapsed(&self) -> Duration {
         match self {
             Self::Live(publishing) => publishing.elapsed(),
@@ -102,7 +97,6 @@ impl Feed {
         }
     }
 
-    /// Messages published, and messages confirmed.
     pub(super) fn counts(&self) -> (u64, u64) {
         match self {
             Self::Live(publishing) => publishing.counts(),
@@ -118,7 +112,6 @@ impl Feed {
         }
     }
 
-    /// Whether all is published and confirmed.
     pub(super) async fn is_done(&mut self) -> Result<bool> {
         match self {
             Self::Live(publishing) => publishing.is_done().await,
@@ -126,7 +119,6 @@ impl Feed {
         }
     }
 
-    /// What was published up to now.
     pub(super) async fn finish(self) -> Result<Flights> {
         match self {
             Self::Live(publishing) => publishing.finish().await,

@@ -37,13 +37,13 @@ pub(super) async fn step(rig: &Rig, order: &Order, fleet: &mut Fleet) -> Result<
     case.finish(done).await
 }
 
-async fn load(case: &mut Case<'_>, mut sink: Option<crate::sink::Sink>, fleet: &mut Fleet) -> Result<Done> {
+async fn load(case: &mut Case<'_>, sink: Option<crate::sink::Sink>, fleet: &mut Fleet) -> Result<Done> {
     let generator = case.generator().await?;
     let watch = Watch::start(case.rig, fleet.pids()).await?;
     let before = fleet.outcomes().await?;
     let feed = Feed::Live(Publishing::start(generator, &case.script).await?);
-    let followed = case.follow(feed, Witnesses { fleet, sink: sink.as_mut(), watch: &watch, before }).await?;
-    if let Some(sink) = &mut sink {
+    let followed = case.follow(feed, Witnesses { fleet, sink: sink.as_ref(), watch: &watch, before }).await?;
+    if let Some(sink) = &sink {
         case.follow_events(sink).await?;
         case.follow_outbox().await?;
     }

@@ -11,7 +11,6 @@ use crate::judge::books;
 use crate::load::clock::now_micros;
 use crate::rig::Rig;
 
-/// How long it took, each time.
 #[derive(Debug, Default)]
 pub(crate) struct StartUp {
     /// From the start of the process to its readiness.

@@ -1,31 +1,35 @@
 //! A subscriber to all events: which came, how often, and when.
 
-mod lasting;
 mod received;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
-    QueueDeclareOptions, QueueDeleteOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, Consumer, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 use crate::broker::{self, EVENTS_EXCHANGE};
 use crate::load::clock::now_micros;
 use crate::plan::Mark;
 use crate::report::model::empty_histogram;
-pub(crate) use lasting::LastingSink;
 pub(crate) use received::Received;
 
 const PREFETCH: u16 = 2000;
+/// Time from one attempt to connect to the next.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long a broker may take to do what it is asked for.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Deliveries that one acknowledgement covers at the most.
 const CHUNK: usize = 200;
 
@@ -41,69 +45,122 @@ pub(crate) enum EventQueue {
     Quorum,
 }
 
-/// A bound queue, and its subscriber once it consumes.
+/// A bound queue, and its subscriber once it consumes. It outlives whatever happens to the broker: the queue is durable,
+/// what is noted is acknowledged, and a connection that is lost is made again. So an event that does not come was never
+/// published.
 pub(crate) struct Sink {
+    uri: String,
+    queue: String,
+    kind: EventQueue,
     received: Arc<Mutex<Received>>,
     unique: Arc<AtomicU64>,
-    consuming: Option<JoinHandle<Result<()>>>,
-    channel: Channel,
-    queue: String,
-    // A connection whose last handle is dropped is closed.
-    _connection: Connection,
+    consuming: Option<JoinHandle<()>>,
 }
 
 impl Sink {
-    /// Declares a queue and binds it to every event. To be called before the first task of the load
-    /// is published, or the daemon has to hold events back.
-    ///
-    /// `first` is the number of the first id of the load.
+    /// Binds a queue to every event. To be called before the first task of the load is published, or the daemon has to
+    /// hold events back. `first` is the number of the first id of the load.
     pub(crate) async fn bind(uri: &str, kind: EventQueue, mark: Mark, first: usize) -> Result<Self> {
-        let connection = broker::connect(uri, "settled-loadtest subscriber").await?;
-        let channel = connection.create_channel().await?;
-        let queue = format!("{mark}.events");
-        declare(&channel, &queue, kind).await?;
+        let (uri, queue) = (uri.to_owned(), format!("{mark}.events"));
         let received = Arc::new(Mutex::new(Received::new(mark, first)));
-        Ok(Self { received, unique: Arc::default(), consuming: None, channel, queue, _connection: connection })
+        let sink = Self { uri, queue, kind, received, unique: Arc::default(), consuming: None };
+        sink.rebind().await?;
+        Ok(sink)
     }
 
-    /// Begins to consume.
-    pub(crate) async fn consume(&mut self) -> Result<()> {
-        self.channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = self.channel.basic_consume(self.queue.as_str().into(), "loadtest".into(), options, none).await?;
+    /// Consumes the queue from here on, in the background.
+    pub(crate) fn consume(&mut self) {
+        let (uri, queue) = (self.uri.clone(), self.queue.clone());
         let (received, unique) = (Arc::clone(&self.received), Arc::clone(&self.unique));
-        self.consuming = Some(tokio::spawn(consume(consumer, self.channel.clone(), received, unique)));
-        Ok(())
+        self.consuming = Some(tokio::spawn(async move {
+            loop {
+                // Why it ended does not matter: whatever was not acknowledged comes again.
+                let _ = session(&uri, &queue, &received, &unique).await;
+                sleep(AGAIN).await;
+            }
+        }));
     }
 
-    /// How many different events have come.
+    /// Returns the number of different events that have come.
     pub(crate) fn unique(&self) -> u64 {
         self.unique.load(Ordering::Relaxed)
     }
 
-    /// The times to the events that came since this was last asked, in microseconds.
+    /// Returns the times to the events that came since the last call, in microseconds.
     pub(crate) fn take_latency(&self) -> Histogram<u64> {
         std::mem::replace(&mut self.received().latency, empty_histogram())
     }
 
-    /// Whether the subscription ended by itself, and why.
-    pub(crate) async fn lost(&mut self) -> Option<anyhow::Error> {
-        let consuming = self.consuming.take_if(|consuming| consuming.is_finished())?;
-        consuming.await.ok()?.err()
+    /// Unbinds the queue: no queue takes events then.
+    pub(crate) async fn unbind(&self) -> Result<()> {
+        let (queue, exchange) = (self.queue.as_str().into(), EVENTS_EXCHANGE.into());
+        let (_connection, channel) = self.channel().await?;
+        Ok(channel.queue_unbind(queue, exchange, "#".into(), FieldTable::default()).await?)
     }
 
-    /// Ends the subscription and deletes its queue; answers all that came.
-    pub(crate) async fn finish(self) -> Result<Received> {
-        if let Some(consuming) = &self.consuming {
+    pub(crate) async fn delete_exchange(&self) -> Result<()> {
+        let (_connection, channel) = self.channel().await?;
+        Ok(channel.exchange_delete(EVENTS_EXCHANGE.into(), ExchangeDeleteOptions::default()).await?)
+    }
+
+    /// Binds the queue again, to an exchange that is declared if it is missing.
+    pub(crate) async fn rebind(&self) -> Result<()> {
+        let (_connection, channel) = self.channel().await?;
+        let declared = timeout(ANSWER, declare(&channel, &self.queue, self.kind)).await;
+        declared.context("the broker does not bind a queue")?
+    }
+
+    /// Ends the subscription and deletes its queue; returns all that came.
+    pub(crate) async fn finish(mut self) -> Result<Received> {
+        if let Some(consuming) = self.consuming.take() {
             consuming.abort();
         }
-        self.channel.queue_delete(self.queue.as_str().into(), QueueDeleteOptions::default()).await?;
+        let (_connection, channel) = self.channel().await?;
+        channel.queue_delete(self.queue.as_str().into(), QueueDeleteOptions::default()).await?;
         Ok(self.received().take_all())
     }
 
-    fn received(&self) -> std::sync::MutexGuard<'_, Received> {
+    /// A connection whose last handle is dropped is closed.
+    async fn channel(&self) -> Result<(Connection, Channel)> {
+        let connection = broker::connect(&self.uri, "settled-loadtest").await?;
+        let channel = connection.create_channel().await?;
+        Ok((connection, channel))
+    }
+
+    fn received(&self) -> MutexGuard<'_, Received> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let Some(consuming) = &self.consuming {
+            consuming.abort();
+        }
+    }
+}
+
+async fn session(uri: &str, queue: &str, received: &Mutex<Received>, unique: &AtomicU64) -> Result<()> {
+    let connection = timeout(ANSWER, broker::connect(uri, "settled-loadtest subscriber")).await??;
+    let channel = connection.create_channel().await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consumer = channel.basic_consume(queue.into(), "loadtest".into(), options, none).await?;
+    // Whatever has come is taken at once, so one acknowledgement covers all of it.
+    let mut chunks = consumer.ready_chunks(CHUNK);
+    while let Some(chunk) = chunks.next().await {
+        let deliveries = chunk.into_iter().collect::<lapin::Result<Vec<Delivery>>>()?;
+        let Some(last) = deliveries.last().map(|delivery| delivery.delivery_tag) else { continue };
+        let now_unique = {
+            let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = now_micros();
+            deliveries.iter().for_each(|delivery| received.take(delivery, now));
+            received.unique
+        };
+        channel.basic_ack(last, BasicAckOptions { multiple: true }).await?;
+        unique.store(now_unique, Ordering::Relaxed);
+    }
+    bail!("the broker ended the subscription")
 }
 
 async fn declare(channel: &Channel, queue: &str, kind: EventQueue) -> Result<()> {
@@ -126,26 +183,3 @@ async fn declare(channel: &Channel, queue: &str, kind: EventQueue) -> Result<()>
 
 /// Longer than any backlog takes that a late subscriber waits for.
 const EXPIRES_MILLIS: i32 = 30 * 60 * 1000;
-
-async fn consume(
-    consumer: Consumer,
-    channel: Channel,
-    received: Arc<Mutex<Received>>,
-    unique: Arc<AtomicU64>,
-) -> Result<()> {
-    // Whatever has come is taken at once, so one acknowledgement covers all of it.
-    let mut chunks = consumer.ready_chunks(CHUNK);
-    while let Some(chunk) = chunks.next().await {
-        let deliveries = chunk.into_iter().collect::<lapin::Result<Vec<Delivery>>>()?;
-        let Some(last) = deliveries.last().map(|delivery| delivery.delivery_tag) else { continue };
-        let now_unique = {
-            let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = now_micros();
-            deliveries.iter().for_each(|delivery| received.take(delivery, now));
-            received.unique
-        };
-        channel.basic_ack(last, BasicAckOptions { multiple: true }).await?;
-        unique.store(now_unique, Ordering::Relaxed);
-    }
-    bail!("the broker ended the subscription")
-}

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use lapin::message::Delivery;
 use serde::Deserialize;
-use settled::contract::EventKind;
+use settled_core::contract::EventKind;
 use uuid::Uuid;
 
 use crate::plan::Mark;
@@ -15,7 +15,6 @@ const MOST_VERSIONS: u8 = 16;
 /// How many of the events that should not have come are kept.
 const EXAMPLES: usize = 100;
 
-/// All events that came.
 #[derive(Debug)]
 pub(crate) struct Received {
     mark: Mark,
@@ -25,7 +24,6 @@ pub(crate) struct Received {
     heard: Vec<Heard>,
     /// Deliveries of the load, the repeated ones included.
     pub(crate) total: u64,
-    /// Different events of the load.
     pub(crate) unique: u64,
     /// Those of them that say that a task is scheduled, and those that say that one is parked.
     pub(crate) waiting: [u64; 2],
@@ -35,13 +33,11 @@ pub(crate) struct Received {
     pub(crate) foreign: u64,
     /// How many contradicted others, or could not be read.
     pub(crate) wrong: u64,
-    /// Some of those.
     pub(crate) examples: Vec<String>,
     /// How long the new ones took since somebody last looked, in microseconds.
     pub(super) latency: Histogram<u64>,
 }
 
-/// What came of a task.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Heard {
     /// The event of what it came to, if that came.
@@ -56,7 +52,6 @@ pub(crate) struct Heard {
 /// The first delivery of the event of what a task came to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
-    /// What kind it was.
     pub(crate) kind: EventKind,
     /// When, in microseconds since 1970.
     pub(crate) at: i64,
@@ -70,7 +65,6 @@ impl Heard {
 }
 
 impl Received {
-    /// Nothing yet.
     pub(crate) fn new(mark: Mark, first: usize) -> Self {
         Self {
             mark,
@@ -87,7 +81,6 @@ impl Received {
         }
     }
 
-    /// All of it; nothing is left.
     pub(super) fn take_all(&mut self) -> Self {
         let nothing = Self::new(self.mark, self.first);
         std::mem::replace(self, nothing)
@@ -105,7 +98,6 @@ impl Received {
         heard.last.map(|kind| Arrival { kind, at: heard.at })
     }
 
-    /// The numbers of which an event came.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> {
         let came = self.heard.iter().enumerate().filter(|(_, heard)| heard.versions() > 0);
         came.map(|(place, _)| place + self.first)

@@ -1,222 +1,148 @@
-//! The speed of the product as one table: each row measured by a run of this same program, against
-//! references that take turns with it on the same machine.
+//! Measures the speed as one table: each row by a run of this program in a process of its own, against references that
+//! take turns with it on the same machine.
 
-mod child;
-mod figures;
-mod rows;
-mod start;
+mod scenarios;
 mod table;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use clap::ValueEnum;
-use tempfile::TempDir;
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command as Process;
 
-use crate::Stop;
-use crate::args::settled_path;
-use crate::args::values::at_least_one;
+use crate::args::{Cli, Command, SpeedArgs, refuse, settled_path};
 use crate::progress::say;
-use crate::report::model::Machine;
-use figures::Figure;
-use rows::{Often, Row, Run, Scale, Turn};
+use crate::report::model::{Machine, Summary};
+use crate::rig::{Rig, tail};
+use crate::scenario::{StartUp, start_up};
+use crate::stop::Stop;
+use scenarios::{Figure, Run, Scale, Scenarios};
 use table::{Book, Table};
 
-/// How much `--quick` leaves of the load.
+/// Share of the load that `--quick` leaves.
 const QUICK: f64 = 0.1;
 
-/// What is to be measured.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Options {
-    /// How often each run is done; the median counts
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
-    rounds: usize,
-    /// Only these rows, with what they are compared with
-    #[arg(long, value_name = "ROW", value_enum, value_delimiter = ',')]
-    only: Vec<Row>,
-    /// The row of the grown ledger, too: some minutes and ten gigabytes
-    #[arg(long)]
-    grown: bool,
-    /// How often the grown ledger is measured
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
-    grown_rounds: usize,
-    /// A tenth of the load: shows that all of it works, not how fast it is
-    #[arg(long)]
-    quick: bool,
-    /// The part of the usual load
-    #[arg(long, value_name = "SHARE", hide = true, conflicts_with = "quick", value_parser = scale)]
-    scale: Option<f64>,
-    /// The settled to measure [default: the one beside this program]
-    #[arg(long, value_name = "PATH")]
-    daemon: Option<PathBuf>,
-    /// Keep the table and the results of every run in this folder
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-}
-
-fn scale(text: &str) -> Result<f64, String> {
-    let scale = text.parse().ok().filter(|scale| *scale > 0.0 && *scale <= 1.0);
-    scale.ok_or_else(|| "expected a part above 0 and up to 1, such as 0.01".to_owned())
-}
-
-impl Options {
-    fn rows(&self) -> Vec<Row> {
-        let all = Row::value_variants().iter().copied();
-        let wanted = |row: &Row| match self.only.as_slice() {
-            [] => *row != Row::Grown || self.grown,
-            only => only.contains(row) || *row == Row::Grown && self.grown,
-        };
-        all.filter(wanted).collect()
-    }
-
-    fn scale(&self) -> Scale {
-        Scale(self.scale.unwrap_or(if self.quick { QUICK } else { 1.0 }))
-    }
-
-    fn rounds(&self, run: Run) -> usize {
-        match run.often() {
-            Often::EachRound => self.rounds,
-            Often::EachGrownRound => self.grown_rounds,
-            Often::Once => 1,
-        }
-    }
-}
-
-/// Where the results of the runs go.
-enum Folder {
-    Kept(PathBuf),
-    Passing(TempDir),
-}
-
-impl Folder {
-    fn open(out: Option<&Path>) -> Result<Self> {
-        let Some(out) = out else { return Ok(Self::Passing(tempfile::tempdir()?)) };
-        fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
-        Ok(Self::Kept(std::path::absolute(out)?))
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Kept(path) => path,
-            Self::Passing(dir) => dir.path(),
-        }
-    }
-}
-
-/// Measures, and prints the table; whether every target was held, or `None` if it was
-/// interrupted. A run that fails is a row that does not hold, and the others are measured
-/// nevertheless. To be called on the main thread.
-///
-/// # Errors
-/// When there is no folder, or it cannot be written to.
-pub(crate) async fn run(options: &Options, stop: &mut Stop) -> Result<Option<bool>> {
-    let scale = options.scale();
-    let lines = rows::lines(&options.rows());
-    let turns = rows::turns(&lines, options.rounds, options.grown_rounds);
-    let settled = settled_path(options.daemon.as_deref())?;
-    let folder = Folder::open(options.out.as_deref())?;
-    let mut book = Book::default();
-    let mut table = Table::new(&lines, &book, scale);
-    for (nth, turn) in turns.iter().enumerate() {
-        let Turn { run, round } = *turn;
-        let (of, rounds) = (turns.len(), options.rounds(run));
-        say(&format!("[{}/{of}] {}, round {round} of {rounds}: {}", nth + 1, run.name(), run.command(scale)));
-        let begun = Instant::now();
-        match measure(*turn, scale, &settled, folder.path(), stop).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(mut taken)) => {
-                taken.figures.retain(|(figure, _)| lines.iter().any(|line| line.needs(run, *figure)));
-                say(&format!("  = {} ({:.0} s)", taken.text(), begun.elapsed().as_secs_f64()));
-                taken.enter(*turn, &mut book);
-            }
-            Err(error) => {
-                say(&format!("  ✗ {error:#}"));
-                book.fail(run, format!("{}-{round}: {error:#}", run.name()));
-            }
-        }
-        table = Table::new(&lines, &book, scale);
-        // Each time: what was measured is not lost when the rest is interrupted.
-        write(folder.path(), &table)?;
-    }
-    write!(io::stdout().lock(), "{table}")?;
-    Ok(Some(table.held()))
-}
-
-/// What a run came to.
+/// What a run was measured with: the figures it has, and what its results say of them.
 struct Taken {
     figures: Vec<(Figure, f64)>,
     machine: Option<Machine>,
     generator_was_late: bool,
 }
 
-impl Taken {
-    fn text(&self) -> String {
-        let figures = self.figures.iter().map(|(figure, value)| figure.show(*value));
-        figures.collect::<Vec<_>>().join(", ")
-    }
-
-    fn enter(self, Turn { run, round }: Turn, book: &mut Book) {
-        book.add(run, self.figures);
-        book.machine = book.machine.take().or(self.machine);
-        if self.generator_was_late {
-            book.doubt(format!("{}-{round}: the load generator could not keep to its schedule", run.name()));
+/// Measures, and prints the table. Returns whether every target was held, or `None` if it was interrupted. A run that
+/// fails is a row that does not hold; the others are measured nevertheless. To be called on the main thread.
+pub(crate) async fn run(options: &SpeedArgs, stop: &mut Stop) -> Result<Option<bool>> {
+    let scale = Scale(options.scale.unwrap_or(if options.quick { QUICK } else { 1.0 }));
+    let scenarios = Scenarios::load(&options.only, options.grown).unwrap_or_else(|error| refuse(&error.to_string()));
+    let turns = scenarios.turns(options.rounds, options.grown_rounds);
+    let settled = settled_path(options.daemon.as_deref())?;
+    let passing = tempfile::tempdir()?;
+    let folder = options.out.as_deref().map_or_else(|| Ok(passing.path().to_owned()), std::path::absolute)?;
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let mut book = Book::default();
+    let mut table = Table::new(&scenarios, &book, scale);
+    for (nth, (run, round)) in turns.iter().enumerate() {
+        let turn = format!("{}-{round}", run.name);
+        say(&format!("[{}/{}] {turn}: {}", nth + 1, turns.len(), run.command(scale)));
+        let began = Instant::now();
+        let taken = match run.starts {
+            0 => child(&run.line(scale), &settled, &folder.join(&turn), stop).await,
+            _ => starts(run, scale, &settled, stop).await,
+        };
+        match taken {
+            Ok(None) => return Ok(None),
+            Ok(Some(taken)) => {
+                let needed = |figure| scenarios.rows.iter().any(|row| row.needs(&run.name, Some(figure)));
+                let figures: Vec<_> = taken.figures.into_iter().filter(|(figure, _)| needed(*figure)).collect();
+                let texts: Vec<_> = figures.iter().map(|(figure, value)| figure.unit().show(*value)).collect();
+                say(&format!("  = {} ({:.0} s)", texts.join(", "), began.elapsed().as_secs_f64()));
+                for (figure, value) in figures {
+                    book.figures.entry((run.name.clone(), figure)).or_default().push(value);
+                }
+                book.machine = book.machine.take().or(taken.machine);
+                if taken.generator_was_late {
+                    book.doubts.push(format!("{turn}: the load generator could not keep to its schedule"));
+                }
+            }
+            Err(error) => {
+                say(&format!("  ✗ {error:#}"));
+                book.failures.entry(run.name.clone()).or_default().push(format!("{turn}: {error:#}"));
+            }
+        }
+        // Each time: what was measured is not lost when the rest is interrupted.
+        table = Table::new(&scenarios, &book, scale);
+        let texts = [("speed.md", table.to_string()), ("speed.json", serde_json::to_string_pretty(&table)? + "\n")];
+        for (name, text) in texts {
+            let path = folder.join(name);
+            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         }
     }
+    write!(io::stdout().lock(), "{table}")?;
+    Ok(Some(table.held))
 }
 
-async fn measure(turn: Turn, scale: Scale, settled: &Path, dir: &Path, stop: &mut Stop) -> Result<Option<Taken>> {
-    let Turn { run, round } = turn;
-    let line = run.line(scale);
-    if run == Run::Start {
-        let figures = tokio::select! {
-            figures = start::figures(&line, scale, settled) => figures?,
-            () = stop.asked() => return Ok(None),
-        };
-        return Ok(Some(Taken { figures, machine: None, generator_was_late: false }));
+/// Runs a command line of this program, with results in `out` and all that it prints in a log beside it. To be called on
+/// the main thread: the kernel asks the child to stop when the thread that started it ends.
+async fn child(line: &str, settled: &Path, out: &Path, stop: &mut Stop) -> Result<Option<Taken>> {
+    // Beside the folder, which takes results only.
+    let log = out.with_extension("log");
+    let log_file = File::create(&log).with_context(|| format!("write {}", log.display()))?;
+    let mut command = Process::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(std::env::current_exe()?).args(line.split(' '));
+    command.arg("--daemon").arg(settled).arg("--out").arg(out);
+    command.stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file);
+    // Ctrl-C in a terminal reaches this process alone, and is passed on once.
+    let mut child = command.process_group(0).spawn().context("start setpriv (Debian package util-linux)")?;
+    let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let status = tokio::select! {
+        status = child.wait() => status?,
+        () = stop.asked() => {
+            if let Some(pid) = pid {
+                kill_process(pid, Signal::TERM)?;
+            }
+            // It removes its servers first.
+            child.wait().await?;
+            return Ok(None);
+        }
+    };
+    if !status.success() {
+        bail!("{line}: {status}; the end of {}:\n{}", log.display(), tail(&log));
     }
-    let out = dir.join(format!("{}-{round}", run.name()));
-    let results = child::results(&line, settled, &out, stop).await?;
-    Ok(results.map(|results| {
-        // Of the floor it is not known, for there is no broker.
-        let machine = Some(results.summary.machine.clone()).filter(|_| run != Run::R2);
-        let generator_was_late = results.summary.generator_was_the_bottleneck;
-        Taken { figures: Figure::all_of(&results), machine, generator_was_late }
+    let summary = Summary::read(out)?;
+    use Figure::{CommitP50, CommitP99, Committed, MaxMemory, MemoryGrowth, Outcomes};
+    let figures = [Committed, Outcomes, CommitP50, CommitP99, MaxMemory, MemoryGrowth].into_iter();
+    Ok(Some(Taken {
+        figures: figures.filter_map(|figure| Some((figure, figure.of(&summary, out)?))).collect(),
+        generator_was_late: summary.generator_was_the_bottleneck,
+        // The floor does not know the broker.
+        machine: Some(summary.machine).filter(|_| summary.subject != "floor"),
     }))
 }
 
-fn write(dir: &Path, table: &Table) -> Result<()> {
-    let put = |name: &str, text: String| {
-        let path = dir.join(name);
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+/// Starts and kills daemons in this process, on servers of its own.
+async fn starts(run: &Run, scale: Scale, settled: &Path, stop: &mut Stop) -> Result<Option<Taken>> {
+    let line = run.line(scale);
+    let mut words: Vec<_> = std::iter::once("settled-loadtest").chain(line.split(' ')).map(Into::into).collect();
+    words.extend(["--daemon".into(), settled.as_os_str().to_owned()]);
+    let Command::Load(verb) = Cli::try_parse_from(words)?.command else { bail!("{line} is no run") };
+    let job = verb.job()?;
+    let measured = async {
+        let rig = Rig::start(job.blueprint).await?;
+        let times = start_up(&rig, &job.order, scale.count(run.starts), scale.count(run.kills)).await;
+        let logs = rig.log_tails();
+        rig.end().await?;
+        times.with_context(|| format!("the end of the daemon's log:\n{logs}"))
     };
-    put("speed.md", table.to_string())?;
-    put("speed.json", format!("{}\n", serde_json::to_string_pretty(table)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::args::{Cli, Command};
-
-    fn rows(line: &str) -> Vec<Row> {
-        let words = line.split_whitespace();
-        let cli = Cli::try_parse_from(["settled-loadtest", "speed"].into_iter().chain(words)).expect(line);
-        let Command::Speed(options) = cli.command else { panic!("{line} is something else") };
-        options.rows()
-    }
-
-    #[test]
-    fn the_grown_ledger_is_measured_when_it_is_asked_for() {
-        assert_eq!(rows("").len(), Row::value_variants().len() - 1);
-        assert!(!rows("").contains(&Row::Grown));
-        assert_eq!(rows("--grown").len(), Row::value_variants().len());
-        assert_eq!(rows("--only grown"), [Row::Grown]);
-        assert_eq!(rows("--only start,single-live"), [Row::SingleLive, Row::Start]);
-        assert_eq!(rows("--only single --grown"), [Row::Single, Row::Grown]);
-    }
+    let StartUp { ready, first_commit } = tokio::select! {
+        times = measured => times?,
+        () = stop.asked() => return Ok(None),
+    };
+    let ready = ready.iter().map(|time| (Figure::Ready, time.as_secs_f64() * 1e3));
+    let first_commit = first_commit.iter().map(|time| (Figure::FirstCommit, time.as_secs_f64()));
+    Ok(Some(Taken { figures: ready.chain(first_commit).collect(), machine: None, generator_was_late: false }))
 }

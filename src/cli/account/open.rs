@@ -1,19 +1,16 @@
-//! `settled account open`: publishes the task and waits for what becomes of it.
+//! `settled account open`: publishes the task and waits for its outcome.
 
 use std::time::Duration;
 
+use settled_core::contract::{AccountName, Currency, MAX_BALANCE, NO_LIMIT, OpenAccount, Task, TaskBody, is_unset};
 use uuid::Uuid;
 
 use super::super::human::{account_name, currency, duration};
-use super::super::outcome::{Before, Outcome};
+use super::super::outcome::{Outcome, OutcomeWatch};
 use super::super::output::Text;
 use super::super::publisher::{Outgoing, Publisher};
-use super::super::{Exit, Failure, output, payment, publish};
-use crate::config::Config;
-use crate::contract::{AccountName, Currency, MAX_BALANCE, NO_LIMIT, OpenAccount, Task, TaskBody, is_unset};
-use crate::store::Client;
+use super::super::{Exit, Failure, Session, payment, publish};
 
-/// What to open.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// The account.
@@ -33,28 +30,29 @@ pub(in crate::cli) struct Args {
     timeout: Duration,
 }
 
-/// A limit, or none. clap would take an `Option` for an argument that may be left out.
+/// A limit, or `None` for no limit. clap would take a bare `Option` for an optional argument.
 #[derive(Clone, Copy, Debug)]
 struct MinBalance(Option<i64>);
 
-pub(super) async fn run(args: &Args, client: &Client, config: &Config, json: bool) -> Result<Exit, Failure> {
+pub(super) async fn run(args: &Args, session: &Session) -> Result<Exit, Failure> {
+    let Session { config, client, .. } = session;
     let id = args.id.unwrap_or_else(Uuid::now_v7);
     let body = OpenAccount { account: args.name.clone(), currency: args.currency, min_balance: args.min_balance.0 };
     let tasks = [Task::new(id, TaskBody::OpenAccount(body))];
-    let before = Before::look(client, &tasks).await?;
+    let watch = OutcomeWatch::start(client, &tasks).await?;
     let publisher = Publisher::connect(config).await?;
     let message = Outgoing::task(&tasks[0], tasks[0].to_json().into_bytes(), publish::PUBLISHER);
-    let published = publisher.publish([&message], || ()).await;
+    let published = publisher.publish([&message]).await;
     publisher.close().await;
     if let Some(error) = published.error {
         return Err(Failure::from(error).hint(format!("to be sure of not asking twice, repeat it with --id {id}")));
     }
-    let Some(outcome) = before.wait(client, &tasks, args.timeout).await?.pop() else { return Ok(Exit::Ok) };
-    output::print(json, &outcome, || Text::of(opened(&outcome)))?;
+    let Some(outcome) = watch.wait(client, &tasks, args.timeout).await?.pop() else { return Ok(Exit::Ok) };
+    session.print(&outcome, || Text::of(describe(&outcome)))?;
     Ok(outcome.exit())
 }
 
-fn opened(outcome: &Outcome) -> String {
+fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Payment(stored) => {
             let verb = if stored.rejection.is_none() { "opened".to_owned() } else { payment::state(stored) };
@@ -82,7 +80,7 @@ fn min_balance(text: &str) -> Result<MinBalance, String> {
     })
 }
 
-/// Reads the id of a new task.
+/// Parses the id of a new task.
 fn task_id(text: &str) -> Result<Uuid, String> {
     let id = Uuid::try_parse(text).map_err(|error| error.to_string())?;
     if is_unset(id) { Err("that is what an id is before anybody has set it".to_owned()) } else { Ok(id) }

@@ -1,42 +1,47 @@
-//! Dead letters, and what was done with them, for people and machines.
+//! Dead letters, and the report of a replay or discard, as JSON and for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use settled_core::contract::{Bytes, Properties};
+use settled_store::queries::dead_letter::{DeadLetterRow, StoredDeadLetter};
 
 use crate::cli::human::{counted, or_dash, time};
 use crate::cli::output::{Table, Text};
-use crate::contract::{Bytes, Properties};
-use crate::store::queries::dead_letter::{DeadLetterRow, StoredDeadLetter};
 
-/// What was done, or would be.
+/// The result of a replay or discard, or what it would be if `dry_run`.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     pub(super) dry_run: bool,
-    /// Marked as dealt with.
+    /// Ids that were replayed or discarded.
     pub(super) done: Vec<i64>,
-    /// Came again while they were being dealt with, and stay open.
+    /// The number of those that failed again meanwhile and stay open.
     pub(super) came_again: usize,
-    /// Can't be replayed: only the beginning of the body was kept.
+    /// Ids that can't be replayed, because only the beginning of the body was stored.
     pub(super) oversize: Vec<i64>,
-    /// Asked for by number, and not there or dealt with before.
+    /// Requested ids that do not exist or were resolved before.
     pub(super) missing: Vec<i64>,
-    /// What was not published again, and of which of them.
+    /// Properties that were not published again, with the ids.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) left_out: BTreeMap<&'static str, Vec<i64>>,
-    /// The broker refuses them; they stay open.
+    /// Dead letters that the broker refused; they stay open.
     pub(super) refused: Vec<Refused>,
 }
 
-/// A dead letter that the broker refuses.
 #[derive(Debug, Serialize)]
 pub(super) struct Refused {
     pub(super) id: i64,
-    /// The broker's words.
+    /// The broker's message.
     pub(super) reason: String,
 }
 
 impl Report {
+    /// Returns a report in which all of `ids` are missing so far.
+    pub(super) fn new(dry_run: bool, ids: &[i64]) -> Self {
+        let missing = BTreeSet::from_iter(ids.iter().copied()).into_iter().collect();
+        Self { dry_run, missing, ..Self::default() }
+    }
+
     pub(super) fn human(&self, verb: &str) -> Text {
         let would = if self.dry_run { "would be " } else { "" };
         let mut text = Text::of(format!("{} {would}{verb}", counted(self.done.len(), "dead letter")));
@@ -73,7 +78,7 @@ fn list_of(ids: &[i64]) -> String {
     ids.join(", ")
 }
 
-/// A dead letter as it is shown: the body as text where it is text.
+/// A dead letter with its body: as text if it is text, otherwise in hexadecimal.
 #[derive(Serialize)]
 pub(super) struct Shown<'a> {
     #[serde(flatten)]
@@ -88,7 +93,7 @@ pub(super) struct Shown<'a> {
 impl<'a> Shown<'a> {
     pub(super) fn of(letter: &'a StoredDeadLetter) -> Self {
         let StoredDeadLetter { row, body, properties } = letter;
-        // Text in UTF-16 without a byte order mark is UTF-8, too, with a NUL in each character.
+        // UTF-16 without a byte order mark is valid UTF-8, too, but contains NULs.
         let text = std::str::from_utf8(body).ok().filter(|text| !text.contains('\0'));
         Self { row, body: text, body_hex: text.is_none().then(|| Bytes::to_hex(body)), properties }
     }
@@ -111,7 +116,7 @@ impl<'a> Shown<'a> {
         lines.push(("properties", properties));
         let (heading, body) = match (self.body, &self.body_hex) {
             (Some(text), _) => ("body:".to_owned(), text.to_owned()),
-            (None, hex) => shown_as_bytes(hex.as_deref().unwrap_or_default()),
+            (None, hex) => hex_lines(hex.as_deref().unwrap_or_default()),
         };
         let mut text = Text::default();
         text.pairs(lines);
@@ -122,8 +127,8 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// A heading, and the first bytes of a body that is no text.
-fn shown_as_bytes(hex: &str) -> (String, String) {
+/// Returns a heading, and the first bytes of a body that is no text.
+fn hex_lines(hex: &str) -> (String, String) {
     const LINE: usize = 64;
     const LINES: usize = 16;
     let lines: Vec<&str> =
@@ -133,14 +138,9 @@ fn shown_as_bytes(hex: &str) -> (String, String) {
     (heading, format!("{}{more}", lines.join("\n")))
 }
 
-/// A line for each.
 pub(super) fn rows(letters: &[DeadLetterRow]) -> Text {
-    if letters.is_empty() {
-        return Text::of("no dead letters");
-    }
-    let mut list = Table::new(["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"]);
-    for letter in letters {
-        list.row([
+    let row = |letter: &DeadLetterRow| {
+        [
             letter.id.to_string(),
             time(letter.last_seen),
             letter.reason.clone(),
@@ -148,7 +148,8 @@ pub(super) fn rows(letters: &[DeadLetterRow]) -> Text {
             or_dash(letter.publisher.as_ref()),
             letter.attempts.to_string(),
             letter.resolution.clone().unwrap_or_else(|| "open".to_owned()),
-        ]);
-    }
-    list.into()
+        ]
+    };
+    let headings = ["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"];
+    Table::of(headings, &[], letters.iter().map(row)).or("no dead letters")
 }

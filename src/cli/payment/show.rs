@@ -1,20 +1,20 @@
-//! One task, with all that belongs to it: as JSON, and for people.
+//! One task with everything the ledger knows about it, as JSON and for people.
 
 use jiff::Timestamp;
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use settled_core::contract::{Currencies, Currency, Properties};
+use settled_store::queries::payment::{
+    Life, Moved, Parent, Step, StoredEntry, StoredTask, Waits, WholeLeg, WholePayment,
+};
 use uuid::Uuid;
 
 use super::super::human::{amount, or_dash, time};
 use super::super::output::{Table, Text};
 use super::{state, timeline};
-use crate::contract::{Currencies, Currency, Properties};
-use crate::store::queries::payment::{
-    Life, Moved, Parent, Step, StoredEntry, StoredTask, Waits, WholeLeg, WholePayment,
-};
 
-/// A payment as it is shown: its event's `data`, and what only the ledger knows.
+/// Serializes a payment: its event's `data`, and fields that only the ledger knows.
 pub(in crate::cli) struct Shown<'a>(pub(in crate::cli) &'a StoredTask);
 
 impl Serialize for Shown<'_> {
@@ -36,7 +36,7 @@ impl Serialize for Shown<'_> {
     }
 }
 
-/// A payment with its steps and the tasks around it.
+/// Serializes a payment with its steps and related tasks.
 pub(super) struct Whole<'a>(pub(super) &'a Life);
 
 impl Serialize for Whole<'_> {
@@ -57,7 +57,7 @@ impl Serialize for Whole<'_> {
         Document {
             payment: Shown(task),
             steps,
-            follow_ups: follow_ups.iter().map(short).collect::<Result<_, _>>().map_err(S::Error::custom)?,
+            follow_ups: follow_ups.iter().map(without_payment).collect::<Result<_, _>>().map_err(S::Error::custom)?,
             parent: parent.as_ref(),
             waits: waits.as_ref(),
             awaited_by,
@@ -66,14 +66,14 @@ impl Serialize for Whole<'_> {
     }
 }
 
-/// A follow-up without the payment beside which it stands.
-fn short(follow_up: &StoredTask) -> serde_json::Result<Value> {
+/// Serializes a follow-up without its payment, which the document contains already.
+fn without_payment(follow_up: &StoredTask) -> serde_json::Result<Value> {
     let mut document = serde_json::to_value(Shown(follow_up))?;
     document.as_object_mut().map(|fields| fields.remove("payment"));
     Ok(document)
 }
 
-/// The fields of tasks that are shown one by one, in this order.
+/// The fields of a task that are shown, in this order.
 const FIELDS: [&str; 15] = [
     "account",
     "debit_account",
@@ -92,7 +92,7 @@ const FIELDS: [&str; 15] = [
     "payment_id",
 ];
 
-/// What was asked for, what has become of each leg, and the timeline.
+/// Returns the task's fields, the state of each leg, and the timeline.
 pub(super) fn human(life: &Life, currencies: &Currencies) -> Text {
     let Life { task: stored, parent, awaited_by, .. } = life;
     let mut lines = vec![
@@ -104,7 +104,7 @@ pub(super) fn human(life: &Life, currencies: &Currencies) -> Text {
     let asked: Value = serde_json::from_str(&stored.task.to_json()).unwrap_or_default();
     let currency = asked.get("currency").and_then(Value::as_str).and_then(Currency::parse).or_else(|| currency(life));
     let fields = FIELDS.into_iter().filter_map(|name| Some((name, asked.get(name)?)));
-    lines.extend(fields.map(|(name, value)| (name, asked_for(name, value, currency, currencies))));
+    lines.extend(fields.map(|(name, value)| (name, field(name, value, currency, currencies))));
     if stored.task.body.payment_id().is_some() {
         lines.push(("", parent.as_ref().map_or_else(|| "which is not there yet".to_owned(), in_short)));
     }
@@ -120,7 +120,7 @@ pub(super) fn human(life: &Life, currencies: &Currencies) -> Text {
         && stored.payment.as_ref().is_none_or(|payment| payment.legs.is_empty())
     {
         text.line("");
-        text.table(&asked_legs(legs, currencies));
+        text.table(&requested_legs(legs, currencies));
     }
     if let Some(payment) = &stored.payment
         && parent.is_none()
@@ -134,15 +134,15 @@ pub(super) fn human(life: &Life, currencies: &Currencies) -> Text {
     text
 }
 
-/// The one currency of all that the task is about.
+/// Returns the currency of the payment's legs if all have the same.
 fn currency(life: &Life) -> Option<Currency> {
     let legs = &life.task.payment.as_ref()?.legs;
     let first = legs.first()?.currency;
     legs.iter().all(|leg| leg.currency == first).then_some(first)
 }
 
-/// A field of the task, as it was asked for.
-fn asked_for(name: &str, value: &Value, currency: Option<Currency>, currencies: &Currencies) -> String {
+/// Formats a field of the task.
+fn field(name: &str, value: &Value, currency: Option<Currency>, currencies: &Currencies) -> String {
     match (value, currency) {
         (Value::Null, _) => "none".to_owned(),
         (Value::String(text), _) => text.clone(),
@@ -167,34 +167,30 @@ fn in_short(parent: &Parent) -> String {
     }
 }
 
-/// The legs of a task that has not been applied.
-fn asked_legs(legs: &[Value], currencies: &Currencies) -> Table {
-    let mut list = Table::new(["LEG", "FROM", "TO", "AMOUNT", ""]);
+/// Returns the legs of a task that has not been applied.
+fn requested_legs(legs: &[Value], currencies: &Currencies) -> Table {
     let text = |leg: &Value, name: &str| leg.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    for (number, leg) in legs.iter().enumerate() {
+    let row = |(number, leg): (usize, &Value)| {
         let currency = text(leg, "currency");
         let minor = leg.get("amount").and_then(Value::as_i64).unwrap_or_default();
         let money = amount(currencies, Some(&currency), minor);
-        list.row([number.to_string(), text(leg, "debit_account"), text(leg, "credit_account"), money, currency]);
-    }
-    list.align_right(&[0, 3]);
-    list
+        [number.to_string(), text(leg, "debit_account"), text(leg, "credit_account"), money, currency]
+    };
+    Table::of(["LEG", "FROM", "TO", "AMOUNT", ""], &[0, 3], legs.iter().enumerate().map(row))
 }
 
-/// What has become of each leg.
+/// Returns the legs of a payment with their current amounts.
 fn legs(payment: &WholePayment, currencies: &Currencies) -> Table {
     let headings = ["LEG", "FROM", "TO", "AMOUNT", "HELD", "CAPTURED", "REFUNDED", "CHARGED BACK", ""];
-    let mut list = Table::new(headings);
-    for (number, leg) in payment.legs.iter().enumerate() {
+    let row = |(number, leg): (usize, &WholeLeg)| {
         let WholeLeg { debit_account, credit_account, currency, amount, captured, refunded, charged_back } = leg;
         let held = if payment.state.is_held() { amount - captured } else { 0 };
-        let money =
+        let [amount, held, captured, refunded, charged_back] =
             [*amount, held, *captured, *refunded, *charged_back].map(|minor| currencies.format(*currency, minor));
-        let ends = [number.to_string(), debit_account.to_string(), credit_account.to_string()];
-        list.row(ends.into_iter().chain(money).chain([currency.to_string()]));
-    }
-    list.align_right(&[0, 3, 4, 5, 6, 7]);
-    list
+        let (from, to) = (debit_account.to_string(), credit_account.to_string());
+        [number.to_string(), from, to, amount, held, captured, refunded, charged_back, currency.to_string()]
+    };
+    Table::of(headings, &[0, 3, 4, 5, 6, 7], payment.legs.iter().enumerate().map(row))
 }
 
 #[cfg(test)]

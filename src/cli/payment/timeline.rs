@@ -1,44 +1,45 @@
-//! A task's life, drawn from top to bottom: pure.
+//! The timeline of a task.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use settled_core::contract::{Currencies, Currency, PaymentState};
+use settled_store::queries::payment::{EventName, Life, Step, StoredEntry, StoredTask, WholeLeg};
 
 use super::super::human::time;
 use super::super::output::Text;
 use super::state;
-use crate::contract::{Currencies, Currency, PaymentState};
-use crate::store::queries::payment::{EventName, Life, Step, StoredEntry, StoredTask};
 
-/// Something that happened, with what belongs to it.
-struct Happened {
+/// One entry of the timeline.
+struct Entry {
     at: Timestamp,
-    /// `●` is a new state, `○` something that left the payment as it was, `◌` what is to come.
+    /// `●` is a new state, `○` an event that left the state as it was, `◌` a future event.
     mark: char,
     title: String,
     details: Vec<String>,
 }
 
-/// One block for each thing that happened, the first one first, and what is still to come.
+/// Draws past events, the oldest first, and the next future event.
 pub(super) fn draw(life: &Life, currencies: &Currencies) -> Text {
-    let drawing = Drawing::of(life, currencies);
-    let mut happened: Vec<Happened> = life.steps.iter().map(|step| drawing.step(step)).collect();
-    happened.extend(life.follow_ups.iter().filter(|task| !drawing.is_told(task)).map(|task| drawing.aside(task)));
-    // Stable: what happened in one moment stays in the order of the states.
-    happened.sort_by_key(|happened| happened.at);
-    // By the daemon's clock, where all else is by the database's.
-    happened.insert(0, drawing.received());
-    happened.extend(drawing.to_come());
-    let last = happened.len() - 1;
+    let timeline = Timeline::of(life, currencies);
+    let mut entries: Vec<Entry> = life.steps.iter().map(|step| timeline.step(step)).collect();
+    let others = life.follow_ups.iter().filter(|task| !timeline.is_step(task));
+    entries.extend(others.map(|task| timeline.without_step(task)));
+    // Stable: steps at the same time stay in the order of their versions.
+    entries.sort_by_key(|entry| entry.at);
+    // Not sorted: this time is by the daemon's clock, all others are by the database's.
+    entries.insert(0, timeline.received());
+    entries.extend(timeline.next());
+    let last = entries.len() - 1;
     let mut text = Text::default();
-    for (ix, happened) in happened.iter().enumerate() {
-        block(happened, ix == last, &mut text);
+    for (ix, entry) in entries.iter().enumerate() {
+        block(entry, ix == last, &mut text);
     }
     text
 }
 
-fn block(happened: &Happened, is_last: bool, text: &mut Text) {
-    let Happened { at, mark, title, details } = happened;
+fn block(entry: &Entry, is_last: bool, text: &mut Text) {
+    let Entry { at, mark, title, details } = entry;
     let at = time(*at);
     text.line(format!("{at} {mark} {title}"));
     let line = if is_last { ' ' } else { '│' };
@@ -50,64 +51,63 @@ fn block(happened: &Happened, is_last: bool, text: &mut Text) {
     }
 }
 
-struct Drawing<'a> {
+struct Timeline<'a> {
     life: &'a Life,
     currencies: &'a Currencies,
-    /// An account has one.
     account_currencies: HashMap<&'a str, Currency>,
 }
 
-impl<'a> Drawing<'a> {
+impl<'a> Timeline<'a> {
     fn of(life: &'a Life, currencies: &'a Currencies) -> Self {
         let legs = life.task.payment.iter().flat_map(|payment| &payment.legs);
-        let both = |leg: &'a crate::store::queries::payment::WholeLeg| {
+        let both = |leg: &'a WholeLeg| {
             [(leg.debit_account.as_str(), leg.currency), (leg.credit_account.as_str(), leg.currency)]
         };
         Self { life, currencies, account_currencies: legs.flat_map(both).collect() }
     }
 
-    /// Whether one of the steps is this follow-up's.
-    fn is_told(&self, follow_up: &StoredTask) -> bool {
+    /// Returns whether the follow-up caused one of the steps.
+    fn is_step(&self, follow_up: &StoredTask) -> bool {
         self.life.steps.iter().any(|step| step.cause == Some(follow_up.task.id))
     }
 
-    fn received(&self) -> Happened {
+    fn received(&self) -> Entry {
         let stored = &self.life.task;
         let by = stored.publisher.as_ref().map(|publisher| format!(", published by {publisher}")).unwrap_or_default();
-        Happened { at: stored.received_at, mark: '○', title: format!("received{by}"), details: Vec::new() }
+        Entry { at: stored.received_at, mark: '○', title: format!("received{by}"), details: Vec::new() }
     }
 
-    fn step(&self, step: &Step) -> Happened {
+    fn step(&self, step: &Step) -> Entry {
         let own = &self.life.task;
         let mut details = Vec::new();
         let by = self.life.follow_ups.iter().find(|task| Some(task.task.id) == step.cause);
         match (by, step.cause) {
             (Some(follow_up), _) => {
-                details.push(self.by(follow_up));
+                details.push(self.describe(follow_up));
                 details.extend(self.entries(&follow_up.entries));
             }
             (None, None) => details.push("the hold ran out".to_owned()),
-            // Its own entries are of the moment in which it was applied.
+            // Its own entries belong to the step in which it was applied.
             (None, Some(_)) if !step.state.is_pending() => details.extend(self.entries(&own.entries)),
             _ => {}
         }
         if let (PaymentState::Rejected, Some(rejection)) = (step.state, own.rejection) {
             details.push(format!("{} ({})", rejection.name(), rejection.iso_code()));
         }
-        details.push(told(&step.event));
+        details.push(event(&step.event));
         let title = format!("{} ({}), version {}", step.state.name(), step.iso_status, step.version);
-        Happened { at: step.at, mark: '●', title, details }
+        Entry { at: step.at, mark: '●', title, details }
     }
 
-    /// A follow-up that left the payment as it was.
-    fn aside(&self, follow_up: &StoredTask) -> Happened {
-        let details = vec![told(&EventName::of(follow_up))];
-        let title = format!("{}: {}", self.by(follow_up), state(follow_up));
-        Happened { at: follow_up.settled_at, mark: '○', title, details }
+    /// Returns the entry of a follow-up that left the payment as it was.
+    fn without_step(&self, follow_up: &StoredTask) -> Entry {
+        let details = vec![event(&EventName::of(follow_up))];
+        let title = format!("{}: {}", self.describe(follow_up), state(follow_up));
+        Entry { at: follow_up.settled_at, mark: '○', title, details }
     }
 
-    /// A follow-up in one line.
-    fn by(&self, follow_up: &StoredTask) -> String {
+    /// Describes a follow-up in one line.
+    fn describe(&self, follow_up: &StoredTask) -> String {
         let task = &follow_up.task;
         let mut text = format!("{} {}", task.body.task_type().name(), task.id);
         let mut currencies = self.account_currencies.values();
@@ -143,22 +143,22 @@ impl<'a> Drawing<'a> {
             .collect()
     }
 
-    /// What happens next, by itself.
-    fn to_come(&self) -> Option<Happened> {
+    /// Returns what happens next without another task.
+    fn next(&self) -> Option<Entry> {
         let Life { task, waits, .. } = self.life;
-        let come = |at, title: String| Happened { at, mark: '◌', title, details: Vec::new() };
+        let future = |at, title: String| Entry { at, mark: '◌', title, details: Vec::new() };
         if let Some(waits) = waits {
             let title = match waits.waits_for {
                 Some(id) => format!("rejected, unless {id} has come to where this can be applied"),
                 None => "applied".to_owned(),
             };
-            return Some(come(waits.deadline, title));
+            return Some(future(waits.deadline, title));
         }
         let payment = task.payment.as_ref().filter(|payment| payment.id == task.task.id && payment.state.is_held())?;
-        payment.expires_at.map(|at| come(at, "what is still held is released".to_owned()))
+        payment.expires_at.map(|at| future(at, "what is still held is released".to_owned()))
     }
 }
 
-fn told(event: &EventName) -> String {
+fn event(event: &EventName) -> String {
     format!("event {} {}", event.kind.name(), event.id)
 }

@@ -1,8 +1,7 @@
 //! A task is acknowledged after its commit and not before; a stop loses nothing.
 
 use rustix::process::Signal;
-
-use crate::support::{Task, World, eventually, open, transfer};
+use settled_testkit::harness::{Task, World, eventually, open, transfer};
 
 #[tokio::test]
 async fn a_task_that_waits_for_a_lock_isnt_acknowledged_and_holds_up_its_own_lane_only() {

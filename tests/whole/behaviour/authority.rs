@@ -2,8 +2,7 @@
 
 use lapin::options::BasicPublishOptions;
 use serde_json::{Value, json};
-
-use crate::support::{Events, Publisher, Task, World, change, eventually, follow_up, open, transfer};
+use settled_testkit::harness::{Events, Publisher, Task, World, change, eventually, follow_up, open, transfer};
 
 fn pay() -> Task {
     transfer("world", "alice", 5)
@@ -157,7 +156,7 @@ async fn a_publisher_does_what_the_settings_let_it_and_nothing_else() {
         (open("treasury", "USD", None), "account"),
         (transfer("alice", "shop:1", 1), "debit_account"),
         (transfer("world", "alice", 1), "credit_account"),
-        (crate::support::split(&[("shop:1", "shop:2", 1), ("shop:1", "alice", 1)]), "legs[1].credit_account"),
+        (settled_testkit::harness::split(&[("shop:1", "shop:2", 1), ("shop:1", "alice", 1)]), "legs[1].credit_account"),
     ];
     for (task, field) in &cases {
         as_guest(&publisher, task).await;

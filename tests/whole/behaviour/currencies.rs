@@ -1,6 +1,6 @@
 //! In which currencies accounts are opened, and what becomes of those that are open in another one.
 
-use crate::support::{Task, World, authorize, change, follow_up, open, transfer};
+use settled_testkit::harness::{Task, World, authorize, change, follow_up, open, transfer};
 
 fn kuna(task: Task) -> Task {
     task.with("currency", "HRK")

@@ -2,9 +2,8 @@
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
+use settled_testkit::harness::{Events, Publisher, Received, Task, World, open, transfer};
 use uuid::Uuid;
-
-use crate::support::{Events, Publisher, Received, Task, World, open, transfer};
 
 fn asking(properties: BasicProperties, queue: &str, correlation_id: &str) -> BasicProperties {
     properties.with_reply_to(queue.into()).with_correlation_id(correlation_id.into())

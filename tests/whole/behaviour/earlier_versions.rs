@@ -2,9 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use settled_testkit::harness::{Task, World, change, open, transfer};
 use uuid::Uuid;
-
-use crate::support::{Task, World, change, open, transfer};
 
 /// A change of limits that takes one away, for a moment that comes soon.
 fn later(account: &str) -> Task {

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
-
-use crate::support::amqp::table;
-use crate::support::{Events, Publisher, Task, World, eventually, open, transfer};
+use settled_testkit::harness::amqp::table;
+use settled_testkit::harness::{Events, Publisher, Task, World, eventually, open, transfer};
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -250,7 +249,7 @@ async fn long_rows_that_pile_up_are_read_back_a_few_at_a_time() {
     );
     world.sql().await.batch_execute(&insert).await.expect("rows");
     let mut daemon = world.daemon().await;
-    crate::support::within(crate::support::SOON * 3, "all of it is published", async || {
+    settled_testkit::harness::within(settled_testkit::harness::SOON * 3, "all of it is published", async || {
         daemon.metric("settled_events_published_total", &[("type", "payment.settled")]).await >= ROWS as f64
     })
     .await;

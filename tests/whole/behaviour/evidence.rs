@@ -4,9 +4,8 @@ use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
+use settled_testkit::harness::{Publisher, World, eventually, open};
 use uuid::Uuid;
-
-use crate::support::{Publisher, World, eventually, open};
 
 /// Another queue that gets what the queue of the tasks gets.
 async fn witness(world: &World, publisher: &Publisher) -> String {

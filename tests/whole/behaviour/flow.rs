@@ -1,8 +1,7 @@
 //! Every bound may be tiny: everything still gets through.
 
 use serde_json::Value;
-
-use crate::support::{Task, World, eventually, open, transfer};
+use settled_testkit::harness::{Task, World, eventually, open, transfer};
 
 /// Fresh accounts, each funded and emptied by way of others.
 fn tasks(accounts: usize) -> Vec<Task> {
@@ -107,8 +106,8 @@ async fn the_endpoints_say_what_the_daemon_does() {
     .await;
     let (_, text) = daemon.get("/metrics").await;
     // Of each currency, once any of it has been held.
-    let is_there = |metric: &&settled::telemetry::metrics::Description| metric.name != "settled_held_amount";
-    for metric in settled::telemetry::metrics::ALL.iter().filter(is_there) {
+    let is_there = |metric: &&settled_pipeline::metrics::Description| metric.name != "settled_held_amount";
+    for metric in settled_pipeline::metrics::ALL.iter().filter(is_there) {
         assert!(text.lines().any(|line| line.starts_with(metric.name)), "{} is missing", metric.name);
     }
     for bucket in

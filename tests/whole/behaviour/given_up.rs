@@ -1,16 +1,14 @@
 //! What the broker gives up: it expires, the queue is too long, it was delivered too often. It becomes a
 //! dead letter like any other.
 
+use futures_util::StreamExt;
 use lapin::BasicProperties;
 use lapin::options::{BasicConsumeOptions, BasicNackOptions, BasicRejectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
-use settled::dev::PrivateServers;
-
-use futures_util::StreamExt;
-
-use crate::support::amqp::{connect, declare_exchange, table};
-use crate::support::{Daemon, Publisher, Task, World, eventually, open, servers, transfer};
+use settled_testkit::harness::amqp::{connect, declare_exchange, table};
+use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, open, servers, transfer};
+use settled_testkit::servers::PrivateServers;
 
 /// A world whose daemon has run, so that everything is declared, and is stopped; with two accounts.
 async fn stopped_world(overrides: &[&str]) -> World {

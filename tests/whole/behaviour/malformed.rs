@@ -3,9 +3,8 @@
 
 use lapin::BasicProperties;
 use serde_json::json;
+use settled_testkit::harness::{Events, Publisher, Task, World, change, follow_up, open, transfer};
 use uuid::Uuid;
-
-use crate::support::{Events, Publisher, Task, World, change, follow_up, open, transfer};
 
 /// A body, what is at fault in it, and properties.
 struct Case {
@@ -164,7 +163,8 @@ async fn odd_properties_harm_neither_the_task_nor_the_events_of_others() {
     publisher.publish_all(&[open("world", "USD", None), open("alice", "USD", Some(0))]).await;
     let odd = |task: &Task| Publisher::properties(task).with_content_type("Application/JSON; charset=utf-8".into());
     let nul = "\0".repeat(200);
-    let headers = |value: &str| crate::support::amqp::table(&[("traceparent", value.into()), ("tracestate", 7.into())]);
+    let headers =
+        |value: &str| settled_testkit::harness::amqp::table(&[("traceparent", value.into()), ("tracestate", 7.into())]);
     let tasks: Vec<Task> = (0..6).map(|_| pay()).collect();
     let properties = [
         odd(&tasks[0]).with_app_id("a\0b".into()),

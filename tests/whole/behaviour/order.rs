@@ -1,8 +1,7 @@
 //! Publishers may publish back to back: what came earlier counts, on any number of lanes.
 
 use serde_json::json;
-
-use crate::support::{Task, World, open, transfer};
+use settled_testkit::harness::{Task, World, open, transfer};
 
 #[tokio::test]
 async fn open_fund_and_spend_back_to_back_is_never_rejected_unless_it_is_too_much() {

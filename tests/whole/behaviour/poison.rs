@@ -1,8 +1,7 @@
 //! A task that PostgreSQL refuses is found among its neighbours, and only it is set apart.
 
 use serde_json::json;
-
-use crate::support::{Task, World, open, transfer};
+use settled_testkit::harness::{Task, World, open, transfer};
 
 /// A constraint on what a task asks for, stricter than the ledger.
 const REFUSE: &str = "

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use settled::dev::PrivateServers;
+use settled_testkit::harness::{
+    Daemon, Events, Publisher, Task, World, eventually, open, own_servers, servers, split, transfer,
+};
+use settled_testkit::servers::PrivateServers;
 use uuid::Uuid;
-
-use crate::support::{Daemon, Events, Publisher, Task, World, eventually, open, own_servers, servers, split, transfer};
 
 /// A user of the broker with all rights but to write to exchanges that match `forbidden`.
 async fn user(servers: &PrivateServers, forbidden: &str) -> String {

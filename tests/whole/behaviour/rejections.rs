@@ -1,9 +1,8 @@
 //! Every decline is an outcome: a row, an event with the reason and its ISO code, a count.
 
 use serde_json::{Value, json};
-use settled::contract::{MAX_AMOUNT, Rejection};
-
-use crate::support::{Task, World, change, open, transfer};
+use settled_core::contract::{MAX_AMOUNT, Rejection};
+use settled_testkit::harness::{Task, World, change, open, transfer};
 
 #[tokio::test]
 async fn every_kind_of_rejection_is_stored_published_and_counted_and_moves_nothing() {

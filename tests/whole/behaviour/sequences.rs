@@ -1,6 +1,6 @@
 //! A sequence that gives out keys which are there already: the server's fault, and no task's.
 
-use crate::support::{Task, World, eventually, open, transfer};
+use settled_testkit::harness::{Task, World, eventually, open, transfer};
 
 /// How many keys are taken, so that trying again and again doesn't get past them.
 const TAKEN: u32 = 5000;
@@ -23,7 +23,7 @@ async fn pauses_until_mended(table: &str, taken: &str, tasks: impl FnOnce() -> V
     let mends = format!("SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))");
     let mut reason = String::new();
     eventually("it says which sequence is behind", async || {
-        // By intake that pauses, or by the keeper of the events.
+        // By intake that pauses, or by the sweeper of the events.
         let (status, report) = daemon.readiness().await;
         reason = report.to_string();
         assert!(daemon.is_running(), "{}", daemon.tail());

@@ -1,8 +1,7 @@
 //! Transfers settle, and everybody can see it.
 
 use serde_json::json;
-
-use crate::support::{World, open, transfer};
+use settled_testkit::harness::{World, open, transfer};
 
 #[tokio::test]
 async fn a_transfer_settles_in_the_rows_the_event_and_the_metrics() {

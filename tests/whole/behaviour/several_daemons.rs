@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::support::{Task, World, eventually, open, transfer};
+use settled_testkit::harness::{Task, World, eventually, open, transfer};
 
 #[tokio::test]
 async fn two_daemons_on_a_queue_apply_each_id_once() {

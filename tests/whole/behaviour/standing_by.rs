@@ -2,8 +2,7 @@
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::AMQPValue;
-
-use crate::support::{Publisher, Task, World, amqp, open, transfer};
+use settled_testkit::harness::{Publisher, Task, World, amqp, open, transfer};
 
 /// Accounts that are opened, funded and spent from without waiting.
 fn back_to_back(name: &str) -> Vec<Task> {

@@ -3,9 +3,8 @@
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ExchangeKind};
-
-use crate::support::amqp::{connect, declare_exchange, table};
-use crate::support::{Daemon, Publisher, World, connect as connect_to_postgres, open, transfer};
+use settled_testkit::harness::amqp::{connect, declare_exchange, table};
+use settled_testkit::harness::{Daemon, Publisher, World, connect as connect_to_postgres, open, transfer};
 
 async fn channel(world: &World) -> (Connection, Channel) {
     let connection = connect(&world.amqp_uri).await;

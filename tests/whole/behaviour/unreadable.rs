@@ -2,10 +2,9 @@
 //! does with messages that come again.
 
 use serde_json::{Value, json};
-
-use crate::support::amqp::{declare_exchange, table};
-use crate::support::raw::{self, Raw, RawPublisher, short};
-use crate::support::{Daemon, Publisher, Task, World, eventually, open, transfer};
+use settled_testkit::harness::amqp::{declare_exchange, table};
+use settled_testkit::harness::raw::{self, Raw, RawPublisher, short};
+use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, open, transfer};
 
 /// A world whose task queue was declared beforehand, with these arguments.
 async fn world(arguments: &[(&str, Value)], overrides: &[&str]) -> World {

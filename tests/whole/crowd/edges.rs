@@ -1,8 +1,7 @@
 //! Balances and holds as large as the contract allows, in as many accounts as it takes.
 
 use serde_json::json;
-
-use crate::support::{Task, World, eventually, open, split};
+use settled_testkit::harness::{Task, World, eventually, open, split};
 
 /// The largest amount, and the largest balance.
 const AMOUNT: i64 = 1_000_000_000_000_000;

@@ -1,10 +1,10 @@
 //! Every odd message, one at a time, in the middle of a batch.
 
 use serde_json::{Value, json};
+use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, open, transfer};
 use tokio_postgres::Client;
 
 use super::odd::{self, Ends, Odd};
-use crate::support::{Daemon, Publisher, Task, World, eventually, open, transfer};
 
 /// How many tasks stand on either side of it.
 const BESIDE: usize = 10;

@@ -3,9 +3,8 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::{Value, json};
+use settled_testkit::harness::{Publisher, Task, authorize, change, follow_up, open, split, transfer};
 use uuid::Uuid;
-
-use crate::support::{Publisher, Task, authorize, change, follow_up, open, split, transfer};
 
 /// What a message has to come to.
 #[derive(Clone, Copy, Debug, PartialEq)]

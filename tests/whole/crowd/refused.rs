@@ -2,8 +2,7 @@
 //! among a thousand, and only it is set apart.
 
 use serde_json::{Value, json};
-
-use crate::support::{Publisher, Task, World, eventually, open, transfer};
+use settled_testkit::harness::{Publisher, Task, World, eventually, open, transfer};
 
 /// What was added, the task that it can't be added to, and PostgreSQL's code for that.
 struct Refusal {

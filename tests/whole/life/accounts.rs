@@ -1,8 +1,9 @@
 //! Closing, freezing, limits.
 
+use settled_testkit::harness::{World, authorize, change, follow_up, transfer};
+use settled_testkit::replay::Settings;
+
 use super::{accounts, balance, declined, done};
-use crate::replay::Settings;
-use crate::support::{World, authorize, change, follow_up, transfer};
 
 #[tokio::test]
 async fn an_account_is_closed_only_when_nothing_is_on_it() {

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use settled_testkit::harness::{Task, World, authorize, split, transfer, within};
+
 use super::{accounts, soon};
-use crate::support::{Task, World, authorize, split, transfer, within};
 
 const KILLS: usize = 20;
 /// Of each kind, at a time.

@@ -1,10 +1,10 @@
 //! What ends by the clock: holds, and waiting.
 
 use jiff::Timestamp;
+use settled_testkit::harness::{World, authorize, follow_up, transfer};
+use settled_testkit::replay::Settings;
 
 use super::{accounts, balance, declined, done};
-use crate::replay::Settings;
-use crate::support::{World, authorize, follow_up, transfer};
 
 #[tokio::test]
 async fn a_hold_runs_out_within_two_seconds_of_its_time_also_after_a_restart() {

@@ -1,9 +1,9 @@
 //! Refunds, chargebacks, their reversal, cancel.
 
 use serde_json::json;
+use settled_testkit::harness::{World, follow_up, transfer};
 
 use super::{accounts, balance, declined, done};
-use crate::support::{World, follow_up, transfer};
 
 #[tokio::test]
 async fn refunds_go_back_until_all_is_refunded_and_need_the_money() {

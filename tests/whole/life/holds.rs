@@ -1,9 +1,9 @@
 //! Authorize, capture, void.
 
 use serde_json::json;
+use settled_testkit::harness::{World, authorize, eventually, follow_up, transfer};
 
 use super::{accounts, balance, declined, done};
-use crate::support::{World, authorize, eventually, follow_up, transfer};
 
 #[tokio::test]
 async fn what_is_authorized_is_held_and_a_capture_posts_it() {

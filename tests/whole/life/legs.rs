@@ -1,9 +1,9 @@
 //! Payments between several accounts.
 
 use serde_json::json;
+use settled_testkit::harness::{World, follow_up, open, split};
 
 use super::{accounts, balance, declined, done};
-use crate::support::{World, follow_up, open, split};
 
 #[tokio::test]
 async fn all_legs_are_posted_or_none() {
@@ -59,7 +59,7 @@ async fn legs_can_be_held_and_captured_together_also_in_several_currencies() {
     let hold = split(&[("alice", "shop", 50), ("alice:eur", "shop:eur", 20)]).with("type", "authorize");
     let mut json = hold.json.clone();
     json["legs"][1]["currency"] = "EUR".into();
-    let hold = crate::support::Task { json, ..hold };
+    let hold = settled_testkit::harness::Task { json, ..hold };
     done(&world, "authorized", &hold).await;
     assert_eq!(balance(&world, "alice").await, (100, 50));
     declined(&world, "leg_required", &follow_up("capture", &hold, Some(10))).await;

@@ -13,8 +13,8 @@ mod random;
 mod replaying;
 mod waiting;
 
-use crate::replay::{Replayed, Settings};
-use crate::support::{Task, World, open};
+use settled_testkit::harness::{Task, World, open};
+use settled_testkit::replay::{Replayed, Settings};
 
 /// Opens `world` without a limit, and the others with `min_balance` 0; funds those with an amount.
 async fn accounts(world: &World, funded: &[(&str, i64)]) {
@@ -22,7 +22,8 @@ async fn accounts(world: &World, funded: &[(&str, i64)]) {
     let mut opened = vec![open("world", "USD", None)];
     opened.extend(funded.iter().map(|(name, _)| open(name, "USD", Some(0))));
     let paid = funded.iter().filter(|(_, amount)| *amount > 0);
-    let paid: Vec<Task> = paid.map(|(name, amount)| crate::support::transfer("world", name, *amount)).collect();
+    let paid: Vec<Task> =
+        paid.map(|(name, amount)| settled_testkit::harness::transfer("world", name, *amount)).collect();
     // One after the other: several daemons promise no order among them.
     for tasks in [opened, paid] {
         publisher.publish_all(&tasks).await;
@@ -61,6 +62,6 @@ async fn reckon(world: &World) -> Replayed {
 /// The same where the operator has decided otherwise.
 async fn reckon_by(world: &World, settings: Settings) -> Replayed {
     world.audit().await;
-    let replayed = crate::replay::replay(&world.sql().await, &settings).await;
+    let replayed = settled_testkit::replay::replay(&world.sql().await, &settings).await;
     replayed.unwrap_or_else(|found| panic!("the replay comes to something else: {found}"))
 }

@@ -1,7 +1,8 @@
 //! Tasks that come in another order than they belong in.
 
+use settled_testkit::harness::{Task, World, authorize, follow_up, transfer};
+
 use super::accounts;
-use crate::support::{Task, World, authorize, follow_up, transfer};
 
 #[tokio::test]
 async fn a_thousand_payments_published_in_reverse_end_as_if_in_order() {

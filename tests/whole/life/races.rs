@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::Value;
+use settled_testkit::harness::{Publisher, Task, World, authorize, follow_up, transfer};
 use tokio::time::Instant;
 
 use super::accounts;
-use crate::support::{Publisher, Task, World, authorize, follow_up, transfer};
 
 /// The sum of the amounts of those that settled, and how many were rejected for which reason.
 async fn settled(world: &World, tasks: &[Task]) -> (i64, HashMap<String, usize>) {
@@ -32,14 +32,14 @@ async fn settled(world: &World, tasks: &[Task]) -> (i64, HashMap<String, usize>)
 async fn decided(world: &World, tasks: &[Task]) {
     let ids: Vec<uuid::Uuid> = tasks.iter().map(|task| task.id).collect();
     let count = "SELECT count(*) AS n FROM payment WHERE id = ANY($1) AND state NOT IN ('parked', 'scheduled')";
-    crate::support::within(crate::support::SOON * 4, "all are decided", async || {
+    settled_testkit::harness::within(settled_testkit::harness::SOON * 4, "all are decided", async || {
         world.rows(count, &[&ids]).await[0]["n"] == tasks.len()
     })
     .await;
 }
 
 /// Two daemons with small batches, so that both take their share.
-async fn two() -> (World, [crate::support::Daemon; 2]) {
+async fn two() -> (World, [settled_testkit::harness::Daemon; 2]) {
     let world = World::new(&["pipeline.max_batch = 8", "broker.prefetch = 32"]).await;
     let daemons = [world.daemon().await, world.daemon().await];
     (world, daemons)
@@ -147,7 +147,7 @@ async fn of_a_capture_and_the_clock_exactly_one_wins_in_each_of_1000_rounds() {
     }
     decided(&world, &captures).await;
     world.nothing_waits().await;
-    crate::support::eventually("nothing is held", async || {
+    settled_testkit::harness::eventually("nothing is held", async || {
         world.rows("SELECT count(*) AS n FROM hold", &[]).await[0]["n"] == 0
     })
     .await;

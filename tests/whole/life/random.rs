@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use settled_testkit::harness::{SOON, Task, World};
+use settled_testkit::replay::model::{self, Model};
+use settled_testkit::replay::{self, Recorded, Settings};
 use uuid::Uuid;
-
-use crate::replay::model::{self, Model};
-use crate::replay::{self, Recorded, Settings};
-use crate::support::{SOON, Task, World};
 
 /// Of each history.
 const TASKS: usize = 1000;

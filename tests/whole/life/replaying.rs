@@ -3,11 +3,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use settled_testkit::harness::{SOON, Task, World, authorize, change, follow_up, open, split, transfer, within};
+use settled_testkit::replay::model::Step;
+use settled_testkit::replay::{self, Recorded, Replayed, Settings, model};
 use tokio_postgres::Client;
-
-use crate::replay::model::Step;
-use crate::replay::{self, Recorded, Replayed, Settings, model};
-use crate::support::{SOON, Task, World, authorize, change, follow_up, open, split, transfer, within};
 
 const TASKS: usize = 2_000;
 const PARTS: usize = 5;

@@ -1,9 +1,9 @@
 //! Schedules, dependencies, and follow-ups that are too early.
 
 use jiff::Timestamp;
+use settled_testkit::harness::{World, authorize, follow_up, transfer};
 
 use super::{accounts, balance, declined, done, soon};
-use crate::support::{World, authorize, follow_up, transfer};
 
 #[tokio::test]
 async fn a_scheduled_payment_is_applied_when_it_is_due_also_after_a_restart() {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use settled::store::outbox::{OutboxStore, PostgresOutbox, RowSize, Unrouted};
+use settled_pipeline::store::{OutboxStore, RowSize, Unrouted};
+use settled_store::outbox::PostgresOutbox;
 
 use super::{Ledger, payment};
 
@@ -30,9 +31,9 @@ async fn rows_that_no_queue_took_are_found_by_their_key_once_they_are_due_and_ta
     assert_eq!(outbox.held_of("a", false, 0).await.expect("found"), []);
 
     let taken = outbox.take(&[row], LEASE).await.expect("taken");
-    let [parcel] = &taken[..] else { panic!("{taken:?}") };
+    let [event_batch] = &taken[..] else { panic!("{taken:?}") };
     assert_eq!(
-        (parcel.id, &parcel.body[..], parcel.events, parcel.held_key.as_deref()),
+        (event_batch.id, &event_batch.body[..], event_batch.events, event_batch.held_key.as_deref()),
         (row, &b"a"[..], 3, Some("a"))
     );
     assert!(outbox.take(&[row], LEASE).await.expect("taken").is_empty(), "it is leased");
@@ -94,7 +95,7 @@ async fn a_connection_whose_answer_nobody_waits_for_is_not_used_again() {
             let query = "SELECT count(*) FROM pg_stat_activity
                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
             let looking = ledger.client().await;
-            crate::support::eventually("a deletion that waits", async || {
+            settled_testkit::harness::eventually("a deletion that waits", async || {
                 looking.query_one(query, &[]).await.expect("activity").get::<_, i64>(0) == 1
             })
             .await;

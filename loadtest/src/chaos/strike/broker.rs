@@ -97,7 +97,6 @@ impl Storm<'_> {
         Ok(Blow { over: over?, events: Some(came?), ..Blow::now(format!("{waiting} events waited")) })
     }
 
-    /// Ends an alarm, if there is one.
     pub(super) async fn quiet_alarm(&self) -> Result<()> {
         self.own_servers()?.rabbitmqctl(&["set_vm_memory_high_watermark", WATERMARKS[1]]).await?;
         Ok(())

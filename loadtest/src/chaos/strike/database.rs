@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use settled::dev::StopMode;
+use settled_testkit::servers::StopMode;
 use tokio::time::Instant;
 
 use super::{Blow, STANDSTILL, Storm};
@@ -69,7 +69,6 @@ impl Storm<'_> {
         Ok(Blow { found: noticed, ..Blow::now("") })
     }
 
-    /// From a session of its own.
     async fn strike_sessions(&self, strike: &Strike, struck: &mut Struck) -> Result<Blow> {
         let session = self.rig.database().await?;
         match strike.fault {

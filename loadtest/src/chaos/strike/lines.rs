@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use settled::dev::proxy::{CutPoint, CuttingProxy, Protocol};
+use settled_testkit::proxy::{CutPoint, CuttingProxy, Protocol};
 use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep};
 
@@ -17,7 +17,6 @@ const CUT_LIMIT: Duration = Duration::from_secs(20);
 /// How much longer everything takes, in milliseconds, at the least and at the most.
 const DELAYS: [u64; 2] = [20, 300];
 
-/// The proxies that all daemons go through.
 pub(crate) struct Lines {
     broker: CuttingProxy,
     /// One for each server: there are two if there is a standby.
@@ -53,7 +52,6 @@ impl Lines {
         Ok(Blow::now(format!("cut after {:.0} ms", since.elapsed().as_secs_f64() * 1e3)))
     }
 
-    /// Resets all connections to PostgreSQL.
     pub(super) fn cut_database(&self) -> Result<Blow> {
         let cut: usize = self.databases.iter().map(CuttingProxy::cut_all).sum();
         ensure!(cut > 0, "there was no connection to cut");
@@ -71,7 +69,6 @@ impl Lines {
         Ok(Blow::now(format!("{} ms to and from {name}", by.as_millis())))
     }
 
-    /// Ends what lasts.
     pub(super) fn calm(&self) {
         for proxy in self.databases.iter().chain([&self.broker]) {
             proxy.delay(Duration::ZERO);
@@ -89,7 +86,6 @@ impl Lines {
 }
 
 impl Storm<'_> {
-    /// Forwards nothing until every daemon has noticed.
     pub(super) async fn half_open(&self, strike: &Strike) -> Result<Blow> {
         let (name, proxies) = self.lines.of(strike);
         let is_database = strike.draw.is_multiple_of(2);

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::Signal;
-use settled::dev::PrivateServers;
-use settled::telemetry::labels::Outcome;
+use settled_pipeline::labels::Outcome;
+use settled_testkit::servers::PrivateServers;
 use tokio::time::{Instant, sleep};
 
 use super::fault::{Fault, Yardstick};
@@ -23,26 +23,24 @@ use super::upstream::Upstream;
 use crate::judge::books::Run;
 use crate::load::Script;
 use crate::rig::{Fleet, Rig};
-use crate::sink::LastingSink;
+use crate::sink::Sink;
 pub(super) use lines::Lines;
 
 /// How long all may take to go on after a fault. It is far more than is promised: what takes longer
 /// stands still.
 const STANDSTILL: Duration = Duration::from_secs(60);
-/// How often the daemons are looked at.
 const LOOK: Duration = Duration::from_millis(3);
 /// While they have to show that they work, so many messages come early, for each daemon, so often.
 const HURRY: (u64, Duration) = (16, Duration::from_millis(100));
 
-/// Everything that strikes, and is struck.
 pub(super) struct Storm<'a> {
     pub(super) rig: &'a Rig,
-    /// If they are our own.
+    /// `None` on servers that are given.
     pub(super) servers: Option<&'a PrivateServers>,
     pub(super) lines: &'a Lines,
     pub(super) fleet: &'a mut Fleet,
     pub(super) upstream: &'a Upstream,
-    pub(super) sink: &'a LastingSink,
+    pub(super) sink: &'a Sink,
     pub(super) script: Arc<Script>,
     pub(super) run: Run,
     /// How many tasks have to be in flight.
@@ -53,7 +51,6 @@ pub(super) struct Storm<'a> {
 
 /// A fault that has struck and is over.
 struct Blow {
-    /// Since when all can go on.
     over: Instant,
     /// Since when somebody committed before that, for those that are measured by commits.
     before: Option<Vec<Beat>>,
@@ -65,14 +62,12 @@ struct Blow {
 }
 
 impl Blow {
-    /// Over now.
     fn now(what: impl Into<String>) -> Self {
         Self { over: Instant::now(), before: None, events: None, what: what.into(), found: None, exit: None }
     }
 }
 
 impl<'a> Storm<'a> {
-    /// The servers, for what strikes these themselves.
     fn own_servers(&self) -> Result<&'a PrivateServers> {
         self.servers.context("servers of our own are needed for it")
     }
@@ -165,7 +160,7 @@ impl<'a> Storm<'a> {
         }
     }
 
-    /// Waits until enough is in flight, and answers how all of them stand then.
+    /// Waits until enough is in flight, and returns how all of them stand then.
     async fn await_flights(&self, admins: &[SocketAddr]) -> Result<Vec<Beat>> {
         let (mut most, since) = (0, Instant::now());
         loop {
@@ -218,7 +213,6 @@ impl<'a> Storm<'a> {
         }
     }
 
-    /// When the first event came beyond those.
     async fn events_beyond(&self, events: u64) -> Result<Instant> {
         let since = Instant::now();
         while self.sink.unique() <= events {

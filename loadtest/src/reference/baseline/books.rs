@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use settled::contract::{Access, AccountName, DeadLetter, DeadReason, Message, Task, TaskBody};
-use settled::ledger::{self, Account, AccountIx, Arrival, Item, NonePending, Rules};
-use settled::store::{Client, PostgresSettings, connect, queries};
-use settled::telemetry::labels::Outcome;
+use settled_core::contract::{Access, AccountName, DeadLetter, DeadReason, Message, Task, TaskBody};
+use settled_core::ledger;
+use settled_core::ledger::{Account, AccountIx, Arrival, Item, NonePending, Rules};
+use settled_pipeline::labels::Outcome;
+use settled_store::{Client, PostgresSettings, connect, queries};
 use tokio_postgres::Transaction;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
@@ -22,23 +23,20 @@ const ATTEMPTS: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct AccountIds(Mutex<HashMap<AccountName, i64>>);
 
-/// A connection with its prepared statements.
 pub(super) struct Books {
     client: Client,
     statements: Statements,
     ids: Arc<AccountIds>,
 }
 
-/// What the database knows of an id.
 enum Known {
     Not,
     TheSame,
-    /// With another value in this field.
+    /// The named field has another value.
     Differing(&'static str),
 }
 
 impl Books {
-    /// Connects and prepares.
     pub(super) async fn open(settings: &PostgresSettings, ids: Arc<AccountIds>) -> Result<Self> {
         let client = connect(settings).await?;
         client.batch_execute(sql::SESSION).await?;
@@ -52,7 +50,7 @@ impl Books {
         loop {
             let tried = match &message.content {
                 Ok(task) => self.task(message, task).await,
-                Err(letter) => self.bury(message, letter).await,
+                Err(letter) => self.dead_letter(message, letter).await,
             };
             match tried {
                 Err(error) if attempts < ATTEMPTS && is_conflict(&error) => attempts += 1,
@@ -61,7 +59,7 @@ impl Books {
         }
     }
 
-    async fn bury(&self, message: &Message, letter: &DeadLetter) -> Result<Outcome> {
+    async fn dead_letter(&self, message: &Message, letter: &DeadLetter) -> Result<Outcome> {
         sql::insert_dead_letter(&self.client, &self.statements, message, letter).await?;
         Ok(Outcome::DeadLettered(letter.reason))
     }
@@ -93,7 +91,8 @@ impl Books {
 }
 
 async fn known(transaction: &Transaction<'_>, statements: &Statements, task: &Task) -> Result<Known> {
-    let Some(fingerprint) = sql::fingerprint(transaction, statements, task.id).await? else { return Ok(Known::Not) };
+    let known = transaction.query_opt(statements.get(sql::KNOWN), &[&task.id]).await?;
+    let Some(fingerprint) = known.map(|row| row.get::<_, Vec<u8>>(0)) else { return Ok(Known::Not) };
     if fingerprint == *task.fingerprint.as_bytes() {
         return Ok(Known::TheSame);
     }
@@ -132,10 +131,12 @@ async fn decide_and_write(
         other => anyhow::bail!("{other:?} of a task on its own"),
     };
     for account in accounts.iter().filter(|_| postings.is_some()) {
-        sql::update_balance(transaction, statements, account).await?;
+        let Account { id, posted, version, .. } = account;
+        transaction.execute(statements.get(sql::BALANCE), &[id, posted, version]).await?;
     }
     if let (TaskBody::OpenAccount(open), None) = (&task.body, rejection) {
-        sql::open_account(transaction, statements, debit, open).await?;
+        let (currency, min_balance) = (open.currency.as_str(), open.min_balance);
+        transaction.execute(statements.get(sql::OPEN), &[&debit, &currency, &min_balance]).await?;
     }
     let row = sql::PaymentRow { message, task, debit, credit, rejection, postings: postings.as_ref() };
     sql::insert_payment(transaction, statements, &row).await?;

@@ -9,12 +9,11 @@ use jiff::Timestamp;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
-use settled::broker::Connector;
 use settled::config::Config;
-use settled::contract::Message;
-use settled::intake;
-use settled::lifecycle::Shutdown;
-use settled::telemetry::metrics::Metrics;
+use settled_amqp::Connector;
+use settled_core::contract::Message;
+use settled_pipeline::metrics::Metrics;
+use settled_pipeline::shutdown::Shutdown;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -25,7 +24,6 @@ const CONSUMER: &str = "baseline";
 /// Deliveries that are out, for each connection: enough that none ever waits for the broker.
 const PREFETCH_PER_CONNECTION: u16 = 16;
 
-/// A consumer with its connections.
 pub(super) struct Consumer {
     connection: Connection,
     channel: Channel,
@@ -45,7 +43,7 @@ impl Consumer {
             give_back.send(books).await?;
         }
         let connection = Connector::new(config.broker.clone(), "settled-loadtest baseline").connect().await?;
-        intake::ensure_topology(&connection, &config.broker, &config.events.exchange).await?;
+        settled_amqp::ensure_topology(&connection, &config.broker, &config.events.exchange).await?;
         let channel = connection.create_channel().await?;
         let most = u16::try_from(connections).unwrap_or(u16::MAX).saturating_mul(PREFETCH_PER_CONNECTION);
         channel.basic_qos(most.min(config.broker.prefetch), BasicQosOptions::default()).await?;
@@ -83,7 +81,7 @@ impl Consumer {
         let (channel, metrics, give_back) = (self.channel.clone(), Arc::clone(&self.metrics), self.give_back.clone());
         begun.spawn(async move {
             let tag = delivery.delivery_tag;
-            let message = intake::read(delivery, Timestamp::now());
+            let message = settled_amqp::read(delivery, Timestamp::now());
             let settled = settle(&mut books, &message, &metrics).await;
             // Whatever came of it: a consumer without connections would wait for ever.
             give_back.send(books).await?;

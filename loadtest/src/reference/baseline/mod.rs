@@ -17,11 +17,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use settled::admin::AdminServer;
 use settled::config::{Config, Origin};
-use settled::health::{Dependency, Health};
-use settled::lifecycle::Shutdown;
-use settled::store;
 use settled::telemetry::exporter::Exporter;
-use settled::telemetry::metrics::Metrics;
+use settled_pipeline::health::{Dependency, Health};
+use settled_pipeline::metrics::Metrics;
+use settled_pipeline::shutdown::Shutdown;
 
 use consumer::Consumer;
 
@@ -36,7 +35,7 @@ const CONNECTIONS: usize = 16;
 /// acknowledged is delivered again.
 pub(crate) async fn run(config: &Path) -> Result<()> {
     let shutdown = Shutdown::new();
-    shutdown.follow_signals()?;
+    settled::lifecycle::follow_signals(&shutdown)?;
     let config = Config::load_with(Some(config), &|_| None)?;
     let exporter = Exporter::install();
     let metrics = Arc::new(Metrics::register(1));
@@ -45,8 +44,8 @@ pub(crate) async fn run(config: &Path) -> Result<()> {
     // It ends with the process, so that the drain can be watched.
     let never = shutdown.now().clone();
     tokio::spawn(admin.serve(Arc::clone(&health), exporter, config.admin.liveness_timeout, never));
-    let mut client = store::connect(&config.postgres).await?;
-    store::migrate(&mut client).await?;
+    let mut client = settled_store::connect(&config.postgres).await?;
+    settled_store::migrate(&mut client).await?;
     let consumer = Consumer::start(&config, connections(&config), metrics).await.context("start consuming")?;
     for dependency in Dependency::ALL {
         health.set_up(*dependency);

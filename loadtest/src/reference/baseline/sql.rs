@@ -3,9 +3,11 @@
 //! A payment takes eight of them: BEGIN, two locks in one, a look for the id, two balances, the
 //! payment, its two entries in one, COMMIT.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result};
-use settled::contract::{AccountName, Currency, DeadLetter, Message, OpenAccount, Rejection, Task, TaskBody};
-use settled::ledger::{Account, AccountStatus, Posting};
+use settled_core::contract::{AccountName, Currency, DeadLetter, Message, Rejection, Task, TaskBody};
+use settled_core::ledger::{Account, AccountStatus, Posting};
 use tokio_postgres::{Client, GenericClient, Row, Statement};
 use uuid::Uuid;
 
@@ -22,11 +24,11 @@ const LOCK: &str = "
     SELECT id, posted, held, version, min_balance, status::text, currency
       FROM account WHERE id = $1 OR id = $2 ORDER BY id FOR NO KEY UPDATE";
 
-const KNOWN: &str = "SELECT fingerprint FROM payment WHERE id = $1";
+pub(super) const KNOWN: &str = "SELECT fingerprint FROM payment WHERE id = $1";
 
-const BALANCE: &str = "UPDATE account SET posted = $2, version = $3 WHERE id = $1";
+pub(super) const BALANCE: &str = "UPDATE account SET posted = $2, version = $3 WHERE id = $1";
 
-const OPEN: &str = "
+pub(super) const OPEN: &str = "
     UPDATE account SET status = 'open', currency = $2, min_balance = $3, opened_at = clock_timestamp() WHERE id = $1";
 
 const PAYMENT: &str = "
@@ -44,44 +46,33 @@ const DEAD_LETTER: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8, $8)
     ON CONFLICT (digest) DO UPDATE SET attempts = dead_letter.attempts + 1, last_seen = excluded.last_seen";
 
+const ALL: [&str; 9] = [ID, INTERN, LOCK, KNOWN, BALANCE, OPEN, PAYMENT, ENTRIES, DEAD_LETTER];
+
 /// All of them, prepared on one connection.
-pub(super) struct Statements {
-    id: Statement,
-    intern: Statement,
-    lock: Statement,
-    known: Statement,
-    balance: Statement,
-    open: Statement,
-    payment: Statement,
-    entries: Statement,
-    dead_letter: Statement,
-}
+pub(super) struct Statements(HashMap<&'static str, Statement>);
 
 impl Statements {
-    /// Prepares them.
-    pub(super) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self {
-            id: client.prepare(ID).await?,
-            intern: client.prepare(INTERN).await?,
-            lock: client.prepare(LOCK).await?,
-            known: client.prepare(KNOWN).await?,
-            balance: client.prepare(BALANCE).await?,
-            open: client.prepare(OPEN).await?,
-            payment: client.prepare(PAYMENT).await?,
-            entries: client.prepare(ENTRIES).await?,
-            dead_letter: client.prepare(DEAD_LETTER).await?,
-        })
+    pub(super) async fn prepare(client: &Client) -> Result<Self> {
+        let mut prepared = HashMap::new();
+        for sql in ALL {
+            prepared.insert(sql, client.prepare(sql).await?);
+        }
+        Ok(Self(prepared))
+    }
+
+    pub(super) fn get(&self, sql: &str) -> &Statement {
+        &self.0[sql]
     }
 }
 
 /// The id of an account name; a new name is given one.
 pub(super) async fn intern(client: &Client, statements: &Statements, name: &AccountName) -> Result<i64> {
     let name = name.as_str();
-    if let Some(row) = client.query_opt(&statements.id, &[&name]).await? {
+    if let Some(row) = client.query_opt(statements.get(ID), &[&name]).await? {
         return Ok(row.get(0));
     }
-    client.execute(&statements.intern, &[&name]).await?;
-    Ok(client.query_one(&statements.id, &[&name]).await?.get(0))
+    client.execute(statements.get(INTERN), &[&name]).await?;
+    Ok(client.query_one(statements.get(ID), &[&name]).await?.get(0))
 }
 
 /// Locks two accounts, in id order, so that no two payments wait for each other.
@@ -90,7 +81,7 @@ pub(super) async fn lock(
     statements: &Statements,
     [one, other]: [i64; 2],
 ) -> Result<Vec<Account>> {
-    client.query(&statements.lock, &[&one, &other]).await?.iter().map(account).collect()
+    client.query(statements.get(LOCK), &[&one, &other]).await?.iter().map(account).collect()
 }
 
 fn account(row: &Row) -> Result<Account> {
@@ -107,32 +98,6 @@ fn account(row: &Row) -> Result<Account> {
     })
 }
 
-/// The fingerprint of the payment that had the id; `None` if none had.
-pub(super) async fn fingerprint(
-    client: &impl GenericClient,
-    statements: &Statements,
-    id: Uuid,
-) -> Result<Option<Vec<u8>>> {
-    Ok(client.query_opt(&statements.known, &[&id]).await?.map(|row| row.get(0)))
-}
-
-/// Writes the balance of a locked account.
-pub(super) async fn update_balance(client: &impl GenericClient, statements: &Statements, account: &Account) -> Done {
-    let Account { id, posted, version, .. } = account;
-    client.execute(&statements.balance, &[id, posted, version]).await.map(drop)
-}
-
-/// Opens a locked account.
-pub(super) async fn open_account(
-    client: &impl GenericClient,
-    statements: &Statements,
-    id: i64,
-    task: &OpenAccount,
-) -> Done {
-    client.execute(&statements.open, &[&id, &task.currency.as_str(), &task.min_balance]).await.map(drop)
-}
-
-/// What became of a task.
 pub(super) struct PaymentRow<'a> {
     pub(super) message: &'a Message,
     pub(super) task: &'a Task,
@@ -143,7 +108,6 @@ pub(super) struct PaymentRow<'a> {
     pub(super) postings: Option<&'a [Posting; 2]>,
 }
 
-/// Writes what became of a task.
 pub(super) async fn insert_payment(client: &impl GenericClient, statements: &Statements, row: &PaymentRow<'_>) -> Done {
     let task = row.task;
     let (credit, amount, currency, min_balance) = match &task.body {
@@ -157,7 +121,7 @@ pub(super) async fn insert_payment(client: &impl GenericClient, statements: &Sta
     };
     client
         .execute(
-            &statements.payment,
+            statements.get(PAYMENT),
             &[
                 &task.id,
                 &row.debit,
@@ -191,7 +155,7 @@ pub(super) async fn insert_entries(
 ) -> Done {
     client
         .execute(
-            &statements.entries,
+            statements.get(ENTRIES),
             &[
                 &debited,
                 &debit.after.version,
@@ -220,7 +184,7 @@ pub(super) async fn insert_dead_letter(
     let properties = serde_json::to_string(&message.properties)?;
     client
         .execute(
-            &statements.dead_letter,
+            statements.get(DEAD_LETTER),
             &[
                 &digest.as_slice(),
                 &letter.task_id,

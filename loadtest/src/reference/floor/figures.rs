@@ -3,23 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Committed, Measured, Options};
-use crate::report::model::{
-    Audit, Check, Histograms, LatencyMs, Load, ProcessUse, Results, SCHEMA_VERSION, Sample, Summary,
-};
+use super::{Committed, Measured};
+use crate::args::FloorArgs;
+use crate::report::model::{Audit, Check, Histograms, Load, ProcessUse, Results, Sample, Summary};
 use crate::results::machine::command;
 use crate::rig::process::Use;
 
 /// On the command line and in the results.
 const NAME: &str = "floor";
 
-/// The results of a measurement.
-pub(super) fn results(options: &Options, measured: Measured) -> Results {
+pub(super) fn results(options: &FloorArgs, measured: Measured) -> Results {
     let series = series(&measured.commits, measured.took);
     Results { summary: summary(options, measured), series, histograms: Histograms::new() }
 }
 
-fn summary(options: &Options, measured: Measured) -> Summary {
+fn summary(options: &FloorArgs, measured: Measured) -> Summary {
     let Measured { began, took, used, machine, audit, .. } = measured;
     let settled: u64 = measured.commits.iter().map(|commit| commit.payments).sum();
     let seconds = took.as_secs_f64();
@@ -27,8 +25,6 @@ fn summary(options: &Options, measured: Measured) -> Summary {
     let broken: Vec<String> = broken.map(|check| format!("{}: {}", check.name, check.examples.join("; "))).collect();
     let check = Check { holds: "settled audit passes".to_owned(), found: (!audit.passed).then(|| broken.join("; ")) };
     Summary {
-        schema_version: SCHEMA_VERSION,
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         verb: NAME.to_owned(),
         subject: NAME.to_owned(),
         label: options.label.clone(),
@@ -36,58 +32,29 @@ fn summary(options: &Options, measured: Measured) -> Summary {
         started_at: began.to_string(),
         duration_s: seconds,
         machine,
-        load: load(options),
-        published: 0,
-        confirmed: 0,
+        load: Load {
+            rate: format!("batches of {}, {} at a time", options.batch, options.connections),
+            arrival: "none".to_owned(),
+            accounts: options.accounts as u64,
+            skew: "uniform".to_owned(),
+            seed: options.seed,
+            mix: BTreeMap::from([("good".to_owned(), 1.0)]),
+            ..Load::default()
+        },
         settled,
-        rejected: BTreeMap::new(),
-        canceled: 0,
-        duplicates: 0,
-        dead_lettered: BTreeMap::new(),
         by_type: [("transfer".to_owned(), [("settled".to_owned(), settled)].into())].into(),
-        waited: BTreeMap::new(),
-        events: 0,
-        events_received: 0,
-        events_missing: 0,
-        events_unexpected: 0,
-        lost: 0,
-        doubled: 0,
-        rate_published_per_s: 0.0,
         rate_committed_per_s: settled as f64 / seconds,
-        rate_events_per_s: 0.0,
-        latency_ms: LatencyMs::default(),
-        schedule_lag_ms: None,
-        generator_was_the_bottleneck: false,
-        daemon: ProcessUse::default(),
         postgres: process_use(used.postgres),
-        rabbitmq: ProcessUse::default(),
         generator: process_use(used.generator),
         audit: Audit { passed: audit.passed, checks: audit.checks.len() as u64 },
-        slo: Vec::new(),
         passed: check.found.is_none(),
         checks: vec![check],
+        ..Summary::of_this_version()
     }
 }
 
 const fn process_use(used: Use) -> ProcessUse {
     ProcessUse { cpu_seconds: used.cpu_seconds, max_rss_bytes: used.rss_bytes, restarts: 0 }
-}
-
-fn load(options: &Options) -> Load {
-    Load {
-        rate: format!("batches of {}, {} at a time", options.batch, options.connections),
-        arrival: "none".to_owned(),
-        accounts: options.accounts as u64,
-        skew: "uniform".to_owned(),
-        seed: options.seed,
-        payload_bytes: 0,
-        mix: BTreeMap::from([("good".to_owned(), 1.0)]),
-        cases: BTreeMap::new(),
-        out_of_order: 0.0,
-        scheduled: 0.0,
-        scheduled_within_s: 0.0,
-        daemons: 0,
-    }
 }
 
 /// What was committed by each second, and at the end. There is nothing else to watch.

@@ -6,28 +6,26 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use jiff::Timestamp;
-use settled::contract::{AccountName, Currency, Message, OpenAccount, Properties, Task, TaskBody, Transfer};
-use settled::ledger::{Account, AccountStatus, Arrival, NonePending, Rules};
-use settled::store::{Answer, BatchStore, Client, Pool, PostgresSettings, PostgresStore, Prepared, Submission};
+use settled_core::contract::{AccountName, Currency, Message, OpenAccount, Properties, Task, TaskBody, Transfer};
+use settled_core::ledger::{Account, AccountStatus, Arrival, NonePending, Rules};
+use settled_pipeline::store::{Answer, BatchStore, Submission};
+use settled_store::{Client, Pool, PostgresSettings, PostgresStore};
+use settled_testkit::prepared::Prepared;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// As the daemon's own default has it.
 pub(super) const SOURCE: &str = "settled";
 const PUBLISHER: &str = "settled-loadtest";
 const CURRENCY: &str = "USD";
 /// Payments have at most this, in minor units.
 const MAX_PAYMENT: i64 = 100_000;
-/// Accounts opened in one transaction.
 const OPENED_TOGETHER: usize = 1000;
-/// Nobody publishes the events.
 const LEASE: Duration = Duration::from_secs(3600);
 
 /// What one connection does: batches between accounts that no other connection touches, since
 /// what a batch writes was decided before.
 pub(super) struct Teller {
     names: Vec<AccountName>,
-    /// One message a payment.
     payments: Vec<Message>,
 }
 
@@ -76,12 +74,10 @@ impl Teller {
     }
 }
 
-/// The store that opens the accounts.
 pub(super) fn store(pool: &Pool, settings: &PostgresSettings) -> PostgresStore {
     PostgresStore::new(pool.clone(), settings, Rules::default(), OPENED_TOGETHER, SOURCE, LEASE)
 }
 
-/// One of the accounts pays another one.
 fn payment(names: &[AccountName], order: usize, currency: Currency, rng: &mut Rng) -> Message {
     let debit = rng.usize(..names.len());
     let credit = (debit + rng.usize(1..names.len())) % names.len();

@@ -7,18 +7,13 @@ use super::{Quantiles, empty_histogram};
 /// The latencies of all messages, in microseconds from the scheduled publish.
 #[derive(Clone, Debug)]
 pub(crate) struct Histograms {
-    /// To the broker's confirm.
     pub(crate) confirm: Histogram<u64>,
-    /// To the commit of the outcome.
     pub(crate) commit: Histogram<u64>,
-    /// To the receipt of the event.
     pub(crate) event: Histogram<u64>,
-    /// To the publish itself.
     pub(crate) schedule_lag: Histogram<u64>,
 }
 
 impl Histograms {
-    /// Nothing measured yet.
     pub(crate) fn new() -> Self {
         Self {
             confirm: empty_histogram(),

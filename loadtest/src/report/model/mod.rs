@@ -22,14 +22,11 @@ const LONGEST_MICROS: u64 = 3_600_000_000;
 /// How many digits of a time a histogram keeps: it is off by 0.1 % at most.
 const DIGITS: u8 = 3;
 
-/// Everything that a run measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Results {
-    /// Its figures and its verdict.
     pub(crate) summary: Summary,
     /// A sample for every second of the run, in order.
     pub(crate) series: Vec<Sample>,
-    /// The latencies of all messages.
     pub(crate) histograms: Histograms,
 }
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use super::Quantiles;
 
 /// A second of a run. Counters are cumulative; latencies are of what happened in that second
 /// and absent where nothing did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Sample {
     /// Since the load began, in seconds.
@@ -58,27 +60,18 @@ pub(crate) struct Sample {
 /// A moment of a run that goes on, for those who watch it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
-    /// Since the load began.
     pub(crate) elapsed: Duration,
     /// Messages per second that are to be published now; `None` for as many as possible.
     pub(crate) target_rate: Option<f64>,
-    /// Messages published.
     pub(crate) published: u64,
-    /// Messages that the broker confirmed.
     pub(crate) confirmed: u64,
-    /// Payments that were posted.
     pub(crate) settled: u64,
-    /// Payments that were declined.
     pub(crate) rejected: u64,
-    /// Messages that repeated another and changed nothing.
     pub(crate) duplicates: u64,
-    /// Messages that became no payment.
     pub(crate) dead_lettered: u64,
-    /// Different events received.
     pub(crate) events: u64,
     /// Messages that wait in the queue or are with a daemon.
     pub(crate) queue_depth: u64,
-    /// Events that wait to be published.
     pub(crate) outbox_events: u64,
     /// Messages published per second, in the last second.
     pub(crate) rate_published: f64,
@@ -86,12 +79,8 @@ pub(crate) struct Snapshot {
     pub(crate) rate_committed: f64,
     /// Different events received per second, in the last second.
     pub(crate) rate_events: f64,
-    /// Median time from the scheduled publish to the broker's confirm, in the last second.
-    pub(crate) confirm_p50_ms: Option<f64>,
-    /// 99th percentile of the same.
-    pub(crate) confirm_p99_ms: Option<f64>,
-    /// Median time from the scheduled publish to the receipt of the event, in the last second.
-    pub(crate) event_p50_ms: Option<f64>,
-    /// 99th percentile of the same.
-    pub(crate) event_p99_ms: Option<f64>,
+    /// Times from the scheduled publish to the broker's confirm, in the last second.
+    pub(crate) confirm: Option<Quantiles>,
+    /// Times from the scheduled publish to the receipt of the event, in the last second.
+    pub(crate) event: Option<Quantiles>,
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::SCHEMA_VERSION;
+
 /// A run of settled-loadtest: its load, what came of it, how fast, and whether all was as it
 /// had to be.
 ///
 /// Later versions of the tool may add fields.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "settled-loadtest: summary"))]
 pub(crate) struct Summary {
     /// The version of this format. It grows when a field goes, or changes its name, its unit or
@@ -100,7 +102,7 @@ pub(crate) struct Summary {
 }
 
 /// The machine that everything ran on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Machine {
     /// Logical processors.
@@ -118,7 +120,7 @@ pub(crate) struct Machine {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Load {
     /// The rate, as it was asked for: `2000/s`, `max`, `0..20000/60s`, or `backlog` for a load
@@ -196,7 +198,7 @@ pub(crate) struct ProcessUse {
 }
 
 /// What `settled audit` said, in short.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Audit {
     /// Its verdict.
@@ -228,14 +230,14 @@ pub(crate) struct Check {
 }
 
 impl Summary {
-    /// Payments that were decided: posted or declined.
-    pub(crate) fn payments(&self) -> u64 {
-        self.settled + self.rejected.values().sum::<u64>()
+    /// Returns an empty summary with the versions of this program.
+    pub(crate) fn of_this_version() -> Self {
+        Self { schema_version: SCHEMA_VERSION, tool_version: env!("CARGO_PKG_VERSION").to_owned(), ..Self::default() }
     }
 
-    /// Processor time per decided payment, in microseconds; `None` if there was no payment.
-    pub(crate) fn cpu_micros_per_payment(&self, used: &ProcessUse) -> Option<f64> {
-        let payments = self.payments();
-        (payments > 0).then(|| 1e6 * used.cpu_seconds / payments as f64)
+    /// Returns processor time per payment that was posted or declined, in microseconds; `None` without such a payment.
+    pub(crate) fn micros_per_payment(&self, cpu_seconds: f64) -> Option<f64> {
+        let payments = self.settled + self.rejected.values().sum::<u64>();
+        (payments > 0).then(|| 1e6 * cpu_seconds / payments as f64)
     }
 }

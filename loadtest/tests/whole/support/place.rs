@@ -3,12 +3,10 @@
 
 use std::sync::{LazyLock, mpsc};
 
-use settled::dev::{PrivateServers, ServersOptions};
+use settled_testkit::servers::{PrivateServers, ServersOptions};
 use tokio::runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_postgres::NoTls;
-
-use super::SETTLED;
 
 /// How many there are at most. The virtual hosts are made at once: each call of `rabbitmqctl` takes
 /// seconds.
@@ -44,7 +42,10 @@ impl Place {
 fn serve(mut asked: UnboundedReceiver<mpsc::Sender<Place>>) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let servers = PrivateServers::start(&SETTLED, &ServersOptions::default()).await.expect("the servers start");
+        let servers =
+            PrivateServers::start(env!("CARGO_BIN_EXE_settled-loadtest").as_ref(), &ServersOptions::default())
+                .await
+                .expect("the servers start");
         let make = "V = integer_to_binary(N), ok = rabbit_vhost:add(V, <<\"test\">>), \
                     ok = rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, V, <<\".*\">>, <<\".*\">>, \
                     <<\".*\">>, <<\"test\">>)";

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
+use settled_core::contract::{AccountName, EventKind, PaymentState, Rejection, TaskType, decode};
+use settled_store::queries::payment::{EventName, PaymentRow};
 
 use super::*;
-use crate::contract::{AccountName, EventKind, PaymentState, Rejection, TaskType, decode};
-use crate::store::queries::payment::{EventName, PaymentRow};
 
 const ID: u128 = 0x0192_0000_0000_7000_8000_0000_0000_0000;
 

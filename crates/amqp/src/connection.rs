@@ -1,0 +1,151 @@
+//! Opens connections to RabbitMQ, each with a name and a time limit, and closes them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use lapin::options::ExchangeDeclareOptions;
+use lapin::tcp::OwnedTLSConfig;
+use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use settled_pipeline::budget::Budget;
+use tracing::warn;
+
+use crate::inbound::{self, Inbox, InboxReader};
+use crate::settings::BrokerSettings;
+
+/// Opens connections to the nodes of the settings, beginning with the next node at each attempt.
+#[derive(Debug)]
+pub struct Connector {
+    settings: BrokerSettings,
+    name: &'static str,
+    next: AtomicUsize,
+}
+
+/// Why an attempt to connect failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The file `broker.tls_ca_file` cannot be read.
+    #[error("broker.tls_ca_file: {0}")]
+    Tls(std::io::Error),
+    /// The network or the broker refused the connection.
+    #[error("{target}: {error}")]
+    Broker {
+        /// Host and port of the node.
+        target: String,
+        /// The error as lapin reports it.
+        error: lapin::Error,
+    },
+    /// The node did not complete the handshakes within `broker.connect_timeout`.
+    #[error("{target}: no answer within {limit:?}")]
+    Timeout {
+        /// Host and port of the node.
+        target: String,
+        /// The value of `broker.connect_timeout`.
+        limit: Duration,
+    },
+}
+
+impl Connector {
+    /// Creates a connector whose connections are shown to operators as `name`.
+    pub const fn new(settings: BrokerSettings, name: &'static str) -> Self {
+        Self { settings, name, next: AtomicUsize::new(0) }
+    }
+
+    /// Attempts to connect to one node, for publishing.
+    ///
+    /// # Errors
+    ///
+    /// When the node cannot be reached within the limit, or refuses the connection.
+    pub async fn connect(&self) -> Result<Connection, ConnectError> {
+        self.attempt(open).await
+    }
+
+    /// Attempts to connect to one node, for consuming: deliveries are made safe for lapin to parse, and are held
+    /// back while `budget` is exhausted.
+    pub(crate) async fn connect_to_consume(
+        &self,
+        budget: &Arc<Budget>,
+    ) -> Result<(Connection, InboxReader), ConnectError> {
+        let inbox = Inbox::new(Arc::clone(budget));
+        let connect = async |uri, properties, tls| inbound::connect(uri, properties, tls, Arc::clone(&inbox)).await;
+        let connection = self.attempt(connect).await?;
+        Ok((connection, InboxReader::new(inbox)))
+    }
+
+    async fn attempt(
+        &self,
+        connect: impl AsyncFnOnce(AMQPUri, ConnectionProperties, OwnedTLSConfig) -> lapin::Result<Connection>,
+    ) -> Result<Connection, ConnectError> {
+        let mut endpoints = self.settings.endpoints();
+        let place = self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len();
+        let uri = endpoints.swap_remove(place);
+        let target = target(&uri);
+        let properties = ConnectionProperties::default().with_connection_name(self.name.into());
+        let tls = self.settings.tls().map_err(ConnectError::Tls)?;
+        let limit = self.settings.connect_timeout;
+        match tokio::time::timeout(limit, connect(uri, properties, tls)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(ConnectError::Broker { target, error }),
+            Err(_) => Err(ConnectError::Timeout { target, limit }),
+        }
+    }
+}
+
+/// Returns host and port of a node.
+pub(crate) fn target(uri: &AMQPUri) -> String {
+    format!("{}:{}", uri.authority.host, uri.authority.port)
+}
+
+/// Opens a connection without a filter on what is read.
+pub(crate) async fn open(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    tls: OwnedTLSConfig,
+) -> lapin::Result<Connection> {
+    let runtime = lapin::runtime::default_runtime()?;
+    Connection::connect_uri_with_config(uri, properties, tls, runtime).await
+}
+
+/// Waits for `work`, but no longer than `limit`.
+///
+/// # Errors
+///
+/// A sentence for operators when the time is up.
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, String> {
+    tokio::time::timeout(limit, work).await.map_err(|_| format!("no answer within {limit:?}"))
+}
+
+/// Closes a connection, and waits for `close-ok` no longer than `limit`. Returns whether it came.
+pub(crate) async fn close(connection: &Connection, limit: Duration) -> bool {
+    within(limit, connection.close(200, "settled is done".into())).await.is_ok()
+}
+
+/// Declares a durable exchange. An exchange that exists with other arguments is used as it is.
+pub(crate) async fn declare_exchange(connection: &Connection, exchange: &str, kind: ExchangeKind) -> lapin::Result<()> {
+    // On a channel of its own: the broker closes it if the arguments differ.
+    let channel = connection.create_channel().await?;
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let declared = channel.exchange_declare(exchange.into(), kind, options, FieldTable::default()).await;
+    use_as_it_is("exchange", exchange, declared)
+}
+
+/// Turns the error that an exchange or queue exists with other arguments into a warning.
+pub(crate) fn use_as_it_is(what: &str, name: &str, declared: lapin::Result<()>) -> lapin::Result<()> {
+    match declared {
+        Err(difference) if reply_code(&difference) == Some(406) => {
+            warn!(name, %difference, "the {what} exists with other arguments than the daemon's: used as it is");
+            Ok(())
+        }
+        declared => declared,
+    }
+}
+
+/// Returns AMQP's reply code, such as 404 (does not exist), 403 (not permitted) or 406 (exists with other arguments).
+pub(crate) fn reply_code(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}

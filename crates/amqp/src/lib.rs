@@ -1,0 +1,28 @@
+//! RabbitMQ: connections, consumers, the publisher and the topology. All use of lapin is in this crate.
+//!
+//! A delivery tag is only ever acknowledged on the channel that it came on, and no type of lapin's leaves this crate on
+//! the way of a payment: a delivery leaves it as a [`Message`](settled_core::contract::Message).
+//!
+//! Must never know: SQL, the store, the ledger's rules.
+
+mod connection;
+mod consumer;
+mod dead_queue;
+mod difference;
+pub mod headers;
+pub mod inbound;
+mod message;
+mod probe;
+mod settings;
+mod sink;
+mod source;
+mod topology;
+
+pub use self::connection::{ConnectError, Connector};
+pub use self::dead_queue::DeadQueue;
+pub use self::message::read;
+pub use self::probe::probe;
+pub use self::settings::{BrokerSettings, BrokerUri, MAX_PREFETCH};
+pub use self::sink::RabbitSink;
+pub use self::source::RabbitSource;
+pub use self::topology::{TopologyError, ensure as ensure_topology};

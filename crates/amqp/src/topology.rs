@@ -1,0 +1,177 @@
+//! The exchanges and queues that the daemon uses: declares those that are missing, and finds what can lose tasks.
+//!
+//! An exchange or queue that exists is used as it is, whatever its arguments.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, Connection, ExchangeKind};
+
+use crate::connection::{declare_exchange, reply_code, use_as_it_is};
+use crate::difference;
+use crate::settings::BrokerSettings;
+
+/// Why the task queue cannot be consumed from.
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    /// The queue does not exist, and `broker.declare` is false.
+    #[error("the queue `{0}` does not exist and broker.declare is false: declare it, or set broker.declare = true")]
+    Missing(String),
+    /// The broker refused a request, or the connection was lost.
+    #[error("{0}")]
+    Broker(#[from] lapin::Error),
+}
+
+/// Declares the exchanges, queues and bindings of `settings`, and the exchange for events. If `broker.declare` is
+/// false, only checks that the task queue exists.
+///
+/// # Errors
+///
+/// When the task queue does not exist and must not be declared, or the broker refuses a request.
+pub async fn ensure(
+    connection: &Connection,
+    settings: &BrokerSettings,
+    events_exchange: &str,
+) -> Result<(), TopologyError> {
+    let queue = &settings.queue;
+    if !settings.declare {
+        return match message_count(&connection.create_channel().await?, queue).await {
+            Err(error) if reply_code(&error) == Some(404) => Err(TopologyError::Missing(queue.clone())),
+            exists => Ok(exists.map(drop)?),
+        };
+    }
+    declare_exchange(connection, &settings.exchange, ExchangeKind::Topic).await?;
+    declare_exchange(connection, events_exchange, ExchangeKind::Topic).await?;
+    declare_exchange(connection, &settings.dead_letter_exchange, ExchangeKind::Fanout).await?;
+    declare_dead_letter_queue(connection, &settings.dead_letter_queue).await?;
+    declare_queue(connection, queue, task_queue_arguments(settings)).await?;
+    let channel = connection.create_channel().await?;
+    // A fanout exchange ignores the key; an exchange that somebody declared as a topic needs this one.
+    bind(&channel, &settings.dead_letter_queue, &settings.dead_letter_exchange, "#").await?;
+    Ok(bind(&channel, queue, &settings.exchange, "task.#").await?)
+}
+
+/// States delivery limit and dead-letter exchange: by default, broker versions differ in the limit, and drop the
+/// messages that reach it.
+fn task_queue_arguments(settings: &BrokerSettings) -> FieldTable {
+    let mut arguments = quorum();
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(settings.delivery_limit.into()));
+    let exchange = AMQPValue::LongString(settings.dead_letter_exchange.as_str().into());
+    arguments.insert("x-dead-letter-exchange".into(), exchange);
+    arguments
+}
+
+/// Declares the dead-letter queue with a delivery limit that is never reached. It has no dead-letter exchange itself,
+/// so it would lose the messages that RabbitMQ 4 gives up after 20 deliveries by default. A queue that an earlier
+/// version of the daemon declared has no such argument.
+async fn declare_dead_letter_queue(connection: &Connection, queue: &str) -> lapin::Result<()> {
+    const NEVER: i64 = 1_000_000_000;
+    let mut arguments = quorum();
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(NEVER));
+    let channel = connection.create_channel().await?;
+    match channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments).await {
+        Err(error) if reply_code(&error) == Some(406) => declare_queue(connection, queue, quorum()).await,
+        declared => declared.map(drop),
+    }
+}
+
+fn quorum() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments
+}
+
+/// Returns what can lose tasks, as far as AMQP tells it: differing arguments of the task queue, and a missing
+/// dead-letter exchange or queue. Changes nothing.
+pub(super) async fn dangers(connection: &Connection, settings: &BrokerSettings) -> lapin::Result<Vec<String>> {
+    let BrokerSettings { queue, dead_letter_exchange, dead_letter_queue, .. } = settings;
+    let mut found = Vec::new();
+    let lost = "what the broker gives up is lost";
+    if !is_there(queue_exists(connection, dead_letter_queue).await)? {
+        found.push(format!("the dead-letter queue `{dead_letter_queue}` does not exist: {lost}"));
+    }
+    if !is_there(exchange_exists(connection, dead_letter_exchange).await)? {
+        found.push(format!("the dead-letter exchange `{dead_letter_exchange}` does not exist: {lost}"));
+    }
+    if is_there(queue_exists(connection, queue).await)? {
+        found.extend(differences(connection, settings).await?);
+    } else {
+        found.push(format!("the task queue `{queue}` does not exist yet"));
+    }
+    Ok(found)
+}
+
+/// Returns a warning for each argument in which the task queue differs from the daemon's. The broker names only the
+/// first of them, so the queue is declared again with that one adopted, until they agree.
+async fn differences(connection: &Connection, settings: &BrokerSettings) -> lapin::Result<Vec<String>> {
+    const MOST: usize = 10;
+    let (queue, mut arguments, mut found) = (&settings.queue, task_queue_arguments(settings), Vec::new());
+    for _ in 0..MOST {
+        let channel = connection.create_channel().await?;
+        let declared = channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments.clone()).await;
+        let Err(error) = declared else { return Ok(found) };
+        let last = match (reply_code(&error), difference::parse(&error.to_string())) {
+            (Some(406), Some(difference)) => {
+                difference.adopt(&mut arguments);
+                found.push(difference.warning(queue, &settings.dead_letter_exchange));
+                continue;
+            }
+            (Some(406), None) => format!("the queue `{queue}` has other arguments: {error}"),
+            (Some(403), _) => format!("the arguments of `{queue}` can't be checked: {error}"),
+            _ => return Err(error),
+        };
+        found.push(last);
+        break;
+    }
+    Ok(found)
+}
+
+/// Returns false for a 404. A user who may not look (403) cannot know, and is told that it exists.
+fn is_there<T>(exists: lapin::Result<T>) -> lapin::Result<bool> {
+    match exists {
+        Err(error) if reply_code(&error) == Some(404) => Ok(false),
+        Err(error) if reply_code(&error) != Some(403) => Err(error),
+        _ => Ok(true),
+    }
+}
+
+async fn queue_exists(connection: &Connection, queue: &str) -> lapin::Result<u32> {
+    message_count(&connection.create_channel().await?, queue).await
+}
+
+/// Looks for an exchange, on a channel of its own: the broker closes it if there is none.
+///
+/// # Errors
+///
+/// 404 if there is no such exchange, 403 if the user may not look.
+pub(super) async fn exchange_exists(connection: &Connection, exchange: &str) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(name(exchange), ExchangeKind::Fanout, options, FieldTable::default()).await
+}
+
+/// Returns how many messages are ready in a queue.
+///
+/// # Errors
+///
+/// 404 if there is no such queue, 403 if the user may not look; the broker closes the channel then.
+pub(super) async fn message_count(channel: &Channel, queue: &str) -> lapin::Result<u32> {
+    let options = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
+    Ok(channel.queue_declare(name(queue), options, FieldTable::default()).await?.message_count())
+}
+
+/// Declares a queue on a channel of its own: the broker closes it if the arguments differ.
+async fn declare_queue(connection: &Connection, queue: &str, arguments: FieldTable) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    let declared = channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments).await;
+    use_as_it_is("queue", queue, declared.map(drop))
+}
+
+async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
+    let options = QueueBindOptions::default();
+    channel.queue_bind(name(queue), name(exchange), key.into(), options, FieldTable::default()).await
+}
+
+/// Converts a name of the settings, which they limit to AMQP's 255 bytes.
+fn name(text: &str) -> ShortString {
+    text.into()
+}

@@ -1,0 +1,212 @@
+//! Readiness and liveness of the daemon, for `/livez`, `/readyz`, systemd and the log.
+//!
+//! The daemon is *ready* if it takes tasks: all dependencies are up, intake is not paused, and no drain has begun. It
+//! is *live* if the process works: a daemon that waits for a server is live, because a restart would not help.
+//!
+//! | event | reported by | ready | live |
+//! |---|---|---|---|
+//! | a server is unavailable | its supervisor: [`Health::set_down`], [`Progress::tick`] with every probe | no | yes |
+//! | nothing can be committed | the committer: [`Health::pause`], [`Progress::tick`] with every attempt | no | yes |
+//! | the broker blocks publishing | the relay: [`Health::block`] | yes | yes |
+//! | SIGTERM | the daemon: [`Health::drain`] | no | yes |
+//! | tasks in flight without progress for `liveness_timeout` | nobody: [`Health::live`] computes it | – | no |
+
+mod latches;
+mod progress;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use metrics::Gauge;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+pub use self::latches::{Condition, DependencyState, Phase, Readiness};
+use self::latches::{Down, Latches};
+pub use self::progress::Progress;
+pub use crate::labels::Dependency;
+use crate::metrics::Metrics;
+
+/// The state of the daemon, shared by its parts. Each change is logged once, sets its gauge, and wakes subscribers.
+pub struct Health {
+    latches: Mutex<Latches>,
+    progress: Progress,
+    metrics: Arc<Metrics>,
+    changed: watch::Sender<()>,
+}
+
+impl Health {
+    /// Begins with all dependencies down and nothing in flight.
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        for &dependency in Dependency::ALL {
+            metrics.dependency_up(dependency).set(0.0);
+        }
+        Arc::new(Self {
+            latches: Mutex::new(Latches::new(Timestamp::now())),
+            progress: Progress::new(Instant::now()),
+            metrics,
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    /// Reports that a dependency is available.
+    pub fn set_up(&self, dependency: Dependency) {
+        let now = Timestamp::now();
+        let mut latches = self.latches.lock();
+        let Some(down_since) = latches.set_up(dependency, now) else { return };
+        self.change(self.metrics.dependency_up(dependency), 1.0);
+        tracing::info!(dependency = dependency.name(), down_seconds = seconds(down_since, now), "dependency is up");
+    }
+
+    /// Reports that a dependency is unavailable, with a reason that an operator can act upon.
+    pub fn set_down(&self, dependency: Dependency, reason: impl AsRef<str>) {
+        let reason = reason.as_ref();
+        let mut latches = self.latches.lock();
+        let down = latches.set_down(dependency, reason, Timestamp::now());
+        if down != Down::Known {
+            self.change(self.metrics.dependency_up(dependency), 0.0);
+        }
+        match down {
+            Down::Known => {}
+            Down::OtherReason => tracing::debug!(dependency = dependency.name(), reason, "dependency is still down"),
+            Down::News => tracing::warn!(dependency = dependency.name(), reason, "dependency is down"),
+        }
+    }
+
+    /// Reports that intake is paused because nothing can be committed.
+    pub fn pause(&self, reason: impl AsRef<str>) {
+        let reason = reason.as_ref();
+        let mut latches = self.latches.lock();
+        if latches.pause(reason, Timestamp::now()) {
+            self.change(&self.metrics.paused, 1.0);
+            tracing::warn!(reason, "intake is paused");
+        }
+    }
+
+    /// Reports that intake goes on after a pause.
+    pub fn resume(&self) {
+        let mut latches = self.latches.lock();
+        if let Some(pause) = latches.resume() {
+            self.change(&self.metrics.paused, 0.0);
+            tracing::info!(paused_seconds = seconds(pause.since, Timestamp::now()), "intake goes on");
+        }
+    }
+
+    /// Whether intake is paused.
+    pub fn is_paused(&self) -> bool {
+        self.latches.lock().is_paused()
+    }
+
+    /// Reports that the broker accepts no events (`connection.blocked`).
+    pub fn block(&self, reason: impl AsRef<str>) {
+        let reason = reason.as_ref();
+        let mut latches = self.latches.lock();
+        if latches.block(reason, Timestamp::now()) {
+            self.change(&self.metrics.broker_blocked, 1.0);
+            tracing::warn!(reason, "the broker blocks publishing: events stay in the outbox");
+        }
+    }
+
+    /// Reports that the broker accepts events again, or that the blocked connection is closed.
+    pub fn unblock(&self) {
+        let mut latches = self.latches.lock();
+        if let Some(block) = latches.unblock() {
+            self.change(&self.metrics.broker_blocked, 0.0);
+            tracing::info!(blocked_seconds = seconds(block.since, Timestamp::now()), "the broker takes events again");
+        }
+    }
+
+    /// Reports that the drain begins. The daemon is never ready again.
+    pub fn drain(&self) {
+        if self.latches.lock().drain() {
+            self.changed.send_replace(());
+            tracing::info!(in_flight = self.progress.in_flight(), "draining");
+        }
+    }
+
+    /// Returns whether the daemon takes tasks, and the reasons if it does not.
+    pub fn readiness(&self) -> Readiness {
+        self.latches.lock().readiness()
+    }
+
+    /// Returns the count of deliveries in flight and the time of the last progress.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Whether nothing is in flight, or the last progress was within the timeout.
+    pub fn live(&self, timeout: Duration) -> bool {
+        self.progress.live(Instant::now(), timeout)
+    }
+
+    /// Returns a receiver that is woken at each change of [`Health::readiness`].
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Sets a gauge and wakes subscribers. Called with the latches locked, so that the last change sets the gauge last.
+    fn change(&self, gauge: &Gauge, value: f64) {
+        gauge.set(value);
+        self.changed.send_replace(());
+    }
+}
+
+/// Returns the whole seconds between two times; 0 if the clock went back.
+fn seconds(from: Timestamp, to: Timestamp) -> i64 {
+    SignedDuration::from_secs(0).max(to.duration_since(from)).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+    fn health() -> (Arc<Health>, PrometheusHandle) {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = Arc::new(metrics::with_local_recorder(&recorder, || Metrics::register(1)));
+        (Health::new(metrics), recorder.handle())
+    }
+
+    #[test]
+    fn a_dependency_sets_its_gauge_and_wakes_subscribers() {
+        let (health, exporter) = health();
+        let mut changes = health.subscribe();
+        assert!(exporter.render().contains(r#"settled_dependency_up{dependency="postgres"} 0"#));
+
+        health.set_up(Dependency::Postgres);
+        assert!(changes.has_changed().expect("health is there"));
+        changes.mark_unchanged();
+        health.set_up(Dependency::Postgres);
+        assert!(!changes.has_changed().expect("health is there"), "nothing changed");
+        assert!(exporter.render().contains(r#"settled_dependency_up{dependency="postgres"} 1"#));
+
+        health.set_down(Dependency::Postgres, "refused");
+        assert!(exporter.render().contains(r#"settled_dependency_up{dependency="postgres"} 0"#));
+    }
+
+    #[test]
+    fn pauses_and_blocks_set_their_gauges() {
+        let (health, exporter) = health();
+        health.pause("read-only");
+        health.block("memory alarm");
+        assert!(health.is_paused());
+        let text = exporter.render();
+        assert!(text.contains("settled_paused 1") && text.contains("settled_broker_blocked 1"), "{text}");
+        health.resume();
+        health.unblock();
+        let text = exporter.render();
+        assert!(text.contains("settled_paused 0") && text.contains("settled_broker_blocked 0"), "{text}");
+    }
+
+    #[test]
+    fn work_that_does_not_move_is_not_live() {
+        let (health, _) = health();
+        assert!(health.live(Duration::ZERO));
+        health.progress().entered(1);
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!health.live(Duration::from_millis(1)));
+        health.progress().settled(1);
+        assert!(health.live(Duration::ZERO));
+    }
+}

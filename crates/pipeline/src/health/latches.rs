@@ -1,0 +1,285 @@
+//! Which dependencies and conditions hold, and since when. Plain values: the caller passes the time.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::labels::Dependency;
+
+/// The state of a dependency, as `/readyz` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DependencyState {
+    /// The name, as in the label of `settled_dependency_up`.
+    pub name: &'static str,
+    /// Whether the dependency is available.
+    pub up: bool,
+    /// Why it is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it became up or down. Another reason does not change the time.
+    pub since: Timestamp,
+}
+
+/// A condition such as a pause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// The latest reason, for operators.
+    pub reason: String,
+    /// When the condition began.
+    pub since: Timestamp,
+}
+
+/// The phase that the daemon is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The daemon takes tasks.
+    Ready,
+    /// The daemon waits for a dependency.
+    Waiting,
+    /// The daemon takes no tasks, because none can be committed.
+    Paused,
+    /// The daemon finishes its tasks in flight and stops.
+    Draining,
+}
+
+impl Phase {
+    /// Returns the name, as it is serialized.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Waiting => "waiting",
+            Self::Paused => "paused",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Whether the daemon takes tasks, and the reasons if it does not: the body of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether the daemon takes tasks: the status is [`Phase::Ready`].
+    pub ready: bool,
+    /// The phase that the daemon is in.
+    pub status: Phase,
+    /// The state of each dependency, in the order of [`Dependency::ALL`].
+    pub dependencies: Vec<DependencyState>,
+    /// Why intake is paused, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Condition>,
+    /// Why the broker blocks publishing, if it does. Payments go on, and the outbox grows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker_blocked: Option<Condition>,
+}
+
+impl Readiness {
+    /// Returns status and reasons in one line, for `systemctl status` and the log.
+    pub fn summary(&self) -> String {
+        let reasons: Vec<String> = self
+            .dependencies
+            .iter()
+            .filter_map(|state| Some(format!("{}: {}", state.name, state.reason.as_deref()?)))
+            .chain(self.paused.iter().map(|paused| paused.reason.clone()))
+            .chain(self.broker_blocked.iter().map(|blocked| format!("broker blocks publishing: {}", blocked.reason)))
+            .collect();
+        if reasons.is_empty() {
+            return self.status.name().to_owned();
+        }
+        format!("{} ({})", self.status.name(), reasons.join("; "))
+    }
+}
+
+/// The reason that a dependency is down before the first attempt to connect.
+const NOT_CONNECTED_YET: &str = "not connected yet";
+
+/// What is new about a report that a dependency is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Down {
+    /// It was down before, for the same reason.
+    Known,
+    /// It was down before, for another reason. With several hosts the reasons may alternate.
+    OtherReason,
+    /// It was up, or this was the first attempt to connect.
+    News,
+}
+
+/// The state that [`Readiness`] shows. Each setter returns whether it changed something.
+#[derive(Clone, Debug)]
+pub(super) struct Latches {
+    dependencies: Vec<DependencyState>,
+    paused: Option<Condition>,
+    broker_blocked: Option<Condition>,
+    draining: bool,
+}
+
+impl Latches {
+    /// Begins with all dependencies down.
+    pub(super) fn new(now: Timestamp) -> Self {
+        let starting = |dependency: &Dependency| DependencyState {
+            name: dependency.name(),
+            up: false,
+            reason: Some(NOT_CONNECTED_YET.to_owned()),
+            since: now,
+        };
+        Self {
+            dependencies: Dependency::ALL.iter().map(starting).collect(),
+            paused: None,
+            broker_blocked: None,
+            draining: false,
+        }
+    }
+
+    /// Returns since when the dependency was down, or `None` if it was up.
+    pub(super) fn set_up(&mut self, dependency: Dependency, now: Timestamp) -> Option<Timestamp> {
+        let state = &mut self.dependencies[dependency as usize];
+        if state.up {
+            return None;
+        }
+        let was_down_since = state.since;
+        (state.up, state.reason, state.since) = (true, None, now);
+        Some(was_down_since)
+    }
+
+    pub(super) fn set_down(&mut self, dependency: Dependency, reason: &str, now: Timestamp) -> Down {
+        let state = &mut self.dependencies[dependency as usize];
+        let down = match state.reason.as_deref() {
+            Some(known) if known == reason => return Down::Known,
+            Some(NOT_CONNECTED_YET) => Down::News,
+            Some(_) => Down::OtherReason,
+            None => {
+                state.since = now;
+                Down::News
+            }
+        };
+        (state.up, state.reason) = (false, Some(reason.to_owned()));
+        down
+    }
+
+    /// Returns true if intake was not paused before.
+    pub(super) fn pause(&mut self, reason: &str, now: Timestamp) -> bool {
+        begin(&mut self.paused, reason, now)
+    }
+
+    /// Returns the pause that ends, if there was one.
+    pub(super) fn resume(&mut self) -> Option<Condition> {
+        self.paused.take()
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// Returns true if publishing was not blocked before.
+    pub(super) fn block(&mut self, reason: &str, now: Timestamp) -> bool {
+        begin(&mut self.broker_blocked, reason, now)
+    }
+
+    /// Returns the block that ends, if there was one.
+    pub(super) fn unblock(&mut self) -> Option<Condition> {
+        self.broker_blocked.take()
+    }
+
+    /// Returns true if the drain had not begun before. It cannot be undone.
+    pub(super) fn drain(&mut self) -> bool {
+        !std::mem::replace(&mut self.draining, true)
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        let status = if self.draining {
+            Phase::Draining
+        } else if self.dependencies.iter().any(|state| !state.up) {
+            Phase::Waiting
+        } else if self.paused.is_some() {
+            Phase::Paused
+        } else {
+            Phase::Ready
+        };
+        Readiness {
+            ready: status == Phase::Ready,
+            status,
+            dependencies: self.dependencies.clone(),
+            paused: self.paused.clone(),
+            broker_blocked: self.broker_blocked.clone(),
+        }
+    }
+}
+
+/// Begins a condition and returns true, or updates its reason and returns false.
+fn begin(condition: &mut Option<Condition>, reason: &str, now: Timestamp) -> bool {
+    match condition {
+        Some(present) => {
+            reason.clone_into(&mut present.reason);
+            false
+        }
+        None => {
+            *condition = Some(Condition { reason: reason.to_owned(), since: now });
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    fn all_up() -> Latches {
+        let mut latches = Latches::new(at(0));
+        for &dependency in Dependency::ALL {
+            latches.set_up(dependency, at(1));
+        }
+        latches
+    }
+
+    #[test]
+    fn a_new_daemon_waits_for_everything() {
+        let readiness = Latches::new(at(0)).readiness();
+        assert_eq!((readiness.ready, readiness.status), (false, Phase::Waiting));
+        assert!(readiness.dependencies.iter().all(|state| !state.up && state.since == at(0)));
+        assert!(readiness.summary().starts_with("waiting (postgres: not connected yet; broker_intake: "));
+    }
+
+    #[test]
+    fn a_change_is_a_change_once() {
+        let mut latches = Latches::new(at(0));
+        assert_eq!(latches.set_up(Dependency::Postgres, at(3)), Some(at(0)));
+        assert_eq!(latches.set_up(Dependency::Postgres, at(4)), None);
+        assert_eq!(latches.set_down(Dependency::Postgres, "refused", at(5)), Down::News);
+        assert_eq!(latches.set_down(Dependency::Postgres, "refused", at(6)), Down::Known);
+        assert_eq!(latches.set_down(Dependency::BrokerIntake, "refused", at(6)), Down::News);
+        assert!(latches.pause("disk full", at(7)));
+        assert!(!latches.pause("disk full", at(8)));
+        assert_eq!(latches.resume().map(|pause| pause.since), Some(at(7)));
+        assert_eq!(latches.resume(), None);
+        assert!(latches.block("memory", at(8)));
+        assert!(latches.unblock().is_some());
+        assert!(latches.drain());
+        assert!(!latches.drain());
+    }
+
+    #[test]
+    fn another_reason_does_not_reset_the_time() {
+        let mut latches = all_up();
+        latches.set_down(Dependency::BrokerIntake, "refused", at(5));
+        assert_eq!(latches.set_down(Dependency::BrokerIntake, "timed out", at(9)), Down::OtherReason);
+        let state = &latches.readiness().dependencies[Dependency::BrokerIntake as usize];
+        assert_eq!((state.since, state.reason.as_deref()), (at(5), Some("timed out")));
+    }
+
+    #[test]
+    fn ready_means_all_up_and_neither_paused_nor_draining() {
+        let mut latches = all_up();
+        assert_eq!(latches.readiness().summary(), "ready");
+        latches.block("disk alarm", at(2));
+        assert!(latches.readiness().ready, "payments go on while the broker takes no events");
+        latches.pause("the disk is full", at(2));
+        assert_eq!(latches.readiness().status, Phase::Paused);
+        latches.resume();
+        latches.set_down(Dependency::BrokerRelay, "gone", at(3));
+        assert_eq!(latches.readiness().status, Phase::Waiting);
+        latches.drain();
+        assert_eq!(latches.readiness().status, Phase::Draining);
+    }
+}

@@ -1,0 +1,206 @@
+//! `[authority]` and `[[publisher]]`: which publishers may publish which tasks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::settings::{Choice, Element, Field, Key, Rule, Section, closest};
+use settled_core::contract::{Authority, KeyRule, Pattern, PublisherRules, TaskType};
+
+/// Checks that apply to the tasks of all publishers.
+#[derive(Debug, Clone)]
+pub struct AuthoritySettings {
+    /// How a routing key is checked against the task's type.
+    pub routing_key: KeyRule,
+    /// Queues that replies may be sent to.
+    pub replies: Vec<QueuePattern>,
+    /// Whether a publisher is identified only by the `user_id` property, which the broker verifies.
+    pub verified: bool,
+}
+
+/// Names that the daemon itself uses on the broker.
+#[derive(Debug, Clone)]
+pub struct OwnNames {
+    /// The exchange that tasks are published to.
+    pub exchange: String,
+    /// Queues that the daemon consumes. Replies to them are forbidden.
+    pub queues: Vec<String>,
+}
+
+/// Permissions of one publisher.
+#[derive(Debug, Clone, Default)]
+pub struct PublisherSettings {
+    /// Name of the publisher: its user name on the broker.
+    pub name: String,
+    /// Types of tasks that it may publish.
+    pub types: Vec<TypePattern>,
+    /// Accounts that its payments may debit.
+    pub debit: Vec<AccountPattern>,
+    /// Accounts that its payments may credit.
+    pub credit: Vec<AccountPattern>,
+    /// Accounts that it may open and change.
+    pub accounts: Vec<AccountPattern>,
+    /// Queues to which its replies may be sent.
+    pub replies: Vec<QueuePattern>,
+}
+
+impl Choice for KeyRule {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("ignore", Self::Ignore), ("agree", Self::Agree), ("require", Self::Require)];
+}
+
+/// Syntax of publisher names.
+const NAME: Rule = Rule {
+    expected: "the name of a user of the broker, 1 to 255 bytes, or \"*\" for all that have no rules of their own",
+    check: |name| match name {
+        "" => Err("it is empty".to_owned()),
+        name if name.len() > 255 => Err(format!("it has {} bytes", name.len())),
+        name if name.chars().any(char::is_control) => Err("it has control characters".to_owned()),
+        _ => Ok(()),
+    },
+};
+
+impl Default for AuthoritySettings {
+    fn default() -> Self {
+        Self { routing_key: KeyRule::Agree, replies: vec![QueuePattern("*".to_owned())], verified: true }
+    }
+}
+
+impl Section for AuthoritySettings {
+    const NAME: &'static str = "authority";
+    const ABOUT: &'static str = "Who may do what. A task that is forbidden becomes a dead letter.";
+
+    #[rustfmt::skip]
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        vec![
+            Key::new("routing_key", Field::Parsed(&mut self.routing_key), "How the routing key of a task published through broker.exchange is checked against the task's type; RabbitMQ's topic permissions check the routing key alone. \"ignore\": not at all. \"agree\": a key that names another type is forbidden. \"require\": the key must be task.<type>; further words may follow.").recommended("\"require\""),
+            Key::new("replies", Field::List(&mut self.replies), "Queues that replies may be sent to, whoever asks for them. The daemon's own queues are never allowed.").recommended("[\"amq.rabbitmq.reply-to*\", \"amq.gen-*\", \"*.replies\"]"),
+            Key::new("verified", Field::Flag(&mut self.verified), "Whether the rules of [[publisher]] are found by the property user_id alone, which the broker verifies. If false, app_id is used for a message without user_id."),
+        ]
+    }
+}
+
+impl Section for PublisherSettings {
+    const NAME: &'static str = "publisher";
+    const ABOUT: &'static str = "What a publisher may do: one [[publisher]] table for each. If there is at least one, a publisher without a table may do nothing, and what a table doesn't list is forbidden.";
+
+    #[rustfmt::skip]
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        vec![
+            Key::new("name", Field::Text(&mut self.name, &NAME), "The publisher: the broker's user that publishes (user_id)."),
+            Key::new("types", Field::List(&mut self.types), "Types of tasks that it may publish; \"*\" is all of them."),
+            Key::new("debit", Field::List(&mut self.debit), "Accounts that its payments may debit."),
+            Key::new("credit", Field::List(&mut self.credit), "Accounts that its payments may credit. It may capture, void, refund, charge back and cancel payments of its own, and those of others that debit and credit such accounts."),
+            Key::new("accounts", Field::List(&mut self.accounts), "Accounts that it may open, close, freeze and limit."),
+            Key::new("replies", Field::List(&mut self.replies), "Queues that replies to it may be sent to; authority.replies must allow them, too."),
+        ]
+    }
+}
+
+impl PublisherSettings {
+    /// Returns the example for the sample configuration.
+    pub fn example() -> Self {
+        Self {
+            name: "shop".to_owned(),
+            types: ["transfer", "authorize", "capture", "void", "refund"]
+                .map(|name| TypePattern(name.to_owned()))
+                .into(),
+            debit: vec![AccountPattern("customer:*".to_owned())],
+            credit: vec![AccountPattern("merchant:*".to_owned()), AccountPattern("fees".to_owned())],
+            accounts: vec![AccountPattern("customer:*".to_owned())],
+            replies: vec![QueuePattern("shop.replies".to_owned()), QueuePattern("amq.rabbitmq.reply-to*".to_owned())],
+        }
+    }
+
+    fn rules(&self) -> PublisherRules {
+        PublisherRules {
+            name: self.name.clone(),
+            types: patterns(&self.types),
+            debit: patterns(&self.debit),
+            credit: patterns(&self.credit),
+            accounts: patterns(&self.accounts),
+            replies: patterns(&self.replies),
+        }
+    }
+}
+
+impl AuthoritySettings {
+    /// Returns the rules by which tasks are checked.
+    pub fn authority(&self, publishers: &[PublisherSettings], own: OwnNames) -> Authority {
+        Authority {
+            exchange: own.exchange,
+            own_queues: own.queues,
+            routing_key: self.routing_key,
+            replies: patterns(&self.replies),
+            verified: self.verified,
+            publishers: publishers.iter().map(PublisherSettings::rules).collect(),
+        }
+    }
+}
+
+fn patterns<T: fmt::Display>(elements: &[T]) -> Vec<Pattern> {
+    elements.iter().map(|element| Pattern::new(element.to_string())).collect()
+}
+
+/// Declares the type of a list element: a pattern that matches names of one kind.
+macro_rules! pattern {
+    ($(#[$doc:meta])* $name:ident, $expected:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl Element for $name {
+            const EXPECTED: &'static str = $expected;
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                let check: fn(&str) -> Result<(), String> = $check;
+                check(text).map(|()| Self(text.to_owned()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+pattern! {
+    /// Pattern for account names.
+    AccountPattern, "names of accounts, in which * stands for any characters, such as \"customer:*\"", |text| {
+        let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || ":._-*".contains(c);
+        match text {
+            "" => Err("it is empty".to_owned()),
+            text if !text.chars().all(is_of_a_name) => {
+                Err(format!("{text:?} has other characters than A-Z a-z 0-9 : . _ - and *"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pattern! {
+    /// Pattern for queue names.
+    QueuePattern, "names of queues, in which * stands for any characters, such as \"*.replies\"", |text| match text {
+        "" => Err("it is empty".to_owned()),
+        text if text.len() > 255 => Err(format!("it has {} bytes, a queue's name has at most 255", text.len())),
+        text if text.chars().any(char::is_control) => Err("it has control characters".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+pattern! {
+    /// Pattern for task types.
+    TypePattern, "types of tasks, such as \"transfer\", or \"*\" for all of them", |text| {
+        if text == "*" || TaskType::from_name(text).is_some() {
+            return Ok(());
+        }
+        let like = closest(text, TaskType::ALL.into_iter().map(TaskType::name));
+        let like = like.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+        Err(format!("{text:?} is no type of task{like}"))
+    }
+}

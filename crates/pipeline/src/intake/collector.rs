@@ -1,0 +1,218 @@
+//! Consumes the broker's dead-letter queue. Each message is committed as a dead letter before it is acknowledged.
+//!
+//! The messages bypass the lanes and are committed a few at a time, never in a batch with payments. Such a message
+//! may have crashed a process or been refused by PostgreSQL, and it can be many times as long as a task. In a lane it
+//! would delay payments, and a refusal would stop the daemon. Here it stays in the queue until it can be committed.
+//! It has no account and no order, so it needs neither an arrival number nor a lane.
+//!
+//! Nothing else depends on the collector: payments continue if the queue can't be consumed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::source::{DeadLetterSession, DeadLetterSource, DeadQueueError};
+use crate::committer::{Committer, Patience, Uncommitted};
+use crate::health::Health;
+use crate::labels;
+use crate::retry::{Delays, RetrySettings};
+use crate::store::{Answer, BatchStore, Submission};
+use settled_core::contract::{Authority, Message};
+use settled_core::ledger::{Arrival, NonePending};
+
+/// Maximum number of messages in a commit.
+const MOST: usize = 8;
+
+/// Interval between measurements of the queue's depth.
+const MEASURED_EVERY: Duration = Duration::from_secs(15);
+
+/// Delay before the next attempt to use a queue that doesn't exist or is forbidden.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
+
+type TagOf<Q> = <<Q as DeadLetterSource>::Session as DeadLetterSession>::Tag;
+
+/// Consumes the dead-letter queue.
+pub struct Collector<Q, S> {
+    queue: Q,
+    authority: Authority,
+    committer: Arc<Committer<S>>,
+    retry: RetrySettings,
+    health: Arc<Health>,
+    drain: CancellationToken,
+}
+
+impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
+    /// Creates a collector that consumes `queue` until `drain` is cancelled. `authority` decides which replies may be
+    /// sent.
+    pub const fn new(
+        queue: Q,
+        authority: Authority,
+        committer: Arc<Committer<S>>,
+        retry: RetrySettings,
+        health: Arc<Health>,
+        drain: CancellationToken,
+    ) -> Self {
+        Self { queue, authority, committer, retry, health, drain }
+    }
+
+    /// Runs until drained. Reconnects without limit.
+    pub async fn run(self) {
+        let mut delays = Delays::new(&self.retry);
+        let (mut connected_before, mut told) = (false, None);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.drain.cancelled() => return,
+                () = self.intake_works() => {}
+            }
+            let began = Instant::now();
+            let Err(error) = self.collect(&mut connected_before, &mut told).await else { return };
+            if began.elapsed() >= self.retry.max {
+                delays.reset();
+            }
+            let wait = match &error {
+                DeadQueueError::NotThere(_) => {
+                    self.committer.metrics().dead_letter_queue_depth.set(f64::NAN);
+                    LEFT_ALONE
+                }
+                DeadQueueError::Lost(_) => delays.next_delay(),
+            };
+            self.tell(&error, &mut told);
+            tokio::select! {
+                biased;
+                () = self.drain.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Waits until intake is connected and not paused. By then the queue has been declared, if configured, and
+    /// PostgreSQL accepts commits.
+    async fn intake_works(&self) {
+        let health = &self.health;
+        let mut changed = health.subscribe();
+        loop {
+            let now = health.readiness();
+            let mut needed =
+                now.dependencies.iter().filter(|dependency| dependency.name != labels::Dependency::BrokerRelay.name());
+            if now.paused.is_none() && needed.all(|dependency| dependency.up) {
+                return;
+            }
+            // The sender can't be dropped: `self` owns it.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Logs an error, unless it repeats the last reason.
+    fn tell(&self, error: &DeadQueueError, told: &mut Option<String>) {
+        let (reason, queue) = (error.to_string(), self.queue.name());
+        if told.as_ref() == Some(&reason) {
+            return;
+        }
+        match error {
+            DeadQueueError::NotThere(_) => {
+                warn!(reason, "what the broker gives up is lost or stays where it is: it can't be taken");
+            }
+            DeadQueueError::Lost(_) => warn!(queue, reason, "the dead-letter queue can't be consumed at the moment"),
+        }
+        *told = Some(reason);
+    }
+
+    /// Connects and consumes until drained.
+    async fn collect(&self, connected_before: &mut bool, told: &mut Option<String>) -> Result<(), DeadQueueError> {
+        let opened = tokio::select! {
+            biased;
+            () = self.drain.cancelled() => return Ok(()),
+            opened = self.queue.open() => opened,
+        };
+        let (mut session, waiting) = opened?;
+        if std::mem::replace(connected_before, true) {
+            self.committer.metrics().reconnects(labels::Connection::DeadLetters).increment(1);
+        }
+        if told.take().is_some() {
+            info!(queue = self.queue.name(), "the dead-letter queue is consumed");
+        }
+        let depth = &self.committer.metrics().dead_letter_queue_depth;
+        depth.set(f64::from(waiting));
+        let mut measuring = tokio::time::interval_at(Instant::now() + MEASURED_EVERY, MEASURED_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.drain.cancelled() => break,
+                _ = measuring.tick() => depth.set(f64::from(session.depth().await?)),
+                next = session.next() => {
+                    if !self.take(&mut session, next?).await? {
+                        break;
+                    }
+                    depth.set(f64::from(session.depth().await?));
+                }
+            }
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    /// Commits a message and those already received behind it, then acknowledges them. Returns false if the daemon
+    /// stops before the commit; the messages are then redelivered.
+    async fn take(&self, session: &mut Q::Session, first: (TagOf<Q>, Message)) -> Result<bool, DeadQueueError> {
+        let mut taken = vec![first];
+        let mut ended = None;
+        while taken.len() < MOST && ended.is_none() {
+            match session.next_waiting().await {
+                Some(Ok(next)) => taken.push(next),
+                Some(Err(error)) => ended = Some(error),
+                None => break,
+            }
+        }
+        taken.iter_mut().for_each(|(_, message)| self.authority.judge(message));
+        let mut batch = self.committer.begin(taken.len(), Patience::Brief);
+        let (mut delays, mut is_told) = (Delays::new(&self.retry), false);
+        while let Some(committed) = batch.next(|size| submissions(&taken[..size]), &NonePending, || ()).await {
+            match committed {
+                Ok((size, committed)) => {
+                    let (tags, messages): (Vec<TagOf<Q>>, Vec<Message>) = taken.drain(..size).unzip();
+                    self.count(&messages, &committed.answers);
+                    if let (None, Some(proof)) = (&ended, &committed.proof) {
+                        session.acknowledge(tags, proof).await?;
+                    }
+                }
+                Err(Uncommitted::Broken) => return Ok(false),
+                Err(Uncommitted::Refused(error) | Uncommitted::Failed(error)) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        warn!(%error, "what the broker gave up can't be committed: it stays in the dead-letter queue until it can");
+                    }
+                    tokio::select! {
+                        biased;
+                        () = self.drain.cancelled() => return Ok(false),
+                        () = tokio::time::sleep(delays.next_delay()) => {}
+                    }
+                }
+            }
+        }
+        ended.map_or(Ok(true), Err)
+    }
+
+    fn count(&self, taken: &[Message], answers: &[Answer]) {
+        for (message, answer) in taken.iter().zip(answers) {
+            let (Some(outcome), Err(letter)) = (self.committer.count(message, answer), &message.content) else {
+                continue;
+            };
+            let id = letter.task_id.map(tracing::field::display);
+            let publisher = message.properties.publisher.as_deref();
+            warn!(
+                id,
+                reason = outcome.reason(),
+                detail = letter.detail,
+                publisher,
+                "dead letter, given up by the broker"
+            );
+        }
+    }
+}
+
+fn submissions<T>(taken: &[(T, Message)]) -> Vec<Submission<'_>> {
+    (0..).zip(taken).map(|(n, (_, message))| Submission::of(Arrival(n), message)).collect()
+}

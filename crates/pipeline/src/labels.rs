@@ -1,0 +1,198 @@
+//! The values of metric labels.
+//!
+//! They are closed sets, so that the number of series is bounded, and each series exists from the start, at zero.
+
+use settled_core::contract::{DeadReason, PaymentState, Rejection};
+
+use crate::store::Answer;
+
+/// The outcome of a delivery, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The task was applied to the ledger.
+    Settled,
+    /// The task was declined.
+    Rejected(Rejection),
+    /// An earlier delivery holds the outcome; nothing was applied.
+    Duplicate,
+    /// The message was stored as a dead letter.
+    DeadLettered(DeadReason),
+    /// The task waits for its `execute_at`.
+    Scheduled,
+    /// The task waits for another task.
+    Parked,
+}
+
+impl Outcome {
+    /// Number of outcomes, with each reason counted separately.
+    pub const COUNT: usize = 4 + Rejection::ALL.len() + DeadReason::ALL.len();
+
+    /// Returns all outcomes, in the order of [`Outcome::index`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::Settled, Self::Duplicate]
+            .into_iter()
+            .chain(Rejection::ALL.map(Self::Rejected))
+            .chain(DeadReason::ALL.map(Self::DeadLettered))
+            .chain([Self::Scheduled, Self::Parked])
+    }
+
+    /// Returns the outcome that an answer is counted as, or `None` if the task is not decided yet.
+    pub const fn of(answer: &Answer) -> Option<Self> {
+        Some(match answer {
+            Answer::Settled => Self::Settled,
+            Answer::Rejected(rejection) => Self::Rejected(*rejection),
+            Answer::Waiting(PaymentState::Scheduled) => Self::Scheduled,
+            Answer::Waiting(_) => Self::Parked,
+            Answer::Duplicate => Self::Duplicate,
+            Answer::DeadLettered(reason) => Self::DeadLettered(*reason),
+            Answer::StillWaiting | Answer::Deferred { .. } => return None,
+        })
+    }
+
+    /// Returns the value of the label `outcome`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Rejected(_) => "rejected",
+            Self::Duplicate => "duplicate",
+            Self::DeadLettered(_) => "dead_lettered",
+            Self::Scheduled => "scheduled",
+            Self::Parked => "parked",
+        }
+    }
+
+    /// Returns the value of the label `reason`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Settled | Self::Duplicate | Self::Scheduled | Self::Parked => "none",
+            Self::Rejected(rejection) => rejection.name(),
+            Self::DeadLettered(reason) => reason.name(),
+        }
+    }
+
+    /// Returns the position in [`Outcome::all`].
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Settled => 0,
+            Self::Duplicate => 1,
+            Self::Rejected(rejection) => 2 + rejection as usize,
+            Self::DeadLettered(reason) => 2 + Rejection::ALL.len() + reason as usize,
+            Self::Scheduled => 2 + Rejection::ALL.len() + DeadReason::ALL.len(),
+            Self::Parked => 3 + Rejection::ALL.len() + DeadReason::ALL.len(),
+        }
+    }
+}
+
+/// Declares an enum of label values with `ALL` and `name()`.
+macro_rules! label {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $variant),+
+        }
+
+        impl $name {
+            /// All values, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Returns the value as Prometheus shows it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $value),+
+                }
+            }
+        }
+    };
+}
+
+label! {
+    /// A server connection without which the daemon is not ready.
+    Dependency {
+        /// The PostgreSQL database.
+        Postgres = "postgres",
+        /// The RabbitMQ connection that consumes tasks.
+        BrokerIntake = "broker_intake",
+        /// The RabbitMQ connection that publishes events.
+        BrokerRelay = "broker_relay",
+    }
+}
+
+label! {
+    /// A connection to RabbitMQ, which is opened again when it is lost.
+    Connection {
+        /// The connection that consumes tasks.
+        Intake = "intake",
+        /// The connection that publishes events.
+        Relay = "relay",
+        /// The connection that consumes the broker's dead-letter queue.
+        DeadLetters = "dead_letters",
+    }
+}
+
+label! {
+    /// A kind of acknowledgement.
+    AckKind {
+        /// `basic.ack` with `multiple`: all deliveries up to a tag.
+        Multiple = "multiple",
+        /// `basic.ack` of one delivery, because an earlier one is not settled yet.
+        Single = "single",
+    }
+}
+
+label! {
+    /// Why a batch is committed again.
+    RetryKind {
+        /// Another transaction was in the way: a deadlock (40P01), a serialization failure (40001), or another process
+        /// that committed the same id first.
+        Conflict = "conflict",
+        /// PostgreSQL was unavailable, full, read-only or too slow, or the pool had no free connection.
+        Unavailable = "unavailable",
+        /// The connection was lost during COMMIT, so that it is not known whether the batch is committed.
+        UnknownCommit = "unknown_commit",
+    }
+}
+
+label! {
+    /// Why the broker refuses an event, by closing the channel that it was published on.
+    RefusalReason {
+        /// The user may not write to the exchange (403).
+        AccessRefused = "access_refused",
+        /// There is no such exchange (404).
+        NotFound = "not_found",
+        /// The message is larger than the broker takes (406, 311).
+        PreconditionFailed = "precondition_failed",
+        /// Any other reply code.
+        Other = "other",
+    }
+}
+
+label! {
+    /// What is done with an event that no queue takes.
+    UnroutableAction {
+        /// It stays in the outbox until a queue takes it.
+        Held = "held",
+        /// It is deleted from the outbox without having been published.
+        Discarded = "discarded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_indexed_in_their_own_order() {
+        let outcomes: Vec<_> = Outcome::all().collect();
+        assert_eq!(outcomes.len(), Outcome::COUNT);
+        for (index, outcome) in outcomes.into_iter().enumerate() {
+            assert_eq!(outcome.index(), index, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn label_values_are_distinct() {
+        let names: std::collections::HashSet<_> = RetryKind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), RetryKind::ALL.len());
+    }
+}

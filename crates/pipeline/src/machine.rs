@@ -1,0 +1,264 @@
+//! Builds and runs the pipeline. The daemon runs it on real servers, the tests also in simulation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admission::Admission;
+use crate::committer::Committer;
+use crate::health::Health;
+use crate::intake::{Consumption, Delivery, Intake, IntakeError, Source};
+use crate::metrics::Metrics;
+use crate::outbox::EventSettings;
+use crate::outbox::{OutboxSweeper, Relay, RelayQueue, Sink};
+use crate::retry::RetrySettings;
+use crate::scheduler::PaymentSettings;
+use crate::scheduler::Scheduler;
+use crate::shutdown::Shutdown;
+use crate::store::BatchStore;
+use crate::store::OutboxStore;
+use crate::worker::{PipelineSettings, Workers};
+use settled_core::contract::Authority;
+
+/// Settings of all parts of the pipeline.
+#[derive(Clone, Debug)]
+pub struct MachineSettings {
+    /// Limits on threads, lanes, workers and batches.
+    pub pipeline: PipelineSettings,
+    /// Rules for scheduled and parked payments, holds and accounts.
+    pub payments: PaymentSettings,
+    /// How events are published.
+    pub events: EventSettings,
+    /// Delays between attempts.
+    pub retry: RetrySettings,
+    /// Permissions of the publishers.
+    pub authority: Authority,
+    /// The queue to consume and the prefetch limit.
+    pub consumption: Consumption,
+}
+
+/// Why the pipeline ended without being drained.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// There is no queue to consume from.
+    #[error("{0}")]
+    Intake(#[from] IntakeError),
+    /// An invariant was found broken.
+    #[error("an invariant doesn't hold; nothing more was acknowledged")]
+    Broken,
+    /// The drain exceeded its time limit. Unacknowledged messages will be redelivered.
+    #[error("not drained within {0:?}; what was not acknowledged will be delivered again")]
+    DrainTimeout(Duration),
+    /// A second signal requested an immediate stop.
+    #[error("stopped at once, as asked")]
+    StoppedAtOnce,
+}
+
+/// The database and the broker as the pipeline uses them.
+pub struct Outside<S, O, I, E> {
+    /// Commits batches.
+    pub store: S,
+    /// The table of events that are still to be published.
+    pub outbox: O,
+    /// Opens consuming sessions on the task queue.
+    pub source: I,
+    /// Publishes the events.
+    pub sink: E,
+}
+
+/// The pipeline: intake, workers, scheduler, relay and outbox sweeper.
+pub struct Machine<S, O, I, E> {
+    settings: MachineSettings,
+    store: Arc<S>,
+    admission: Arc<Admission<Delivery>>,
+    committer: Arc<Committer<S>>,
+    source: I,
+    relay_queue: RelayQueue,
+    relay: Relay<E>,
+    sweeper: OutboxSweeper<O>,
+    relay_stop: CancellationToken,
+    metrics: Arc<Metrics>,
+    broken: CancellationToken,
+}
+
+impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
+    /// Builds the pipeline without starting it. `key` seeds the hash that assigns accounts to lanes.
+    pub fn build(
+        settings: MachineSettings,
+        outside: Outside<S, O, I, E>,
+        key: u64,
+        health: &Arc<Health>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let Outside { store, outbox, source, sink } = outside;
+        let (lanes, events) = (&settings.pipeline, &settings.events);
+        let (relay_queue, receiver) = RelayQueue::new(events.handover, events.handover_bytes);
+        let (reports, reported) = mpsc::channel(events.handover);
+        let relay_stop = CancellationToken::new();
+        let (store, broken) = (Arc::new(store), CancellationToken::new());
+        let admission = Arc::new(Admission::new(lanes.lanes, lanes.lane_capacity, key, Arc::clone(health)));
+        let committer = Arc::new(Committer::new(
+            Arc::clone(&store),
+            lanes.max_transactions,
+            relay_queue.clone(),
+            settings.retry.clone(),
+            Arc::clone(health),
+            Arc::clone(metrics),
+            broken.clone(),
+        ));
+        let relay = Relay::new(
+            sink,
+            events.clone(),
+            settings.retry.clone(),
+            receiver,
+            reports,
+            Arc::clone(health),
+            Arc::clone(metrics),
+            relay_stop.clone(),
+        );
+        let sweeper = OutboxSweeper::new(
+            outbox,
+            events.clone(),
+            relay_queue.clone(),
+            reported,
+            Arc::clone(health),
+            Arc::clone(metrics),
+            relay_stop.clone(),
+        );
+        let metrics = Arc::clone(metrics);
+        Self { settings, store, admission, committer, source, relay_queue, relay, sweeper, relay_stop, metrics, broken }
+    }
+
+    /// Returns the committer, for those who commit batches besides the workers.
+    pub fn committer(&self) -> Arc<Committer<S>> {
+        Arc::clone(&self.committer)
+    }
+
+    /// Returns the admission, for reading the tasks in flight.
+    pub fn admission(&self) -> Arc<Admission<Delivery>> {
+        Arc::clone(&self.admission)
+    }
+
+    /// Returns a function that sets the gauges of lanes and tasks in flight. Call it on every scrape.
+    pub fn gauges(&self) -> impl Fn() + Send + Sync + 'static + use<S, O, I, E> {
+        let (admission, metrics) = (self.admission(), Arc::clone(&self.metrics));
+        move || {
+            for (lane, depth) in admission.depths().enumerate() {
+                metrics.lane_depth(lane).set(depth as f64);
+            }
+            metrics.tasks_in_flight.set(admission.in_flight() as f64);
+            metrics.tasks_deferred.set(admission.deferred() as f64);
+        }
+    }
+
+    /// Runs until drained or stopped.
+    ///
+    /// # Errors
+    ///
+    /// Why the pipeline ended without being drained.
+    pub async fn run(self, shutdown: &Shutdown, health: &Arc<Health>) -> Result<(), Stopped> {
+        let Self {
+            settings,
+            store,
+            admission,
+            committer,
+            source,
+            relay_queue,
+            relay,
+            sweeper,
+            relay_stop,
+            metrics,
+            broken,
+        } = self;
+        let MachineSettings { pipeline: limits, payments, retry, authority, consumption, .. } = settings;
+        let (count, max_batch) = (limits.workers, limits.max_batch);
+        let workers = Workers::new(Arc::clone(&admission), Arc::clone(&committer), count, max_batch);
+        let workers: Vec<JoinHandle<()>> = (0..count).map(|_| vital(Arc::clone(&workers).work(), &broken)).collect();
+        let relaying = vital(relay.run(), &broken);
+        let sweeping = vital(sweeper.run(), &broken);
+        let drain = shutdown.drain().clone();
+        let scheduler = Scheduler::new(store, committer, max_batch, payments, retry.clone(), drain.clone());
+        let scheduling = vital(scheduler.run(), &broken);
+        let intake = Intake::new(
+            source,
+            consumption,
+            authority,
+            Arc::clone(&admission),
+            retry,
+            Arc::clone(health),
+            metrics,
+            drain.clone(),
+        );
+
+        let limit = limits.drain_timeout;
+        let time_is_up = async {
+            drain.cancelled().await;
+            health.drain();
+            tokio::time::sleep(limit).await;
+        };
+        let work = async {
+            intake.run().await?;
+            // Tasks of a lost epoch are in flight too. They can't be acknowledged, but their commits matter.
+            while admission.in_flight() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            admission.close();
+            for worker in workers {
+                let _ = worker.await;
+            }
+            let _ = scheduling.await;
+            finish_events(&relay_queue, limit / 2).await;
+            relay_stop.cancel();
+            let _ = relaying.await;
+            let _ = sweeping.await;
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            done = work => { info!("drained"); done }
+            () = broken.cancelled() => Err(Stopped::Broken),
+            () = time_is_up => Err(Stopped::DrainTimeout(limit)),
+            () = shutdown.now().cancelled() => Err(Stopped::StoppedAtOnce),
+        }
+    }
+}
+
+/// Spawns a task that the daemon can't work without. If it panics, `broken` is cancelled, which stops the daemon.
+fn vital(work: impl Future<Output = ()> + Send + 'static, broken: &CancellationToken) -> JoinHandle<()> {
+    let alarm = broken.clone().drop_guard();
+    tokio::spawn(async move {
+        work.await;
+        alarm.disarm();
+    })
+}
+
+/// Waits until all events in the relay queue are published, confirmed and deleted. Events that take longer than
+/// `limit` stay in the outbox and are published after the next start.
+async fn finish_events(relay_queue: &RelayQueue, limit: Duration) {
+    let published = async {
+        while !relay_queue.leases().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if tokio::time::timeout(limit, published).await.is_err() {
+        warn!("not all events were confirmed in time: they stay in the outbox, and are published after the next start");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_vital_work_stops_the_daemon_and_its_end_does_not() {
+        let broken = CancellationToken::new();
+        assert!(vital(async {}, &broken).await.is_ok());
+        assert!(!broken.is_cancelled());
+        assert!(vital(async { panic!("a bug") }, &broken).await.is_err());
+        assert!(broken.is_cancelled());
+    }
+}

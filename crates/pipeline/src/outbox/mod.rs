@@ -1,0 +1,25 @@
+//! Publishes events from the outbox with publisher confirms, on a connection of their own.
+//!
+//! A committed event batch goes to the relay through the relay queue, in memory. The sweeper reads from the table the
+//! rows that found no room there, that a crash left behind, or that no queue took before. A row is deleted once all its
+//! events are confirmed. It is published only by the process that holds its lease, so each event is published at least
+//! once and seldom twice.
+
+mod direct_reply;
+mod publication;
+mod refusals;
+mod relay;
+mod relay_queue;
+mod report;
+mod routing;
+mod settings;
+mod sink;
+mod sweeper;
+
+pub use self::publication::{BatchLimits, Publication, publications};
+pub use self::relay::Relay;
+pub use self::relay_queue::{Leases, QueuedBatch, RelayQueue, RelayReceiver, Reservation};
+pub use self::report::Report;
+pub use self::settings::{EventFormat, EventSettings, Unroutable};
+pub use self::sink::{Channel, Confirmation, Refusal, RelayError, Session, Sink};
+pub use self::sweeper::OutboxSweeper;

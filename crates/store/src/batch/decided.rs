@@ -1,0 +1,282 @@
+//! Has the ledger decide a batch, and makes rows of the outcomes: pure.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::super::queries::payment::StoredTask;
+use super::dead_letters::{conflict, dead_letter};
+use super::lock::Locked;
+use super::plan::{Layout, Plan};
+use super::rows::{BalanceRow, EntryRow, OpenedRow, PaymentRow, Rows};
+use settled_core::contract::{Currency, Message, PaymentState, Rejection, Task, TaskBody, When};
+use settled_core::ledger;
+use settled_core::ledger::state::Stage;
+use settled_core::ledger::{Account, Acted, Books, Decision, Item, Outcome, Payment, Pending, Posting, Rules};
+use settled_pipeline::store::{Answer, Submission};
+
+/// A batch that the ledger has decided.
+pub struct Decided<'b, 'a> {
+    /// The submissions.
+    pub batch: &'b [Submission<'a>],
+    /// Their accounts and tasks.
+    pub plan: &'b Plan<'a>,
+    /// The same in the order of the locks.
+    pub layout: &'b Layout<'a>,
+    pub(super) now: Timestamp,
+    /// One outcome per item; all transitions, those of expired holds first.
+    pub decision: Decision,
+    /// The holds that the clock has ended.
+    pub expired: Vec<Acted>,
+    /// The accounts as the batch leaves them.
+    pub accounts: Vec<Account>,
+    /// The accounts as they were locked.
+    pub(super) accounts_before: Vec<Account>,
+    /// The payments that the batch refers to, as it leaves them.
+    pub payments: HashMap<Uuid, Payment>,
+    /// The payments that the batch refers to, as they were.
+    pub payments_before: HashMap<Uuid, Payment>,
+    /// Those of them that came too late to be acted on.
+    pub(super) too_late: Vec<Uuid>,
+    /// How often those of them that wait had been woken.
+    pub(super) woken: HashMap<Uuid, i32>,
+    /// Whether any task waits for another one.
+    pub(super) someone_waits: bool,
+    pub(super) stored: HashMap<Uuid, StoredTask>,
+    /// Whether there is an event for each dead letter.
+    pub(super) tells_dead_letters: bool,
+    /// The ledger's incarnation.
+    pub(super) incarnation: Uuid,
+}
+
+impl<'b, 'a> Decided<'b, 'a> {
+    /// Has the ledger decide on what was `locked`: first it ends those holds of `expired` that have run out, then it
+    /// applies the batch.
+    pub fn by(
+        rules: &Rules,
+        (batch, plan, layout): (&'b [Submission<'a>], &'b Plan<'a>, &'b Layout<'a>),
+        expired: &[Uuid],
+        locked: Locked,
+        stored: HashMap<Uuid, StoredTask>,
+        pending: &impl Pending,
+    ) -> Self {
+        let Locked { accounts: accounts_before, known, payments: payments_before, .. } = locked;
+        let Locked { too_late, woken, now, someone_waits, incarnation, .. } = locked;
+        let (mut accounts, mut payments) = (accounts_before.clone(), payments_before.clone());
+        let (names, known) = (&*layout.names, &known);
+        let (expired, mut transitions) = if expired.is_empty() {
+            (Vec::new(), Vec::new())
+        } else {
+            let (accounts, payments) = (&mut *accounts, &mut payments);
+            ledger::expire(expired, Books { accounts, names, payments, known, now, rules })
+        };
+        let books = Books { accounts: &mut accounts, names, payments: &mut payments, known, now, rules };
+        let mut decision = ledger::apply(&layout.items, books, pending);
+        transitions.append(&mut decision.transitions);
+        decision.transitions = transitions;
+        Self {
+            batch,
+            plan,
+            layout,
+            now,
+            decision,
+            expired,
+            accounts,
+            accounts_before,
+            payments,
+            payments_before,
+            too_late,
+            woken,
+            someone_waits,
+            stored,
+            tells_dead_letters: false,
+            incarnation,
+        }
+    }
+
+    /// Returns an answer per submission, and the rows to write.
+    pub fn rows(&self) -> (Vec<Answer>, Rows<'a>) {
+        let mut rows = Rows::default();
+        rows.payments.reserve(self.layout.items.len());
+        rows.entries.reserve(self.layout.items.len() * 2);
+        let mut answers = Vec::with_capacity(self.batch.len());
+        let mut tasks = self.plan.tasks.iter().enumerate().peekable();
+        for (position, submission) in self.batch.iter().enumerate() {
+            let item = tasks.next_if(|(_, planned)| planned.position == position).map(|(ix, _)| ix);
+            answers.push(match (item, submission.content) {
+                (Some(ix), _) => self.task(ix, submission.message, &mut rows),
+                (None, Err(letter)) => dead_letter(submission.message, letter.clone(), &mut rows),
+                (None, Ok(_)) => unreachable!("each task is an item"),
+            });
+        }
+        self.others(&mut rows.life);
+        self.balances(&mut rows);
+        rows.tells |= !self.expired.is_empty();
+        rows.tells |= rows.dead_letters.iter().any(|row| self.tells_dead_letters || row.asked().next().is_some());
+        rows.life.sort();
+        (answers, rows)
+    }
+
+    fn task(&self, ix: usize, message: &'a Message, rows: &mut Rows<'a>) -> Answer {
+        let item = &self.layout.items[ix];
+        let answer = match &self.decision.outcomes[ix] {
+            Outcome::Duplicate => {
+                rows.tells |= message.properties.reply_to.is_some() && !item.resumes;
+                // It waits no more, whatever the agenda says.
+                rows.life.agenda_done.extend(item.resumes.then_some(item.task.id));
+                return Answer::Duplicate;
+            }
+            Outcome::Conflict(field) => return dead_letter(message, conflict(item.task, field), rows),
+            Outcome::Deferred { waits_on } => return Answer::Deferred { waits_on: waits_on.clone() },
+            Outcome::Opened | Outcome::Settled { .. } | Outcome::Acted(_) => Answer::Settled,
+            Outcome::Scheduled(_) | Outcome::Parked { .. } if self.keeps_waiting(ix) => Answer::StillWaiting,
+            Outcome::Scheduled(_) => Answer::Waiting(PaymentState::Scheduled),
+            Outcome::Parked { .. } => Answer::Waiting(PaymentState::Parked),
+            Outcome::Rejected(rejection) => Answer::Rejected(*rejection),
+        };
+        self.write_outcome(ix, message, rows);
+        answer
+    }
+
+    /// The rows of a task that has an outcome.
+    fn write_outcome(&self, ix: usize, message: &'a Message, rows: &mut Rows<'a>) {
+        let (item, outcome) = (&self.layout.items[ix], &self.decision.outcomes[ix]);
+        let Some(step) = self.decision.steps[ix] else { return };
+        let last = self.payments.get(&item.task.id).map_or(step.after, |own| own.stage);
+        match self.plain_columns(item).filter(|_| !item.resumes && last.version() == 1) {
+            Some(columns) => rows.payments.push(self.payment_row(item, message, outcome, (columns, last))),
+            None => self.write_task(ix, message, &mut rows.life),
+        }
+        self.write_entries(item, outcome, rows);
+        if let (TaskBody::OpenAccount(open), Outcome::Opened) = (&item.task.body, outcome) {
+            let account = self.accounts[item.pairs[0].0.0].id;
+            rows.opened.push(OpenedRow { account, currency: open.currency, min_balance: open.min_balance });
+        }
+        rows.tells |= !step.keeps_waiting();
+        // One that goes on waiting wakes nobody: two that wait for each other would never sleep.
+        let has_moved = step.before != Some(last);
+        rows.life.wakes.extend((has_moved && self.someone_waits).then_some(item.task.id));
+    }
+
+    /// Returns the number of tasks that have taken an account below its limit, or further below it.
+    pub fn shortfalls(&self) -> usize {
+        let overdraws = |acted: &Acted| acted.movements.iter().any(|made| made.debit.after.shortfall > 0);
+        self.decision.outcomes.iter().filter_map(Outcome::acted).filter(|acted| overdraws(acted)).count()
+    }
+
+    /// Whether a task that was waiting goes on waiting: nobody is told of that.
+    pub(super) fn keeps_waiting(&self, ix: usize) -> bool {
+        self.decision.steps[ix].is_some_and(|step| step.keeps_waiting())
+    }
+
+    /// What a task asks for, if these few columns say all of it; else it needs a row with all columns.
+    fn plain_columns(&self, item: &Item<'_>) -> Option<PlainColumns> {
+        if !has_plain_request(item.task) {
+            return None;
+        }
+        match &item.task.body {
+            TaskBody::Transfer(transfer) => Some(PlainColumns {
+                credit: Some(self.accounts[item.pairs[0].1.0].id),
+                amount: Some(transfer.amount),
+                currency: transfer.currency,
+                min_balance: None,
+            }),
+            TaskBody::OpenAccount(open) => {
+                let (currency, min_balance) = (open.currency, open.min_balance);
+                Some(PlainColumns { credit: None, amount: None, currency, min_balance })
+            }
+            TaskBody::Split(_) | TaskBody::Authorize(_) | TaskBody::FollowUp(_) | TaskBody::ChangeAccount(_) => None,
+        }
+    }
+
+    fn payment_row(
+        &self,
+        item: &Item<'a>,
+        message: &'a Message,
+        outcome: &Outcome,
+        (columns, own): (PlainColumns, Stage),
+    ) -> PaymentRow<'a> {
+        let task = item.task;
+        let PlainColumns { credit, amount, currency, min_balance } = columns;
+        let postings = if let Outcome::Settled { debit, credit } = outcome { Some((debit, credit)) } else { None };
+        PaymentRow {
+            id: task.id,
+            debit: self.accounts[item.pairs[0].0.0].id,
+            credit,
+            amount,
+            min_balance,
+            debit_seq: postings.map(|(debit, _)| debit.after.version),
+            credit_seq: postings.map(|(_, credit)| credit.after.version),
+            received_at: message.received_at,
+            task_type: task.body.task_type().name(),
+            state: own.state().name(),
+            currency,
+            fingerprint: *task.fingerprint.as_bytes(),
+            reason: outcome.rejection().map(Rejection::name),
+            publisher: message.properties.publisher.as_deref(),
+            reference: task.body.reference(),
+            metadata: task.body.metadata(),
+        }
+    }
+
+    fn write_entries(&self, item: &Item<'_>, outcome: &Outcome, rows: &mut Rows<'a>) {
+        let write = |posting: &Posting| rows.entries.push(self.entry(posting, item.task));
+        match outcome {
+            Outcome::Settled { debit, credit } => {
+                [debit, credit].into_iter().for_each(write);
+            }
+            Outcome::Acted(acted) => {
+                acted.movements.iter().flat_map(|made| [&made.debit, &made.credit]).for_each(write);
+            }
+            Outcome::Opened
+            | Outcome::Scheduled(_)
+            | Outcome::Parked { .. }
+            | Outcome::Rejected(_)
+            | Outcome::Duplicate
+            | Outcome::Conflict(_)
+            | Outcome::Deferred { .. } => {}
+        }
+    }
+
+    fn entry(&self, posting: &Posting, task: &Task) -> EntryRow {
+        EntryRow {
+            account: self.accounts[posting.after.account.0].id,
+            seq: posting.after.version,
+            amount: posting.amount,
+            balance_after: posting.after.posted,
+            payment: task.id,
+        }
+    }
+
+    fn balances(&self, rows: &mut Rows<'a>) {
+        for (before, after) in self.accounts_before.iter().zip(&self.accounts) {
+            if let Some(terms) = Self::terms(before, after, &rows.opened) {
+                rows.life.terms.push(terms);
+            } else if before.version != after.version {
+                rows.balances.push(BalanceRow {
+                    account: after.id,
+                    posted: after.posted,
+                    version: after.version,
+                    version_before: before.version,
+                });
+            }
+            if before.held != after.held {
+                rows.life.held.push((after.id, after.held));
+            }
+        }
+    }
+}
+
+/// What a plain task asks for, in columns.
+struct PlainColumns {
+    credit: Option<i64>,
+    amount: Option<i64>,
+    currency: Currency,
+    min_balance: Option<i64>,
+}
+
+/// Whether the columns of a payment say all that the task asks for.
+pub(super) fn has_plain_request(task: &Task) -> bool {
+    task.when == When::default() && matches!(task.body, TaskBody::Transfer(_) | TaskBody::OpenAccount(_))
+}

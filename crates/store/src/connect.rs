@@ -1,0 +1,159 @@
+//! One connection outside the pool: for probes, migrations and the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::{Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::driver::Driven;
+use super::{PostgresSettings, hosts, server, session};
+use crate::tls::{TlsError, client_config};
+
+/// Why a connection failed. Each message is complete; no source has to be appended.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The password file cannot be read.
+    #[error("password_file: cannot read {}: {reason}", .path.display())]
+    PasswordFile { path: PathBuf, reason: std::io::Error },
+    /// The certificate authorities cannot be read.
+    #[error("tls_ca_file: {0}")]
+    Tls(TlsError),
+    /// PostgreSQL cannot be reached, or refused us.
+    #[error("{}", describe(.0))]
+    Postgres(tokio_postgres::Error),
+    /// PostgreSQL did not answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// A connection pooler does not keep sessions.
+    #[error(
+        "a connection pooler in transaction or statement mode is between settled and PostgreSQL: two connections \
+         were served by one session. settled needs sessions of its own, for its time limits, locks and durable \
+         commits: set the pooler to session mode for this database or user (PgBouncer: pool_mode = session), or let \
+         postgres.url name PostgreSQL itself"
+    )]
+    Pooled,
+    /// A connection pooler refuses a startup parameter of the URL.
+    #[error(
+        "{0}: a connection pooler refuses a parameter of the session's start. settled sends none but those of \
+         postgres.url: remove `options` from it (set them by ALTER ROLE … SET), or have the pooler ignore them \
+         (PgBouncer: ignore_startup_parameters = options)"
+    )]
+    Startup(String),
+}
+
+impl ConnectError {
+    /// Returns true if only another configuration, here or of the pooler, can help.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::PasswordFile { .. } | Self::Tls(_) | Self::Pooled | Self::Startup(_) => true,
+            Self::Postgres(_) | Self::Timeout(_) => false,
+        }
+    }
+}
+
+impl From<TlsError> for ConnectError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for ConnectError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        // The messages of PgBouncer and of Amazon's RDS Proxy.
+        let refusals = ["unsupported startup parameter", "command-line options"];
+        match error.as_db_error() {
+            Some(db) if refusals.iter().any(|refusal| db.message().contains(refusal)) => {
+                Self::Startup(db.message().to_owned())
+            }
+            _ => Self::Postgres(error),
+        }
+    }
+}
+
+/// Opens one connection, with time limits and durable commits. It lives as long as the client.
+///
+/// # Errors
+/// If a file cannot be read, no host accepts the connection, or a pooler does not keep sessions.
+pub async fn connect(settings: &PostgresSettings) -> Result<Client, ConnectError> {
+    let (client, ..) = open(settings).await?;
+    let (other, ..) = open(settings).await?;
+    let limit = settings.connect_timeout;
+    let set_up = async {
+        // Before anything is set: it would apply to other clients.
+        if session::are_pooled(&client, &other).await? {
+            return Err(ConnectError::Pooled);
+        }
+        Ok(session::set_up(&client, settings).await?)
+    };
+    tokio::time::timeout(limit, set_up).await.map_err(|_| ConnectError::Timeout(limit))??;
+    Ok(client)
+}
+
+/// Opens one connection with the current contents of the files that the settings name, and sets nothing.
+pub(super) async fn open(settings: &PostgresSettings) -> Result<Driven, ConnectError> {
+    let config = configuration(settings)?;
+    let limit = settings.connect_timeout;
+    let connected = match tls(settings)? {
+        Some(tls) => hosts::connect(&config, tls, limit).await,
+        None => hosts::connect(&config, NoTls, limit).await,
+    };
+    connected.map_err(|reason| reason.map_or(ConnectError::Timeout(limit), ConnectError::from))
+}
+
+/// Reads the files that the settings name.
+pub(super) fn check_files(settings: &PostgresSettings) -> Result<(), ConnectError> {
+    configuration(settings)?;
+    tls(settings)?;
+    Ok(())
+}
+
+fn configuration(settings: &PostgresSettings) -> Result<tokio_postgres::Config, ConnectError> {
+    settings.connection().map_err(|reason| ConnectError::PasswordFile {
+        path: settings.password_file.clone().unwrap_or_default(),
+        reason,
+    })
+}
+
+fn tls(settings: &PostgresSettings) -> Result<Option<MakeRustlsConnect>, TlsError> {
+    if !settings.is_tls() {
+        return Ok(None);
+    }
+    Ok(Some(MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?)))
+}
+
+/// The result of a probe.
+#[derive(Debug)]
+pub struct Probed {
+    /// The server's version: `15.18`.
+    pub version: String,
+    /// Risks for payments, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Connects as the daemon does. Returns the server's version and the risks that [`server::warnings`] finds.
+///
+/// # Errors
+/// As [`connect`], and if it takes longer than two connection attempts to each host and a statement may.
+pub async fn probe(settings: &PostgresSettings) -> Result<Probed, ConnectError> {
+    let hosts = u32::try_from(settings.url.parts().get_hosts().len()).unwrap_or(1);
+    let limit = settings.connect_timeout * (2 * hosts + 1) + settings.wait_timeout;
+    let ask = async {
+        let client = connect(settings).await?;
+        let row = client.query_one("SELECT current_setting('server_version')", &[]).await?;
+        Ok(Probed { version: row.get(0), warnings: server::warnings(&client).await })
+    };
+    tokio::time::timeout(limit, ask).await.map_err(|_| ConnectError::Timeout(limit))?
+}
+
+/// Returns the message with its reason, which tokio-postgres keeps in the source of the error.
+fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", db.message(), db.code().code());
+    }
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,75 @@
+//! The pool of connections to PostgreSQL: with all timeouts, to a server that takes writes.
+
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
+
+use super::session::Session;
+use super::{ConnectError, PostgresSettings, connect};
+
+/// A pool of connections.
+pub type Pool = managed::Pool<Sessions>;
+
+/// A connection that was taken out of the pool, and goes back when it is dropped.
+pub type Object = managed::Object<Sessions>;
+
+/// Why a pool cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolSetUpError {
+    /// A file that the settings name can't be used.
+    #[error("postgres: {0}")]
+    File(#[from] ConnectError),
+    /// The pool refuses its settings.
+    #[error("postgres: {0}")]
+    Pool(#[from] managed::BuildError),
+}
+
+/// A connection that was idle for this long is checked before it is used again. A firewall may have dropped it without
+/// notice, and the next statement would hang.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Makes the pool's connections.
+#[derive(Debug)]
+pub struct Sessions {
+    settings: PostgresSettings,
+}
+
+impl managed::Manager for Sessions {
+    type Type = Session;
+    type Error = ConnectError;
+
+    /// Reads the password and the certificate authorities again, since the files may have been replaced.
+    async fn create(&self) -> Result<Session, ConnectError> {
+        Ok(Session::begin(connect::open(&self.settings).await?, &self.settings).await?)
+    }
+
+    async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<ConnectError> {
+        if session.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        if metrics.last_used() >= QUIET {
+            // One round trip; the pool limits its time.
+            session.batch_execute("").await.map_err(ConnectError::from)?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates a pool. It connects when a connection is first needed.
+///
+/// # Errors
+///
+/// If a file that the settings name cannot be read.
+pub fn pool(settings: &PostgresSettings) -> Result<Pool, PoolSetUpError> {
+    connect::check_files(settings)?;
+    // Each host may take the whole limit, the last one too.
+    let hosts = u32::try_from(settings.url.parts().get_hosts().len()).unwrap_or(1);
+    Ok(Pool::builder(Sessions { settings: settings.clone() })
+        .max_size(settings.pool_size)
+        .wait_timeout(Some(settings.wait_timeout))
+        .create_timeout(Some(settings.connect_timeout * (hosts + 1)))
+        .recycle_timeout(Some(settings.recycle_timeout))
+        .runtime(Runtime::Tokio1)
+        .build()?)
+}

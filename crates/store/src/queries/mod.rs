@@ -1,0 +1,65 @@
+//! The queries of the command line, one file per aggregate. They only read, except that dead letters are marked, held
+//! events are retried or discarded, and the ledger gets a new incarnation.
+//!
+//! Invariant: nothing here writes accounts, payments or entries.
+
+pub mod account;
+pub mod audit;
+pub mod dead_letter;
+pub mod ledger;
+pub mod outbox;
+pub mod payment;
+
+use std::time::Duration;
+
+use tokio_postgres::GenericClient;
+use uuid::Uuid;
+
+use super::error::describe;
+
+/// Why a query failed. The message is complete; no source has to be appended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// PostgreSQL is unavailable or refused the statement.
+    #[error("PostgreSQL: {}", describe(.0))]
+    Postgres(tokio_postgres::Error),
+    /// A column of a payment holds a value that is not in the contract.
+    #[error("payment {id}: `{column}` holds {value:?}, which the contract doesn't know")]
+    Unreadable { id: Uuid, column: &'static str, value: String },
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl Error {
+    /// Returns true if PostgreSQL is unavailable: there was no response, or the server is stopping or out of resources.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Postgres(error) => match error.code() {
+                Some(state) => matches!(state.code().get(..2), Some("08" | "53" | "57" | "58")) && !self.is_timeout(),
+                None => error.is_closed() || std::error::Error::source(error).is_some_and(|e| e.is::<std::io::Error>()),
+            },
+            Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Returns true if a table is missing.
+    pub fn is_schema_missing(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE))
+    }
+
+    /// Returns true if the statement took longer than it may.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&tokio_postgres::error::SqlState::QUERY_CANCELED))
+    }
+}
+
+/// Sets the time limit of this connection's statements.
+pub async fn limit_statements(client: &impl GenericClient, limit: Duration) -> Result<(), Error> {
+    // 0 would be no limit; PostgreSQL counts in an `int`.
+    let milliseconds = limit.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
+    Ok(client.batch_execute(&format!("SET statement_timeout = {milliseconds}")).await?)
+}

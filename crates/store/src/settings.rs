@@ -1,0 +1,263 @@
+//! The section `[postgres]` of the configuration.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+use settled_pipeline::settings::{Field, Key, Parsed, Section, redact};
+
+/// The connection to the database and its time limits.
+#[derive(Debug, Clone)]
+pub struct PostgresSettings {
+    /// Hosts, database and user.
+    pub url: PostgresUrl,
+    /// A file whose first line is the password, for a URL without one.
+    pub password_file: Option<PathBuf>,
+    /// A PEM file with the authorities to trust. TLS is required when it is set.
+    pub tls_ca_file: Option<PathBuf>,
+    pub pool_size: usize,
+    /// The limit for one connection attempt to one host.
+    pub connect_timeout: Duration,
+    /// The limit for waiting until a connection of the pool is free.
+    pub wait_timeout: Duration,
+    /// The limit for checking a connection that comes back to the pool.
+    pub recycle_timeout: Duration,
+    pub statement_timeout: Duration,
+    pub lock_timeout: Duration,
+    pub idle_in_transaction_timeout: Duration,
+    /// How long sent data may stay unacknowledged before the connection counts as dead.
+    pub tcp_user_timeout: Duration,
+    /// TCP keepalive: the idle time before the first probe, and the time between probes.
+    pub keepalive: Duration,
+    /// Whether `settled run` brings the schema up to date before it starts.
+    pub migrate: bool,
+}
+
+impl Default for PostgresSettings {
+    fn default() -> Self {
+        Self {
+            url: PostgresUrl("postgresql://settled@127.0.0.1:5432/settled".to_owned().into()),
+            password_file: None,
+            tls_ca_file: None,
+            pool_size: 8,
+            connect_timeout: Duration::from_secs(3),
+            wait_timeout: Duration::from_secs(5),
+            recycle_timeout: Duration::from_secs(3),
+            statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(5),
+            idle_in_transaction_timeout: Duration::from_secs(15),
+            tcp_user_timeout: Duration::from_secs(10),
+            keepalive: Duration::from_secs(5),
+            migrate: true,
+        }
+    }
+}
+
+impl Section for PostgresSettings {
+    const NAME: &'static str = "postgres";
+    const ABOUT: &'static str = "PostgreSQL: where the ledger is kept.";
+
+    #[rustfmt::skip]
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let range = |from, to| Duration::from_millis(from)..=Duration::from_secs(to);
+        vec![
+            Key::new("url", Field::Parsed(&mut self.url), "The database; several hosts separated by commas, of which the one that takes writes is used.").or_env("SETTLED_POSTGRES_URL"),
+            Key::new("password_file", Field::Path(&mut self.password_file), "A file whose first line is the password, for a URL without one."),
+            Key::new("tls_ca_file", Field::Path(&mut self.tls_ca_file), "A PEM file with the certificate authorities to trust, instead of the system's. TLS is used, and the server verified, when this is set or the URL says sslmode=require."),
+            Key::new("pool_size", Field::Whole(&mut self.pool_size, 1..=500), "Connections kept open; at least pipeline.max_transactions + 2, for the relay and the probes, and at least pipeline.workers."),
+            Key::new("connect_timeout", Field::Span(&mut self.connect_timeout, range(100, 60)), "The limit for one connection attempt to one host."),
+            Key::new("wait_timeout", Field::Span(&mut self.wait_timeout, range(100, 60)), "The limit for waiting until a connection of the pool is free."),
+            Key::new("recycle_timeout", Field::Span(&mut self.recycle_timeout, range(100, 60)), "The limit for checking a connection that comes back to the pool."),
+            Key::new("statement_timeout", Field::Span(&mut self.statement_timeout, range(100, 300)), "The limit for one statement, set on the server; more than lock_timeout."),
+            Key::new("lock_timeout", Field::Span(&mut self.lock_timeout, range(50, 300)), "The limit for waiting for a row lock, set on the server."),
+            Key::new("idle_in_transaction_timeout", Field::Span(&mut self.idle_in_transaction_timeout, range(1000, 600)), "After this silence within a transaction the server gives it up, and its locks with it."),
+            Key::new("tcp_user_timeout", Field::Span(&mut self.tcp_user_timeout, range(1000, 300)), "How long sent data may stay unacknowledged before the connection counts as dead."),
+            Key::new("keepalive", Field::Span(&mut self.keepalive, range(1000, 600)), "TCP keepalive, in whole seconds: idle time before the first probe, and time between probes."),
+            Key::new("migrate", Field::Flag(&mut self.migrate), "Bring the schema up to date when the daemon starts. When false, run `settled migrate` before it."),
+        ]
+    }
+}
+
+impl PostgresSettings {
+    /// Returns the configuration of a connection. The server's own limits are not in it, since poolers refuse them as
+    /// startup options; they are set when the session begins.
+    ///
+    /// # Errors
+    /// If the password file cannot be read.
+    pub fn connection(&self) -> std::io::Result<tokio_postgres::Config> {
+        let mut config = self.url.parts();
+        if let Some(path) = &self.password_file {
+            let content = SecretString::from(std::fs::read_to_string(path)?);
+            config.password(content.expose_secret().lines().next().unwrap_or_default());
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("settled");
+        }
+        config
+            .connect_timeout(self.connect_timeout)
+            .tcp_user_timeout(self.tcp_user_timeout)
+            .keepalives(true)
+            .keepalives_idle(self.keepalive)
+            .keepalives_interval(self.keepalive)
+            .keepalives_retries(3)
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .ssl_mode(if self.is_tls() { SslMode::Require } else { SslMode::Disable });
+        Ok(config)
+    }
+
+    /// Returns the hosts and ports for messages, as in `127.0.0.1:5432,10.0.0.2:5432`.
+    #[must_use]
+    pub fn target(&self) -> String {
+        let parts = self.url.parts();
+        let ports = parts.get_ports();
+        let name = |(index, host): (usize, &Host)| {
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(path) => format!("{}:{port}", path.display()),
+            }
+        };
+        parts.get_hosts().iter().enumerate().map(name).collect::<Vec<_>>().join(",")
+    }
+
+    /// Uses this URL instead.
+    ///
+    /// # Errors
+    /// If the URL cannot be parsed.
+    pub fn use_url(&mut self, url: &str) -> Result<(), String> {
+        self.url.parse(url)
+    }
+
+    /// Returns true if connections use TLS. The server is always verified then; encryption that falls back to plain
+    /// text would protect from nobody.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls_ca_file.is_some() || self.url.parts().get_ssl_mode() == SslMode::Require
+    }
+}
+
+/// A valid libpq URL. It is displayed without its password.
+#[derive(Clone)]
+pub struct PostgresUrl(SecretString);
+
+impl PostgresUrl {
+    /// Returns the URL with its password.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Returns the parsed URL.
+    #[must_use]
+    pub fn parts(&self) -> tokio_postgres::Config {
+        // It was parsed when it was made; the default is there for the type only.
+        self.expose().parse().unwrap_or_default()
+    }
+}
+
+impl Parsed for PostgresUrl {
+    fn expected(&self) -> String {
+        "a URL such as \"postgresql://user@host:5432/database\"".to_owned()
+    }
+
+    fn parse(&mut self, text: &str) -> Result<(), String> {
+        if !text.starts_with("postgresql://") && !text.starts_with("postgres://") {
+            return Err("it does not begin with postgresql://".to_owned());
+        }
+        let parts: tokio_postgres::Config = text.parse().map_err(|error| parse_error(&error, text))?;
+        if parts.get_hosts().is_empty() {
+            return Err("it names no host".to_owned());
+        }
+        let (hosts, ports) = (parts.get_hosts().len(), parts.get_ports().len());
+        if ports > 1 && ports != hosts {
+            return Err(format!("it has {hosts} hosts and {ports} ports"));
+        }
+        self.0 = text.to_owned().into();
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        redact(self.expose())
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+}
+
+/// Returns why tokio-postgres refuses a URL (it names options, never values) and, for an option that only libpq knows,
+/// what to write instead.
+fn parse_error(error: &tokio_postgres::Error, text: &str) -> String {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    let reason = source.unwrap_or_else(|| error.to_string());
+    let instead = match text {
+        t if t.contains("sslmode=verify") => "; write sslmode=require, which verifies the server here",
+        t if t.contains("sslrootcert=") => "; put the file into tls_ca_file",
+        t if t.contains("passfile=") => "; put the file into password_file",
+        _ => "",
+    };
+    format!("{reason}{instead}")
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.show())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(url: &str) -> PostgresSettings {
+        let mut settings = PostgresSettings::default();
+        settings.url.parse(url).unwrap();
+        settings
+    }
+
+    #[test]
+    fn a_connection_has_every_limit_of_the_client() {
+        let config = settings("postgresql://u:geheim@a:1,b:2/db?options=-c%20work_mem=1MB").connection().unwrap();
+        assert_eq!(config.get_hosts().len(), 2);
+        assert_eq!(settings("postgresql://a,b:2/db").target(), "a:5432,b:2");
+        assert_eq!(settings("postgresql://a:7,b:7/db").target(), "a:7,b:7");
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(3)));
+        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        // Those of the URL, and none of our own.
+        assert_eq!(config.get_options(), Some("-c work_mem=1MB"));
+    }
+
+    #[test]
+    fn tls_is_verified_or_absent() {
+        assert!(!settings("postgresql://h/db").is_tls());
+        assert!(settings("postgresql://h/db?sslmode=require").is_tls());
+        let with_ca = PostgresSettings { tls_ca_file: Some("ca.pem".into()), ..settings("postgresql://h/db") };
+        assert_eq!(with_ca.connection().unwrap().get_ssl_mode(), SslMode::Require);
+    }
+
+    #[test]
+    fn the_password_comes_from_the_first_line_of_its_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "geheim\nnot this\n").unwrap();
+        let settings = PostgresSettings { password_file: Some(file.path().into()), ..settings("postgresql://u@h/db") };
+        assert_eq!(settings.connection().unwrap().get_password(), Some(&b"geheim"[..]));
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_without_its_password() {
+        for (url, reason) in [
+            ("host=h password=geheim", "postgresql://"),
+            ("postgresql://u:geheim@h/db?sslmode=verify-full", "sslmode=require"),
+            ("postgresql://u:geheim@h/db?sslrootcert=x", "tls_ca_file"),
+            ("postgresql://u:geheim@a:1,b:2,c:x/db", "port"),
+            ("postgresql://u:geheim@", "host"),
+        ] {
+            let error = PostgresSettings::default().url.parse(url).unwrap_err();
+            assert!(error.contains(reason) && !error.contains("geheim"), "{url}: {error}");
+        }
+        assert!(!format!("{:?}", settings("postgresql://u:geheim@h/db")).contains("geheim"));
+    }
+}

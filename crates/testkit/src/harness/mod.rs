@@ -1,0 +1,206 @@
+//! Shared code of the tests on real servers: one pair of servers per test binary, one database per test.
+
+pub mod amqp;
+mod daemon;
+pub mod life;
+pub mod pooler;
+pub mod raw;
+pub mod task;
+mod world;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::servers::{PrivateServers, ServersOptions};
+pub use amqp::{Events, Publisher, Received};
+pub use daemon::Daemon;
+pub use task::{Task, authorize, change, follow_up, open, split, transfer};
+pub use world::World;
+
+/// Time limit for one step of a test. It is generous, because the machine may be compiling meanwhile.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// Minimum pause between two checks of a condition.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// SQL script that creates a ledger written by earlier versions.
+pub const LEDGER: &str = include_str!("ledger.sql");
+
+/// Returns the path of the `settled` built with this test or benchmark: two directories up from its binary.
+pub fn settled() -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a binary");
+    let settled = own.parent().and_then(|deps| deps.parent()).map(|profile| profile.join("settled"));
+    settled.filter(|path| path.exists()).expect("cargo builds `settled` for the tests of its package")
+}
+
+/// Returns the path of `settled-test-servers`, next to `settled`. Builds it first: cargo builds it only for the tests
+/// of its own package.
+pub fn test_servers() -> PathBuf {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| built("patches"));
+    settled().with_file_name("settled-test-servers")
+}
+
+/// Builds the binaries of the package that has the test `test`. The command is the one of a run of all tests, so that
+/// after such a run nothing is left to build.
+pub fn built(test: &str) {
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["test", "--no-run", "--workspace", "--quiet", "--test", test]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo starts").success(), "what stands beside `{test}` cannot be built");
+}
+
+/// Returns the shared servers of this test binary, which are stopped when it ends.
+pub async fn servers() -> &'static PrivateServers {
+    static SERVERS: OnceCell<PrivateServers> = OnceCell::const_new();
+    SERVERS.get_or_init(own_servers).await
+}
+
+/// Starts servers for a test that breaks them. They are stopped when the value is dropped.
+pub async fn own_servers() -> PrivateServers {
+    servers_with(&ServersOptions::default()).await
+}
+
+/// Starts a PostgreSQL with these options, without a broker. It is stopped when the value is dropped.
+pub async fn postgres_with(options: ServersOptions) -> PrivateServers {
+    servers_with(&ServersOptions { without_broker: true, ..options }).await
+}
+
+async fn servers_with(options: &ServersOptions) -> PrivateServers {
+    PrivateServers::start(&test_servers(), options).await.expect("the servers start")
+}
+
+/// Waits until `holds` returns true. Fails with `what` if that takes longer than [`SOON`].
+pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(SOON, what, holds).await;
+}
+
+/// Waits until `holds` returns true. Fails with `what` if that takes longer than `limit`. At most a fifth of the time
+/// is spent on checking, to leave the processors to the code under test.
+pub async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    loop {
+        let looked = Instant::now();
+        if holds().await {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep((looked.elapsed() * 4).clamp(PAUSE, PAUSE * 20)).await;
+    }
+}
+
+/// Connects to a database of the shared servers.
+pub async fn connect(database: Option<&str>) -> Client {
+    let mut config: Config = servers().await.postgres_url().parse().expect("a PostgreSQL URL");
+    if let Some(database) = database {
+        config.dbname(database);
+    }
+    let (client, connection) = config.connect(NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+/// Creates a database: migrated and empty, or a copy of `template`, which must have no connections. Returns its name.
+pub async fn database(template: Option<&str>) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let admin = connect(None).await;
+    let create = format!("CREATE DATABASE {name} TEMPLATE {}", template.unwrap_or("template1"));
+    admin.batch_execute(&create).await.expect("a database");
+    if template.is_none() {
+        let mut client = connect(Some(&name)).await;
+        settled_store::migrate(&mut client).await.expect("migrated");
+    }
+    name
+}
+
+/// A configured `settled` with a database of its own.
+pub struct Installation {
+    config: tempfile::NamedTempFile,
+    pub database: String,
+}
+
+/// Result of a command.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl Installation {
+    /// Creates an installation with a database and names on the broker that no other test uses.
+    pub async fn new() -> Self {
+        Self::of(database(None).await).await
+    }
+
+    /// Returns the same installation with other servers in its configuration.
+    pub fn elsewhere(&self, amqp_uri: &str, postgres_url: &str) -> Self {
+        Self::at(self.database.clone(), amqp_uri, postgres_url)
+    }
+
+    fn at(database: String, amqp_uri: &str, postgres_url: &str) -> Self {
+        let text = format!(
+            "[broker]\nuris = [{amqp_uri:?}]\nexchange = \"{database}\"\nqueue = \"{database}.tasks\"\n\
+             dead_letter_exchange = \"{database}.dead\"\ndead_letter_queue = \"{database}.dead\"\n\
+             [postgres]\nurl = {postgres_url:?}\n[events]\nexchange = \"{database}.events\"\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n"
+        );
+        let config = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(config.path(), text).expect("the configuration");
+        Self { config, database }
+    }
+
+    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(settled());
+        command.args(arguments).arg("--config").arg(self.config.path()).kill_on_drop(true);
+        for variable in ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Creates an installation that uses an existing database.
+    pub async fn of(database: String) -> Self {
+        let servers = servers().await;
+        let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
+        Self::at(database.clone(), servers.amqp_uri(), &format!("{server}/{database}"))
+    }
+
+    /// Starts the daemon. It is killed when the value is dropped.
+    pub fn daemon(&self) -> tokio::process::Child {
+        self.command(&["run"]).stderr(std::process::Stdio::null()).spawn().expect("the daemon starts")
+    }
+
+    /// Runs a command with `input` as its standard input.
+    pub async fn run(&self, arguments: &[&str], input: &str) -> Ended {
+        use tokio::io::AsyncWriteExt;
+        let piped = std::process::Stdio::piped;
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().expect("the command starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(input.as_bytes()).await.expect("the command reads");
+        drop(stdin);
+        let output = child.wait_with_output().await.expect("the command ends");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Ended {
+            code: output.status.code().expect("an exit code"),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}

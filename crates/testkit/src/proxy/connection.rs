@@ -1,0 +1,98 @@
+//! One proxied connection: forwards both directions until the connection is cut or both have ended.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::watch;
+
+use super::cutter::{Cutter, Direction};
+use super::postgres::{Backend, Frontend, Session};
+use super::{CutPoint, Listed, Protocol, Weather, amqp};
+
+/// Size of the read buffer.
+const CHUNK: usize = 32 * 1024;
+
+/// How a proxied connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Both sides have closed, or one has failed.
+    Over,
+    /// Cut at this point.
+    Cut(CutPoint),
+    /// Reset by [`CuttingProxy::cut_all`](super::CuttingProxy::cut_all), at any byte.
+    Reset,
+}
+
+/// Why forwarding stopped before the sender closed.
+enum Stop {
+    Cut(CutPoint),
+    Gone,
+}
+
+impl From<io::Error> for Stop {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// Forwards between client and server until the connection ends.
+pub(super) async fn carry(client: &mut TcpStream, server: &mut TcpStream, listed: &Listed) -> End {
+    let (points, shared) = (&listed.shared.points, &listed.shared);
+    let weather = || (listed.id, shared.weather.subscribe());
+    let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
+    match shared.protocol {
+        Protocol::Postgres => {
+            let session = Session::default();
+            let up = Cutter::new(Frontend::new(&session, points));
+            let down = Cutter::new(Backend::new(&session, points));
+            both(forward(from_client, to_server, up, weather()), forward(from_server, to_client, down, weather())).await
+        }
+        Protocol::Amqp => {
+            let up = Cutter::new(amqp::Frames::of_client(points));
+            let down = Cutter::new(amqp::Frames::of_server(points));
+            both(forward(from_client, to_server, up, weather()), forward(from_server, to_client, down, weather())).await
+        }
+    }
+}
+
+/// Runs both directions concurrently. A direction that is blocked by a full buffer doesn't block the other.
+async fn both(up: impl Future<Output = Result<(), Stop>>, down: impl Future<Output = Result<(), Stop>>) -> End {
+    match tokio::try_join!(up, down) {
+        Ok(((), ())) | Err(Stop::Gone) => End::Over,
+        Err(Stop::Cut(point)) => End::Cut(point),
+    }
+}
+
+/// Forwards one direction until its sender closes, and then closes the receiver's side.
+async fn forward(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut cutter: Cutter<impl Direction>,
+    mut weather: (u64, watch::Receiver<Weather>),
+) -> Result<(), Stop> {
+    let (mut chunk, mut out) = (vec![0; CHUNK], Vec::with_capacity(CHUNK));
+    loop {
+        let count = from.read(&mut chunk).await?;
+        pass(&mut weather).await?;
+        if count == 0 {
+            return Ok(to.shutdown().await?);
+        }
+        out.clear();
+        let cut = cutter.feed(&chunk[..count], &mut out)?;
+        to.write_all(&out).await?;
+        if let Some(point) = cut {
+            return Err(Stop::Cut(point));
+        }
+    }
+}
+
+/// Waits for the configured delay, and while the connection is half-open or forgotten.
+async fn pass((id, weather): &mut (u64, watch::Receiver<Weather>)) -> Result<(), Stop> {
+    let delay = weather.wait_for(|weather| weather.lets_pass(*id)).await.map_err(|_| Stop::Gone)?.delay;
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    Ok(())
+}

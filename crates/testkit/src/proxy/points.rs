@@ -1,0 +1,82 @@
+//! The points at which connections can be cut, and counters of pending and completed cuts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Protocol;
+
+/// Where a connection is cut. All bytes before the point are forwarded, then both sides are closed.
+///
+/// Only the COMMIT of a batch counts: since its BEGIN, a Bind must have used a statement whose text contains `INSERT
+/// INTO payment`. So the commits of the sweeper's deletions pass, and so do batches that contain only dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CutPoint {
+    /// PostgreSQL: the COMMIT of a batch is not forwarded.
+    BeforeCommit,
+    /// PostgreSQL: the COMMIT of a batch is forwarded and executed, but the reply isn't forwarded. A COMMIT that the
+    /// server turned into a ROLLBACK doesn't count.
+    AfterCommit,
+    /// AMQP: a `basic.ack` of the client, which is an acknowledgement, is not forwarded.
+    BeforeAck,
+    /// AMQP: a `basic.ack` of the client is forwarded, and nothing after it.
+    AfterAck,
+    /// AMQP: a `basic.ack` of the server, which is a confirm, is not forwarded.
+    BeforeConfirm,
+}
+
+impl CutPoint {
+    pub const ALL: [Self; 5] =
+        [Self::BeforeCommit, Self::AfterCommit, Self::BeforeAck, Self::AfterAck, Self::BeforeConfirm];
+
+    /// Returns the protocol in which the point exists.
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::BeforeCommit | Self::AfterCommit => Protocol::Postgres,
+            Self::BeforeAck | Self::AfterAck | Self::BeforeConfirm => Protocol::Amqp,
+        }
+    }
+}
+
+/// Pending and completed cuts for each point.
+#[derive(Debug, Default)]
+pub(super) struct Points([Count; CutPoint::ALL.len()]);
+
+#[derive(Debug, Default)]
+struct Count {
+    reached: AtomicU64,
+    armed: AtomicU64,
+    cuts: AtomicU64,
+}
+
+impl Points {
+    pub(super) fn arm(&self, point: CutPoint) {
+        self.of(point).armed.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn armed(&self, point: CutPoint) -> u64 {
+        self.of(point).armed.load(Ordering::Acquire)
+    }
+
+    /// Returns true exactly once for each pending cut: the connection must then be cut at `point`.
+    pub(super) fn take(&self, point: CutPoint) -> bool {
+        let Count { reached, armed, .. } = self.of(point);
+        reached.fetch_add(1, Ordering::AcqRel);
+        armed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |armed| armed.checked_sub(1)).is_ok()
+    }
+
+    pub(super) fn reached(&self, point: CutPoint) -> u64 {
+        self.of(point).reached.load(Ordering::Acquire)
+    }
+
+    pub(super) fn has_cut(&self, point: CutPoint) {
+        self.of(point).cuts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn cuts(&self, point: CutPoint) -> u64 {
+        self.of(point).cuts.load(Ordering::Acquire)
+    }
+
+    const fn of(&self, point: CutPoint) -> &Count {
+        // Valid as an index because `ALL` has the order of the declaration.
+        &self.0[point as usize]
+    }
+}

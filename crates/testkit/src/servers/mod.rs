@@ -1,0 +1,201 @@
+//! The private servers of `settled dev`, with additions for tests: a PostgreSQL whose disk can be filled, a standby,
+//! a broker that is not started, and `rabbitmqctl`.
+//!
+//! [`guard`] runs the guardian of such servers. It needs a process of its own: `settled-test-servers`, or another
+//! binary that calls it first for the verb [`VERB`].
+
+mod cluster;
+mod disk;
+mod orders;
+mod rabbitmqctl;
+mod standby;
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::Parser;
+use settled::dev;
+use settled::dev::{DevError, guardian};
+
+use self::cluster::Cluster;
+use self::orders::Order;
+pub use settled::dev::{StopMode, VERB};
+
+/// Where the servers keep their data, and what they are to be like.
+#[derive(Clone, Debug, Default, Parser)]
+pub struct ServersOptions {
+    /// The directory; a new temporary one if none is given.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Keeps the directory at the end, and uses what an earlier run kept in it. Without it a
+    /// directory that is given must be empty, and its content is removed at the end.
+    #[arg(long)]
+    pub keep: bool,
+    /// Gives PostgreSQL a disk of this many bytes, which can be filled. It is a file system in
+    /// memory, so it needs root and cannot be kept. 200 MB are enough for a start.
+    #[arg(long, value_name = "BYTES")]
+    pub postgres_space: Option<u64>,
+    /// Has a second PostgreSQL that follows the first one: a commit waits until it is durable on
+    /// both. Cannot be kept.
+    #[arg(long)]
+    pub standby: bool,
+    /// Leaves the broker stopped, which takes longest to start; it can be started later.
+    #[arg(long)]
+    pub without_broker: bool,
+}
+
+impl ServersOptions {
+    /// A disk in memory can't be kept, and of two kept servers it would be unknown which one was the primary.
+    fn check(&self) -> Result<(), DevError> {
+        if self.postgres_space.is_some() && !dev::is_root() {
+            return Err(DevError::Options("a disk of its own for PostgreSQL needs root"));
+        }
+        if self.keep && (self.standby || self.postgres_space.is_some()) {
+            return Err(DevError::Options("neither a standby nor a disk of its own can be kept"));
+        }
+        Ok(())
+    }
+
+    /// Returns the command that starts the guardian with these options.
+    fn command(&self, guardian: &Path) -> Command {
+        let mut command = match self.postgres_space {
+            None => Command::new(guardian),
+            // With a mount namespace of its own, the kernel unmounts the disk when the last process ends.
+            Some(_) => {
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation", "private", "--"]).arg(guardian);
+                command
+            }
+        };
+        command.arg(VERB);
+        if let Some(dir) = &self.dir {
+            command.arg("--dir").arg(dir);
+        }
+        if let Some(bytes) = self.postgres_space {
+            command.arg("--postgres-space").arg(bytes.to_string());
+        }
+        let flags = [(self.keep, "--keep"), (self.standby, "--standby"), (self.without_broker, "--without-broker")];
+        command.args(flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)));
+        command
+    }
+}
+
+/// Runs the guardian with the options of the command line until its standard input is closed. Must be called on the
+/// main thread: the servers end with the thread that started them.
+pub async fn guard() -> ExitCode {
+    let options = ServersOptions::parse_from(std::env::args_os().skip(1));
+    let own = dev::ServersOptions { dir: options.dir.clone(), keep: options.keep };
+    let prepare = async |programs: &_, place: &_, ports| Cluster::prepare(programs, place, ports, &options).await;
+    guardian::run_with(&own, !options.without_broker, prepare).await
+}
+
+/// Running private servers, stopped when the value is dropped.
+#[derive(Debug)]
+pub struct PrivateServers(dev::PrivateServers);
+
+impl Deref for PrivateServers {
+    type Target = dev::PrivateServers;
+
+    fn deref(&self) -> &dev::PrivateServers {
+        &self.0
+    }
+}
+
+impl PrivateServers {
+    /// Starts the servers that `options` ask for, and waits about 4 s until they are ready. `guardian` is a binary
+    /// that calls [`guard`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`dev::PrivateServers::start`].
+    pub async fn start(guardian: &Path, options: &ServersOptions) -> Result<Self, DevError> {
+        dev::check_programs()?;
+        options.check()?;
+        dev::PrivateServers::guarded_by(options.command(guardian)).await.map(Self)
+    }
+
+    /// Returns the process id of the standby's postmaster, or `None` if no standby is running.
+    pub fn standby_pid(&self) -> Option<u32> {
+        self.0.other_pids().first().copied()
+    }
+
+    /// Fills PostgreSQL's disk, see [`ServersOptions::postgres_space`], to the last byte. PostgreSQL may then end by
+    /// itself, because it can't write WAL any more.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError::Guardian`] if it has no disk of its own.
+    pub async fn fill_postgres_disk(&self) -> Result<(), DevError> {
+        self.order(Order::DiskFill).await
+    }
+
+    /// Frees the space again. If PostgreSQL has ended, it is not restarted.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError::Guardian`] if it has no disk of its own.
+    pub async fn free_postgres_disk(&self) -> Result<(), DevError> {
+        self.order(Order::DiskFree).await
+    }
+
+    /// Stops the primary immediately and promotes the standby. Waits until it accepts writes. Its commits don't wait
+    /// for a standby until there is one again.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError::Guardian`] if no standby is running.
+    pub async fn promote(&self) -> Result<(), DevError> {
+        self.order(Order::Promote).await
+    }
+
+    /// Makes the stopped PostgreSQL a standby of the other one, from a copy. Waits until commits wait for it again.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError::Guardian`] if there is only one server, or if this takes too long.
+    pub async fn rebuild_standby(&self) -> Result<(), DevError> {
+        self.order(Order::Rebuild).await
+    }
+
+    /// Disconnects the standby from the primary, as a network failure does. Commits still wait for it, until
+    /// [`rejoin_standby`](Self::rejoin_standby).
+    ///
+    /// # Errors
+    ///
+    /// [`DevError::Guardian`] if no standby is running.
+    pub async fn cut_standby(&self) -> Result<(), DevError> {
+        self.order(Order::Cut).await
+    }
+
+    /// Reconnects the standby. Waits until commits are durable on both servers.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError::Guardian`] if this takes too long.
+    pub async fn rejoin_standby(&self) -> Result<(), DevError> {
+        self.order(Order::Rejoin).await
+    }
+
+    /// Runs `rabbitmqctl` and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError::Rabbitmqctl`] if it fails or the broker is not running.
+    pub async fn rabbitmqctl(&self, arguments: &[&str]) -> Result<String, DevError> {
+        rabbitmqctl::run(self.rabbitmq_pid(), arguments).await
+    }
+
+    /// Stops the servers, removes their directory unless it is to be kept, and waits until that is done.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError::Guardian`] that names what could not be stopped or removed.
+    pub async fn shutdown(self) -> Result<(), DevError> {
+        self.0.shutdown().await
+    }
+
+    async fn order(&self, order: Order) -> Result<(), DevError> {
+        self.0.order_databases(&order.to_string()).await
+    }
+}

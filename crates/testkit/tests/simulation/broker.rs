@@ -1,0 +1,136 @@
+//! A daemon's simulated connection to the task queue.
+
+use std::sync::Arc;
+
+use settled_pipeline::budget::Held;
+use settled_pipeline::intake::{Ack, Acks, Next, OpenError, Session, SessionError, Source};
+
+use super::judge;
+use super::world::{Life, World};
+
+/// Opens sessions on the simulated task queue.
+#[derive(Clone)]
+pub(super) struct SimSource {
+    pub(super) world: Arc<World>,
+    pub(super) life: Life,
+}
+
+pub(super) struct SimSession {
+    world: Arc<World>,
+    life: Life,
+    session: u64,
+}
+
+#[derive(Clone)]
+pub(super) struct SimAcks {
+    world: Arc<World>,
+    life: Life,
+    session: u64,
+}
+
+impl Source for SimSource {
+    type Session = SimSession;
+
+    async fn open(&self, prefetch: u16) -> Result<SimSession, OpenError> {
+        let world = &self.world;
+        let session = self.life.outside(async {
+            world.answer_takes().await;
+            if world.broker_away.is_on() {
+                return Err(OpenError::Unavailable("the broker is away".into()));
+            }
+            Ok(world.queue.lock().open(prefetch))
+        });
+        let session = session.await?;
+        world.journal.note(|| format!("session {session} with a prefetch of {prefetch}"));
+        let session = SimSession { world: Arc::clone(world), life: self.life.clone(), session };
+        // A process that ends loses its connections.
+        let (world, ended, number) = (Arc::clone(world), self.life.ended.clone(), session.session);
+        tokio::spawn(async move {
+            ended.cancelled().await;
+            world.queue.lock().close(number);
+        });
+        Ok(session)
+    }
+}
+
+impl SimSession {
+    /// Waits until there is a message for this session. Returns false if the session is over.
+    async fn wait(&self) -> bool {
+        let changed = Arc::clone(&self.world.queue.lock().changed);
+        loop {
+            let mut woken = std::pin::pin!(changed.notified());
+            woken.as_mut().enable();
+            match self.world.queue.lock().has_next(self.session) {
+                None => return false,
+                Some(true) => return true,
+                Some(false) => {}
+            }
+            woken.await;
+        }
+    }
+}
+
+impl Session for SimSession {
+    type Acks = SimAcks;
+
+    fn acks(&self) -> SimAcks {
+        SimAcks { world: Arc::clone(&self.world), life: self.life.clone(), session: self.session }
+    }
+
+    async fn next(&mut self) -> Next {
+        let (world, session) = (&self.world, self.session);
+        let delivered = self.life.outside(async {
+            while self.wait().await {
+                if world.toss() {
+                    world.answer_takes().await;
+                }
+                // Nothing is awaited after this, so a cancelled `next` has taken no message.
+                let delivered = world.queue.lock().deliver(session);
+                if delivered.is_some() {
+                    return delivered;
+                }
+            }
+            None
+        });
+        let Some((tag, number)) = delivered.await else { return Next::Lost("the session is over".into()) };
+        let sent = &world.load.messages[number];
+        world.journal.note(|| format!("delivery {tag} of message {number}"));
+        Next::Delivery(tag, sent.message(world.now()), Held::default())
+    }
+
+    async fn cancel(&mut self) {
+        self.life.outside(self.world.answer_takes()).await;
+        if let Some(consumer) = self.world.queue.lock().consumers.get_mut(&self.session) {
+            consumer.prefetch = 0;
+        }
+    }
+
+    async fn close(self) {
+        self.life.outside(self.world.answer_takes()).await;
+    }
+}
+
+impl Drop for SimSession {
+    fn drop(&mut self) {
+        self.world.queue.lock().close(self.session);
+    }
+}
+
+impl Acks for SimAcks {
+    async fn send(&self, ack: Ack) -> Result<(), SessionError> {
+        self.life.goes_on().await;
+        let (world, session) = (&self.world, self.session);
+        match world.queue.lock().consumers.get(&session) {
+            None => return Err(SessionError("the session is over".into())),
+            Some(consumer) if consumer.is_muted => return Err(SessionError("the channel is closed".into())),
+            Some(_) => {}
+        }
+        world.journal.note(|| format!("{ack:?} in session {session}"));
+        let done = world.queue.lock().acknowledge(session, ack);
+        match done {
+            Ok(done) => done.into_iter().for_each(|number| judge::acknowledged(world, number)),
+            Err(wrong) => world.journal.violation(wrong),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! The reference: configuration, command line and exit codes, as the code has them.
+
+use std::fmt::Write as _;
+
+use clap::CommandFactory;
+
+use super::read;
+
+/// A key of the sample.
+pub(super) struct Key {
+    section: String,
+    pub(super) name: String,
+    default: String,
+    meaning: String,
+}
+
+/// The keys of the sample, in its order.
+pub(super) fn sample() -> Vec<Key> {
+    let sample = read("systemd/settled.toml");
+    let (mut section, mut meaning, mut keys) = (String::new(), String::new(), Vec::new());
+    for line in sample.lines() {
+        if let Some(name) = line.trim_start_matches('#').strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            name.clone_into(&mut section);
+        } else if let Some(text) = line.strip_prefix("# ") {
+            meaning += &format!("{text} ");
+        } else if let Some((name, default)) = line.strip_prefix('#').and_then(|line| line.split_once(" = ")) {
+            let meaning = std::mem::take(&mut meaning).trim_end().to_owned();
+            keys.push(Key { section: section.clone(), name: name.to_owned(), default: default.to_owned(), meaning });
+        }
+        if line.is_empty() || line.trim_start_matches('#').starts_with('[') {
+            meaning.clear();
+        }
+    }
+    assert!(keys.len() > 40, "only {} keys were found", keys.len());
+    keys
+}
+
+/// The names of all keys by section.
+pub(super) fn keys() -> String {
+    let mut table = "| section | keys |\n|---|---|\n".to_owned();
+    let mut before = String::new();
+    for key in sample() {
+        if key.section == before {
+            let _ = write!(table, ", `{}`", key.name);
+        } else {
+            let end = if before.is_empty() { "" } else { " |\n" };
+            let _ = write!(table, "{end}| `[{}]` | `{}`", key.section, key.name);
+            before = key.section;
+        }
+    }
+    table + " |\n"
+}
+
+/// The keys of the section `[payments]`.
+pub(super) fn payments() -> String {
+    let mut table = "| key | default | |\n|---|---|---|\n".to_owned();
+    for Key { name, default, meaning, .. } in sample().into_iter().filter(|key| key.section == "payments") {
+        let _ = writeln!(table, "| `{name}` | `{default}` | {meaning} |");
+    }
+    table
+}
+
+/// Every key with its default and its meaning, a table per section.
+pub(super) fn configuration() -> String {
+    let mut text = String::new();
+    let mut before = String::new();
+    for Key { section, name, default, meaning } in sample() {
+        if section != before {
+            let _ = writeln!(text, "\n## `[{section}]`\n\n| key | default | |\n|---|---|---|");
+            before = section;
+        }
+        let _ = writeln!(text, "| `{name}` | `{default}` | {} |", plain(&meaning));
+    }
+    text + "\n"
+}
+
+/// Text that Markdown shows as it is.
+fn plain(text: &str) -> String {
+    text.chars().fold(String::new(), |plain, c| match c {
+        '<' => plain + "&lt;",
+        '*' | '|' => plain + "\\" + &String::from(c),
+        c => plain + &String::from(c),
+    })
+}
+
+/// The help of every command, as `settled <command> --help` prints it.
+pub(super) fn commands() -> String {
+    fn describe(command: &mut clap::Command, text: &mut String) {
+        let name = command.get_bin_name().unwrap_or_default().to_owned();
+        // What all commands have in common is said above the block.
+        let common = |arg: &clap::Arg| ["config", "json", "help"].contains(&arg.get_id().as_str());
+        let mut own = command.clone().mut_args(|arg| if common(&arg) { arg.hide(true) } else { arg });
+        let help = own.render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        let _ = writeln!(text, "\n## `{name}`\n\n```text\n{}\n```", help.join("\n").trim_end());
+        for each in command.get_subcommands_mut() {
+            if !each.is_hide_set() && each.get_name() != "help" {
+                describe(each, text);
+            }
+        }
+    }
+    let mut cli = settled::cli::Cli::command().term_width(100);
+    cli.build();
+    let mut text = String::new();
+    for verb in cli.get_subcommands_mut().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+        describe(verb, &mut text);
+    }
+    text + "\n"
+}
+
+/// The table at the head of the module that has the exit codes.
+pub(super) fn exit_codes() -> String {
+    let module = read("src/cli/exit.rs");
+    let rows: Vec<_> = module.lines().filter_map(|line| line.strip_prefix("//! |")).collect();
+    assert!(rows.len() >= 7, "{rows:?}");
+    rows.iter().map(|row| format!("|{row}\n")).collect()
+}

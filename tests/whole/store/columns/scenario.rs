@@ -1,0 +1,396 @@
+//! Tasks whose rows have other values in each column, and all that the store reads of them.
+
+use std::fmt::{Debug, Write};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use settled_core::contract::{Authority, DeadLetter, DeadReason, Message, Properties};
+use settled_core::ledger::{Arrival, NonePending, Rules};
+use settled_pipeline::store::{BatchStore, Submission};
+use settled_pipeline::store::{OutboxStore, Unrouted};
+use settled_store::outbox::PostgresOutbox;
+use settled_store::queries::account;
+use settled_store::queries::account::AccountFilter;
+use settled_store::queries::dead_letter;
+use settled_store::queries::dead_letter::{Resolution, Selection};
+use settled_store::queries::payment;
+use settled_store::queries::payment::{Life, PaymentFilter};
+use settled_store::queries::{audit, outbox};
+use settled_store::{Client, Pool, PostgresStore};
+use uuid::Uuid;
+
+type Result<T> = std::result::Result<T, String>;
+
+/// When messages were received, but for a few.
+const RECEIVED: &str = "2001-02-03T04:05:06Z";
+const RECEIVED_LATER: &str = "2011-12-13T14:15:16Z";
+
+/// What the scenario has found, as text.
+pub(crate) struct Story {
+    pub(crate) text: String,
+    began: Timestamp,
+}
+
+impl Story {
+    /// Begins with nothing; `began` is when the first scenario was played.
+    pub(crate) const fn new(began: Timestamp) -> Self {
+        Self { text: String::new(), began }
+    }
+
+    fn tell(&mut self, what: &str, value: &impl Debug) {
+        self.line(&format!("{what}: {value:?}"));
+    }
+
+    /// Adds a line. A moment of this run becomes its distance in hours.
+    fn line(&mut self, line: &str) {
+        let mut rest = line;
+        while let Some(at) = rest.find("20").filter(|_| rest.contains('T')) {
+            let end = rest[at..].find(|c: char| !matches!(c, '0'..='9' | '-' | ':' | '.' | 'T' | 'Z' | '+'));
+            let (moment, after) = rest[at..].split_at(end.unwrap_or(rest.len() - at));
+            self.text.push_str(&rest[..at]);
+            match moment.parse::<Timestamp>() {
+                Ok(time) if time >= self.began && time.as_second() < 4_000_000_000 => {
+                    let hours = (time.as_second() - self.began.as_second() + 1800) / 3600;
+                    let _ = write!(self.text, "now+{hours}h");
+                }
+                _ => self.text.push_str(moment),
+            }
+            rest = after;
+        }
+        let _ = writeln!(self.text, "{rest}");
+    }
+}
+
+/// The id of a task by its number.
+pub(crate) fn id(number: u128) -> Uuid {
+    Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + number)
+}
+
+fn message(number: u128, mut task: Value) -> Message {
+    task["id"] = json!(id(number));
+    let properties = Properties { publisher: Some(format!("publisher {number}").into()), ..Properties::default() };
+    Message::read(task.to_string().into_bytes(), properties, RECEIVED.parse().expect("a time"))
+}
+
+/// A dead letter of which only the message's id says which task it was.
+fn unread() -> Message {
+    let mut message = message(16, pays("a", "b", 1));
+    message.properties.message_id = Some(serde_json::from_value(json!(id(16))).expect("an id"));
+    let (field, task_id) = (Some("a field".to_owned()), None);
+    message.content =
+        Err(DeadLetter { reason: DeadReason::Malformed, field, detail: "the detail".to_owned(), task_id });
+    message
+}
+
+/// The same message, received later.
+fn later(message: Message) -> Message {
+    Message { received_at: RECEIVED_LATER.parse().expect("a time"), ..message }
+}
+
+fn open(account: &str, min_balance: Value) -> Value {
+    json!({"type": "open_account", "account": account, "currency": "USD", "min_balance": min_balance})
+}
+
+fn pays(debit: &str, credit: &str, amount: i64) -> Value {
+    json!({"type": "transfer", "debit_account": debit, "credit_account": credit, "amount": amount, "currency": "USD"})
+}
+
+fn legs(kind: &str, legs: &[(&str, &str, i64)]) -> Value {
+    let leg = |(debit, credit, amount): &(&str, &str, i64)| json!({"debit_account": debit, "credit_account": credit, "amount": amount, "currency": "USD"});
+    json!({"type": kind, "legs": legs.iter().map(leg).collect::<Vec<_>>()})
+}
+
+fn acts(kind: &str, payment: u128, amount: i64) -> Value {
+    json!({"type": kind, "payment_id": id(payment), "amount": amount})
+}
+
+/// `task` with these fields too.
+fn with(mut task: Value, fields: Value) -> Value {
+    task.as_object_mut().expect("a task").extend(fields.as_object().expect("fields").clone());
+    task
+}
+
+/// A payment of which 60 % is captured, a quarter goes back and 5 % is charged back.
+fn acted_on(number: u128, payment: u128, amount: i64, leg: Value) -> [Message; 3] {
+    [
+        message(number, with(with(acts("capture", payment, amount * 60 / 100), json!({"final": false})), leg.clone())),
+        message(
+            number + 1,
+            with(with(acts("refund", payment, amount * 25 / 100), json!({"reference": "back"})), leg.clone()),
+        ),
+        message(number + 2, with(acts("chargeback", payment, amount * 5 / 100), leg)),
+    ]
+}
+
+/// Writes the scenario by way of `pool`.
+pub(crate) async fn write(pool: &Pool, store: &PostgresStore, story: &mut Story) -> Result<()> {
+    let parts = json!({"reference": "the reference", "metadata": {"k": "v"}});
+    let on_leg = json!({"leg": 0});
+    let after = |number: u128| json!({"after": id(number)});
+    commit(
+        store,
+        story,
+        &[
+            message(1, open("a", json!("none"))),
+            message(2, open("b", json!("none"))),
+            message(3, open("c", json!(-500))),
+            message(4, open("m", json!(0))),
+        ],
+    )
+    .await?;
+    commit(
+        store,
+        story,
+        &[
+            message(10, with(pays("a", "b", 300), parts.clone())),
+            message(11, pays("c", "b", 40)),
+            message(12, pays("m", "b", 999)),
+            message(13, pays("a", "m", 500)),
+            message(14, pays("m", "a", 480)),
+            message(15, with(pays("a", "b", 1), json!({"amount": "much"}))),
+            message(15, with(pays("a", "b", 1), json!({"amount": "much"}))),
+        ],
+    )
+    .await?;
+    // All of a life in one batch, so that its rows are written with what has become of them.
+    let mut tasks = vec![
+        message(
+            20,
+            with(
+                with(with(pays("a", "b", 1000), parts.clone()), json!({"type": "authorize"})),
+                json!({"expires_in": 3600}),
+            ),
+        ),
+        message(30, with(pays("a", "b", 2000), json!({"type": "authorize"}))),
+        message(31, legs("transfer", &[("a", "b", 11), ("a", "m", 13)])),
+        message(32, legs("authorize", &[("a", "b", 100), ("a", "c", 60)])),
+        message(40, legs("authorize", &[("a", "b", 200), ("c", "b", 80)])),
+        later(message(41, with(open("z", json!(-77)), json!({"execute_at": "2999-01-01T00:00:00Z"})))),
+        message(42, with(pays("a", "b", 61), after(60))),
+        message(43, with(pays("a", "b", 400), with(after(60), json!({"type": "authorize"})))),
+        message(44, with(pays("m", "b", 9999), after(60))),
+        message(45, with(legs("authorize", &[("a", "b", 21), ("c", "b", 22)]), after(60))),
+        message(46, with(pays("a", "b", 66), after(99))),
+        message(47, json!({"type": "set_limits", "account": "m", "min_balance": -7, "max_balance": 9000})),
+        message(48, with(pays("c", "b", 70), json!({"type": "authorize"}))),
+        message(49, with(pays("c", "b", 90), after(99))),
+        message(50, with(pays("c", "b", 91), after(99))),
+        unread(),
+    ];
+    tasks.extend(acted_on(21, 20, 1000, json!({})));
+    tasks.extend(acted_on(33, 32, 100, on_leg.clone()));
+    commit(store, story, &tasks).await?;
+    // Not at some time that depends on the machine.
+    store.postpone(id(50), Duration::from_secs(3600)).await.map_err(|error| error.to_string())?;
+    // What was there is acted on, and what some tasks wait for comes.
+    let mut tasks = vec![
+        message(60, pays("c", "a", 5)),
+        message(61, acts("chargeback", 13, 300)),
+        message(62, json!({"type": "void", "payment_id": id(48)})),
+        message(10, pays("a", "b", 301)),
+        later(message(15, with(pays("a", "b", 1), json!({"amount": "much"})))),
+        message(63, json!({"type": "cancel", "payment_id": id(49)})),
+    ];
+    tasks.extend(acted_on(64, 30, 2000, json!({})));
+    tasks.extend(acted_on(67, 40, 200, on_leg));
+    commit(store, story, &tasks).await?;
+    store.postpone(id(46), Duration::ZERO).await.map_err(|error| error.to_string())?;
+    let due = store.due(10).await.map_err(|error| error.to_string())?;
+    let mut due = due.tasks;
+    due.sort_by_key(|message| message.content.as_ref().map_or(Uuid::nil(), |task| task.id));
+    for task in &due {
+        story.tell("due", &(task.received_at, &task.properties.publisher, String::from_utf8_lossy(&task.body)));
+    }
+    let resumed = due.len();
+    due.extend(acted_on(70, 43, 400, json!({})));
+    due.extend([
+        message(75, acts("refund", 30, 7)),
+        message(76, with(acts("refund", 40, 3), json!({"leg": 0}))),
+        later(message(10, pays("a", "b", 301))),
+        later(unread()),
+    ]);
+    commit_resumed(store, story, &due, resumed).await?;
+    tables(
+        pool,
+        story,
+        &[
+            ("account", "id"),
+            ("payment", "id"),
+            ("entry", "account, seq"),
+            ("leg", "payment_id, leg"),
+            ("hold", "payment_id, leg"),
+            ("transition", "payment_id, version"),
+            ("agenda", "task_id"),
+            ("dead_letter", "id"),
+            ("(SELECT id, created_at, leased_until, events FROM outbox)", "id"),
+        ],
+    )
+    .await
+}
+
+async fn commit(store: &PostgresStore, story: &mut Story, messages: &[Message]) -> Result<()> {
+    commit_resumed(store, story, messages, 0).await
+}
+
+/// Commits a batch that begins with `resumed` tasks which have waited.
+async fn commit_resumed(store: &PostgresStore, story: &mut Story, messages: &[Message], resumed: usize) -> Result<()> {
+    let batch: Vec<Submission<'_>> = (0..)
+        .map(Arrival)
+        .zip(messages)
+        .enumerate()
+        .map(|(place, (arrival, message))| Submission { resumes: place < resumed, ..Submission::of(arrival, message) })
+        .collect();
+    let committed = Box::pin(store.commit(&batch, &[], &NonePending, true)).await.map_err(|error| error.to_string())?;
+    story.tell("answers", &committed.answers);
+    story.tell("woken, shortfalls", &(committed.woken, committed.shortfalls));
+    let Some(event_batch) = committed.event_batch else { return Ok(()) };
+    story.tell("outbox row", &(event_batch.id, event_batch.events));
+    for line in event_batch.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let event: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let data = &event["data"];
+        story.line(&format!("event: {} {} {}", event["id"], data["balances"], data["payment"]));
+    }
+    Ok(())
+}
+
+/// Tells every column of some tables by its name.
+async fn tables(pool: &Pool, story: &mut Story, tables: &[(&str, &str)]) -> Result<()> {
+    let client = pool.get().await.map_err(|error| error.to_string())?;
+    for (table, order) in tables {
+        let rows = format!("SELECT jsonb_strip_nulls(to_jsonb(t))::text AS row FROM {table} t ORDER BY {order}");
+        for row in client.query(&rows, &[]).await.map_err(|error| error.to_string())? {
+            story.line(&format!("{table}: {}", row.get::<_, &str>("row")));
+        }
+    }
+    Ok(())
+}
+
+/// Has everything read that changes nothing.
+pub(crate) async fn look(store: &PostgresStore, client: &mut Client, story: &mut Story) -> Result<()> {
+    let failed = |error: settled_store::queries::Error| error.to_string();
+    let refused = |error: settled_pipeline::store::StoreError| error.to_string();
+    let waiting = store.waiting().await.map_err(refused)?;
+    let ages = [waiting.scheduled_oldest_seconds, waiting.parked_oldest_seconds];
+    let is_later = ages[0] + 300_000_000.0 < ages[1];
+    story.tell("waiting", &(waiting.scheduled, waiting.parked, is_later, waiting.holds, waiting.holds_expiring));
+    story.tell("held", &waiting.held);
+    let accounts = AccountFilter { currency: Some("USD"), unopened: true, after: Some("a"), limit: 3 };
+    story.tell("accounts", &account::list(&*client, &accounts).await.map_err(failed)?);
+    story.tell("account", &account::show(&*client, "m").await.map_err(failed)?);
+    story.tell("holds", &account::holds(&*client, "a", 2).await.map_err(failed)?);
+    story.tell("balance", &account::balance_at(&*client, "m", Timestamp::now()).await.map_err(failed)?);
+    story.tell("history", &account::history(&*client, "a", Some(9), 3).await.map_err(failed)?);
+    let payments = PaymentFilter {
+        state: Some("settled"),
+        task_type: Some("transfer"),
+        account: Some("a"),
+        reference: Some("the reference"),
+        before: Some(id(1000)),
+        since: Some(RECEIVED.parse().expect("a time")),
+        limit: 10,
+        payment: None,
+    };
+    story.tell("payments", &payment::list(&*client, &payments).await.map_err(failed)?);
+    let on_payment = PaymentFilter {
+        state: Some("settled"),
+        task_type: Some("refund"),
+        account: Some("a"),
+        reference: None,
+        payment: Some(id(20)),
+        before: Some(id(23)),
+        since: None,
+        limit: 10,
+    };
+    story.tell("follow-ups", &payment::list(&*client, &on_payment).await.map_err(failed)?);
+    for number in [10, 12, 20, 21, 31, 33, 32, 46, 49, 4, 41] {
+        let life = Life::load(client, id(number)).await.map_err(failed)?;
+        let waits = life.as_ref().and_then(|life| life.waits.as_ref());
+        story.tell("is due before the deadline", &waits.map(|waits| waits.due_at < waits.deadline));
+        story.tell("life", &life);
+    }
+    let letters = Selection { resolved: true, ..Selection::default() };
+    let listed = dead_letter::list(&*client, letters, 9).await.map_err(failed)?;
+    story.tell("dead letters", &listed);
+    story.tell("dead letters", &dead_letter::load(&*client, letters, 1, 9).await.map_err(failed)?);
+    story.tell("dead letter", &dead_letter::of_task(&*client, id(10)).await.map_err(failed)?);
+    story.tell("dead letter", &dead_letter::of_task(&*client, id(16)).await.map_err(failed)?);
+    story.tell("attempts", &dead_letter::attempts(&*client, &[id(10)]).await.map_err(failed)?);
+    Ok(())
+}
+
+/// Has the ledger audited.
+pub(crate) async fn audit(client: &mut Client, story: &mut Story) -> Result<()> {
+    // Something to be found.
+    client.batch_execute("SET synchronous_commit = off").await.map_err(|error| error.to_string())?;
+    let audit = audit::audit(client).await.map_err(|error| error.to_string())?;
+    let broken: Vec<_> = audit.checks.iter().filter(|check| check.violations > 0).collect();
+    story.tell("audit", &broken);
+    story.tell("totals", &audit.totals);
+    Ok(())
+}
+
+/// Has dead letters and the outbox changed as an operator and the relay do.
+pub(crate) async fn change(pool: &Pool, client: &Client, story: &mut Story) -> Result<()> {
+    let failed = |error: settled_store::queries::Error| error.to_string();
+    let refused = |error: settled_pipeline::store::StoreError| error.to_string();
+    let seen = [(1, 3), (2, 2)];
+    let resolved = dead_letter::resolve(client, &seen, Resolution::Discarded).await;
+    story.tell("resolved", &resolved.map_err(failed)?);
+    let relay = PostgresOutbox::new(pool.clone());
+    let unrouted = |key: &str, reason: Option<&str>, lines: &str, events| Unrouted {
+        key: key.to_owned(),
+        reason: reason.map(str::to_owned),
+        lines: lines.as_bytes().to_vec(),
+        events,
+    };
+    let held = [unrouted("key", Some("reason"), "lines\n", 3), unrouted("other", None, "x\n", 1)];
+    relay.hold(1, &held, Duration::ZERO).await.map_err(refused)?;
+    relay.hold(2, &held[..1], Duration::ZERO).await.map_err(refused)?;
+    let rows = relay.held_of("key", true, 10).await.map_err(refused)?;
+    story.tell("held", &rows);
+    relay
+        .hold(
+            rows.first().ok_or("no row is held")?.id,
+            &[unrouted("key", Some("another"), "more lines\n", 4)],
+            Duration::ZERO,
+        )
+        .await
+        .map_err(refused)?;
+    story.tell("probes", &relay.probes(10).await.map_err(refused)?);
+    story.tell(
+        "measured",
+        &relay
+            .measure()
+            .await
+            .map(|(depth, letters)| {
+                (depth.rows, depth.events, depth.held, depth.refused, depth.oldest_seconds < 60.0, letters)
+            })
+            .map_err(refused)?,
+    );
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let taken = relay.take(&ids, Duration::from_secs(7200)).await.map_err(refused)?;
+    for row in &taken {
+        story.tell("taken", &(row.id, String::from_utf8_lossy(&row.body), row.events, &row.held_key, &row.held_reason));
+    }
+    relay.renew(&[3], Duration::from_secs(10_800)).await.map_err(refused)?;
+    relay.delete(&[4, 5]).await.map_err(refused)?;
+    story.tell("held rows", &outbox::list(client, 10).await.map_err(failed)?);
+    story.tell("held row", &outbox::load(client, ids[0]).await.map_err(failed)?);
+    story.tell("due again", &outbox::retry(client, Some(&ids[..1])).await.map_err(failed)?);
+    story.tell("discarded", &outbox::discard(client, &ids[1..], "why").await.map_err(failed)?);
+    let changed = [
+        ("dead_letter", "id"),
+        ("(SELECT * FROM outbox WHERE held_key IS NOT NULL)", "id"),
+        ("(SELECT id, leased_until FROM outbox WHERE held_key IS NULL)", "id"),
+        ("outbox_discarded", "id"),
+    ];
+    tables(pool, story, &changed).await?;
+    Ok(())
+}
+
+/// A store as the daemon has it, without anything remembered.
+pub(crate) fn store(pool: &Pool, settings: &settled_store::PostgresSettings) -> PostgresStore {
+    PostgresStore::new(pool.clone(), settings, Rules::default(), 100, "settled", Duration::from_secs(60))
+        .with(Authority::default(), true)
+}
