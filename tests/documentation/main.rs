@@ -1,11 +1,13 @@
-//! The documents say what the code does: README.md, ARCHITECTURE.md, CHANGELOG.md and the book in
-//! `docs/`. Run this test with `SETTLED_UPDATE_DOCS=1` to bring the generated parts up to date.
+//! The documents say what the code does: README.md, ARCHITECTURE.md, CHANGELOG.md, the book in `docs/`, the schema of
+//! the messages and the files for operators. Run this test with `SETTLED_UPDATE_DOCS=1` to bring the generated parts up to date.
 
 mod architecture;
+mod asyncapi;
 mod database;
 mod generated;
 mod links;
 mod names;
+mod operations;
 mod reference;
 mod snippets;
 

@@ -118,10 +118,8 @@ async fn payments_between_accounts_whose_names_an_index_has_lost_settle() {
     let names = "SELECT array_agg(name) FROM (SELECT name FROM account ORDER BY id LIMIT 40) AS few";
     let names: Vec<String> = client.query_one(names, &[]).await.expect("names").get(0);
     let payments: Vec<_> = names.chunks(2).map(|pair| transfer(&pair[0], &pair[1], 1)).collect();
-    world.publisher().await.publish_all(&payments).await;
-    world.all_are("settled", &payments).await;
-    daemon.stop().await;
-    world.audit().await;
+    world.settle(&payments).await;
+    world.end(daemon).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use settled_testkit::harness::task::{authorize, follow_up};
-use settled_testkit::harness::{Installation, Task, life, open, transfer};
+use settled_testkit::harness::{Installation, Task, assert_has, life, open, transfer};
 
 async fn shown(settled: &Installation, task: &Task) -> (Value, String) {
     let id = task.id.to_string();
@@ -30,10 +30,7 @@ async fn a_task_is_shown_with_all_that_has_become_of_it() {
     assert_eq!((&held["payment"]["held"], &held["iso_status"]), (&json!(450), &json!("ACSP")));
     assert_eq!(states(&held), ["authorized", "partially_captured"]);
     let capture = &held["follow_ups"][0];
-    assert_eq!(
-        (&capture["type"], &capture["amount"], &capture["publisher"]),
-        (&json!("capture"), &json!(250), &json!("settled-cli"))
-    );
+    assert_has(&capture, json!({"type": "capture", "amount": 250, "publisher": "settled-cli"}));
     assert_eq!((&capture["id"], &capture["entries"][0]["amount"]), (&held["steps"][1]["cause"], &json!(-250)));
     let told = json!({"id": format!("{}/1", capture["id"].as_str().expect("an id")), "type": "payment.captured"});
     assert_eq!(held["steps"][1]["event"], told);
@@ -99,10 +96,7 @@ async fn payments_are_found_by_state_type_account_and_payment() {
 
     let of_fee = list(&["--account", "fee", "--type", "transfer"]).await;
     assert_eq!(references(&of_fee), ["-", "split"]);
-    assert_eq!(
-        (&of_fee[1]["legs"], &of_fee[1]["amount"], &of_fee[1]["currency"]),
-        (&json!(2), &json!(200), &json!("USD"))
-    );
+    assert_has(&of_fee[1], json!({"legs": 2, "amount": 200, "currency": "USD"}));
     let table = settled.run(&["payment", "list"], "").await.stdout;
     let line = |of: &str| table.lines().find(|line| line.contains(of)).unwrap_or_else(|| panic!("{of} in {table}"));
     assert!(line("split-refund").contains("2 legs") && line("split-refund").contains("1.00  USD"), "{table}");
@@ -124,9 +118,9 @@ async fn an_account_is_shown_as_it_is_and_as_it_was() {
     let drawn = settled.run(&["account", "show", "buyer", "--holds", "1"], "").await.stdout;
     assert!(!drawn.contains("held-legs") && drawn.ends_with("… and 2 more\n"), "{drawn}");
     let seller = account("seller").await;
-    assert_eq!((&seller["posted"], &seller["shortfall"]), (&json!(-253), &json!(253)));
+    assert_has(&seller, json!({"posted": -253, "shortfall": 253}));
     let fee = account("fee").await;
-    assert_eq!((&fee["min_balance"], &fee["max_balance"]), (&json!(-5), &json!(80_000)));
+    assert_has(&fee, json!({"min_balance": -5, "max_balance": 80_000}));
     assert_eq!(
         (&account("ice").await["status"], &account("gone").await["status"]),
         (&json!("frozen"), &json!("closed"))
@@ -135,10 +129,10 @@ async fn an_account_is_shown_as_it_is_and_as_it_was() {
     let history = settled.run(&["account", "history", "buyer", "--json"], "").await.json();
     let history: Vec<&Value> = history.as_array().expect("a list").iter().rev().collect();
     let capture = history.iter().find(|entry| entry["amount"] == -250).expect("the capture's entry");
-    assert_eq!((&capture["type"], &capture["counter_account"]), (&json!("capture"), &json!("seller")));
+    assert_has(&capture, json!({"type": "capture", "counter_account": "seller"}));
     assert!(capture["parent_id"].is_string(), "{capture}");
     let of_fee = history.iter().find(|entry| entry["amount"] == -20).expect("the entry of a leg");
-    assert_eq!((&of_fee["counter_account"], &of_fee["leg"]), (&json!("fee"), &json!(1)));
+    assert_has(&of_fee, json!({"counter_account": "fee", "leg": 1}));
 
     // Of the entries of one moment the last is the balance of that moment.
     let moments: BTreeMap<&str, &Value> =
@@ -150,7 +144,7 @@ async fn an_account_is_shown_as_it_is_and_as_it_was() {
     }
     let at_first = buyer["opened_at"].as_str().expect("a time");
     let then = settled.run(&["account", "show", "buyer", "--json", "--at", at_first], "").await.json();
-    assert_eq!((&then["posted"], &then["version"], &then["payment_id"]), (&json!(0), &json!(0), &Value::Null));
+    assert_has(&then, json!({"posted": 0, "version": 0, "payment_id": null}));
     let before = settled.run(&["account", "show", "buyer", "--at", "1d"], "").await;
     assert!(before.code == 1 && before.stderr.contains("had no balance then: opened "), "{before:?}");
     let to_come = settled.run(&["account", "show", "buyer", "--at", "2099-01-01T00:00:00Z"], "").await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use settled_store::queries::dead_letter;
-use settled_testkit::harness::{Installation, connect};
+use settled_testkit::harness::{Installation, assert_has, connect};
 
 /// Waits until the daemon has declared its exchange and takes tasks.
 async fn open(settled: &Installation, arguments: &[&str]) -> Value {
@@ -30,7 +30,7 @@ async fn accounts_are_opened_payments_published_and_looked_up() {
     let settled = Installation::new().await;
     let _daemon = settled.daemon();
     let opened = open(&settled, &["world", "--currency", "USD", "--min-balance", "none"]).await;
-    assert_eq!((&opened["state"], &opened["min_balance"]), (&json!("settled"), &Value::Null));
+    assert_has(&opened, json!({"state": "settled", "min_balance": null}));
     open(&settled, &["alice", "--currency", "USD"]).await;
     let again = settled.run(&["account", "open", "alice", "--currency", "USD"], "").await;
     assert_eq!(again.code, 1);
@@ -50,7 +50,7 @@ async fn accounts_are_opened_payments_published_and_looked_up() {
     assert_eq!(repeated.code, 0, "the stored outcome stands: {repeated:?}");
 
     let show = settled.run(&["account", "show", "alice", "--json"], "").await.json();
-    assert_eq!((&show["posted"], &show["available"], &show["version"]), (&json!(1300), &json!(1300), &json!(2)));
+    assert_has(&show, json!({"posted": 1300, "available": 1300, "version": 2}));
     assert!(settled.run(&["account", "show", "alice"], "").await.stdout.contains("13.00 USD"));
     let missing = settled.run(&["account", "show", "bob"], "").await;
     assert_eq!((missing.code, missing.stdout.as_str()), (1, ""));
@@ -79,7 +79,7 @@ async fn accounts_are_opened_payments_published_and_looked_up() {
     let by_reference = ["payment", "list", "--json", "--reference", task["reference"].as_str().expect("text")];
     assert_eq!(settled.run(&by_reference, "").await.json()[0]["id"], task["id"]);
     let rejected = settled.run(&["payment", "list", "--json", "--state", "rejected", "--since", "1h"], "").await.json();
-    assert_eq!((&rejected[0]["reason"], &rejected[0]["account"]), (&json!("account_exists"), &json!("alice")));
+    assert_has(&rejected[0], json!({"reason": "account_exists", "account": "alice"}));
     let all = settled.run(&["payment", "list", "--json", "--account", "world"], "").await.json();
     assert_eq!(all.as_array().map(Vec::len), Some(3));
 
@@ -156,7 +156,7 @@ async fn a_dead_letter_that_comes_back_while_it_is_dealt_with_stays_open() {
 
     let oversize = ids[0].to_string();
     let shown = settled.run(&["dead-letters", "show", &oversize, "--json"], "").await.json();
-    assert_eq!((&shown["body_hex"], &shown["resolution"]), (&json!("ff00"), &json!("replayed")));
+    assert_has(&shown, json!({"body_hex": "ff00", "resolution": "replayed"}));
     let replay = settled.run(&["dead-letters", "replay", &oversize, "99999", "--dry-run", "--json"], "").await;
     assert_eq!(replay.code, 1);
     assert_eq!((&replay.json()["oversize"], &replay.json()["missing"]), (&json!([ids[0]]), &json!([99999])));

@@ -19,10 +19,8 @@ fn is_plain(ended: &Ended) {
 
 #[tokio::test]
 async fn what_publishers_write_is_shown_and_not_obeyed() {
-    let world = World::new(&[]).await;
-    let daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    publisher.publish_all(&[open("world", "USD", None), open("alice", "USD", Some(0))]).await;
+    let (world, daemon, publisher) = World::at_work(&[]).await;
+    world.open_world_and_alice().await;
     let forge =
         |task: settled_testkit::harness::Task| task.with("reference", FORGED).with("metadata", json!({FORGED: FORGED}));
     let (sale, held) = (forge(transfer("world", "alice", 100)), forge(authorize("alice", "world", 10)));
@@ -79,6 +77,5 @@ async fn what_publishers_write_is_shown_and_not_obeyed() {
     assert_eq!(refused.code, 1, "{refused:?}");
     is_plain(&refused);
 
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }

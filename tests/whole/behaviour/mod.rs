@@ -12,7 +12,6 @@ mod given_up;
 mod idempotency;
 mod malformed;
 mod order;
-mod poison;
 mod refused;
 mod rejections;
 mod secrets;

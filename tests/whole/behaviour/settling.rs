@@ -1,14 +1,12 @@
 //! Transfers settle, and everybody can see it.
 
 use serde_json::json;
-use settled_testkit::harness::{World, open, transfer};
+use settled_testkit::harness::{World, assert_has, open, transfer};
 
 #[tokio::test]
 async fn a_transfer_settles_in_the_rows_the_event_and_the_metrics() {
-    let world = World::new(&[]).await;
+    let (world, mut daemon, publisher) = World::at_work(&[]).await;
     let events = world.events().await;
-    let mut daemon = world.daemon().await;
-    let publisher = world.publisher().await;
     let pay = transfer("world", "alice", 1250)
         .with("reference", "order-1")
         .with("metadata", json!({"z": "1", "channel": "web"}));
@@ -19,7 +17,7 @@ async fn a_transfer_settles_in_the_rows_the_event_and_the_metrics() {
     for field in ["id", "type", "debit_account", "credit_account", "amount", "currency", "reference", "metadata"] {
         assert_eq!(payment[field], pay.json[field], "{field}");
     }
-    assert_eq!((&payment["state"], &payment["publisher"]), (&json!("settled"), &json!("behaviour")));
+    assert_has(&payment, json!({"state": "settled", "publisher": "behaviour"}));
     assert_eq!(world.account("world").await["posted"], -1250);
     assert_eq!(world.account("alice").await["posted"], 1250);
 
@@ -31,7 +29,5 @@ async fn a_transfer_settles_in_the_rows_the_event_and_the_metrics() {
     assert_eq!((opened.routing_key.as_str(), &opened.body["min_balance"]), ("account.opened", &json!(null)));
 
     daemon.counts("settled_outcomes_total", &[("type", "transfer"), ("outcome", "settled")], 1).await;
-    daemon.stop().await;
-    assert_eq!(world.waiting().await, 0, "all acknowledged");
-    world.audit().await;
+    world.end(daemon).await;
 }

@@ -12,8 +12,7 @@ async fn two_daemons_on_a_queue_apply_each_id_once() {
         .chain((0..50).map(|number| open(&format!("account:{number}"), "USD", None)))
         .collect();
     let mut daemons = [world.daemon().await, world.daemon().await];
-    publisher.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
+    world.settle(&opened).await;
 
     let tasks: Vec<Task> = (0..3000_usize)
         .map(|number| match number % 3 {
@@ -22,11 +21,8 @@ async fn two_daemons_on_a_queue_apply_each_id_once() {
             _ => transfer(&format!("account:{}", number % 50), &format!("account:{}", (number * 7 + 1) % 50), 3),
         })
         .map(|task| {
-            if task.json["debit_account"] == task.json["credit_account"] {
-                task.with("credit_account", "hot")
-            } else {
-                task
-            }
+            let is_own = task.json["debit_account"] == task.json["credit_account"];
+            if is_own { task.with("credit_account", "hot") } else { task }
         })
         .collect();
     // Every second one comes again, some at once and some much later; every tenth altered.

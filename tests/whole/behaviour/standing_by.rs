@@ -35,15 +35,13 @@ async fn with_a_single_active_consumer_order_holds_and_the_next_daemon_takes_ove
     let mut second = world.daemon().await;
 
     let tasks = back_to_back("a");
-    publisher.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
+    world.settle(&tasks).await;
     assert_eq!(first.metric("settled_tasks_received_total", &[]).await, tasks.len() as f64);
     assert_eq!(second.metric("settled_tasks_received_total", &[]).await, 0.0);
 
     first.stop().await;
     let tasks = back_to_back("b");
-    publisher.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
+    world.settle(&tasks).await;
     second.counts("settled_tasks_received_total", &[], tasks.len()).await;
     second.stop().await;
     world.audit().await;

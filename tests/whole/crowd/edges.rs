@@ -15,15 +15,11 @@ fn fill(debit: &str, credit: &str, thousandths: usize, task_type: &str) -> Vec<T
 
 #[tokio::test]
 async fn the_largest_balance_is_reached_and_not_passed() {
-    let world = World::new(&[]).await;
-    let daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, daemon, publisher) = World::at_work(&[]).await;
     let opened = [open("world", "USD", None), open("whale", "USD", Some(0))];
-    publisher.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
+    world.settle(&opened).await;
     let all = fill("world", "whale", 1000, "transfer");
-    publisher.publish_all(&all).await;
-    world.all_are("settled", &all).await;
+    world.settle(&all).await;
     let posted = async |name: &str| world.account(name).await["posted"].clone();
     assert_eq!((posted("world").await, posted("whale").await), (json!(-BALANCE), json!(BALANCE)));
     let more = fill("world", "whale", 1, "transfer");
@@ -36,25 +32,20 @@ async fn the_largest_balance_is_reached_and_not_passed() {
     let back = fill("whale", "world", 1, "transfer");
     publisher.publish_all(&back).await;
     world.all_are("rejected", &back).await;
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }
 
 #[tokio::test]
 async fn holds_that_sum_to_more_than_64_bits_are_measured_and_audited() {
-    let world = World::new(&[]).await;
-    let mut daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, mut daemon, publisher) = World::at_work(&[]).await;
     let mut opened = vec![open("shop", "USD", None)];
     opened.extend((0..10).map(|n| open(&format!("rich:{n}"), "USD", None)));
-    publisher.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
+    world.settle(&opened).await;
     let holds: Vec<Task> = (0..10).flat_map(|n| fill(&format!("rich:{n}"), "shop", 1000, "authorize")).collect();
     publisher.publish_all(&holds).await;
     world.all_are("authorized", &holds).await;
     eventually("the gauge counts them", async || daemon.metric("settled_holds", &[]).await == 10_000.0).await;
     let held = daemon.metric("settled_held_amount", &[("currency", "USD")]).await;
     assert!((held / 1e19 - 1.0).abs() < 1e-9, "{held}");
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use settled_testkit::harness::{Task, World, authorize, split, transfer, within};
 
-use super::{accounts, soon};
+use super::{soon, with_accounts};
 
 const KILLS: usize = 20;
 /// Of each kind, at a time.
@@ -35,9 +35,11 @@ fn work(published: usize) -> Vec<Task> {
 
 #[tokio::test]
 async fn twenty_kills_leave_nothing_partial_and_nothing_twice() {
-    let world = World::new(&["pipeline.max_batch = 20", "broker.prefetch = 80"]).await;
-    let mut daemon = world.daemon().await;
-    accounts(&world, &[("alice", 10_000_000), ("bob", 10_000_000), ("shop", 0), ("fee", 0), ("tax", 0)]).await;
+    let (world, mut daemon) = with_accounts(
+        &["pipeline.max_batch = 20", "broker.prefetch = 80"],
+        &[("alice", 10_000_000), ("bob", 10_000_000), ("shop", 0), ("fee", 0), ("tax", 0)],
+    )
+    .await;
     let publisher = world.publisher().await;
     let (mut all, mut seen) = (Vec::new(), (0, 0));
     for _ in 0..KILLS {

@@ -26,8 +26,7 @@ async fn accounts(world: &World, funded: &[(&str, i64)]) {
         paid.map(|(name, amount)| settled_testkit::harness::transfer("world", name, *amount)).collect();
     // One after the other: several daemons promise no order among them.
     for tasks in [opened, paid] {
-        publisher.publish_all(&tasks).await;
-        world.become_all("settled", &tasks).await;
+        world.settle(&tasks).await;
     }
 }
 

@@ -5,6 +5,7 @@ mod daemon;
 pub mod life;
 pub mod pooler;
 pub mod raw;
+mod scenes;
 pub mod task;
 mod world;
 
@@ -20,6 +21,7 @@ use tokio_postgres::{Client, Config, NoTls};
 use crate::servers::{PrivateServers, ServersOptions};
 pub use amqp::{Events, Publisher, Received};
 pub use daemon::Daemon;
+pub use scenes::{assert_has, bind, declare_queue};
 pub use task::{Task, authorize, change, follow_up, open, split, transfer};
 pub use world::World;
 

@@ -68,7 +68,7 @@ fn child<F: Future>(work: impl FnOnce(Shutdown) -> F) {
 fn spawn(name: &str, notify_socket: Option<&std::path::Path>) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command
-        .args(["--ignored", "--exact", "--nocapture", name])
+        .args(["--ignored", "--exact", "--nocapture", &format!("lifecycle::{name}")])
         .env(CHILD, "1")
         .stdout(Stdio::piped())
         .env_remove("NOTIFY_SOCKET");
