@@ -2,9 +2,7 @@
 //! it is for.
 
 use settled_store::queries::audit::{Audit, Totals, audit};
-use settled_testkit::harness::{Installation, connect, database, life};
-
-const LEDGER: &str = settled_testkit::harness::LEDGER;
+use settled_testkit::harness::{LEDGER, World, connect, database, life};
 
 /// The ways to break a ledger, each with the checks that must find it.
 fn tampered() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
@@ -26,13 +24,12 @@ fn broken(audit: &Audit) -> Vec<&str> {
 
 /// What a daemon has made of all types of tasks, beside a ledger that no daemon has seen.
 async fn healthy() -> String {
-    let database = database(None).await;
-    connect(Some(&database)).await.batch_execute(LEDGER).await.expect("the ledger");
-    let settled = Installation::of(database.clone()).await;
-    let mut daemon = settled.daemon();
-    life::live(&settled).await;
-    daemon.kill();
-    database
+    let world = World::new(&[]).await;
+    world.succeeds(&["migrate"]).await;
+    world.sql().await.batch_execute(LEDGER).await.expect("the ledger");
+    let _daemon = world.daemon().await;
+    life::live(&world).await;
+    world.name
 }
 
 #[tokio::test]

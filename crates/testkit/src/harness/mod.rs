@@ -19,9 +19,9 @@ use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::servers::{PrivateServers, ServersOptions};
-pub use amqp::{Events, Publisher, Received};
+pub use amqp::{Events, Publisher, Received, bind};
 pub use daemon::Daemon;
-pub use scenes::{assert_has, bind, declare_queue};
+pub use scenes::{assert_has, declare_queue};
 pub use task::{Task, authorize, change, follow_up, open, split, transfer};
 pub use world::{Ended, World};
 
@@ -132,42 +132,4 @@ pub async fn database(template: Option<&str>) -> String {
         settled_store::migrate(&mut client).await.expect("migrated");
     }
     name
-}
-
-/// A world whose database has its schema before the first daemon starts, for tests of the command line.
-pub struct Installation {
-    world: World,
-    pub database: String,
-}
-
-impl Installation {
-    /// Creates an installation with a database and names on the broker that no other test uses.
-    pub async fn new() -> Self {
-        Self::of(database(None).await).await
-    }
-
-    /// Creates an installation that uses an existing database.
-    pub async fn of(database: String) -> Self {
-        let servers = servers().await;
-        Self::at(database, servers.amqp_uri(), servers.postgres_url())
-    }
-
-    /// Returns the same installation with other servers in its configuration.
-    pub fn elsewhere(&self, amqp_uri: &str, postgres_url: &str) -> Self {
-        Self::at(self.database.clone(), amqp_uri, postgres_url)
-    }
-
-    fn at(database: String, amqp_uri: &str, postgres_url: &str) -> Self {
-        Self { world: World::named(&database, amqp_uri, postgres_url, &[]), database }
-    }
-
-    /// Starts the daemon without waiting.
-    pub fn daemon(&self) -> Daemon {
-        self.world.starting_daemon()
-    }
-
-    /// Runs a command with `input` as its standard input.
-    pub async fn run(&self, arguments: &[&str], input: &str) -> Ended {
-        self.world.run_with(arguments, input).await
-    }
 }

@@ -1,6 +1,6 @@
 //! Steps that many tests have in common.
 
-use lapin::options::{BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection};
 use serde_json::Value;
@@ -88,6 +88,20 @@ impl World {
         ended.stdout
     }
 
+    /// Runs a command of `settled` that prints JSON, and must succeed. Returns the JSON.
+    pub async fn prints(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.succeeds(&[arguments, &["--json"]].concat()).await).expect("JSON")
+    }
+
+    /// Runs `settled audit`. Returns its examples of what breaks one check.
+    pub async fn broken(&self, check: &str) -> Vec<String> {
+        let report = self.run(&["audit", "--json"]).await.json();
+        let mut checks = report["checks"].as_array().expect("checks").iter();
+        let check = checks.find(|found| found["name"] == check).unwrap_or_else(|| panic!("no check {check}"));
+        let examples = check["examples"].as_array().expect("examples").iter();
+        examples.map(|example| example.as_str().expect("a text").to_owned()).collect()
+    }
+
     /// Stops the daemon, which must leave no task in the queue, and audits the ledger.
     pub async fn end(&self, daemon: Daemon) {
         daemon.stop().await;
@@ -97,6 +111,12 @@ impl World {
 }
 
 impl Daemon {
+    /// Waits until the process ends by itself, which it must do with this code.
+    pub async fn exits(&mut self, code: i32) {
+        let status = self.wait_exit().await;
+        assert_eq!(status.code(), Some(code), "{}", self.tail());
+    }
+
     /// Waits until a metric has this value.
     pub async fn reaches(&mut self, metric: &str, value: f64) {
         eventually(&format!("{metric} is {value}"), async || self.metric(metric, &[]).await == value).await;
@@ -133,12 +153,6 @@ impl Daemon {
 /// Declares a queue.
 pub async fn declare_queue(channel: &Channel, name: &str, options: QueueDeclareOptions, arguments: FieldTable) {
     channel.queue_declare(name.into(), options, arguments).await.expect("a queue");
-}
-
-/// Binds a queue to an exchange.
-pub async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) {
-    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-    channel.queue_bind(queue.into(), exchange.into(), key.into(), options, none).await.expect("a binding");
 }
 
 /// Fails unless `value` has these fields with these values, whatever else it has.
