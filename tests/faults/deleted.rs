@@ -36,8 +36,7 @@ async fn without_the_right_to_declare_a_deleted_queue_ends_the_daemon() {
     let _archive = Archive::open(&world).await;
     let mut daemon = world.daemon().await;
     delete_queue(&world).await;
-    let status = daemon.wait_exit().await;
-    assert_eq!(status.code(), Some(69), "{}", daemon.tail());
+    daemon.exits(69).await;
     assert!(daemon.tail().contains("does not exist and broker.declare is false"), "{}", daemon.tail());
     // The publisher's declaration, and the daemon goes on.
     load::declare(&world).await;

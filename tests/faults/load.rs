@@ -19,7 +19,6 @@ const RICH: usize = 40;
 /// How many tasks are published before their confirms are waited for.
 const CHUNK: usize = 250;
 
-/// One message.
 struct Message {
     routing_key: String,
     body: String,
@@ -98,7 +97,6 @@ impl Load {
         self.ids.iter().copied().collect()
     }
 
-    /// How many messages.
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }
@@ -135,7 +133,6 @@ impl Load {
         Publishing { task, confirmed }
     }
 
-    /// Publishes all of it now.
     pub(crate) async fn publish_now(self, world: &World) -> Self {
         self.publish(world, Duration::ZERO).done().await
     }

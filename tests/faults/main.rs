@@ -56,7 +56,6 @@ async fn busy(daemon: &mut Daemon, tasks: f64) {
     within(SOON, "it is busy", async || daemon.metric("settled_tasks_in_flight", &[]).await >= tasks).await;
 }
 
-/// Waits until the daemon drains.
 async fn draining(daemon: &mut Daemon) {
     within(SOON, "it drains", async || daemon.readiness().await.1["status"] == "draining").await;
 }

@@ -82,7 +82,6 @@ impl Ordeal {
         Self { world, servers, daemons: crew, archive, load: Load::default(), events }
     }
 
-    /// How many commits wait.
     async fn waiters(&self) -> u64 {
         let query = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         let rows = self.world.try_rows(query, &[]).await;
@@ -110,7 +109,7 @@ impl Ordeal {
     }
 
     /// The primary is lost, and everything has to be on the standby.
-    async fn fail_over(mut self) {
+    async fn fail_over(self) {
         let told = self.archive.count(&self.world).await - self.events;
         self.servers.promote().await.expect("the standby takes over");
         reckon(&self.world, &self.load, &self.archive).await;
