@@ -24,7 +24,6 @@ const PAGES: [(&str, &[&str]); 10] = [
     ("docs/loadtest.md", &["summary", "series"]),
 ];
 
-/// What a generated block holds.
 fn generated(name: &str) -> String {
     match name {
         "states" => states(),

@@ -47,7 +47,6 @@ fn below(directory: &str) -> Vec<String> {
     found
 }
 
-/// The pages of the book.
 fn pages() -> Vec<String> {
     let pages: Vec<_> = below("docs").into_iter().filter(|path| path.ends_with(".md")).collect();
     assert!(pages.len() > 20, "{pages:?}");

@@ -7,7 +7,6 @@ use clap::CommandFactory;
 use super::generated::table;
 use super::read;
 
-/// A key of the sample.
 pub(super) struct Key {
     section: String,
     pub(super) name: String,

@@ -20,7 +20,6 @@ const CHILD: &str = "SETTLED_TEST_CHILD";
 
 const STARTED: &str = "the child follows signals";
 
-/// Drains and ends.
 #[test]
 #[ignore = "a child of the other tests"]
 fn child_that_drains() {

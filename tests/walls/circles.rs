@@ -70,13 +70,12 @@ impl Crate {
     fn file_of(&self, module: &[String], path: &[String], patience: usize) -> Option<usize> {
         let patience = patience.checked_sub(1)?;
         let (mut at, mut rest) = (module.to_vec(), path);
-        while let Some((first, others)) =
-            rest.split_first().filter(|(first, _)| ["crate", "self", "super"].contains(&first.as_str()))
-        {
+        while let [first, others @ ..] = rest {
             match first.as_str() {
                 "crate" => at.clear(),
+                "self" => (),
                 "super" => drop(at.pop()),
-                _ => (),
+                _ => break,
             }
             rest = others;
         }
@@ -104,21 +103,17 @@ impl Crate {
             if last == to {
                 return Some(way);
             }
-            ways.extend(
-                self.files[last]
-                    .imports
-                    .keys()
-                    .filter(|next| seen.insert(**next))
-                    .map(|next| [&way[..], &[*next]].concat()),
-            );
+            for next in self.files[last].imports.keys().filter(|next| seen.insert(**next)) {
+                ways.push_back([&way[..], &[*next]].concat());
+            }
         }
         None
     }
 
     /// Returns the shortest way along imports that leaves a folder and comes back to where it began.
     fn circle(&self) -> Option<Vec<usize>> {
-        let imports =
-            self.files.iter().enumerate().flat_map(|(from, file)| file.imports.keys().map(move |to| (from, *to)));
+        let files = self.files.iter().enumerate();
+        let imports = files.flat_map(|(from, file)| file.imports.keys().map(move |to| (from, *to)));
         let crossing = imports.filter(|(from, to)| self.files[*from].folder != self.files[*to].folder);
         let circles = crossing.filter_map(|(from, to)| Some([vec![from], self.way(to, from)?].concat()));
         circles.min_by_key(Vec::len)

@@ -115,7 +115,11 @@ fn without_literals(text: &str) -> String {
             1 + found[1..].find(&end).expect("a raw string ends") + end.len()
         } else if found.starts_with('"') {
             let mut is_escaped = false;
-            let end = |c| !std::mem::replace(&mut is_escaped, c == '\\' && !is_escaped) && c == '"';
+            let end = |c| {
+                let (was_escaped, escapes) = (is_escaped, c == '\\');
+                is_escaped = escapes && !was_escaped;
+                c == '"' && !was_escaped
+            };
             2 + found[1..].find(end).expect("a string ends")
         } else if found.starts_with("'\\") {
             4 + found[3..].find('\'').expect("a character ends")
