@@ -78,19 +78,12 @@ fn open_place() -> Result<TempDir> {
 }
 
 #[tokio::test]
-async fn both_servers_answer_and_postgres_keeps_what_it_commits() -> Result {
+async fn postgres_keeps_what_it_commits_and_comes_back_at_its_place_with_its_data() -> Result {
     let servers = shared().await?;
-    both_answer(&servers).await?;
     for setting in ["fsync", "synchronous_commit", "track_commit_timestamp"] {
         let value: String = postgres(&servers).await?.query_one(&format!("show {setting}"), &[]).await?.get(0);
         assert_eq!(value, "on", "{setting}");
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn postgres_comes_back_at_its_place_with_its_data() -> Result {
-    let servers = shared().await?;
     postgres(&servers).await?.batch_execute("create table kept (n int)").await?;
 
     for mode in [StopMode::Fast, StopMode::Immediate, StopMode::Kill] {

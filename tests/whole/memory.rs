@@ -6,7 +6,7 @@ use std::time::Duration;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
-use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, open, split, transfer, within};
+use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, split, transfer, within};
 
 /// What the daemon may have in memory at any time.
 const MOST: u64 = 256 << 20;
@@ -204,12 +204,11 @@ async fn a_stop_gets_its_answer_from_a_connection_that_nothing_is_read_from() {
     // Longer than the answer to a cancel is waited for.
     tokio::time::sleep(Duration::from_secs(3)).await;
     database.batch_execute("COMMIT").await.expect("unlocked");
-    let status = daemon.wait_exit().await;
-    assert!(status.success(), "{status}\n{}", daemon.tail());
+    daemon.exits(0).await;
     assert!(!daemon.log().contains("did not answer"), "{}", daemon.tail());
     // It has acknowledged what it has committed, and nothing else.
-    let settled = world.rows("SELECT count(*) AS n FROM payment WHERE type::text = 'transfer'", &[]).await;
-    let (settled, waiting) = (settled[0]["n"].as_u64().expect("a number"), u64::from(world.waiting().await));
+    let settled = world.count("payment WHERE type::text = 'transfer'").await;
+    let waiting = u64::from(world.waiting().await);
     assert_eq!((settled > 0, settled + waiting), (true, tasks.len() as u64));
     let daemon = world.daemon().await;
     world.all_are("settled", &tasks).await;

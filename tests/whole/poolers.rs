@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use settled_testkit::harness::pooler::Pooler;
-use settled_testkit::harness::{Ended, SOON, World, eventually, open, transfer};
+use settled_testkit::harness::{Ended, SOON, World, eventually, transfer};
 
 /// Runs a verb that has to end by itself.
 async fn ends(world: &World, arguments: &[&str]) -> Ended {
@@ -12,7 +12,7 @@ async fn ends(world: &World, arguments: &[&str]) -> Ended {
 
 async fn is_refused_in_mode(mode: &str) {
     let world = World::new(&[]).await;
-    assert_eq!(world.run(&["migrate"]).await.code, 0);
+    world.succeeds(&["migrate"]).await;
     let pooler = Pooler::start(&world.postgres_url, mode).await;
     if mode.contains("round_robin") {
         // As many clients as there are server connections then, to be given out in turn.
@@ -70,8 +70,7 @@ async fn writes_with_its_own_settings(world: &World, url: &str) {
     admin.batch_execute(&careless).await.expect("altered");
     let limits = ["statement_timeout = \"7s\"", "lock_timeout = \"1s\"", "idle_in_transaction_timeout = \"9s\""];
     world.configure(&[&format!("postgres = {{ url = {url:?}, {} }}", limits.join(", "))]);
-    let migrated = ends(world, &["migrate"]).await;
-    assert_eq!(migrated.code, 0, "{migrated:?}");
+    world.succeeds(&["migrate"]).await;
     admin.batch_execute(WITNESS).await.expect("a witness");
     let mut daemon = world.daemon().await;
     let publisher = world.publisher().await;
@@ -84,8 +83,7 @@ async fn writes_with_its_own_settings(world: &World, url: &str) {
     let wrong = transfer("world", "alice", 1).with("amount", "much");
     publisher.publish(&wrong).await;
     world.dead_letter_of(&wrong).await;
-    let discarded = ends(world, &["dead-letters", "discard", "--reason", "malformed", "--yes"]).await;
-    assert_eq!(discarded.code, 0, "{discarded:?}");
+    world.succeeds(&["dead-letters", "discard", "--reason", "malformed", "--yes"]).await;
     let seen = world.rows("SELECT DISTINCT * FROM witnessed ORDER BY what", &[]).await;
     let witnessed =
         |what| json!({"what": what, "durable": "on", "statement_limit": "7s", "lock_limit": "1s", "idle_limit": "9s"});
@@ -98,8 +96,7 @@ async fn writes_with_its_own_settings(world: &World, url: &str) {
     admin.batch_execute("COMMIT").await.expect("unlocked");
     world.all_are("settled", &[held_up]).await;
     daemon.stop().await;
-    let audited = ends(world, &["audit"]).await;
-    assert_eq!(audited.code, 0, "{audited:?}");
+    world.succeeds(&["audit"]).await;
 }
 
 #[tokio::test]

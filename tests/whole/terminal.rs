@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
-use settled_testkit::harness::{Ended, Publisher, World, authorize, follow_up, open, transfer};
+use settled_testkit::harness::{Ended, Publisher, World, authorize, follow_up, transfer};
 
 /// Clears the screen, and draws a state that there never was.
 const FORGED: &str = "\u{1b}[2J\r\n2026-01-01 ● settled\u{202e}\u{9b}2J";

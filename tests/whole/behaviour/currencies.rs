@@ -37,12 +37,12 @@ async fn money_in_a_withdrawn_currency_is_paid_out_refunded_shown_and_its_accoun
     let left = world.account("shop").await["posted"].as_i64().expect("a balance");
     assert_eq!(left, 1250 + 300 - 250);
     world.settle(&[kuna(transfer("shop", "bank", left)), change("set_limits", "bank").with("min_balance", -5)]).await;
-    let listed = world.run(&["account", "list", "--currency", "HRK"]).await;
-    assert!(listed.code == 0 && listed.stdout.contains("shop") && !listed.stdout.contains("coins"), "{listed:?}");
-    let history = world.run(&["account", "history", "shop"]).await;
-    assert!(history.code == 0 && history.stdout.contains("-13.00"), "{history:?}");
-    let shown = world.run(&["payment", "show", &sale.id.to_string()]).await;
-    assert!(shown.code == 0 && shown.stdout.contains("12.50 HRK"), "{shown:?}");
+    let listed = world.succeeds(&["account", "list", "--currency", "HRK"]).await;
+    assert!(listed.contains("shop") && !listed.contains("coins"), "{listed}");
+    let history = world.succeeds(&["account", "history", "shop"]).await;
+    assert!(history.contains("-13.00"), "{history}");
+    let shown = world.succeeds(&["payment", "show", &sale.id.to_string()]).await;
+    assert!(shown.contains("12.50 HRK"), "{shown}");
     world.settle(&["shop", "bank", "coins"].map(|name| change("close_account", name))).await;
     world.end(daemon).await;
 }

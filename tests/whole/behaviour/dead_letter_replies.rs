@@ -1,7 +1,7 @@
 //! Who asked is told that a task became a dead letter.
 
 use lapin::BasicProperties;
-use serde_json::{Value, json};
+use serde_json::json;
 use settled_testkit::harness::{Events, Publisher, Received, Task, World, assert_has, open, transfer};
 use uuid::Uuid;
 

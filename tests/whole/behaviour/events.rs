@@ -16,11 +16,13 @@ fn accounts() -> [Task; 2] {
 }
 
 #[tokio::test]
-async fn an_event_is_a_persistent_cloud_event_that_carries_the_trace_on() {
-    let (world, _daemon, publisher) = World::at_work(&["events.source = \"https://example.com/eu\""]).await;
+async fn a_transfer_settles_in_rows_and_metrics_and_its_persistent_cloud_event_carries_the_trace_on() {
+    let (world, mut daemon, publisher) = World::at_work(&["events.source = \"https://example.com/eu\""]).await;
     let events = world.events().await;
-    world.open_world_and_alice().await;
-    let pay = transfer("world", "alice", 5);
+    let opened = accounts();
+    world.settle(&opened).await;
+    let pay =
+        transfer("world", "alice", 5).with("reference", "order-1").with("metadata", json!({"z": "1", "a": "web"}));
     let headers = table(&[("traceparent", TRACE.into()), ("tracestate", "vendor=1".into())]);
     publisher.publish_with(&pay, Publisher::properties(&pay).with_headers(headers)).await;
 
@@ -30,7 +32,21 @@ async fn an_event_is_a_persistent_cloud_event_that_carries_the_trace_on() {
     assert_eq!(event.properties.delivery_mode(), &Some(2), "persistent");
     assert_eq!(content_type(&event), "application/json");
     assert_eq!((&event.exchange, event.routing_key.as_str()), (&world.events_exchange, "payment.settled"));
+    let after = |account, posted| json!({"account": account, "posted": posted, "held": 0, "version": 1});
+    let balances = [after("world", -5), after("alice", 5)];
+    assert_has(&event.body, json!({"state": "settled", "balances": balances}));
     let payment = world.outcome(&pay).await;
+    for field in ["id", "type", "debit_account", "credit_account", "amount", "currency", "reference", "metadata"] {
+        assert_eq!(payment[field], pay.json[field], "{field}");
+    }
+    assert_has(&payment, json!({"state": "settled", "publisher": "behaviour"}));
+    assert_eq!(
+        (&world.account("world").await["posted"], &world.account("alice").await["posted"]),
+        (&json!(-5), &json!(5))
+    );
+    daemon.counts("settled_outcomes_total", &[("type", "transfer"), ("outcome", "settled")], 1).await;
+    let told = events.of(&opened[0]).await;
+    assert_eq!((told.routing_key.as_str(), &told.body["min_balance"]), ("account.opened", &json!(null)));
     let ledger = world.row("the ledger", "SELECT incarnation FROM ledger", &[]).await;
     let source = format!("https://example.com/eu/{}", ledger["incarnation"].as_str().expect("an incarnation"));
     let attributes = [

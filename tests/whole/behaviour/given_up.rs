@@ -7,7 +7,9 @@ use lapin::options::{BasicConsumeOptions, BasicNackOptions, BasicRejectOptions, 
 use lapin::types::FieldTable;
 use serde_json::json;
 use settled_testkit::harness::amqp::{declare_exchange, table};
-use settled_testkit::harness::{Daemon, Publisher, Task, World, declare_queue, eventually, open, servers, transfer};
+use settled_testkit::harness::{
+    Daemon, Publisher, Task, World, assert_has, declare_queue, eventually, open, servers, transfer,
+};
 use settled_testkit::servers::PrivateServers;
 
 /// A world whose daemon has run, so that everything is declared, and is stopped; with two accounts.
@@ -168,9 +170,8 @@ async fn a_check_names_what_can_lose_tasks() {
         ("x-expires", 3_600_000.into()),
     ]);
     declare_queue(channel, &world.queue, QueueDeclareOptions::durable(), arguments).await;
-    let checked = world.run(&["check", "--connect", "--json"]).await;
-    let report = checked.json();
-    assert_eq!((checked.code, &report["ok"]), (0, &json!(true)), "{checked:?}");
+    let report = world.prints(&["check", "--connect"]).await;
+    assert_has(&report, json!({"ok": true}));
     let warnings = report["warnings"].to_string();
     for part in [
         "x-message-ttl = 60000",
@@ -185,8 +186,7 @@ async fn a_check_names_what_can_lose_tasks() {
     }
     // What the daemon declares is no danger.
     let good = stopped_world(&[]).await;
-    let report = good.run(&["check", "--connect", "--json"]).await.json();
-    assert_eq!(report["warnings"], json!([]));
+    assert_has(&good.prints(&["check", "--connect"]).await, json!({"warnings": []}));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! An id has one outcome, for ever, whatever comes under it later.
 
 use serde_json::{Value, json};
-use settled_testkit::harness::{Daemon, Events, Publisher, Task, World, assert_has, open, transfer};
+use settled_testkit::harness::{Daemon, Events, Publisher, Task, World, open, transfer};
 
 async fn duplicates(daemon: &mut Daemon, count: usize) {
     daemon.counts("settled_outcomes_total", &[("outcome", "duplicate")], count).await;

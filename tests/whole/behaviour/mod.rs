@@ -16,8 +16,6 @@ mod refused;
 mod rejections;
 mod secrets;
 mod sequences;
-mod settling;
 mod several_daemons;
-mod standing_by;
 mod starting;
 mod unreadable;

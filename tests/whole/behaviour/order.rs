@@ -35,8 +35,8 @@ async fn open_fund_and_spend_back_to_back_is_never_rejected_unless_it_is_too_muc
 #[tokio::test]
 async fn a_chain_of_payments_through_fresh_accounts_settles_however_it_is_spread() {
     const LINKS: usize = 300;
-    let (world, _daemon, publisher) =
-        World::at_work(&["pipeline.lanes = 8", "pipeline.max_batch = 200", "pipeline.workers = 4"]).await;
+    let (world, _daemon) =
+        World::with_daemon(&["pipeline.lanes = 8", "pipeline.max_batch = 200", "pipeline.workers = 4"]).await;
     let mut tasks = vec![open("link:0", "USD", None)];
     tasks.extend((1..=LINKS).map(|number| open(&format!("link:{number}"), "USD", Some(0))));
     tasks.extend((0..LINKS).map(|number| transfer(&format!("link:{number}"), &format!("link:{}", number + 1), 7)));
@@ -47,7 +47,7 @@ async fn a_chain_of_payments_through_fresh_accounts_settles_however_it_is_spread
 
 #[tokio::test]
 async fn debits_of_an_account_are_applied_in_the_order_of_arrival() {
-    let (world, _daemon, publisher) = World::at_work(&["pipeline.max_batch = 50"]).await;
+    let (world, _daemon) = World::with_daemon(&["pipeline.max_batch = 50"]).await;
     let payers = ["red", "green", "blue"];
     let mut tasks: Vec<Task> = payers.iter().map(|payer| open(payer, "USD", None)).collect();
     // They pay each other and a crowd, so that lanes meet at their accounts.

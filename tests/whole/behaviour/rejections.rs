@@ -69,19 +69,6 @@ async fn every_kind_of_rejection_is_stored_published_and_counted_and_moves_nothi
 }
 
 #[tokio::test]
-async fn a_balance_that_would_pass_the_limit_is_rejected() {
-    let (world, _daemon, publisher) = World::at_work(&[]).await;
-    let mut tasks = vec![open("world", "USD", None), open("rich", "USD", None)];
-    tasks.extend((0..1000).map(|_| transfer("world", "rich", MAX_AMOUNT)));
-    let too_much = transfer("world", "rich", 1);
-    publisher.publish_all(tasks.iter().chain([&too_much])).await;
-    assert_eq!(world.outcome(&too_much).await["reason"], "limit_exceeded");
-    world.all_are("settled", &tasks).await;
-    assert_eq!(world.account("rich").await["posted"], 1_000_000_000_000_000_000_i64);
-    world.audit().await;
-}
-
-#[tokio::test]
 async fn a_rejection_is_pinned_to_the_id_and_the_same_payment_needs_a_new_one() {
     let (world, mut daemon, publisher) = World::at_work(&[]).await;
     let spend = transfer("alice", "world", 10);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use settled_testkit::harness::{World, eventually, open, transfer};
+use settled_testkit::harness::{World, eventually, transfer};
 
 /// A role of its own that owns the world's database, and a configuration with its password file.
 async fn with_password_file(world: &World, file: &Path) -> String {

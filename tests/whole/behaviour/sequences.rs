@@ -27,11 +27,9 @@ async fn pauses_until_mended(table: &str, taken: &str, tasks: &[Task]) -> (World
     .await;
     assert!(reason.contains(&mends), "{reason}");
     // Found before it hurts, too.
-    let audit = world.run(&["audit", "--json"]).await;
-    let checks = audit.json()["checks"].as_array().expect("checks").clone();
-    let found = checks.iter().find(|check| check["name"] == "sequences").expect("the check");
-    assert!(audit.code == 1 && found["examples"][0].as_str().is_some_and(|text| text.contains(&mends)), "{found}");
-    let checked = world.run(&["check", "--connect", "--json"]).await.json();
+    let found = world.broken("sequences").await;
+    assert!(found[0].contains(&mends), "{found:?}");
+    let checked = world.prints(&["check", "--connect"]).await;
     assert!(checked["warnings"][0].as_str().is_some_and(|text| text.contains(&mends)), "{checked}");
 
     admin.batch_execute(&mends).await.expect("mended");

@@ -17,16 +17,6 @@ async fn a_transfer_settles(world: &World) {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_ends_it_with_78_and_names_the_key() {
-    let world = World::new(&["pipeline.lane = 4", "broker.prefetch = 1"]).await;
-    let ended = world.run(&["run"]).await;
-    assert_eq!(ended.code, 78, "{ended:?}");
-    for part in ["lane", "did you mean", "lanes", "settled.toml"] {
-        assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
-    }
-}
-
-#[tokio::test]
 async fn on_an_empty_broker_it_declares_all_it_needs() {
     let (world, daemon) = World::with_daemon(&[]).await;
     let events = world.events().await;
@@ -46,7 +36,7 @@ async fn on_an_empty_broker_it_declares_all_it_needs() {
 async fn without_its_queue_and_leave_to_declare_it_ends_with_69() {
     let world = World::new(&["broker.declare = false"]).await;
     let mut daemon = world.starting_daemon();
-    assert_eq!(daemon.wait_exit().await.code(), Some(69), "{}", daemon.log());
+    daemon.exits(69).await;
     let log = daemon.log();
     assert!(log.contains(&world.queue) && log.contains("broker.declare"), "{log}");
 }

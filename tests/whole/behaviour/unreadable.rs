@@ -5,7 +5,7 @@ use lapin::options::QueueDeclareOptions;
 use serde_json::{Value, json};
 use settled_testkit::harness::amqp::{declare_exchange, table};
 use settled_testkit::harness::raw::{self, Raw, RawPublisher, short};
-use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, open, transfer};
+use settled_testkit::harness::{Publisher, Task, World, bind, declare_queue, eventually, transfer};
 
 /// A world whose task queue was declared beforehand, with these arguments.
 async fn world(arguments: &[(&str, Value)]) -> World {
@@ -109,8 +109,7 @@ async fn a_message_that_cannot_be_read_is_a_dead_letter_on_a_quorum_queue_withou
 #[tokio::test]
 async fn a_message_that_cannot_be_read_is_a_dead_letter_on_the_daemons_own_queue() {
     // A limit that counts no delivery, and batches as they come.
-    let (world, daemon) =
-        World::with_daemon(&["broker.delivery_limit = 1", "broker.prefetch = 40", "pipeline.max_batch = 10"]).await;
-    each_comes_to_what_it_should(&world, daemon).await;
+    let world = World::new(&["broker.delivery_limit = 1", "broker.prefetch = 40", "pipeline.max_batch = 10"]).await;
+    each_comes_to_what_it_should(&world).await;
     assert_eq!(world.messages(&world.dead_letter_queue).await, 0, "the broker gave none up");
 }

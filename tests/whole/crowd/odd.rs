@@ -60,7 +60,6 @@ fn pay() -> Task {
     transfer("world", "alice", 1)
 }
 
-/// This trace state.
 fn header(value: AMQPValue) -> impl FnOnce(BasicProperties) -> BasicProperties {
     move |properties| {
         let mut headers = FieldTable::default();

@@ -1,6 +1,6 @@
 //! Closing, freezing, limits.
 
-use settled_testkit::harness::{World, authorize, change, follow_up, transfer};
+use settled_testkit::harness::{authorize, change, follow_up, transfer};
 use settled_testkit::replay::Settings;
 
 use super::{balance, declined, done, with_accounts};

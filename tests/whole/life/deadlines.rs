@@ -1,7 +1,7 @@
 //! What ends by the clock: holds, and waiting.
 
 use jiff::Timestamp;
-use settled_testkit::harness::{World, authorize, follow_up, transfer};
+use settled_testkit::harness::{authorize, follow_up, transfer};
 use settled_testkit::replay::Settings;
 
 use super::{balance, declined, done, with_accounts};

@@ -1,7 +1,7 @@
 //! Refunds, chargebacks, their reversal, cancel.
 
 use serde_json::json;
-use settled_testkit::harness::{World, follow_up, transfer};
+use settled_testkit::harness::{follow_up, transfer};
 
 use super::{balance, declined, done, with_accounts};
 

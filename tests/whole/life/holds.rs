@@ -1,7 +1,7 @@
 //! Authorize, capture, void.
 
 use serde_json::json;
-use settled_testkit::harness::{World, assert_has, authorize, eventually, follow_up, transfer};
+use settled_testkit::harness::{assert_has, authorize, eventually, follow_up, transfer};
 
 use super::{balance, declined, done, with_accounts};
 

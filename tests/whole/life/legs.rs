@@ -1,7 +1,7 @@
 //! Payments between several accounts.
 
 use serde_json::json;
-use settled_testkit::harness::{World, follow_up, open, split};
+use settled_testkit::harness::{follow_up, open, split};
 
 use super::{balance, declined, done, with_accounts};
 

@@ -1,7 +1,7 @@
 //! Schedules, dependencies, and follow-ups that are too early.
 
 use jiff::Timestamp;
-use settled_testkit::harness::{World, authorize, follow_up, transfer};
+use settled_testkit::harness::{authorize, follow_up, transfer};
 
 use super::{balance, declined, done, soon, with_accounts};
 

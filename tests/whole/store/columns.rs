@@ -47,7 +47,6 @@ impl Bench {
         Self { proxy, admin, settings, pool, client, began: jiff::Timestamp::now() }
     }
 
-    /// Empties the ledger.
     async fn reset(&self) {
         // Without triggers. TRUNCATE would have every statement planned again.
         let reset = "SET session_replication_role = replica;

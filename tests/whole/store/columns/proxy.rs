@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Which side of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {
     Parameters,
@@ -31,7 +30,6 @@ struct State {
     executed: BTreeSet<String>,
 }
 
-/// The proxy.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     state: Arc<Mutex<State>>,
@@ -128,7 +126,6 @@ struct Session {
 }
 
 impl Session {
-    /// A message of the client's.
     fn ask(&mut self, kind: u8, payload: &mut Vec<u8>, state: &mut State) {
         match kind {
             b'P' => {
@@ -152,7 +149,6 @@ impl Session {
         }
     }
 
-    /// A message of the server's.
     fn answer(&mut self, kind: u8, payload: &mut Vec<u8>, state: &mut State) {
         if kind == b'Z' {
             if self.has_started {

@@ -280,7 +280,6 @@ pub(crate) async fn look(store: &PostgresStore, client: &mut Client, story: &mut
     Ok(())
 }
 
-/// Has the ledger audited.
 pub(crate) async fn audit(client: &mut Client, story: &mut Story) -> Result<()> {
     // Something to be found.
     client.batch_execute("SET synchronous_commit = off").await?;
