@@ -14,7 +14,6 @@ pub(crate) async fn servers() -> &'static PrivateServers {
     SERVERS.get_or_init(|| postgres_with(ServersOptions::default())).await
 }
 
-/// A database of its own.
 pub(crate) struct Database {
     name: String,
     pub(crate) settings: PostgresSettings,
