@@ -6,11 +6,8 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use jiff::Timestamp;
 use settled_amqp::inbound::rehearse;
-use settled_core::contract::{
-    BalanceAfter, Event, EventKind, Fingerprint, MAX_BODY_BYTES, PaymentState, Rejection, Task, decode,
-};
+use settled_core::contract::{Fingerprint, MAX_BODY_BYTES, Rejection, decode};
 use settled_pipeline::outbox::{BatchLimits, EventFormat, EventSettings, publications};
 
 use support::{payment, properties};
@@ -104,29 +101,6 @@ fn fingerprints(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Appends an event of `task` as the store does.
-fn write(task: &Task, rejection: Option<Rejection>, out: &mut Vec<u8>) {
-    let balance = |account| BalanceAfter { account, posted: 1_000_000, held: Some(0), version: 1, shortfall: 0 };
-    let balances = [balance("customer:alice"), balance("merchant:42")];
-    let balances = if rejection.is_none() { balances.as_slice() } else { &[] };
-    let (properties, settled_at) = (properties(), Timestamp::UNIX_EPOCH);
-    let state = if rejection.is_none() { PaymentState::Settled } else { PaymentState::Rejected };
-    Event {
-        kind: EventKind::of(task.body.task_type(), state),
-        task,
-        properties: &properties,
-        state,
-        version: 1,
-        rejection,
-        moved: None,
-        settled_at,
-        payment: None,
-        balances,
-        source: "settled",
-    }
-    .write(out);
-}
-
 fn events(criterion: &mut Criterion) {
     let task = payment(1, 2);
     let mut group = criterion.benchmark_group("event");
@@ -136,7 +110,7 @@ fn events(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 out.clear();
-                write(black_box(&task), rejection, &mut out);
+                support::event(black_box(&task), rejection, &mut out);
             });
         });
     }
@@ -147,7 +121,7 @@ fn events(criterion: &mut Criterion) {
 fn messages(criterion: &mut Criterion) {
     const EVENTS: u64 = 1000;
     let mut row = Vec::new();
-    (0..EVENTS).for_each(|_| write(&payment(1, 2), None, &mut row));
+    (0..EVENTS).for_each(|_| support::event(&payment(1, 2), None, &mut row));
     let settings = EventSettings::default();
     let limits = BatchLimits { events: settings.batch_events, bytes: settings.batch_bytes };
     let mut group = criterion.benchmark_group("publications");

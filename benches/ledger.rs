@@ -6,10 +6,9 @@ use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use settled_core::contract::{
-    Access, AccountName, Action, Authorize, Currencies, FollowUp, Leg, PaymentState, Split, Task, TaskBody, TaskType,
-    Terms,
+    Access, AccountName, Action, Authorize, FollowUp, Leg, PaymentState, Split, Task, TaskBody, TaskType, Terms,
 };
 use settled_core::ledger::state::Stage;
 use settled_core::ledger::{
@@ -141,18 +140,8 @@ fn accounts() -> Vec<Account> {
     (0..).take(ACCOUNTS).map(open).collect()
 }
 
-fn rules() -> Rules {
-    Rules {
-        hold: SignedDuration::from_hours(24),
-        longest_hold: SignedDuration::from_hours(24),
-        parking: SignedDuration::from_mins(15),
-        frozen_takes_credits: true,
-        currencies: Currencies::default(),
-    }
-}
-
 fn bench(criterion: &mut Criterion, group: &str, make: impl Fn(usize) -> Batch, expected: fn(&Outcome) -> bool) {
-    let (names, accounts, rules) = ((0..ACCOUNTS).map(name).collect::<Vec<_>>(), accounts(), rules());
+    let (names, accounts, rules) = ((0..ACCOUNTS).map(name).collect::<Vec<_>>(), accounts(), Rules::default());
     let (names, now) = (names.iter().collect::<Vec<_>>(), Timestamp::UNIX_EPOCH);
     let mut group = criterion.benchmark_group(format!("ledger/{group}"));
     for size in BATCHES {

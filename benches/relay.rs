@@ -7,23 +7,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use jiff::Timestamp;
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties, ExchangeKind};
+use lapin::options::QueueDeclareOptions;
 use settled_amqp::BrokerSettings;
 use settled_amqp::RabbitSink;
-use settled_core::contract::{BalanceAfter, Event, EventKind, PaymentState};
 use settled_pipeline::health::Health;
 use settled_pipeline::metrics::Metrics;
 use settled_pipeline::outbox::{EventFormat, EventSettings, Relay, RelayQueue, Report};
 use settled_pipeline::retry::RetrySettings;
 use settled_pipeline::store::EventBatch;
+use settled_testkit::harness::{amqp, bind, declare_queue};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use support::{payment, properties, servers};
+use support::{payment, servers};
 
 /// Committed batches that are published one after another, as while a backlog is worked off.
 const EVENT_BATCHES: usize = 10;
@@ -56,26 +53,7 @@ fn relay(criterion: &mut Criterion) {
 /// The body of an outbox row.
 fn body(events: u32) -> Vec<u8> {
     let mut body = Vec::new();
-    for _ in 0..events {
-        let (task, properties) = (payment(1, 2), properties());
-        let balance = |account| BalanceAfter { account, posted: 1_000_000, held: Some(0), version: 1, shortfall: 0 };
-        let balances = [balance("account:1"), balance("account:2")];
-        let (settled_at, source) = (Timestamp::now(), "settled");
-        Event {
-            kind: EventKind::PaymentSettled,
-            task: &task,
-            properties: &properties,
-            state: PaymentState::Settled,
-            version: 1,
-            rejection: None,
-            moved: None,
-            settled_at,
-            payment: None,
-            balances: &balances,
-            source,
-        }
-        .write(&mut body);
-    }
+    (0..events).for_each(|_| support::event(&payment(1, 2), None, &mut body));
     body
 }
 
@@ -130,18 +108,12 @@ impl Running {
 
 /// Declares a queue that gets every event.
 async fn subscribe(exchange: &str) {
-    let connection = Connection::connect(servers().await.amqp_uri(), ConnectionProperties::default()).await;
-    let connection = connection.expect("a connection");
+    let connection = amqp::connect(servers().await.amqp_uri()).await;
     let channel = connection.create_channel().await.expect("a channel");
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let (none, topic) = (FieldTable::default, ExchangeKind::Topic);
-    channel.exchange_declare(exchange.into(), topic, durable, none()).await.expect("declared");
-    let mut bounded = none();
-    bounded.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(KEPT));
-    let queue = "events";
-    channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), bounded).await.expect("declared");
-    let bind = channel.queue_bind(queue.into(), exchange.into(), "#".into(), QueueBindOptions::default(), none());
-    bind.await.expect("bound");
+    amqp::declare_exchange(&channel, exchange).await;
+    let bounded = amqp::table(&[("x-max-length-bytes", KEPT.into())]);
+    declare_queue(&channel, "events", QueueDeclareOptions::durable(), bounded).await;
+    bind(&channel, "events", exchange, "#").await;
     connection.close(200, "done".into()).await.expect("closed");
 }
 

@@ -2,7 +2,7 @@
 
 use settled_store::queries::audit::audit;
 use settled_store::{Client, Pool, PostgresSettings};
-use settled_testkit::harness::test_servers;
+use settled_testkit::harness::postgres_with;
 use settled_testkit::seed;
 use settled_testkit::servers::{PrivateServers, ServersOptions};
 use tokio::sync::OnceCell;
@@ -11,12 +11,9 @@ use tokio::sync::OnceCell;
 /// behind.
 pub(crate) async fn servers() -> &'static PrivateServers {
     static SERVERS: OnceCell<PrivateServers> = OnceCell::const_new();
-    let options = ServersOptions { without_broker: true, ..ServersOptions::default() };
-    let start = async || PrivateServers::start(&test_servers(), &options).await;
-    SERVERS.get_or_init(async || start().await.expect("the servers start")).await
+    SERVERS.get_or_init(|| postgres_with(ServersOptions::default())).await
 }
 
-/// A database of its own.
 pub(crate) struct Database {
     name: String,
     pub(crate) settings: PostgresSettings,

@@ -3,9 +3,12 @@
 
 mod database;
 
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use criterion::Criterion;
 use jiff::Timestamp;
-use settled_core::contract::{AccountName, Currency, Message, Properties, Task, TaskBody, Transfer};
+use settled_core::contract::{
+    AccountName, BalanceAfter, Currency, Event, EventKind, Message, PaymentState, Properties, Rejection, Task,
+    TaskBody, Transfer,
+};
 use settled_core::ledger::Arrival;
 use settled_pipeline::lanes::InFlight;
 use settled_pipeline::store::Submission;
@@ -68,6 +71,30 @@ pub(crate) fn properties() -> Properties {
         routing_key: Some("task.transfer".into()),
         ..Properties::default()
     }
+}
+
+/// Appends an event of a payment to the body of an outbox row, as the store does.
+pub(crate) fn event(task: &Task, rejection: Option<Rejection>, out: &mut Vec<u8>) {
+    let balance = |account| BalanceAfter { account, posted: 1_000_000, held: Some(0), version: 1, shortfall: 0 };
+    let balances = [balance("customer:alice"), balance("merchant:42")];
+    let (state, balances) = match rejection {
+        None => (PaymentState::Settled, &balances[..]),
+        Some(_) => (PaymentState::Rejected, &[][..]),
+    };
+    let event = Event {
+        kind: EventKind::of(task.body.task_type(), state),
+        task,
+        properties: &properties(),
+        state,
+        version: 1,
+        rejection,
+        moved: None,
+        settled_at: Timestamp::UNIX_EPOCH,
+        payment: None,
+        balances,
+        source: "settled",
+    };
+    event.write(out);
 }
 
 pub(crate) fn submissions(messages: &[Message]) -> Vec<Submission<'_>> {

@@ -18,7 +18,6 @@ impl<'a> Draw<'a> {
         *first
     }
 
-    /// One of `all`.
     pub(super) fn pick<T: Copy>(&mut self, all: &[T]) -> T {
         all[usize::from(self.byte()) % all.len()]
     }

@@ -13,128 +13,64 @@ const ID: &str = r#""01920000-0000-7000-8000-000000000001""#;
 /// A field, and its value as JSON.
 type Field = (String, String);
 
-/// The fields of sound tasks.
-const TASKS: [&[(&str, &str)]; 16] = [
-    &[("type", r#""open_account""#), ("account", r#""customer:alice""#), ("currency", r#""USD""#)],
-    &[("type", r#""open_account""#), ("account", r#""a""#), ("currency", r#""EUR""#), ("min_balance", r#""none""#)],
-    &[
-        ("type", r#""transfer""#),
-        ("debit_account", r#""a""#),
-        ("credit_account", r#""b""#),
-        ("amount", "1250"),
-        ("currency", r#""USD""#),
-    ],
-    &[
-        ("type", r#""transfer""#),
-        ("debit_account", r#""a""#),
-        ("credit_account", r#""b""#),
-        ("amount", "1"),
-        ("currency", r#""JPY""#),
-        ("reference", r#""order-1""#),
-        ("metadata", r#"{"z":"1","a":"é"}"#),
-    ],
-    &[("type", r#""transfer""#), ("legs", LEGS), ("execute_at", r#""2030-02-01T09:00:00Z""#)],
-    &[
-        ("type", r#""authorize""#),
-        ("debit_account", r#""a""#),
-        ("credit_account", r#""b""#),
-        ("amount", "5"),
-        ("currency", r#""USD""#),
-        ("expires_in", "259200"),
-    ],
-    &[("type", r#""authorize""#), ("legs", LEGS), ("metadata", "{}")],
-    &[("type", r#""capture""#), ("payment_id", OTHER), ("amount", "12000"), ("leg", "1"), ("final", "false")],
-    &[("type", r#""void""#), ("payment_id", OTHER)],
-    &[("type", r#""refund""#), ("payment_id", OTHER), ("amount", "1000"), ("leg", "0")],
-    &[("type", r#""chargeback""#), ("payment_id", OTHER), ("amount", "1"), ("reference", r#""case-7""#)],
-    &[("type", r#""chargeback_reversal""#), ("payment_id", OTHER), ("amount", "1"), ("after", OTHER)],
-    &[("type", r#""cancel""#), ("payment_id", OTHER)],
-    &[("type", r#""set_limits""#), ("account", r#""a""#), ("min_balance", "-5000"), ("max_balance", r#""none""#)],
-    &[("type", r#""freeze_account""#), ("account", r#""a""#)],
-    &[("type", r#""close_account""#), ("account", r#""a""#), ("execute_at", r#""2030-01-31T10:00:00.000001+01:00""#)],
-];
+/// Sound tasks, one a line: the fields of each, with their values as JSON.
+const TASKS: &str = r#"
+type="open_account" account="customer:alice" currency="USD"
+type="open_account" account="a" currency="EUR" min_balance="none"
+type="transfer" debit_account="a" credit_account="b" amount=1250 currency="USD"
+type="transfer" debit_account="a" credit_account="b" amount=1 currency="JPY" reference="order-1" metadata={"z":"1","a":"é"}
+type="transfer" legs=LEGS execute_at="2030-02-01T09:00:00Z"
+type="authorize" debit_account="a" credit_account="b" amount=5 currency="USD" expires_in=259200
+type="authorize" legs=LEGS metadata={}
+type="capture" payment_id=OTHER amount=12000 leg=1 final=false
+type="void" payment_id=OTHER
+type="refund" payment_id=OTHER amount=1000 leg=0
+type="chargeback" payment_id=OTHER amount=1 reference="case-7"
+type="chargeback_reversal" payment_id=OTHER amount=1 after=OTHER
+type="cancel" payment_id=OTHER
+type="set_limits" account="a" min_balance=-5000 max_balance="none"
+type="freeze_account" account="a"
+type="close_account" account="a" execute_at="2030-01-31T10:00:00.000001+01:00"
+"#;
 
 const OTHER: &str = r#""01920000-0000-7000-8000-000000000002""#;
 const LEGS: &str = r#"[{"debit_account":"a","credit_account":"b","amount":1,"currency":"USD"},{"debit_account":"b","credit_account":"c","amount":2,"currency":"EUR"}]"#;
 
-const NAMES: [&str; 19] = [
-    "id",
-    "type",
-    "account",
-    "debit_account",
-    "credit_account",
-    "amount",
-    "currency",
-    "min_balance",
-    "max_balance",
-    "reference",
-    "metadata",
-    "payment_id",
-    "legs",
-    "leg",
-    "final",
-    "expires_in",
-    "execute_at",
-    "after",
-    "colour",
-];
+const NAMES: &str = "id type account debit_account credit_account amount currency min_balance max_balance reference \
+                     metadata payment_id legs leg final expires_in execute_at after colour";
 
 /// Values at the edges of what fields take.
-const EDGES: [&str; 46] = [
-    "null",
-    "true",
-    "false",
-    "0",
-    "-0",
-    "1",
-    "-1",
-    "1.0",
-    "1e2",
-    "63",
-    "64",
-    "255",
-    "256",
-    "4294967295",
-    "4294967296",
-    "1000000000000000",
-    "1000000000000001",
-    "9223372036854775807",
-    "9223372036854775808",
-    "-9223372036854775808",
-    "-9223372036854775809",
-    "18446744073709551616",
-    r#""""#,
-    r#""\u0000""#,
-    r#""\ud83d\ude00""#,
-    r#""\ud800""#,
-    r#""XXX""#,
-    r#""QQQ""#,
-    "{}",
-    "[]",
-    LEGS,
-    OTHER,
-    ID,
-    r#""none""#,
-    r#""00000000-0000-0000-0000-000000000000""#,
-    r#""FFFFFFFF-FFFF-7FFF-BFFF-FFFFFFFFFFFF""#,
-    r#""1970-01-01T00:00:00Z""#,
-    r#""1969-12-31T23:59:59.999999Z""#,
-    r#""2001-12-31T23:59:59.999999Z""#,
-    r#""2002-01-01T00:00:00+23:59""#,
-    r#""9998-12-31T23:59:59.999999-23:59""#,
-    r#""9999-12-30T22:00:00.999999Z""#,
-    r#""9999-12-31T23:59:59.999999Z""#,
-    r#""2016-12-31T23:59:60Z""#,
-    r#""2030-01-31T10:00:00+23:59""#,
-    r#"{"\u0061":"1"}"#,
-];
+const EDGES: &str = r#"
+null true false 0 -0 1 -1 1.0 1e2 63 64 255 256 4294967295 4294967296 1000000000000000 1000000000000001
+9223372036854775807 9223372036854775808 -9223372036854775808 -9223372036854775809 18446744073709551616
+"" "\u0000" "\ud83d\ude00" "\ud800" "XXX" "QQQ" {} [] LEGS OTHER ID "none"
+"00000000-0000-0000-0000-000000000000" "FFFFFFFF-FFFF-7FFF-BFFF-FFFFFFFFFFFF"
+"1970-01-01T00:00:00Z" "1969-12-31T23:59:59.999999Z" "2001-12-31T23:59:59.999999Z" "2002-01-01T00:00:00+23:59"
+"9998-12-31T23:59:59.999999-23:59" "9999-12-30T22:00:00.999999Z" "9999-12-31T23:59:59.999999Z"
+"2016-12-31T23:59:60Z" "2030-01-31T10:00:00+23:59" {"\u0061":"1"}
+"#;
+
+/// A value of the texts above, in which some have names.
+fn named(value: &str) -> &str {
+    match value {
+        "ID" => ID,
+        "OTHER" => OTHER,
+        "LEGS" => LEGS,
+        value => value,
+    }
+}
+
+fn word<'a>(text: &'a str, draw: &mut Draw<'_>) -> &'a str {
+    draw.pick(&text.split_whitespace().collect::<Vec<_>>())
+}
 
 /// The changes are drawn from the bytes.
 pub fn check(data: &[u8]) {
     let mut draw = Draw::new(data);
-    let sound = draw.pick(&TASKS);
+    let sound = draw.pick(&TASKS.trim().lines().collect::<Vec<_>>());
     let mut fields: Vec<Field> = vec![("id".into(), ID.into())];
-    fields.extend(sound.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+    let pairs = sound.split(' ').filter_map(|field| field.split_once('='));
+    fields.extend(pairs.map(|(name, value)| (name.into(), named(value).into())));
     while !draw.is_empty() && fields.len() < 32 {
         change(&mut fields, &mut draw);
     }
@@ -154,9 +90,9 @@ fn change(fields: &mut Vec<Field>, draw: &mut Draw<'_>) {
     let place = usize::from(draw.byte()) % fields.len();
     match draw.byte() % 6 {
         0 => fields[place].1 = value(draw),
-        1 => fields.push((draw.pick(&NAMES).into(), value(draw))),
+        1 => fields.push((word(NAMES, draw).into(), value(draw))),
         2 if fields.len() > 1 => drop(fields.remove(place)),
-        3 => fields[place].0 = draw.pick(&NAMES).into(),
+        3 => fields[place].0 = word(NAMES, draw).into(),
         4 => fields.push((draw.text(), value(draw))),
         _ => {
             let to = usize::from(draw.byte()) % fields.len();
@@ -167,7 +103,7 @@ fn change(fields: &mut Vec<Field>, draw: &mut Draw<'_>) {
 
 fn value(draw: &mut Draw<'_>) -> String {
     match draw.byte() % 4 {
-        0 => draw.pick(&EDGES).into(),
+        0 => named(word(EDGES, draw)).into(),
         1 => quoted(&draw.text()),
         2 => i64::from_be_bytes([(); 8].map(|()| draw.byte())).to_string(),
         // A list of pairs, as metadata has them.

@@ -37,23 +37,25 @@ pub fn check(data: &[u8]) {
     holds_of(&message);
 }
 
+type Setter = fn(BasicProperties, ShortString) -> BasicProperties;
+
+/// Sets those of these properties that the input has.
+fn with_texts(amqp: BasicProperties, setters: &[Setter], draw: &mut Draw<'_>) -> BasicProperties {
+    setters.iter().fold(amqp, |amqp, set| match draw.maybe(short) {
+        Some(text) => set(amqp, text),
+        None => amqp,
+    })
+}
+
 fn amqp(draw: &mut Draw<'_>) -> BasicProperties {
-    let mut amqp = BasicProperties::default();
-    if let Some(content_type) = draw.maybe(short) {
-        amqp = amqp.with_content_type(content_type);
-    }
-    if let Some(message_id) = draw.maybe(short) {
-        amqp = amqp.with_message_id(message_id);
-    }
-    if let Some(app_id) = draw.maybe(short) {
-        amqp = amqp.with_app_id(app_id);
-    }
-    if let Some(reply_to) = draw.maybe(short) {
-        amqp = amqp.with_reply_to(reply_to);
-    }
-    if let Some(correlation_id) = draw.maybe(short) {
-        amqp = amqp.with_correlation_id(correlation_id);
-    }
+    let setters = [
+        BasicProperties::with_content_type as Setter,
+        BasicProperties::with_message_id,
+        BasicProperties::with_app_id,
+        BasicProperties::with_reply_to,
+        BasicProperties::with_correlation_id,
+    ];
+    let mut amqp = with_texts(BasicProperties::default(), &setters, draw);
     if let Some(timestamp) = draw.maybe(|draw| u64::from_be_bytes([(); 8].map(|()| draw.byte()))) {
         amqp = amqp.with_timestamp(timestamp);
     }
@@ -69,17 +71,13 @@ fn amqp(draw: &mut Draw<'_>) -> BasicProperties {
 /// Drawn from the other end, so that an input goes on meaning what it did.
 fn with_what_few_have(mut amqp: BasicProperties, draw: &mut Draw<'_>) -> BasicProperties {
     let setters = [
-        BasicProperties::with_user_id as fn(BasicProperties, ShortString) -> BasicProperties,
+        BasicProperties::with_user_id as Setter,
         BasicProperties::with_content_encoding,
         BasicProperties::with_type,
         BasicProperties::with_expiration,
         BasicProperties::with_cluster_id,
     ];
-    for set in setters {
-        if let Some(text) = draw.maybe(short) {
-            amqp = set(amqp, text);
-        }
-    }
+    amqp = with_texts(amqp, &setters, draw);
     if let Some(priority) = draw.maybe(Draw::byte) {
         amqp = amqp.with_priority(priority);
     }

@@ -16,7 +16,6 @@ pub mod task;
 pub mod urls;
 pub mod values;
 
-/// A check.
 pub type Check = fn(&[u8]);
 
 /// The targets: each with its name, which is that of its corpus too.

@@ -4,7 +4,6 @@ use settled_amqp::{BrokerSettings, BrokerUri};
 use settled_pipeline::settings::{Parsed, redact};
 use settled_store::PostgresSettings;
 
-/// Stands for a password.
 const SECRET: &str = "geheimnis";
 
 /// A URL, and the same with a password in it, which nobody may see.

@@ -15,11 +15,6 @@ fn crates() -> Vec<(String, String)> {
     crates
 }
 
-/// Whether the source stands in crates, as ARCHITECTURE.md draws it.
-fn is_in_crates() -> bool {
-    root().join("crates/core").exists()
-}
-
 /// The rows of the map that begin with a name in code style: the name, and the last cell.
 fn rows(heading: &str) -> Vec<(String, String)> {
     let architecture = read("ARCHITECTURE.md");
@@ -35,9 +30,6 @@ fn rows(heading: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_map_has_every_crate_and_no_other() {
-    if !is_in_crates() {
-        return;
-    }
     let mapped: BTreeSet<_> = rows("| crate | what | must never know |").into_iter().map(|(name, _)| name).collect();
     let there: BTreeSet<_> = crates().into_iter().map(|(name, _)| name).collect();
     assert_eq!(mapped, there);
@@ -45,9 +37,6 @@ fn the_map_has_every_crate_and_no_other() {
 
 #[test]
 fn the_map_has_the_modules_of_every_library() {
-    if !is_in_crates() {
-        return;
-    }
     let mapped = rows("| crate | modules |");
     for (name, directory) in crates() {
         let library = root().join(&directory).join("src/lib.rs");
@@ -65,13 +54,8 @@ fn the_map_has_the_modules_of_every_library() {
 
 /// The Rust sources, one after another, and the paths of all files and directories without `src`.
 fn sources() -> (String, Vec<String>) {
-    let mut paths: Vec<String> = ["src", "tests", "benches", "loadtest", "schemas", "systemd", "docs"]
-        .iter()
-        .flat_map(|directory| below(directory))
-        .collect();
-    if root().join("crates").exists() {
-        paths.extend(below("crates"));
-    }
+    let directories = ["crates", "src", "tests", "benches", "loadtest", "schemas", "systemd", "docs"];
+    let paths: Vec<String> = directories.iter().flat_map(|directory| below(directory)).collect();
     let rust = paths.iter().filter(|path| path.ends_with(".rs"));
     let text = rust.map(|path| read(path)).collect();
     let without_src = |path: String| path.split('/').filter(|part| *part != "src").collect::<Vec<_>>().join("/");
@@ -99,7 +83,7 @@ fn what_the_pages_for_engineers_name_exists() {
         } else {
             continue;
         };
-        assert!(there || !is_in_crates() && is_of_the_crates(named), "`{named}` isn't there");
+        assert!(there, "`{named}` isn't there");
         checked += 1;
     }
     assert!(checked > 40, "only {checked} names were found");
@@ -108,9 +92,4 @@ fn what_the_pages_for_engineers_name_exists() {
 /// Whether `path` ends with `end`, at the beginning of a name.
 fn is_end_of(end: &str, path: &str) -> bool {
     path.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
-}
-
-/// Names that the source gets when it stands in crates.
-fn is_of_the_crates(named: &str) -> bool {
-    ["crates/", "admission", "committer", "Admission::", "Committer::"].iter().any(|word| named.starts_with(word))
 }

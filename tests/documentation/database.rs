@@ -2,7 +2,7 @@
 
 use settled_core::ledger::state;
 
-use super::{below, read, root};
+use super::{below, read};
 
 /// The number of a migration, from the path of its file.
 fn version(path: &str) -> Option<u32> {
@@ -12,8 +12,7 @@ fn version(path: &str) -> Option<u32> {
 
 /// The last migration that (re)defines it counts.
 fn transitions_of_the_schema() -> Vec<(String, String)> {
-    let sources = ["src", "crates"].into_iter().filter(|directory| root().join(directory).exists());
-    let mut files: Vec<_> = sources.flat_map(below).filter_map(|path| Some((version(&path)?, path))).collect();
+    let mut files: Vec<_> = below("crates").into_iter().filter_map(|path| Some((version(&path)?, path))).collect();
     assert!(files.len() >= 9, "{files:?}");
     files.sort();
     let texts = files.iter().map(|(_, path)| read(path));

@@ -2,11 +2,10 @@
 //! `<!-- end -->` in a page of the book.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use settled_core::contract::{EventKind, PaymentState, Rejection, TaskType};
 use settled_core::ledger::state;
-use settled_pipeline::metrics::{ALL, Kind};
+use settled_pipeline::metrics::{ALL, Description, Kind};
 
 use super::{json, read, reference, root};
 
@@ -25,7 +24,6 @@ const PAGES: [(&str, &[&str]); 10] = [
     ("docs/loadtest.md", &["summary", "series"]),
 ];
 
-/// What a generated block holds.
 fn generated(name: &str) -> String {
     match name {
         "states" => states(),
@@ -53,33 +51,41 @@ fn meaning(of: &str, value: &str) -> String {
     meaning["description"].as_str().expect("text").to_owned()
 }
 
+/// A table in Markdown, of which each row is a list of cells.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let head = head.map(str::to_owned);
+    let rows: String = rows.into_iter().map(|cells| row(&cells)).collect();
+    // An empty heading has one space.
+    row(&head).replace("|  |", "| |") + &"|---".repeat(N) + "|\n" + &rows
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
 fn states() -> String {
-    let mut table = "| state | ISO 20022 | |\n|---|---|---|\n".to_owned();
-    for state in PaymentState::ALL {
-        let (name, status) = (state.name(), state.iso_status());
-        let _ = writeln!(table, "| `{name}` | {status} | {} |", meaning("PaymentState", name));
-    }
-    table
+    let row = |state: PaymentState| {
+        [code(state.name()), state.iso_status().to_owned(), meaning("PaymentState", state.name())]
+    };
+    table(["state", "ISO 20022", ""], PaymentState::ALL.map(row))
 }
 
 fn rejections() -> String {
-    let mut table = "| reason | code | |\n|---|---|---|\n".to_owned();
-    for rejection in Rejection::ALL {
-        let (name, code) = (rejection.name(), rejection.iso_code());
-        let _ = writeln!(table, "| `{name}` | {code} | {} |", meaning("Rejection", name));
-    }
-    table
+    let row = |rejection: Rejection| {
+        [code(rejection.name()), rejection.iso_code().to_owned(), meaning("Rejection", rejection.name())]
+    };
+    table(["reason", "code", ""], Rejection::ALL.map(row))
 }
 
 fn events() -> String {
     let document = json("schemas/asyncapi.json");
-    let mut table = "| routing key | of | |\n|---|---|---|\n".to_owned();
-    for kind in EventKind::ALL {
+    let row = |kind: EventKind| {
         let message = &document["components"]["messages"][kind.name()];
         let meaning = message["summary"].as_str().unwrap_or_else(|| panic!("{} isn't described", kind.name()));
-        let _ = writeln!(table, "| `{}` | {} | {meaning} |", kind.name(), tasks_of(kind));
-    }
-    table
+        [code(kind.name()), tasks_of(kind), meaning.to_owned()]
+    };
+    table(["routing key", "of", ""], EventKind::ALL.map(row))
 }
 
 /// Whose events are of this kind.
@@ -105,16 +111,15 @@ fn tasks_of(kind: EventKind) -> String {
 }
 
 fn metrics() -> String {
-    let mut table = "| metric | kind | |\n|---|---|---|\n".to_owned();
-    for metric in ALL {
+    let row = |metric: &Description| {
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         };
-        let _ = writeln!(table, "| `{}` | {kind} | {} |", metric.name, metric.help);
-    }
-    table
+        [code(metric.name), kind.to_owned(), metric.help.to_owned()]
+    };
+    table(["metric", "kind", ""], ALL.iter().map(row))
 }
 
 /// The ISO 20022 codes in their order, and the names that have each.
@@ -126,11 +131,7 @@ fn iso_codes() -> String {
     for rejection in Rejection::ALL {
         names.entry(rejection.iso_code()).or_default().push(format!("rejection `{}`", rejection.name()));
     }
-    let mut table = "| code | |\n|---|---|\n".to_owned();
-    for (code, names) in names {
-        let _ = writeln!(table, "| {code} | {} |", names.join(", "));
-    }
-    table
+    table(["code", ""], names.into_iter().map(|(code, names)| [code.to_owned(), names.join(", ")]))
 }
 
 #[test]

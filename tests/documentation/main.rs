@@ -1,11 +1,13 @@
-//! The documents say what the code does: README.md, ARCHITECTURE.md, CHANGELOG.md and the book in
-//! `docs/`. Run this test with `SETTLED_UPDATE_DOCS=1` to bring the generated parts up to date.
+//! The documents say what the code does: README.md, ARCHITECTURE.md, CHANGELOG.md, the book in `docs/`, the schema of
+//! the messages and the files for operators. Run this test with `SETTLED_UPDATE_DOCS=1` to bring the generated parts up to date.
 
 mod architecture;
+mod asyncapi;
 mod database;
 mod generated;
 mod links;
 mod names;
+mod operations;
 mod reference;
 mod snippets;
 
@@ -45,7 +47,6 @@ fn below(directory: &str) -> Vec<String> {
     found
 }
 
-/// The pages of the book.
 fn pages() -> Vec<String> {
     let pages: Vec<_> = below("docs").into_iter().filter(|path| path.ends_with(".md")).collect();
     assert!(pages.len() > 20, "{pages:?}");

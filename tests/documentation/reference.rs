@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use clap::CommandFactory;
 
+use super::generated::table;
 use super::read;
 
-/// A key of the sample.
 pub(super) struct Key {
     section: String,
     pub(super) name: String,
@@ -35,43 +35,39 @@ pub(super) fn sample() -> Vec<Key> {
     keys
 }
 
-/// The names of all keys by section.
-pub(super) fn keys() -> String {
-    let mut table = "| section | keys |\n|---|---|\n".to_owned();
-    let mut before = String::new();
+/// The keys of each section, in the order of the sample.
+fn sections() -> Vec<Vec<Key>> {
+    let mut sections: Vec<Vec<Key>> = Vec::new();
     for key in sample() {
-        if key.section == before {
-            let _ = write!(table, ", `{}`", key.name);
-        } else {
-            let end = if before.is_empty() { "" } else { " |\n" };
-            let _ = write!(table, "{end}| `[{}]` | `{}`", key.section, key.name);
-            before = key.section;
+        match sections.last_mut().filter(|keys| keys[0].section == key.section) {
+            Some(keys) => keys.push(key),
+            None => sections.push(vec![key]),
         }
     }
-    table + " |\n"
+    sections
+}
+
+/// The names of all keys by section.
+pub(super) fn keys() -> String {
+    let names = |keys: &[Key]| keys.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ");
+    table(["section", "keys"], sections().iter().map(|keys| [format!("`[{}]`", keys[0].section), names(keys)]))
+}
+
+fn described(keys: &[Key], meaning: fn(&str) -> String) -> String {
+    let row = |key: &Key| [format!("`{}`", key.name), format!("`{}`", key.default), meaning(&key.meaning)];
+    table(["key", "default", ""], keys.iter().map(row))
 }
 
 /// The keys of the section `[payments]`.
 pub(super) fn payments() -> String {
-    let mut table = "| key | default | |\n|---|---|---|\n".to_owned();
-    for Key { name, default, meaning, .. } in sample().into_iter().filter(|key| key.section == "payments") {
-        let _ = writeln!(table, "| `{name}` | `{default}` | {meaning} |");
-    }
-    table
+    let of_payments = sections().into_iter().find(|keys| keys[0].section == "payments");
+    described(&of_payments.expect("the section"), str::to_owned)
 }
 
 /// Every key with its default and its meaning, a table per section.
 pub(super) fn configuration() -> String {
-    let mut text = String::new();
-    let mut before = String::new();
-    for Key { section, name, default, meaning } in sample() {
-        if section != before {
-            let _ = writeln!(text, "\n## `[{section}]`\n\n| key | default | |\n|---|---|---|");
-            before = section;
-        }
-        let _ = writeln!(text, "| `{name}` | `{default}` | {} |", plain(&meaning));
-    }
-    text + "\n"
+    let section = |keys: &Vec<Key>| format!("\n## `[{}]`\n\n{}", keys[0].section, described(keys, plain));
+    sections().iter().map(section).collect::<String>() + "\n"
 }
 
 /// Text that Markdown shows as it is.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use settled_testkit::harness::{SOON, World, own_servers, within};
 
 use crate::load::{self, Load};
-use crate::reckoning::{Archive, reckon};
-use crate::{QUICK, breakable, seconds, turn};
+use crate::reckoning::finish;
+use crate::{QUICK, breakable, ordeal, seconds, turn};
 
 #[tokio::test]
 async fn while_the_broker_blocks_publishing_payments_go_on_and_their_events_wait() {
@@ -15,38 +15,34 @@ async fn while_the_broker_blocks_publishing_payments_go_on_and_their_events_wait
     let servers = own_servers().await;
     let world = World::on(&servers, &[&QUICK[..], &["pipeline.drain_timeout = \"4s\""]].concat()).await;
     load::declare(&world).await;
-    let archive = Archive::open(&world).await;
-    let daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, daemon) = ordeal(world).await;
     daemon.stop().await;
     let load = Load::of(3_000).publish_now(&world).await;
     servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.0000001"]).await.expect("it obeys");
     let mut daemon = world.daemon().await;
-    let ids: Vec<_> = load.ids.iter().copied().collect();
+    let ids = load.ids();
     within(SOON, "all payments are committed", async || {
         world.rows("SELECT count(*) AS n FROM payment WHERE id = ANY($1)", &[&ids]).await[0]["n"] == ids.len()
     })
     .await;
-    within(SOON, "it says so", async || daemon.metric("settled_broker_blocked", &[]).await == 1.0).await;
+    daemon.reaches("settled_broker_blocked", 1.0).await;
     let outbox = world.rows("SELECT coalesce(sum(events), 0)::bigint AS n FROM outbox", &[]).await;
     assert!(outbox[0]["n"].as_i64() > Some(1_000), "{outbox:?}");
     assert_eq!(daemon.readiness().await.0, 200, "payments are taken");
-    within(SOON, "everything is acknowledged", async || daemon.metric("settled_ack_lag", &[]).await == 0.0).await;
+    daemon.reaches("settled_ack_lag", 0.0).await;
 
     // A stop waits for the confirms for half of its time, and leaves the rest to the table.
     let asked = Instant::now();
     daemon.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     let mut daemon = world.daemon().await;
-    within(SOON, "it is blocked again", async || daemon.metric("settled_broker_blocked", &[]).await == 1.0).await;
+    daemon.reaches("settled_broker_blocked", 1.0).await;
 
     servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.6"]).await.expect("it obeys");
     let cleared = Instant::now();
-    within(SOON, "it is unblocked", async || daemon.metric("settled_broker_blocked", &[]).await == 0.0).await;
-    let unblocked = cleared.elapsed();
-    let reckoning = reckon(&world, &load, &archive).await;
-    println!("alarm: unblocked {} after it was cleared: {reckoning:?}", seconds(unblocked));
-    daemon.stop().await;
+    daemon.reaches("settled_broker_blocked", 0.0).await;
+    println!("alarm: unblocked {} after it was cleared", seconds(cleared.elapsed()));
+    finish("alarm", &world, &load, &archive, daemon).await;
     servers.shutdown().await.expect("nothing is left");
 }
 
@@ -54,10 +50,7 @@ async fn while_the_broker_blocks_publishing_payments_go_on_and_their_events_wait
 async fn connections_that_the_broker_closes_are_opened_again() {
     let servers = breakable().await;
     let _turn = turn().await;
-    let world = World::on(&servers, &QUICK).await;
-    let archive = Archive::open(&world).await;
-    let mut daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, mut daemon) = ordeal(World::on(&servers, &QUICK).await).await;
     let publishing = Load::of(10_000).publish(&world, Duration::from_millis(100));
     for _ in 0..2 {
         servers.rabbitmqctl(&["close_all_connections", "an operator asks"]).await.expect("it obeys");
@@ -65,10 +58,8 @@ async fn connections_that_the_broker_closes_are_opened_again() {
     }
     within(SOON, "both are opened again", async || daemon.metric("settled_reconnects_total", &[]).await >= 4.0).await;
     let load = publishing.done().await;
-    let reckoning = reckon(&world, &load, &archive).await;
-    println!("closed connections: {reckoning:?}");
-    assert!(daemon.tail().contains("an operator asks"), "the reason is told\n{}", daemon.tail());
-    daemon.stop().await;
+    assert!(daemon.log().contains("an operator asks"), "the reason is told\n{}", daemon.tail());
+    finish("closed connections", &world, &load, &archive, daemon).await;
 }
 
 #[tokio::test]

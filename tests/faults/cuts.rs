@@ -8,8 +8,8 @@ use settled_testkit::proxy::CutPoint::{AfterAck, AfterCommit, BeforeAck, BeforeC
 use settled_testkit::proxy::{CutPoint, CuttingProxy, Protocol};
 
 use crate::load::{self, Load};
-use crate::reckoning::{Archive, reckon};
-use crate::{QUICK, down, seconds, turn};
+use crate::reckoning::{finish, reckon};
+use crate::{QUICK, down, ordeal, seconds, turn};
 
 /// How often each point is cut.
 const CUTS: u64 = 200;
@@ -82,9 +82,7 @@ async fn cuts_around_commits_acks_and_confirms_lose_and_double_nothing() {
     // Small batches: it is their number that matters.
     let small = ["pipeline = { lanes = 2, workers = 2, max_batch = 25 }", "broker.prefetch = 50"];
     let proxies = Proxies::before(&world, &[&QUICK[..], &[hurried], &small].concat()).await;
-    let archive = Archive::open(&world).await;
-    let mut daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, mut daemon) = ordeal(world).await;
     let began = Instant::now();
     let load = load::during(&world, 50, async {
         // After an ack something has been acknowledged: what is cut before is not the same for ever.
@@ -95,9 +93,9 @@ async fn cuts_around_commits_acks_and_confirms_lose_and_double_nothing() {
         tokio::join!(took(&[BeforeCommit, AfterCommit]), took(&[BeforeAck, AfterAck]), took(&[BeforeConfirm]));
     })
     .await;
-    let reckoning = reckon(&world, &load, &archive).await;
+    reckon(&world, &load, &archive).await;
     let counted = CutPoint::ALL.map(|point| (point, proxies.at(point).cuts(point)));
-    println!("cuts: {counted:?} in {}: {reckoning:?}", seconds(began.elapsed()));
+    println!("cuts: {counted:?} in {}", seconds(began.elapsed()));
     assert_eq!(counted.map(|(_, cuts)| cuts), [CUTS; 5]);
     let unknown = daemon.metric("settled_unknown_commits_total", &[]).await;
     assert!(unknown >= (2 * CUTS) as f64, "{unknown} commits were unknown");
@@ -111,9 +109,7 @@ async fn connections_that_are_reset_and_slow_ones_lose_and_double_nothing() {
     let _turn = turn().await;
     let world = World::new(&[]).await;
     let proxies = Proxies::before(&world, &QUICK).await;
-    let archive = Archive::open(&world).await;
-    let mut daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, mut daemon) = ordeal(world).await;
     let mut resets = 0;
     let load = load::during(&world, 50, async {
         for round in 0..10 {
@@ -134,11 +130,9 @@ async fn connections_that_are_reset_and_slow_ones_lose_and_double_nothing() {
     for proxy in [&proxies.postgres, &proxies.amqp] {
         proxy.delay(Duration::ZERO);
     }
-    let reckoning = reckon(&world, &load, &archive).await;
-    println!("{resets} connections reset: {reckoning:?}");
     assert!(resets >= 30, "{resets}");
     daemon.ready().await;
-    daemon.stop().await;
+    finish(&format!("{resets} connections reset"), &world, &load, &archive, daemon).await;
 }
 
 /// Has a connection carry nothing until the daemon says that this dependency is down; it goes on
@@ -147,9 +141,7 @@ async fn connections_that_are_reset_and_slow_ones_lose_and_double_nothing() {
 async fn half_open(dependency: &str, proxy: impl Fn(&Proxies) -> &CuttingProxy) {
     let world = World::new(&[]).await;
     let proxies = Proxies::before(&world, &["log.level = \"info\""]).await;
-    let archive = Archive::open(&world).await;
-    let mut daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, mut daemon) = ordeal(world).await;
     let proxy = proxy(&proxies);
     let mut found = Duration::ZERO;
     let load = load::during(&world, 50, async {
@@ -164,10 +156,8 @@ async fn half_open(dependency: &str, proxy: impl Fn(&Proxies) -> &CuttingProxy) 
         println!("half-open: {dependency} ready again {} after there was a way", seconds(back.elapsed()));
     })
     .await;
-    let reckoning = reckon(&world, &load, &archive).await;
-    println!("half-open, {dependency}: {reckoning:?}");
     assert!(found <= FOUND, "found after {found:?}");
-    daemon.stop().await;
+    finish(&format!("half-open, {dependency}"), &world, &load, &archive, daemon).await;
 }
 
 #[tokio::test]
@@ -184,9 +174,7 @@ async fn a_half_open_connection_to_the_broker_is_found() {
 async fn database_connections_that_a_firewall_forgot_are_replaced() {
     let world = World::new(&[]).await;
     let proxies = Proxies::before(&world, &["log.level = \"info\""]).await;
-    let archive = Archive::open(&world).await;
-    let daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, daemon) = ordeal(world).await;
     let publishing = Load::of(2_000).publish(&world, Duration::from_millis(20));
     within(SOON, "it is at work", async || proxies.postgres.reached(AfterCommit) > 5).await;
     let forgotten = proxies.postgres.forget_all();
@@ -195,8 +183,6 @@ async fn database_connections_that_a_firewall_forgot_are_replaced() {
     within(FOUND, "a batch is committed on a new connection", committed).await;
     println!("{forgotten} forgotten connections: a commit after {}", seconds(began.elapsed()));
     let load = publishing.done().await;
-    let reckoning = reckon(&world, &load, &archive).await;
-    println!("forgotten connections: {reckoning:?} after {}", seconds(began.elapsed()));
     // None of them is left for somebody else to wait for.
-    daemon.stop().await;
+    finish("forgotten connections", &world, &load, &archive, daemon).await;
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use settled_testkit::harness::{World, within};
 
 use crate::load::{self, Load};
-use crate::reckoning::{Archive, reckon};
-use crate::{QUICK, turn};
+use crate::reckoning::finish;
+use crate::{QUICK, ordeal, turn};
 
 const KILLS: usize = 25;
 
@@ -16,8 +16,7 @@ const LEAST_IN_FLIGHT: f64 = 50.0;
 
 /// The payments that are committed.
 pub(crate) async fn committed(world: &World) -> usize {
-    let count = world.rows("SELECT count(*) AS n FROM payment", &[]).await[0]["n"].as_u64();
-    usize::try_from(count.expect("a count")).expect("few")
+    usize::try_from(world.count("payment").await).expect("few")
 }
 
 async fn committed_beyond(world: &World, count: usize) {
@@ -39,10 +38,7 @@ async fn life(world: &World, from: jiff::Timestamp) -> (f64, f64, f64) {
 #[tokio::test]
 async fn twenty_five_kills_under_load_lose_and_double_nothing() {
     let _turn = turn().await;
-    let world = World::new(&QUICK).await;
-    let archive = Archive::open(&world).await;
-    let mut daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, mut daemon) = ordeal(World::new(&QUICK).await).await;
     let mut since = jiff::Timestamp::now();
     let publishing = Load::of(20_000).publish(&world, Duration::ZERO);
     let (mut in_flight, mut back, mut payments, mut busy) = (Vec::new(), Vec::new(), 0.0, 0.0);
@@ -65,16 +61,15 @@ async fn twenty_five_kills_under_load_lose_and_double_nothing() {
         back.push(life(&world, since).await.1);
     }
     let load = publishing.done().await;
-    let reckoning = reckon(&world, &load, &archive).await;
     let (rate, worst) = (payments / busy, back.iter().copied().fold(0.0, f64::max));
     println!(
-        "{KILLS} kills at {rate:.0}/s with {in_flight:?} in flight: {reckoning:?}; first commit after a kill and a start: \
-         worst {worst:.2} s of {back:.2?}",
+        "{KILLS} kills at {rate:.0}/s with {in_flight:?} in flight; first commit after a kill and a start: worst \
+          {worst:.2} s of {back:.2?}",
     );
     assert!(rate >= LEAST_RATE, "{rate}/s: the load was none");
     // Two seconds, on a machine with nothing else to do.
     assert!(worst < 10.0, "{back:?}");
-    daemon.stop().await;
+    finish("kills", &world, &load, &archive, daemon).await;
 }
 
 #[tokio::test]
@@ -82,10 +77,8 @@ async fn two_daemons_on_one_queue_of_which_one_is_killed_again_and_again() {
     let _turn = turn().await;
     let world = World::new(&QUICK).await;
     load::declare(&world).await;
-    let archive = Archive::open(&world).await;
-    let steady = world.daemon().await;
     // Opened and funded by one: between two daemons nothing keeps the order of arrival.
-    Load::prepare(&world).await;
+    let (world, archive, steady) = ordeal(world).await;
     let mut other = world.daemon().await;
     let publishing = Load::of(10_000).publish(&world, Duration::ZERO);
     for kill in 1..=5 {
@@ -94,8 +87,6 @@ async fn two_daemons_on_one_queue_of_which_one_is_killed_again_and_again() {
         other = world.daemon().await;
     }
     let load = publishing.done().await;
-    let reckoning = reckon(&world, &load, &archive).await;
-    println!("two daemons: {reckoning:?}");
-    other.stop().await;
+    finish("two daemons", &world, &load, &archive, other).await;
     steady.stop().await;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
-use settled_testkit::harness::{Publisher, Task, World, open, transfer};
+use settled_testkit::harness::{Publisher, Task, World, open, transfer, within};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -19,7 +19,6 @@ const RICH: usize = 40;
 /// How many tasks are published before their confirms are waited for.
 const CHUNK: usize = 250;
 
-/// One message.
 struct Message {
     routing_key: String,
     body: String,
@@ -94,7 +93,10 @@ impl Load {
         self
     }
 
-    /// How many messages.
+    pub(crate) fn ids(&self) -> Vec<Uuid> {
+        self.ids.iter().copied().collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }
@@ -105,13 +107,11 @@ impl Load {
 
     /// Opens and funds the accounts, which must be done before any of it is published.
     pub(crate) async fn prepare(world: &World) {
-        let publisher = world.publisher().await;
         let accounts = (0..RICH).map(|number| format!("rich:{number}"));
         let mut tasks = vec![open("world", "USD", None), open("poor", "USD", Some(0))];
         tasks.extend(accounts.clone().map(|account| open(&account, "USD", Some(0))));
         tasks.extend(accounts.map(|account| transfer("world", &account, 1_000_000_000)));
-        publisher.publish_all(&tasks).await;
-        world.all_are("settled", &tasks).await;
+        world.settle(&tasks).await;
     }
 
     /// Publishes all of it in the background, for as long as that takes, whatever the broker does.
@@ -133,7 +133,6 @@ impl Load {
         Publishing { task, confirmed }
     }
 
-    /// Publishes all of it now.
     pub(crate) async fn publish_now(self, world: &World) -> Self {
         self.publish(world, Duration::ZERO).done().await
     }
@@ -152,9 +151,10 @@ impl Publishing {
         published.expect("published in time").expect("published")
     }
 
-    /// How many messages the broker has confirmed.
-    pub(crate) fn confirmed(&self) -> usize {
-        self.confirmed.load(Ordering::Relaxed)
+    /// Waits until the broker has confirmed more than `count` messages.
+    pub(crate) async fn exceeds(&self, count: usize) {
+        let confirmed = async || self.confirmed.load(Ordering::Relaxed) > count;
+        within(Duration::from_secs(60), &format!("{count} messages are confirmed"), confirmed).await;
     }
 
     /// Whether the broker has confirmed all of it.

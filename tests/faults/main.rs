@@ -2,15 +2,9 @@
 //! run ends with a reckoning: each published id has exactly one outcome, each event arrived.
 
 mod alarm;
-mod broker_away;
-mod consumer;
+mod away;
 mod cuts;
-mod database_away;
-mod disk_full;
-mod exchange;
-mod failover;
-mod frozen;
-mod hosts;
+mod deleted;
 mod kills;
 mod load;
 mod reckoning;
@@ -22,9 +16,12 @@ mod stopping;
 use std::time::Duration;
 
 use serde_json::Value;
-use settled_testkit::harness::{Daemon, SOON, own_servers, within};
+use settled_testkit::harness::{Daemon, SOON, World, own_servers, within};
 use settled_testkit::servers::PrivateServers;
 use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore, SemaphorePermit};
+
+use self::load::Load;
+use self::reckoning::Archive;
 
 /// Settings that make waiting short: leases and heartbeats of a second.
 const QUICK: [&str; 3] =
@@ -44,6 +41,23 @@ async fn breakable() -> MutexGuard<'static, PrivateServers> {
     servers.start_postgres().await.expect("PostgreSQL starts");
     servers.start_rabbitmq().await.expect("RabbitMQ starts");
     servers
+}
+
+/// Starts a daemon whose events are archived, and has it open and fund the accounts of every load.
+async fn ordeal(world: World) -> (World, Archive, Daemon) {
+    let archive = Archive::open(&world).await;
+    let daemon = world.daemon().await;
+    Load::prepare(&world).await;
+    (world, archive, daemon)
+}
+
+/// Waits until the daemon has at least so many tasks in hand.
+async fn busy(daemon: &mut Daemon, tasks: f64) {
+    within(SOON, "it is busy", async || daemon.metric("settled_tasks_in_flight", &[]).await >= tasks).await;
+}
+
+async fn draining(daemon: &mut Daemon) {
+    within(SOON, "it drains", async || daemon.readiness().await.1["status"] == "draining").await;
 }
 
 /// Waits until `/readyz` is 503 and gives a reason for this dependency, and answers the reason.

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use settled_testkit::harness::{World, amqp, within};
+use settled_testkit::harness::{Daemon, World, amqp, bind, declare_queue, within};
 use settled_testkit::replay::{self, Replayed, Settings};
-use uuid::Uuid;
 
 use crate::load::Load;
 
@@ -31,15 +30,10 @@ impl Archive {
 
     /// Binds it, again if the exchange was deleted.
     pub(crate) async fn bind(&self, world: &World) {
-        let connection = amqp::connect(&world.amqp_uri).await;
-        let channel = connection.create_channel().await.expect("a channel");
+        let (_connection, channel) = world.channel().await;
         amqp::declare_exchange(&channel, &world.events_exchange).await;
-        let (queue, exchange) = (self.queue.as_str(), world.events_exchange.as_str());
-        let durable = QueueDeclareOptions::durable();
-        channel.queue_declare(queue.into(), durable, FieldTable::default()).await.expect("the archive");
-        let options = QueueBindOptions::default();
-        let bound = channel.queue_bind(queue.into(), exchange.into(), "#".into(), options, FieldTable::default());
-        bound.await.expect("a binding");
+        declare_queue(&channel, &self.queue, QueueDeclareOptions::durable(), FieldTable::default()).await;
+        bind(&channel, &self.queue, &world.events_exchange, "#").await;
     }
 
     /// How many events are in it.
@@ -50,8 +44,7 @@ impl Archive {
     /// The ids of all events in it, each as often as it came: all that were confirmed are there.
     async fn ids(&self, world: &World) -> Vec<String> {
         let count = world.messages(&self.queue).await;
-        let connection = amqp::connect(&world.amqp_uri).await;
-        let channel = connection.create_channel().await.expect("a channel");
+        let (_connection, channel) = world.channel().await;
         let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let consumer = channel.basic_consume(self.queue.as_str().into(), "".into(), no_ack, FieldTable::default());
         let mut consumer = consumer.await.expect("a consumer");
@@ -78,7 +71,7 @@ pub(crate) struct Reckoning {
 
 /// Waits until every published task has its outcome and every event went out.
 pub(crate) async fn settled(world: &World, load: &Load) {
-    let ids: Vec<Uuid> = load.ids.iter().copied().collect();
+    let ids = load.ids();
     let dead = (load.conflicts + load.malformed) as i64;
     let missing = "SELECT $2::bigint - (SELECT count(*) FROM dead_letter) AS dead,
                           cardinality($1::uuid[]) - (SELECT count(*) FROM payment WHERE id = ANY($1)) AS payments,
@@ -103,7 +96,7 @@ pub(crate) async fn reckon(world: &World, load: &Load, archive: &Archive) -> Rec
     settled(world, load).await;
     within(LIMIT, "the queue is empty", async || world.waiting().await == 0).await;
 
-    let ids: Vec<Uuid> = load.ids.iter().copied().collect();
+    let ids = load.ids();
     let outcomes = "SELECT count(*) AS n, count(*) FILTER (WHERE state = 'rejected') AS rejected,
                            (SELECT count(*) FROM dead_letter WHERE reason = 'idempotency_conflict') AS conflicts,
                            (SELECT count(*) FROM dead_letter) AS dead
@@ -114,7 +107,7 @@ pub(crate) async fn reckon(world: &World, load: &Load, archive: &Archive) -> Rec
     assert_eq!(found["rejected"], load.rejected, "only what nobody could pay is rejected");
     assert_eq!(found["conflicts"], load.conflicts, "one dead letter for each altered repetition");
     assert_eq!(found["dead"], load.conflicts + load.malformed, "no dead letter but for what is no task");
-    assert_eq!(given_up(world).await, 0, "the broker gave nothing up");
+    assert_eq!(world.messages(&world.dead_letter_queue).await, 0, "the broker gave nothing up");
 
     let all: BTreeSet<String> = world
         .rows("SELECT id FROM payment", &[])
@@ -142,11 +135,10 @@ pub(crate) async fn reckon(world: &World, load: &Load, archive: &Archive) -> Rec
     Reckoning { payments: load.ids.len(), events, repeated_events, replayed, replayed_in: began.elapsed() }
 }
 
-/// How many messages the broker moved to its own dead-letter queue.
-async fn given_up(world: &World) -> u32 {
-    let connection = amqp::connect(&world.amqp_uri).await;
-    let channel = connection.create_channel().await.expect("a channel");
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let queue = world.dead_letter_queue.as_str().into();
-    channel.queue_declare(queue, passive, FieldTable::default()).await.map_or(0, |queue| queue.message_count())
+/// Settles the account of a run, prints what it came to, and stops the daemon.
+pub(crate) async fn finish(what: &str, world: &World, load: &Load, archive: &Archive, daemon: Daemon) -> Reckoning {
+    let reckoning = reckon(world, load, archive).await;
+    println!("{what}: {reckoning:?}");
+    daemon.stop().await;
+    reckoning
 }

@@ -2,34 +2,19 @@
 
 use std::time::Duration;
 
-use settled_testkit::harness::{Daemon, SOON, World, eventually, within};
+use settled_testkit::harness::{SOON, World, eventually, within};
 
 use crate::load::Load;
-use crate::reckoning::{Archive, reckon, settled};
-use crate::{QUICK, down, told, turn};
+use crate::reckoning::{finish, settled};
+use crate::{QUICK, down, ordeal, told, turn};
 
 const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
      WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'settled'";
 
-/// Waits until `/readyz` says that intake is paused, and answers why.
-async fn paused(daemon: &mut Daemon) -> String {
-    let mut reason = None;
-    within(SOON, "intake is paused", async || {
-        let (status, report) = daemon.readiness().await;
-        reason = report["paused"]["reason"].as_str().map(ToOwned::to_owned);
-        status == 503 && reason.is_some()
-    })
-    .await;
-    reason.expect("a reason")
-}
-
 #[tokio::test]
 async fn sessions_that_are_ended_in_the_middle_of_a_batch_lose_and_double_nothing() {
     let _turn = turn().await;
-    let world = World::new(&QUICK).await;
-    let archive = Archive::open(&world).await;
-    let mut daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, mut daemon) = ordeal(World::new(&QUICK).await).await;
     let admin = world.sql().await;
     let publishing = Load::of(15_000).publish(&world, Duration::ZERO);
     let mut ended = 0;
@@ -42,20 +27,17 @@ async fn sessions_that_are_ended_in_the_middle_of_a_batch_lose_and_double_nothin
         }
     }
     let load = publishing.done().await;
-    let reckoning = reckon(&world, &load, &archive).await;
     let unknown = daemon.metric("settled_unknown_commits_total", &[]).await;
-    println!("ended sessions: {ended}, unknown commits: {unknown}: {reckoning:?}");
-    daemon.stop().await;
+    println!("ended sessions: {ended}, unknown commits: {unknown}");
+    finish("ended sessions", &world, &load, &archive, daemon).await;
 }
 
 #[tokio::test]
 async fn a_lock_held_longer_than_its_timeout_pauses_intake_and_dead_letters_nothing() {
     let _turn = turn().await;
     // Longer than lanes wait for each other, on a machine that compiles as well.
-    let world = World::new(&[&QUICK[..], &["postgres = { lock_timeout = \"1s\" }"]].concat()).await;
-    let archive = Archive::open(&world).await;
-    let mut daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, mut daemon) =
+        ordeal(World::new(&[&QUICK[..], &["postgres = { lock_timeout = \"1s\" }"]].concat()).await).await;
     let other = world.sql().await;
     let locks =
         ["LOCK TABLE account IN ACCESS EXCLUSIVE MODE", "SELECT 1 FROM account WHERE name = 'rich:3' FOR UPDATE"];
@@ -63,8 +45,7 @@ async fn a_lock_held_longer_than_its_timeout_pauses_intake_and_dead_letters_noth
     for lock in locks {
         other.batch_execute(&format!("BEGIN; {lock}")).await.expect("locked");
         let load = Load::of(2_000).publish_now(&world).await;
-        let reason = paused(&mut daemon).await;
-        assert!(reason.contains("lock"), "{reason}");
+        daemon.pauses("lock").await;
         // Several times the timeout, so that every lane has met it again and again.
         let retries = daemon.metric("settled_retries_total", &[]).await;
         within(SOON, "more attempts", async || daemon.metric("settled_retries_total", &[]).await > retries + 4.0).await;
@@ -80,17 +61,13 @@ async fn a_lock_held_longer_than_its_timeout_pauses_intake_and_dead_letters_noth
     }
     assert_eq!(told(&daemon, "dependency is down", "postgres"), 0, "it answered all the time\n{}", daemon.tail());
     let load = Load::of(500).publish_now(&world).await;
-    reckon(&world, &load, &archive).await;
-    daemon.stop().await;
+    finish("locks", &world, &load, &archive, daemon).await;
 }
 
 #[tokio::test]
 async fn a_database_that_turns_read_only_is_waited_for() {
     let _turn = turn().await;
-    let world = World::new(&QUICK).await;
-    let archive = Archive::open(&world).await;
-    let mut daemon = world.daemon().await;
-    Load::prepare(&world).await;
+    let (world, archive, mut daemon) = ordeal(World::new(&QUICK).await).await;
     let admin = world.sql().await;
     let read_only = |value| format!("ALTER DATABASE {} SET default_transaction_read_only = {value}", world.name);
     admin.batch_execute(&read_only("on")).await.expect("altered");
@@ -104,6 +81,5 @@ async fn a_database_that_turns_read_only_is_waited_for() {
     .await;
     admin.batch_execute(&read_only("off")).await.expect("altered");
     daemon.ready().await;
-    reckon(&world, &load, &archive).await;
-    daemon.stop().await;
+    finish("read-only", &world, &load, &archive, daemon).await;
 }

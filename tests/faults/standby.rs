@@ -76,17 +76,12 @@ impl Ordeal {
             crew.push(world.daemon().await);
         }
         Load::prepare(&world).await;
-        eventually("all events are out", async || {
-            let rows = world.try_rows("SELECT count(*) AS n FROM outbox", &[]).await;
-            rows.is_some_and(|rows| rows[0]["n"] == 0)
-        })
-        .await;
+        crew[0].empties_the_outbox().await;
         let events = archive.count(&world).await;
         servers.cut_standby().await.expect("replication is cut");
         Self { world, servers, daemons: crew, archive, load: Load::default(), events }
     }
 
-    /// How many commits wait.
     async fn waiters(&self) -> u64 {
         let query = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         let rows = self.world.try_rows(query, &[]).await;
@@ -113,26 +108,18 @@ impl Ordeal {
         }
     }
 
-    /// Waits until a daemon says that it takes no tasks because of the standby.
-    async fn says_why(&mut self) {
-        let daemon = &mut self.daemons[0];
-        within(STEP, "it says why it takes no tasks", async || {
-            let (_, report) = daemon.readiness().await;
-            report["paused"]["reason"].as_str().is_some_and(|reason| reason.contains("synchronous"))
-        })
-        .await;
-    }
-
     /// The primary is lost, and everything has to be on the standby.
-    async fn fail_over(mut self) {
+    async fn fail_over(self) {
         let told = self.archive.count(&self.world).await - self.events;
         self.servers.promote().await.expect("the standby takes over");
         reckon(&self.world, &self.load, &self.archive).await;
         assert_eq!(told, 0, "events were told of what nobody but the lost primary knew");
-        for daemon in &mut self.daemons {
+        self.end().await;
+    }
+
+    async fn end(self) {
+        for mut daemon in self.daemons {
             daemon.ready().await;
-        }
-        for daemon in self.daemons {
             daemon.stop().await;
         }
         self.servers.shutdown().await.expect("nothing is left");
@@ -199,7 +186,7 @@ async fn intake_goes_on_by_itself_once_the_standby_is_back() {
     let _turn = turn().await;
     let mut ordeal = Ordeal::begin(1).await;
     Disturbance::Cancel.strike(&ordeal.world, &ordeal.servers).await;
-    ordeal.says_why().await;
+    ordeal.daemons[0].pauses("synchronous").await;
     let sessions = async |ordeal: &Ordeal| {
         let query = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'settled'";
         ordeal.world.rows(query, &[]).await[0]["n"].as_u64().expect("a count")
@@ -212,8 +199,5 @@ async fn intake_goes_on_by_itself_once_the_standby_is_back() {
     ordeal.servers.rejoin_standby().await.expect("the standby is back");
     ordeal.daemons[0].ready().await;
     reckon(&ordeal.world, &ordeal.load, &ordeal.archive).await;
-    for daemon in ordeal.daemons {
-        daemon.stop().await;
-    }
-    ordeal.servers.shutdown().await.expect("nothing is left");
+    ordeal.end().await;
 }

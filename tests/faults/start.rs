@@ -1,11 +1,13 @@
-//! The daemon starts before its servers do.
+//! The daemon starts before its servers do, or the first of several hosts is dead.
+
+use std::net::TcpListener;
 
 use settled_testkit::harness::{World, eventually};
 use settled_testkit::servers::StopMode;
 
 use crate::load::{self, Load};
-use crate::reckoning::{Archive, reckon};
-use crate::{QUICK, breakable, down, turn};
+use crate::reckoning::{Archive, finish};
+use crate::{QUICK, breakable, down, ordeal, turn};
 
 #[tokio::test]
 async fn a_daemon_that_starts_first_waits_for_its_servers_and_says_for_which() {
@@ -39,8 +41,7 @@ async fn a_daemon_that_starts_first_waits_for_its_servers_and_says_for_which() {
         daemon.ready().await;
         Load::prepare(&world).await;
         let load = Load::of(500).publish_now(&world).await;
-        reckon(&world, &load, &archive).await;
-        daemon.stop().await;
+        finish("started first", &world, &load, &archive, daemon).await;
     }
 }
 
@@ -57,4 +58,30 @@ async fn a_daemon_that_still_waits_for_its_servers_stops_at_once() {
     daemon.stop().await;
     assert!(asked.elapsed().as_secs_f64() < 1.0, "{:?}", asked.elapsed());
     servers.start_postgres().await.expect("it starts");
+}
+
+/// Has a daemon work through a list whose first host is this one.
+async fn work_beside(first: &str) {
+    let world = World::new(&QUICK).await;
+    let uris = format!("broker.uris = [\"amqp://{first}/%2f\", {:?}]", world.amqp_uri);
+    let postgres = format!("postgres.url = {:?}", world.postgres_url.replace('@', &format!("@{first},")));
+    let limits = ["broker.connect_timeout = \"1s\"", "postgres.connect_timeout = \"500ms\""];
+    world.configure(&[&QUICK[..], &[&uris, &postgres], &limits].concat());
+    let (world, archive, daemon) = ordeal(world).await;
+    let load = Load::of(500).publish_now(&world).await;
+    finish("a dead host", &world, &load, &archive, daemon).await;
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_connections_is_passed_over() {
+    let _turn = turn().await;
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    work_beside(&free.to_string()).await;
+}
+
+#[tokio::test]
+async fn a_host_that_accepts_connections_and_says_nothing_is_passed_over() {
+    let _turn = turn().await;
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    work_beside(&silent.local_addr().expect("its address").to_string()).await;
 }

@@ -241,16 +241,8 @@ fn what_nobody_wants_to_find_is_nowhere() {
 #[test]
 fn files_are_short() {
     const MOST: usize = 300;
-    /// Longer, and why.
-    const EXCEPTED: &[(&str, &str)] = &[];
     for source in sources().into_iter().chain(sources_of("crates/testkit/tests")) {
         let lines = source.code.lines().filter(|line| !line.trim().is_empty()).count();
-        let excepted = EXCEPTED.iter().any(|(path, _)| *path == source.path);
-        assert!(
-            lines <= MOST || excepted,
-            "{} has {lines} lines of code, at most {MOST} are read with ease",
-            source.path
-        );
-        assert!(lines > MOST || !excepted, "{} is short enough: take it off the list", source.path);
+        assert!(lines <= MOST, "{} has {lines} lines of code, at most {MOST} are read with ease", source.path);
     }
 }

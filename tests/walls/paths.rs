@@ -1,256 +1,150 @@
-//! The paths that a source file names: its `use` declarations, and `a::b` elsewhere in its code.
+//! The paths that a source file names: its `use` declarations, and `a::b` elsewhere in its code. Lines are as rustfmt
+//! writes them, and no modules but those of tests are inline.
 
-/// A `use` declaration or a path, as seen from the module it is written in.
+/// A path such as `["crate", "money", "Currency"]`.
+pub(crate) type Path = Vec<String>;
+
+/// A `use` declaration that gives a path a name, and whether it passes that on to other modules.
 #[derive(Debug)]
+pub(crate) struct Import {
+    pub(crate) name: String,
+    pub(crate) path: Path,
+    pub(crate) is_passed_on: bool,
+}
+
+/// What one file names outside of its tests, comments and string literals.
+#[derive(Debug, Default)]
 pub(crate) struct Named {
-    /// Inline modules around it, from the outside in.
-    pub(crate) inside: Vec<String>,
-    /// The path, such as `["crate", "money", "Currency"]`.
-    pub(crate) path: Vec<String>,
-    pub(crate) by: By,
+    /// The modules that have files of their own: `mod name;`.
+    pub(crate) modules: Vec<String>,
+    pub(crate) imports: Vec<Import>,
+    /// Paths in code. A single identifier is one, too.
+    pub(crate) code: Vec<Path>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum By {
-    /// A `use` declaration that gives the path this name in its module.
-    Use { name: String, exported: bool },
-    /// `mod name;`.
-    Declaration,
-    /// Code, where the path may be a single identifier.
-    Code,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    /// `::`.
-    Separator,
-    Sign(char),
-}
-
-impl Token {
-    fn is(&self, sign: char) -> bool {
-        *self == Self::Sign(sign)
-    }
-
-    fn word(&self) -> Option<&str> {
-        if let Self::Word(word) = self { Some(word) } else { None }
-    }
-}
-
-/// Returns what `text` names, without its tests, comments and string literals.
-pub(crate) fn named(text: &str) -> Vec<Named> {
-    let tokens = without_tests(&tokens(text));
-    let mut found = Vec::new();
-    let mut inside: Vec<(String, usize)> = Vec::new();
-    let mut depth = 0;
-    let mut at = 0;
-    while let Some(token) = tokens.get(at) {
-        let modules = || inside.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        match token {
-            Token::Sign('{') => depth += 1,
-            Token::Sign('}') => {
-                depth -= 1;
-                if inside.last().is_some_and(|&(_, outside)| outside == depth) {
-                    inside.pop();
-                }
+impl Named {
+    pub(crate) fn of(text: &str) -> Self {
+        let mut named = Self::default();
+        for statement in without_tests(&without_literals(text)).split(';') {
+            if let Some((before, is_public, tree)) = declared("use ", statement) {
+                named.code.extend(paths(before));
+                use_tree(tree, &[], is_public, &mut named.imports);
+            } else if let Some((before, _, name)) = declared("mod ", statement) {
+                assert!(!name.contains('{'), "an inline module: {name}");
+                named.code.extend(paths(before));
+                named.modules.push(name.to_owned());
+            } else {
+                named.code.extend(paths(statement));
             }
-            Token::Word(word) if word == "mod" && tokens.get(at + 2).is_some_and(|token| token.is('{')) => {
-                inside.extend(tokens[at + 1].word().map(|name| (name.to_owned(), depth)));
-                at += 1;
-            }
-            Token::Word(word) if word == "mod" && tokens.get(at + 2).is_some_and(|token| token.is(';')) => {
-                let path = tokens[at + 1].word().map(str::to_owned).into_iter().collect();
-                found.push(Named { inside: modules(), path, by: By::Declaration });
-                at += 1;
-            }
-            Token::Word(word) if word == "use" && starts_an_item(&tokens[..at]) => {
-                let exported = tokens[..at].last().is_some_and(|last| last.is(')') || last.word() == Some("pub"));
-                at += 1;
-                let mut leaves = Vec::new();
-                use_tree(&tokens, &mut at, &[], &mut leaves);
-                found.extend(leaves.into_iter().map(|(path, name)| {
-                    let by = By::Use { name, exported };
-                    Named { inside: modules(), path, by }
-                }));
-            }
-            Token::Word(word) => {
-                let is_a_member = at > 0 && tokens[at - 1].is('.');
-                let mut path = vec![word.clone()];
-                while let (Some(Token::Separator), Some(Token::Word(word))) = (tokens.get(at + 1), tokens.get(at + 2)) {
-                    path.push(word.clone());
-                    at += 2;
-                }
-                if !is_a_member {
-                    found.push(Named { inside: modules(), path, by: By::Code });
-                }
-            }
-            Token::Separator | Token::Sign(_) => (),
         }
-        at += 1;
+        named
     }
-    found
 }
 
-/// Whether a `use` after these tokens is a declaration, not the `use<'a>` of a bound.
-fn starts_an_item(before: &[Token]) -> bool {
-    before
-        .last()
-        .is_none_or(|last| [';', '{', '}', ']', ')'].iter().any(|&sign| last.is(sign)) || last.word() == Some("pub"))
+/// Takes the declaration apart with which a statement ends, as a `use<'a>` of a bound does not: into what comes before
+/// it, whether it is public, and what is declared.
+fn declared<'a>(keyword: &str, statement: &'a str) -> Option<(&'a str, bool, &'a str)> {
+    let (before, declared) = statement.rsplit_once(keyword)?;
+    let (before, visibility) = before.rsplit_once('\n').unwrap_or(("", before));
+    let visibility = visibility.trim();
+    (visibility.is_empty() || visibility.starts_with("pub")).then_some((before, !visibility.is_empty(), declared))
 }
 
-/// Collects the paths of a use tree with the names they get, and leaves `at` behind it.
-fn use_tree(tokens: &[Token], at: &mut usize, prefix: &[String], leaves: &mut Vec<(Vec<String>, String)>) {
+/// Returns the paths in code that declares nothing; of `a.b` only `a`.
+fn paths(code: &str) -> Vec<Path> {
+    let code = code.replace("..", " ");
+    let words = code.split(|c: char| !(c.is_alphanumeric() || "_:.".contains(c)));
+    let paths = words.map(|word| word.split('.').next().unwrap_or_default().trim_matches(':'));
+    paths.filter(|path| !path.is_empty()).map(|path| path.split("::").map(str::to_owned).collect()).collect()
+}
+
+/// Collects the leaves of a use tree.
+fn use_tree(tree: &str, prefix: &[String], is_passed_on: bool, imports: &mut Vec<Import>) {
+    let (head, group) = tree.split_once('{').map_or((tree, None), |(head, group)| (head, Some(group)));
+    let (head, name) =
+        head.split_once(" as ").map_or((head, None), |(head, name)| (head, Some(name.trim().to_owned())));
     let mut path = prefix.to_vec();
-    loop {
-        match tokens.get(*at) {
-            Some(Token::Word(word)) if word == "as" => {
-                let name = tokens[*at + 1].word().unwrap_or("_").to_owned();
-                *at += 2;
-                leaves.push((path, name));
-                return;
-            }
-            Some(Token::Word(word)) => {
-                // `a::{self}` is `a`.
-                if word != "self" || path.is_empty() {
-                    path.push(word.clone());
-                }
-                *at += 1;
-            }
-            Some(Token::Separator) => *at += 1,
-            Some(Token::Sign('{')) => {
-                *at += 1;
-                while tokens.get(*at).is_some_and(|token| !token.is('}')) {
-                    use_tree(tokens, at, &path, leaves);
-                    if tokens.get(*at).is_some_and(|token| token.is(',')) {
-                        *at += 1;
-                    }
-                }
-                *at += 1;
-                return;
-            }
-            Some(Token::Sign('*')) => panic!("`use {}::*` hides what is used", path.join("::")),
-            // The end of a leaf: `,`, `;` or `}`.
-            _ => {
-                let name = path.last().cloned().unwrap_or_default();
-                leaves.push((path, name));
-                return;
-            }
-        }
+    path.extend(head.split("::").map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()));
+    if let Some(group) = group {
+        let (mut depth, group) = (0, group.rsplit_once('}').expect("a group ends").0);
+        let members = group.split(|c| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            c == ',' && depth == 0
+        });
+        let members = members.filter(|member| !member.trim().is_empty());
+        return members.for_each(|member| use_tree(member, &path, is_passed_on, imports));
     }
+    // `a::{self}` is `a`.
+    path.pop_if(|last| last == "self" && !prefix.is_empty());
+    let last = path.last().expect("a name");
+    assert!(last != "*", "`use {}` hides what is used", path.join("::"));
+    let name = name.unwrap_or_else(|| last.clone());
+    imports.push(Import { name, path, is_passed_on });
 }
 
-/// Cuts the items under `#[cfg(test)]` out.
-fn without_tests(tokens: &[Token]) -> Vec<Token> {
-    let attribute = [
-        Token::Sign('#'),
-        Token::Sign('['),
-        Token::Word("cfg".to_owned()),
-        Token::Sign('('),
-        Token::Word("test".to_owned()),
-        Token::Sign(')'),
-        Token::Sign(']'),
-    ];
-    let mut kept = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        if !tokens[at..].starts_with(&attribute) {
-            kept.push(tokens[at].clone());
-            at += 1;
+/// Cuts the items under `#[cfg(test)]` out: each goes on until a line that is indented as its first one ends it.
+fn without_tests(code: &str) -> String {
+    let (mut kept, mut lines) = (String::new(), code.lines());
+    while let Some(line) = lines.next() {
+        let Some(indent) = line.strip_suffix("#[cfg(test)]") else {
+            kept += line;
+            kept.push('\n');
             continue;
-        }
-        let mut depth = 0;
-        at += attribute.len();
-        while let Some(token) = tokens.get(at) {
-            at += 1;
-            if token.is('{') {
-                depth += 1;
-            } else if token.is('}') {
-                depth -= 1;
-            }
-            // The end of a declaration, or of a block; a `use` with braces ends with its `;`.
-            let ends = token.is(';') || token.is('}') && !tokens.get(at).is_some_and(|next| next.is(';'));
-            if depth == 0 && ends {
-                break;
-            }
-        }
+        };
+        let ends = |line: &&str| {
+            let item = line.strip_prefix(indent).unwrap_or_default();
+            item.starts_with(|c: char| !c.is_whitespace()) && item.ends_with(['}', ';', ','])
+        };
+        lines.find(ends).expect("an item behind `#[cfg(test)]`");
     }
     kept
 }
 
-fn tokens(text: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let taken = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("::") {
-            tokens.push(Token::Separator);
-            2
-        } else if let Some(length) = literal(rest) {
-            length
-        } else if first.is_alphanumeric() || first == '_' {
-            let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-            tokens.push(Token::Word(rest[..length].to_owned()));
-            length
+/// Cuts comments, strings and characters out.
+fn without_literals(text: &str) -> String {
+    let (mut code, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(['/', '"', '\'']) {
+        let (before, found) = rest.split_at(at);
+        code += before;
+        let hashes = before.len() - before.trim_end_matches('#').len();
+        let is_raw = before[..before.len() - hashes].ends_with('r');
+        let length = if found.starts_with("//") {
+            found.find('\n').unwrap_or(found.len())
+        } else if found.starts_with('"') && is_raw {
+            let end = format!("\"{}", "#".repeat(hashes));
+            1 + found[1..].find(&end).expect("a raw string ends") + end.len()
+        } else if found.starts_with('"') {
+            let mut is_escaped = false;
+            let end = |c| {
+                let (was_escaped, escapes) = (is_escaped, c == '\\');
+                is_escaped = escapes && !was_escaped;
+                c == '"' && !was_escaped
+            };
+            2 + found[1..].find(end).expect("a string ends")
+        } else if found.starts_with("'\\") {
+            4 + found[3..].find('\'').expect("a character ends")
         } else {
-            if !first.is_whitespace() {
-                tokens.push(Token::Sign(first));
-            }
-            first.len_utf8()
+            // A character, or a division or a lifetime, of which the first sign alone is cut out.
+            found
+                .char_indices()
+                .nth(2)
+                .filter(|(_, c)| found.starts_with('\'') && *c == '\'')
+                .map_or(1, |(at, _)| at + 1)
         };
-        rest = &rest[taken..];
+        rest = &found[length..];
     }
-    tokens
-}
-
-/// The length of the string or character literal, or of the lifetime, that `text` starts with.
-fn literal(text: &str) -> Option<usize> {
-    let body = text.trim_start_matches(['b', 'c']);
-    let raw = body.strip_prefix('r').map(|body| (body, body.len() - body.trim_start_matches('#').len()));
-    if let Some((body, hashes)) = raw
-        && body[hashes..].starts_with('"')
-    {
-        let end = format!("\"{}", "#".repeat(hashes));
-        let close = body[hashes + 1..].find(&end).expect("a raw string ends");
-        return Some(text.len() - body.len() + hashes + 1 + close + end.len());
-    }
-    let quote = body.chars().next().filter(|&first| first == '"' || first == '\'')?;
-    if text.len() - body.len() > 1 {
-        return None;
-    }
-    let mut letters = body.char_indices().skip(1);
-    if quote == '\'' {
-        let mut next = body.chars().skip(1);
-        let (first, second) = (next.next()?, next.next()?);
-        if first != '\\' && second != '\'' {
-            // A lifetime.
-            return Some(1);
-        }
-    }
-    while let Some((at, letter)) = letters.next() {
-        if letter == '\\' {
-            letters.next();
-        } else if letter == quote {
-            return Some(text.len() - body.len() + at + 1);
-        }
-    }
-    panic!("a literal ends: {}", &body[..body.len().min(40)]);
+    code + rest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Vec<String> {
-        let show = |named: Named| {
-            let path = [named.inside, named.path].concat().join("::");
-            match named.by {
-                By::Use { name, exported } => format!("{}{path} as {name}", if exported { "pub " } else { "" }),
-                By::Declaration | By::Code => path,
-            }
+    fn imports(text: &str) -> Vec<String> {
+        let show = |import: &Import| {
+            format!("{}{} as {}", if import.is_passed_on { "pub " } else { "" }, import.path.join("::"), import.name)
         };
-        named(text).into_iter().map(show).filter(|path| path.contains("::")).collect()
+        Named::of(text).imports.iter().map(show).collect()
     }
 
     #[test]
@@ -263,21 +157,28 @@ mod tests {
             "pub crate::a::c::f as f",
             "super::g as _",
         ];
-        assert_eq!(of(text), expected);
+        assert_eq!(imports(text), expected);
     }
 
     #[test]
     fn paths_in_code_count_and_those_in_text_and_tests_do_not() {
         let text = r##"
-            // a::b
-            fn f<'a>(x: &'a str) -> impl Fn() + use<'a> { let _ = ('\'', '"', "a::b\"", r#"a::"b"#); c::d::<E>(x.f, b'"') }
-            mod inner { use super::G; }
-            #[cfg(test)]
-            pub(super) use self::{h::I};
-            #[cfg(test)]
-            mod tests { fn f() { j::k() } }
-            const L: m::N = 1;
+// a::b
+fn f<'a>(x: &'a str) -> impl Fn() + use<'a> {
+    let _ = ('\'', '"', "a::b\"", r#"a::"b"#);
+    c::d::<E>(x.f, b'"', 1 / ..G::h())
+}
+#[cfg(test)]
+pub(super) use self::{h::I};
+#[cfg(test)]
+mod tests {
+    fn f() { j::k() }
+}
+const L: m::N = 1;
         "##;
-        assert_eq!(of(text), ["c::d", "inner::super::G as G", "m::N"]);
+        assert_eq!(imports(text), [""; 0]);
+        let code: Vec<String> = Named::of(text).code.iter().map(|path| path.join("::")).collect();
+        let paths: Vec<&String> = code.iter().filter(|path| path.contains("::")).collect();
+        assert_eq!(paths, ["c::d", "G::h", "m::N"]);
     }
 }

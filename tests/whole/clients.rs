@@ -3,94 +3,38 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use serde_json::{Value, json};
-use settled_testkit::harness::servers;
-use settled_testkit::servers::PrivateServers;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use settled_amqp::BrokerSettings;
+use settled_pipeline::outbox::EventSettings;
+use settled_testkit::harness::{World, split};
+use tokio::sync::{Mutex, MutexGuard};
 
-/// A configuration in which nothing is set.
-const DEFAULTS: [&str; 2] = ["--config", "/dev/null"];
-
-/// The servers, and on them one daemon with all settings at their defaults.
-struct Settled {
-    servers: &'static PrivateServers,
-    /// One daemon at a time: between two on the same queue there is no order, and the examples
-    /// fund and spend back to back.
-    turn: Mutex<()>,
+/// A world with the names on the broker that are the defaults, which the examples use. One test at a time has it.
+struct Shop {
+    world: World,
+    _turn: MutexGuard<'static, ()>,
 }
 
-/// The only daemon; it ends with its test, whatever happens.
-struct Daemon<'a> {
-    process: std::process::Child,
-    _turn: MutexGuard<'a, ()>,
-}
-
-impl Drop for Daemon<'_> {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-async fn settled() -> &'static Settled {
-    static SETTLED: OnceCell<Settled> = OnceCell::const_new();
-    SETTLED.get_or_init(async || Settled { servers: servers().await, turn: Mutex::default() }).await
-}
-
-impl Settled {
-    fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new(program.as_ref());
-        command
-            .env("SETTLED_AMQP_URI", self.servers.amqp_uri())
-            .env("SETTLED_POSTGRES_URL", self.servers.postgres_url())
-            .env("SETTLED_ADMIN_LISTEN", "127.0.0.1:0")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn settled(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command(env!("CARGO_BIN_EXE_settled"));
-        command.args(arguments).args(DEFAULTS).output().expect("it runs")
-    }
-
-    async fn daemon(&self) -> Daemon<'_> {
-        let turn = self.turn.lock().await;
-        let mut command = self.command(env!("CARGO_BIN_EXE_settled"));
-        let command = command.arg("run").args(DEFAULTS).stderr(Stdio::null());
-        let daemon = Daemon { process: command.spawn().expect("the daemon starts"), _turn: turn };
-        for _ in 0..200 {
-            let opened = self.settled(&["account", "open", "the-first", "--currency", "EUR"]);
-            // By another test before, perhaps.
-            if opened.status.success() || text(&opened.stdout).contains("account_exists") {
-                return daemon;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("the daemon takes no tasks");
-    }
-
-    fn shown(&self, id: &str) -> Value {
-        let shown = self.settled(&["payment", "show", id, "--json"]);
-        assert!(shown.status.success(), "{}", text(&shown.stderr));
-        serde_json::from_slice(&shown.stdout).expect("JSON")
-    }
-
-    /// Publishes a task, and waits until it is settled.
-    fn publish(&self, task: &Value) {
-        let file = scratch("tasks").join(format!("{}.json", task["id"].as_str().expect("an id")));
-        std::fs::write(&file, task.to_string()).expect("written");
-        let published = self.settled(&["publish", "--wait", file.to_str().expect("a path")]);
-        assert!(published.status.success(), "{}{}", text(&published.stdout), text(&published.stderr));
-        std::fs::remove_file(file).expect("removed");
+impl Shop {
+    async fn new() -> Self {
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let turn = TURN.lock().await;
+        let (broker, mut world) = (BrokerSettings::default(), World::new(&[]).await);
+        (world.exchange, world.queue) = (broker.exchange, broker.queue);
+        world.dead_letter_exchange = broker.dead_letter_exchange;
+        world.dead_letter_queue = broker.dead_letter_queue;
+        world.events_exchange = EventSettings::default().exchange;
+        world.configure(&[]);
+        Self { world, _turn: turn }
     }
 
     /// Runs an example and compares what it was told with what the ledger holds. Returns what it
     /// printed.
-    fn try_out(&self, program: &Path, script: &Path) -> String {
-        let output = self.command(program).arg(script).output().expect("it runs");
+    async fn try_out(&self, program: &Path, script: &Path) -> String {
+        let mut example = Command::new(program);
+        let output = example.env("SETTLED_AMQP_URI", &self.world.amqp_uri).arg(script).output().expect("it runs");
         assert!(output.status.success(), "{}: {}", script.display(), text(&output.stderr));
         let mut told: BTreeMap<String, Vec<(String, Value)>> = BTreeMap::new();
         for line in text(&output.stdout).lines() {
@@ -102,7 +46,8 @@ impl Settled {
         assert_eq!(told.len(), 5, "{told:?}");
         let mut states = Vec::new();
         for (id, outcomes) in told {
-            let shown = without_held(self.shown(&id));
+            let shown = self.world.succeeds(&["payment", "show", &id, "--json"]).await;
+            let shown = without_held(serde_json::from_str(&shown).expect("JSON"));
             // What only the ledger knows.
             assert!(shown["received_at"].is_string() && shown["entries"].is_array(), "{shown}");
             let transfer = shown["type"] == "transfer";
@@ -125,17 +70,15 @@ impl Settled {
     }
 
     /// Has `account` pay so much to `to` that its balance is `balance`.
-    fn lower(&self, account: &str, to: &str, balance: i64) {
-        let shown = self.settled(&["account", "show", account, "--json"]);
-        let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
-        let mut missing = shown["posted"].as_i64().expect("a balance") - balance;
+    async fn lower(&self, account: &str, to: &str, balance: i64) {
+        let mut missing = self.world.account(account).await["posted"].as_i64().expect("a balance") - balance;
         let mut legs = Vec::new();
         while missing > 0 {
             let amount = missing.min(1_000_000_000_000_000);
-            legs.push(json!({"debit_account": account, "credit_account": to, "amount": amount, "currency": "USD"}));
+            legs.push((account, to, amount));
             missing -= amount;
         }
-        self.publish(&json!({"id": uuid::Uuid::now_v7(), "type": "transfer", "legs": legs}));
+        self.world.settle(&[split(&legs)]).await;
     }
 }
 
@@ -176,13 +119,13 @@ async fn python_pays_and_is_told() {
     let mut pip = Command::new(&python);
     let pip = pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
     set_up(pip.arg(&requirements), "pip needs a package index");
-    let settled = settled().await;
-    let _daemon = settled.daemon().await;
+    let shop = Shop::new().await;
+    let _daemon = shop.world.daemon().await;
     let script = examples("python").join("pay.py");
-    settled.try_out(&python, &script);
+    shop.try_out(&python, &script).await;
     // The accounts are there; the same ids are duplicates, and are answered all the same.
-    settled.try_out(&python, &script);
-    assert!(settled.settled(&["audit"]).status.success());
+    shop.try_out(&python, &script).await;
+    shop.world.audit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,16 +141,16 @@ async fn node_pays_and_is_told() {
     let mut npm = Command::new("npm");
     let npm = npm.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]);
     set_up(npm.current_dir(&place), "npm needs a package registry");
-    let settled = settled().await;
-    let _daemon = settled.daemon().await;
+    let shop = Shop::new().await;
+    let _daemon = shop.world.daemon().await;
     let script = place.join("pay.mjs");
-    settled.try_out(Path::new("node"), &script);
+    shop.try_out(Path::new("node"), &script).await;
     // What JavaScript's own numbers can't hold: the next payment of 10,000 makes this balance.
-    assert!(settled.settled(&["account", "open", "node:vault", "--currency", "USD"]).status.success());
-    settled.lower("node:world", "node:vault", -10_000_000_000_000_001 + 10_000);
-    let told = settled.try_out(Path::new("node"), &script);
+    shop.world.open(["node:vault"]).await;
+    shop.lower("node:world", "node:vault", -10_000_000_000_000_001 + 10_000).await;
+    let told = shop.try_out(Path::new("node"), &script).await;
     assert!(told.contains(r#""posted":-10000000000000001,"#), "{told}");
-    assert!(settled.settled(&["audit"]).status.success());
+    shop.world.audit().await;
 }
 
 /// What was held at the moment of a balance is told in the event, and not kept.

@@ -1,7 +1,7 @@
 //! Keys in an order of their own: what the operating system or ICU makes of texts, today or after an
 //! update, decides about nothing.
 
-use settled_testkit::harness::{World, connect, database, eventually, postgres_with, transfer};
+use settled_testkit::harness::{self, World, connect, database, eventually, postgres_with, transfer};
 use settled_testkit::seed;
 use settled_testkit::servers::ServersOptions;
 use tokio_postgres::Client;
@@ -37,13 +37,10 @@ async fn lost(client: &Client) -> i64 {
     client.query_one(lost, &[]).await.expect("a count").get(0)
 }
 
-/// What `settled audit` has to say of one check.
-async fn found(world: &World, check: &str) -> Vec<String> {
-    let report = world.run(&["audit", "--json"]).await.json();
-    let checks = report["checks"].as_array().expect("checks");
-    let check = checks.iter().find(|found| found["name"] == check).unwrap_or_else(|| panic!("no check {check}"));
-    let examples = check["examples"].as_array().expect("examples");
-    examples.iter().map(|example| example.as_str().expect("a text").to_owned()).collect()
+/// The names with the lowest ids.
+async fn oldest(client: &Client, count: i64) -> Vec<String> {
+    let names = client.query("SELECT name FROM account ORDER BY id LIMIT $1", &[&count]).await.expect("names");
+    names.iter().map(|row| row.get(0)).collect()
 }
 
 /// A ledger of the version before, with two accounts that its daemon opened.
@@ -82,14 +79,13 @@ async fn names_that_an_index_in_an_old_order_lost_are_found_by_the_audit_and_aga
     damage(&client, 950, 100).await;
     let missing = lost(&client).await;
     assert!(missing > NAMES / 2, "only {missing} names are lost");
-    let said = found(&world, "text_keys").await;
+    let said = world.broken("text_keys").await;
     assert!(said.iter().any(|text| text.contains("REINDEX INDEX account_name_key")), "{said:?}");
 
-    let migrated = world.run(&["migrate"]).await;
-    assert_eq!(migrated.code, 0, "{migrated:?}");
+    world.succeeds(&["migrate"]).await;
     assert_eq!(lost(&client).await, 0);
     for check in ["account_name", "text_keys"] {
-        assert_eq!(found(&world, check).await, [""; 0]);
+        assert_eq!(world.broken(check).await, [""; 0]);
     }
     // The version before gives names their ids as it did.
     let intern = "INSERT INTO account (name) SELECT name FROM unnest($1::text[]) AS n(name) ORDER BY name
@@ -100,7 +96,7 @@ async fn names_that_an_index_in_an_old_order_lost_are_found_by_the_audit_and_aga
     // An index can still be damaged, by a disk for instance.
     damage(&client, 100, 950).await;
     assert!(lost(&client).await > NAMES / 2);
-    assert_eq!(found(&world, "text_keys").await.len(), 10);
+    assert_eq!(world.broken("text_keys").await.len(), 10);
 }
 
 #[tokio::test]
@@ -115,13 +111,10 @@ async fn payments_between_accounts_whose_names_an_index_has_lost_settle() {
     assert!(lost(&client).await > NAMES / 2);
     world.configure(&[]);
     let daemon = world.daemon().await;
-    let names = "SELECT array_agg(name) FROM (SELECT name FROM account ORDER BY id LIMIT 40) AS few";
-    let names: Vec<String> = client.query_one(names, &[]).await.expect("names").get(0);
+    let names = oldest(&client, 40).await;
     let payments: Vec<_> = names.chunks(2).map(|pair| transfer(&pair[0], &pair[1], 1)).collect();
-    world.publisher().await.publish_all(&payments).await;
-    world.all_are("settled", &payments).await;
-    daemon.stop().await;
-    world.audit().await;
+    world.settle(&payments).await;
+    world.end(daemon).await;
 }
 
 #[tokio::test]
@@ -131,11 +124,10 @@ async fn names_that_are_there_twice_are_found_and_keep_the_migration_from_choosi
     damage(&client, 950, 100).await;
     // As a daemon does with names that it doesn't find.
     let again = "INSERT INTO account (name) SELECT unnest($1::text[]) ON CONFLICT (name) DO NOTHING";
-    let names = "SELECT array_agg(name) FROM (SELECT name FROM account ORDER BY id LIMIT 400) AS few";
-    let names: Vec<String> = client.query_one(names, &[]).await.expect("names").get(0);
+    let names = oldest(&client, 400).await;
     let doubled = client.execute(again, &[&names]).await.expect("given ids");
     assert!(doubled > 0, "nothing is there twice");
-    let said = found(&world, "account_name").await;
+    let said = world.broken("account_name").await;
     assert!(said.iter().any(|text| text.contains("have this name")), "{said:?}");
 
     let refused = world.run(&["migrate"]).await;
@@ -146,9 +138,8 @@ async fn names_that_are_there_twice_are_found_and_keep_the_migration_from_choosi
 
     let rename = "UPDATE account SET name = name || ':' || id WHERE id > $1";
     assert_eq!(client.execute(rename, &[&NAMES]).await.expect("renamed"), doubled);
-    let migrated = world.run(&["migrate"]).await;
-    assert_eq!(migrated.code, 0, "{migrated:?}");
-    assert_eq!(found(&world, "account_name").await, [""; 0]);
+    world.succeeds(&["migrate"]).await;
+    assert_eq!(world.broken("account_name").await, [""; 0]);
 }
 
 #[tokio::test]
@@ -157,7 +148,7 @@ async fn who_may_read_the_payments_by_name_may_do_so_after_the_migration() {
     let role = format!("reader_{}", world.name);
     let grants = format!("CREATE ROLE {role}; GRANT SELECT ON payment_named TO {role} WITH GRANT OPTION");
     client.batch_execute(&grants).await.expect("granted");
-    assert_eq!(world.run(&["migrate"]).await.code, 0);
+    world.succeeds(&["migrate"]).await;
     let may = format!("SELECT has_table_privilege('{role}', 'payment_named', 'SELECT WITH GRANT OPTION')");
     assert!(client.query_one(&may, &[]).await.expect("a right").get::<_, bool>(0));
 }
@@ -171,16 +162,14 @@ async fn a_collation_of_another_version_than_the_recorded_one_is_told() {
     let daemon = world.daemon().await;
     assert!(daemon.log().contains(&remedy), "{}", daemon.log());
     daemon.stop().await;
-    let checked = world.run(&["check", "--connect", "--json"]).await;
-    assert_eq!(checked.code, 0, "{checked:?}");
-    let warnings = checked.json()["warnings"].to_string();
+    let warnings = world.prints(&["check", "--connect"]).await["warnings"].to_string();
     assert!(warnings.contains(&remedy), "{warnings}");
 }
 
 #[tokio::test]
 async fn a_server_that_does_not_write_whole_pages_is_told_at_the_start_and_by_the_audit() {
     let servers = postgres_with(ServersOptions::default()).await;
-    let world = World::between(settled_testkit::harness::servers().await, &servers, &[]).await;
+    let world = World::between(harness::servers().await, &servers, &[]).await;
     let client = world.sql().await;
     client.batch_execute("ALTER SYSTEM SET full_page_writes = off").await.expect("altered");
     client.batch_execute("SELECT pg_reload_conf()").await.expect("reloaded");
@@ -191,8 +180,8 @@ async fn a_server_that_does_not_write_whole_pages_is_told_at_the_start_and_by_th
     let daemon = world.daemon().await;
     assert!(daemon.log().contains("full_page_writes = off"), "{}", daemon.log());
     daemon.stop().await;
-    let checked = world.run(&["check", "--connect"]).await;
-    assert!(checked.code == 0 && checked.stdout.contains("warning: full_page_writes = off"), "{checked:?}");
-    assert_eq!(found(&world, "durability").await.len(), 1);
+    let checked = world.succeeds(&["check", "--connect"]).await;
+    assert!(checked.contains("warning: full_page_writes = off"), "{checked}");
+    assert_eq!(world.broken("durability").await.len(), 1);
     servers.shutdown().await.expect("nothing is left");
 }

@@ -78,19 +78,12 @@ fn open_place() -> Result<TempDir> {
 }
 
 #[tokio::test]
-async fn both_servers_answer_and_postgres_keeps_what_it_commits() -> Result {
+async fn postgres_keeps_what_it_commits_and_comes_back_at_its_place_with_its_data() -> Result {
     let servers = shared().await?;
-    both_answer(&servers).await?;
     for setting in ["fsync", "synchronous_commit", "track_commit_timestamp"] {
         let value: String = postgres(&servers).await?.query_one(&format!("show {setting}"), &[]).await?.get(0);
         assert_eq!(value, "on", "{setting}");
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn postgres_comes_back_at_its_place_with_its_data() -> Result {
-    let servers = shared().await?;
     postgres(&servers).await?.batch_execute("create table kept (n int)").await?;
 
     for mode in [StopMode::Fast, StopMode::Immediate, StopMode::Kill] {
@@ -245,11 +238,7 @@ async fn a_disk_of_postgres_can_be_filled_and_freed_and_leaves_nothing_mounted()
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_not_promised_and_what_is_not_there_not_used() -> Result {
-    let place = open_place()?;
-    let standby =
-        ServersOptions { dir: Some(place.path().to_owned()), keep: true, standby: true, ..ServersOptions::default() };
-    assert!(start(&standby).await.is_err_and(|error| error.to_string().contains("kept")));
+async fn what_is_not_there_is_not_used() -> Result {
     let servers = shared().await?;
     for refused in [servers.promote().await, servers.rebuild_standby().await, servers.fill_postgres_disk().await] {
         assert!(matches!(refused, Err(DevError::Guardian(_))), "{refused:?}");

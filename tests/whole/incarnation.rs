@@ -1,7 +1,7 @@
 //! A ledger that was restored from a backup: what happens from then on is another ledger's.
 
 use serde_json::{Value, json};
-use settled_testkit::harness::{World, eventually, open, transfer};
+use settled_testkit::harness::{Received, World, assert_has, eventually, transfer};
 use uuid::Uuid;
 
 /// Runs a program of PostgreSQL's on the world's database.
@@ -13,9 +13,7 @@ async fn postgres(program: &str, arguments: &[&str], world: &World) {
 }
 
 async fn ledger(world: &World, arguments: &[&str]) -> Value {
-    let ended = world.run(&[&["ledger"], arguments, &["--json"]].concat()).await;
-    assert_eq!(ended.code, 0, "{ended:?}");
-    ended.json()
+    world.prints(&[&["ledger"], arguments].concat()).await
 }
 
 fn incarnation(ledger: &Value) -> String {
@@ -24,20 +22,10 @@ fn incarnation(ledger: &Value) -> String {
 
 #[tokio::test]
 async fn after_a_restore_an_event_with_the_same_id_and_other_content_has_another_source() {
-    let world = World::new(&["events.source = \"https://example.com/eu\""]).await;
+    let (world, mut daemon, publisher) = World::at_work(&["events.source = \"https://example.com/eu\""]).await;
     let events = world.events().await;
-    let mut daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    let accounts = [open("world", "USD", None), open("alice", "USD", Some(0))];
-    publisher.publish_all(&accounts).await;
-    world.all_are("settled", &accounts).await;
-    let nothing_is_left = async || {
-        eventually("all events are out", async || {
-            let rows = world.try_rows("SELECT count(*) AS n FROM outbox", &[]).await;
-            rows.is_some_and(|rows| rows[0]["n"] == 0)
-        })
-        .await;
-    };
+    world.open_world_and_alice().await;
+    let nothing_is_left = async || eventually("all is out", async || world.count("outbox").await == 0).await;
     nothing_is_left().await;
     let directory = tempfile::tempdir().expect("a directory");
     let dump = directory.path().join("dump");
@@ -51,7 +39,7 @@ async fn after_a_restore_an_event_with_the_same_id_and_other_content_has_another
 
     // Under the daemon, which goes on.
     postgres("pg_restore", &["--clean", "--if-exists", "--single-transaction", dump], &world).await;
-    assert!(world.rows("SELECT FROM payment WHERE id = $1", &[&lost.id]).await.is_empty(), "it is lost");
+    assert_eq!(world.count(&format!("payment WHERE id = '{}'", lost.id)).await, 0, "it is lost");
     let other = transfer("world", "alice", 1);
     publisher.publish(&other).await;
     world.becomes("settled", &other).await;
@@ -61,7 +49,7 @@ async fn after_a_restore_an_event_with_the_same_id_and_other_content_has_another
 
     let renewed = ledger(&world, &["renew", "--instead-of", &first]).await;
     let second = incarnation(&renewed);
-    assert_eq!((&renewed["renewed"], &renewed["previous"]), (&json!(true), &json!(first)));
+    assert_has(&renewed, json!({"renewed": true, "previous": first}));
     assert_ne!(first, second);
     let again = ledger(&world, &["renew", "--instead-of", &first]).await;
     assert_eq!((incarnation(&again), &again["renewed"]), (second.clone(), &json!(false)), "once is enough");
@@ -69,17 +57,10 @@ async fn after_a_restore_an_event_with_the_same_id_and_other_content_has_another
     assert!(wrong.code == 1 && wrong.stderr.contains(&second), "{wrong:?}");
 
     publisher.publish(&transfer("world", "alice", 9).identified(lost.id)).await;
-    let after = {
-        let mut found = None;
-        eventually("it is told again", async || {
-            found = events.all().into_iter().rfind(|event| event.correlation_id() == lost.id.to_string());
-            found.as_ref().is_some_and(|event| event.body["amount"] == 9)
-        })
-        .await;
-        found.expect("it came")
-    };
+    let is_told_again = |event: &Received| event.correlation_id() == lost.id.to_string() && event.body["amount"] == 9;
+    let after = events.find("it is told again", is_told_again).await;
     assert_eq!(after.message_id(), before.message_id());
-    let source = |event: &settled_testkit::harness::Received| event.header("cloudEvents:source").expect("a source");
+    let source = |event: &Received| event.header("cloudEvents:source").expect("a source");
     assert_eq!(source(&before), format!("https://example.com/eu/{first}"));
     assert_eq!(source(&after), format!("https://example.com/eu/{second}"));
     daemon.ready().await;

@@ -4,15 +4,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use settled_testkit::harness::task::{authorize, follow_up};
-use settled_testkit::harness::{Installation, Task, life, open, transfer};
+use settled_testkit::harness::{Task, World, assert_has, authorize, follow_up, life, open, transfer};
 
-async fn shown(settled: &Installation, task: &Task) -> (Value, String) {
+async fn shown(world: &World, task: &Task) -> (Value, String) {
     let id = task.id.to_string();
-    let json = settled.run(&["payment", "show", &id, "--json"], "").await.json();
-    let drawn = settled.run(&["payment", "show", &id], "").await;
-    assert_eq!((drawn.code, drawn.stderr.as_str()), (0, ""));
-    (json, drawn.stdout)
+    let json = world.prints(&["payment", "show", &id]).await;
+    (json, world.succeeds(&["payment", "show", &id]).await)
 }
 
 fn states(shown: &Value) -> Vec<&str> {
@@ -22,67 +19,54 @@ fn states(shown: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_task_is_shown_with_all_that_has_become_of_it() {
-    let settled = Installation::new().await;
-    let _daemon = settled.daemon();
-    let life = life::live(&settled).await;
+    let (world, _daemon) = World::with_daemon(&[]).await;
+    let life = life::live(&world).await;
 
-    let (held, drawn) = shown(&settled, &life.held).await;
+    let (held, drawn) = shown(&world, &life.held).await;
     assert_eq!((&held["payment"]["held"], &held["iso_status"]), (&json!(450), &json!("ACSP")));
     assert_eq!(states(&held), ["authorized", "partially_captured"]);
     let capture = &held["follow_ups"][0];
-    assert_eq!(
-        (&capture["type"], &capture["amount"], &capture["publisher"]),
-        (&json!("capture"), &json!(250), &json!("settled-cli"))
-    );
+    assert_has(&capture, json!({"type": "capture", "amount": 250, "publisher": "settled-cli"}));
     assert_eq!((&capture["id"], &capture["entries"][0]["amount"]), (&held["steps"][1]["cause"], &json!(-250)));
     let told = json!({"id": format!("{}/1", capture["id"].as_str().expect("an id")), "type": "payment.captured"});
     assert_eq!(held["steps"][1]["event"], told);
-    assert!(
-        drawn.contains("● partially_captured (ACSP), version 2") && drawn.contains("◌ what is still held is released"),
-        "{drawn}"
-    );
+    assert!(drawn.contains("● partially_captured (ACSP), version 2"), "{drawn}");
+    assert!(drawn.contains("◌ what is still held is released"), "{drawn}");
 
-    let (split, drawn) = shown(&settled, &life.split).await;
+    let (split, drawn) = shown(&world, &life.split).await;
     let legs = &split["payment"]["legs"];
     assert_eq!((&legs[0]["refunded"], &legs[1]["refunded"]), (&json!(90), &json!(10)));
     assert_eq!((split["entries"].as_array().map(Vec::len), states(&split).len()), (Some(4), 2));
     assert!(drawn.contains("entry 2 of fee") && drawn.contains("REFUNDED"), "{drawn}");
 
-    let (sale, _) = shown(&settled, &life.sale).await;
+    let (sale, _) = shown(&world, &life.sale).await;
     assert_eq!(states(&sale), ["settled", "partially_refunded", "charged_back", "charged_back"]);
     let chargeback = sale["follow_ups"][1]["id"].as_str().expect("an id").to_owned();
-    let chargeback = settled.run(&["payment", "show", &chargeback, "--json"], "").await.json();
-    let (parent, moved) =
-        (&chargeback["parent"], json!({"version": 3, "from": "partially_refunded", "to": "charged_back"}));
-    assert_eq!((&parent["id"], &parent["moved"], &parent["amount"]), (&sale["id"], &moved, &json!(5_000)));
+    let chargeback = world.prints(&["payment", "show", &chargeback]).await;
+    let moved = json!({"version": 3, "from": "partially_refunded", "to": "charged_back"});
+    assert_has(&chargeback["parent"], json!({"id": sale["id"], "moved": moved, "amount": 5_000}));
 
-    let (later, drawn) = shown(&settled, &life.later).await;
-    assert_eq!(
-        (&later["waits"]["deadline"], &later["execute_at"]),
-        (&json!("2099-01-01T00:00:00Z"), &json!("2099-01-01T00:00:00Z"))
-    );
+    let (later, drawn) = shown(&world, &life.later).await;
+    assert_eq!(later["waits"]["deadline"], "2099-01-01T00:00:00Z");
+    assert_eq!(later["execute_at"], "2099-01-01T00:00:00Z");
     assert!(drawn.contains("2099-01-01T00:00:00.000Z ◌ applied"), "{drawn}");
-    let (waiting, drawn) = shown(&settled, &life.waiting).await;
+    let (waiting, drawn) = shown(&world, &life.waiting).await;
     assert_eq!(waiting["waits"]["waits_for"], waiting["payment_id"]);
     assert!(drawn.contains("which is not there yet") && drawn.contains("● parked (RCVD)"), "{drawn}");
 
-    let (expired, drawn) = shown(&settled, &life.expired).await;
+    let (expired, drawn) = shown(&world, &life.expired).await;
     assert_eq!((states(&expired), &expired["steps"][1]["cause"]), (vec!["authorized", "expired"], &Value::Null));
-    assert_eq!(
-        expired["steps"][1]["event"],
-        json!({"id": format!("{}/2", life.expired.id), "type": "payment.expired"})
-    );
+    let told = json!({"id": format!("{}/2", life.expired.id), "type": "payment.expired"});
+    assert_eq!(expired["steps"][1]["event"], told);
     assert!(drawn.contains("the hold ran out"), "{drawn}");
 }
 
 #[tokio::test]
 async fn payments_are_found_by_state_type_account_and_payment() {
-    let settled = Installation::new().await;
-    let _daemon = settled.daemon();
-    let life = life::live(&settled).await;
+    let (world, _daemon) = World::with_daemon(&[]).await;
+    let life = life::live(&world).await;
     let list = async |filter: &[&str]| -> Vec<Value> {
-        let ended = settled.run(&[&["payment", "list", "--json"], filter].concat(), "").await;
-        ended.json().as_array().expect("a list").clone()
+        world.prints(&[&["payment", "list"], filter].concat()).await.as_array().expect("a list").clone()
     };
     let references = |payments: &[Value]| -> Vec<String> {
         payments.iter().map(|payment| payment["reference"].as_str().unwrap_or("-").to_owned()).collect()
@@ -99,72 +83,66 @@ async fn payments_are_found_by_state_type_account_and_payment() {
 
     let of_fee = list(&["--account", "fee", "--type", "transfer"]).await;
     assert_eq!(references(&of_fee), ["-", "split"]);
-    assert_eq!(
-        (&of_fee[1]["legs"], &of_fee[1]["amount"], &of_fee[1]["currency"]),
-        (&json!(2), &json!(200), &json!("USD"))
-    );
-    let table = settled.run(&["payment", "list"], "").await.stdout;
+    assert_has(&of_fee[1], json!({"legs": 2, "amount": 200, "currency": "USD"}));
+    let table = world.run(&["payment", "list"]).await.stdout;
     let line = |of: &str| table.lines().find(|line| line.contains(of)).unwrap_or_else(|| panic!("{of} in {table}"));
     assert!(line("split-refund").contains("2 legs") && line("split-refund").contains("1.00  USD"), "{table}");
     assert!(line(" void ").contains("of 0"), "{table}");
 
-    let wrong = settled.run(&["payment", "list", "--state", "lost"], "").await;
+    let wrong = world.run(&["payment", "list", "--state", "lost"]).await;
     assert!(wrong.code == 2 && wrong.stderr.contains("partially_captured"), "{wrong:?}");
 }
 
 #[tokio::test]
 async fn an_account_is_shown_as_it_is_and_as_it_was() {
-    let settled = Installation::new().await;
-    let _daemon = settled.daemon();
-    life::live(&settled).await;
-    let account = async |name: &str| settled.run(&["account", "show", name, "--json"], "").await.json();
+    let (world, _daemon) = World::with_daemon(&[]).await;
+    life::live(&world).await;
+    let account = async |name: &str| world.prints(&["account", "show", name]).await;
     let buyer = account("buyer").await;
     let holds: Vec<&Value> = buyer["holds"].as_array().expect("a list").iter().map(|hold| &hold["amount"]).collect();
     assert_eq!((holds, &buyer["held"]), (vec![&json!(450), &json!(90), &json!(10)], &json!(550)));
-    let drawn = settled.run(&["account", "show", "buyer", "--holds", "1"], "").await.stdout;
+    let drawn = world.run(&["account", "show", "buyer", "--holds", "1"]).await.stdout;
     assert!(!drawn.contains("held-legs") && drawn.ends_with("… and 2 more\n"), "{drawn}");
     let seller = account("seller").await;
-    assert_eq!((&seller["posted"], &seller["shortfall"]), (&json!(-253), &json!(253)));
+    assert_has(&seller, json!({"posted": -253, "shortfall": 253}));
     let fee = account("fee").await;
-    assert_eq!((&fee["min_balance"], &fee["max_balance"]), (&json!(-5), &json!(80_000)));
-    assert_eq!(
-        (&account("ice").await["status"], &account("gone").await["status"]),
-        (&json!("frozen"), &json!("closed"))
-    );
+    assert_has(&fee, json!({"min_balance": -5, "max_balance": 80_000}));
+    for (name, status) in [("ice", "frozen"), ("gone", "closed")] {
+        assert_eq!(account(name).await["status"], status);
+    }
 
-    let history = settled.run(&["account", "history", "buyer", "--json"], "").await.json();
+    let history = world.prints(&["account", "history", "buyer"]).await;
     let history: Vec<&Value> = history.as_array().expect("a list").iter().rev().collect();
     let capture = history.iter().find(|entry| entry["amount"] == -250).expect("the capture's entry");
-    assert_eq!((&capture["type"], &capture["counter_account"]), (&json!("capture"), &json!("seller")));
+    assert_has(&capture, json!({"type": "capture", "counter_account": "seller"}));
     assert!(capture["parent_id"].is_string(), "{capture}");
     let of_fee = history.iter().find(|entry| entry["amount"] == -20).expect("the entry of a leg");
-    assert_eq!((&of_fee["counter_account"], &of_fee["leg"]), (&json!("fee"), &json!(1)));
+    assert_has(&of_fee, json!({"counter_account": "fee", "leg": 1}));
 
     // Of the entries of one moment the last is the balance of that moment.
     let moments: BTreeMap<&str, &Value> =
         history.iter().map(|entry| (entry["settled_at"].as_str().expect("a time"), &entry["balance_after"])).collect();
     assert!(moments.len() > 5, "{moments:?}");
     for (moment, posted) in moments {
-        let then = settled.run(&["account", "show", "buyer", "--json", "--at", moment], "").await.json();
+        let then = world.prints(&["account", "show", "buyer", "--at", moment]).await;
         assert_eq!(&then["posted"], posted, "{moment}");
     }
     let at_first = buyer["opened_at"].as_str().expect("a time");
-    let then = settled.run(&["account", "show", "buyer", "--json", "--at", at_first], "").await.json();
-    assert_eq!((&then["posted"], &then["version"], &then["payment_id"]), (&json!(0), &json!(0), &Value::Null));
-    let before = settled.run(&["account", "show", "buyer", "--at", "1d"], "").await;
+    let then = world.prints(&["account", "show", "buyer", "--at", at_first]).await;
+    assert_has(&then, json!({"posted": 0, "version": 0, "payment_id": null}));
+    let before = world.run(&["account", "show", "buyer", "--at", "1d"]).await;
     assert!(before.code == 1 && before.stderr.contains("had no balance then: opened "), "{before:?}");
-    let to_come = settled.run(&["account", "show", "buyer", "--at", "2099-01-01T00:00:00Z"], "").await;
+    let to_come = world.run(&["account", "show", "buyer", "--at", "2099-01-01T00:00:00Z"]).await;
     assert!(to_come.code == 2 && to_come.stderr.contains("a time that has passed"), "{to_come:?}");
 }
 
 #[tokio::test]
 async fn publish_waits_for_what_is_parked_and_not_for_what_is_scheduled() {
-    let settled = Installation::new().await;
-    let _daemon = settled.daemon();
-    life::live(&settled).await;
+    let (world, _daemon) = World::with_daemon(&[]).await;
+    life::live(&world).await;
     let publish = async |tasks: &[&Task], timeout: &str| {
         let lines: Vec<String> = tasks.iter().map(|task| task.body()).collect();
-        settled.run(&["publish", "--wait", "--timeout", timeout], &lines.join("\n")).await
+        world.run_with(&["publish", "--wait", "--timeout", timeout], &lines.join("\n")).await
     };
     let scheduled = transfer("buyer", "seller", 5).with("execute_at", "2099-01-01T00:00:00Z");
     let ended = publish(&[&scheduled], "60s").await;
@@ -172,11 +150,8 @@ async fn publish_waits_for_what_is_parked_and_not_for_what_is_scheduled() {
 
     let payment = authorize("buyer", "seller", 9);
     let capture = follow_up("capture", &payment, None);
-    assert_eq!(settled.run(&["publish"], &capture.body()).await.code, 0);
-    settled_testkit::harness::eventually("the capture is parked", async || {
-        settled.run(&["payment", "show", &capture.id.to_string()], "").await.stdout.contains("parked (RCVD)")
-    })
-    .await;
+    assert_eq!(world.run_with(&["publish"], &capture.body()).await.code, 0);
+    world.becomes("parked", &capture).await;
     let ended = publish(&[&capture], "300ms").await;
     assert!(ended.code == 69 && ended.stdout.contains(" parked"), "{ended:?}");
     let ended = publish(&[&capture, &payment], "60s").await;

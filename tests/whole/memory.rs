@@ -6,7 +6,7 @@ use std::time::Duration;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
-use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, open, split, transfer, within};
+use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, split, transfer, within};
 
 /// What the daemon may have in memory at any time.
 const MOST: u64 = 256 << 20;
@@ -25,17 +25,8 @@ fn count(few: usize, many: usize) -> usize {
 /// A world with the defaults of what is measured, and a daemon.
 async fn start() -> (World, Daemon) {
     let defaults = ["pipeline.lanes = 1", "pipeline.workers = 1", "pipeline.max_batch = 1000"];
-    let world = World::new(&defaults).await;
-    let daemon = world.daemon().await;
+    let (world, daemon) = World::with_daemon(&defaults).await;
     (world, daemon)
-}
-
-/// A line of the kernel's account of the daemon's memory, in bytes.
-fn memory(daemon: &Daemon, line: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
-    let found =
-        status.lines().find_map(|found| found.strip_prefix(line)?.strip_suffix("kB")?.trim().parse::<u64>().ok());
-    found.expect("a number") << 10
 }
 
 /// Has the load published while nothing can be committed; then all of it must come to what it should.
@@ -51,7 +42,7 @@ async fn bounded(what: &str, world: &World, mut daemon: Daemon, publish: impl As
         seen.0 > 0.0 && before == seen
     })
     .await;
-    let waiting = memory(&daemon, "VmHWM:");
+    let waiting = daemon.memory("VmHWM:");
     assert_eq!(daemon.get("/livez").await.0, 200, "{what}: who waits for the database lives");
     database.batch_execute("COMMIT").await.expect("unlocked");
     within(LONG, &format!("{what}: {done}"), async || {
@@ -62,30 +53,22 @@ async fn bounded(what: &str, world: &World, mut daemon: Daemon, publish: impl As
         taken(&mut daemon).await == (0.0, 0.0) && world.waiting().await == 0
     })
     .await;
-    let peak = memory(&daemon, "VmHWM:");
+    let peak = daemon.memory("VmHWM:");
     let mut after = 0;
     within(LONG, &format!("{what}: memory goes back, of {} MiB", peak >> 20), async || {
-        after = memory(&daemon, "VmRSS:");
+        after = daemon.memory("VmRSS:");
         after < AFTERWARDS
     })
     .await;
     println!("{what}: {} MiB waiting, {} MiB at most, {} MiB afterwards", waiting >> 20, peak >> 20, after >> 20);
     assert!(peak <= MOST, "{what}: {} MiB, {} of them while nothing was committed", peak >> 20, waiting >> 20);
-    daemon.stop().await;
-    assert_eq!((world.waiting().await, world.messages(&world.dead_letter_queue).await), (0, 0), "nothing is left");
-    world.audit().await;
+    world.end(daemon).await;
+    assert_eq!(world.messages(&world.dead_letter_queue).await, 0);
 }
 
 /// Deliveries that are not settled, and their memory.
 async fn taken(daemon: &mut Daemon) -> (f64, f64) {
     (daemon.metric("settled_tasks_in_flight", &[]).await, daemon.metric("settled_tasks_memory_bytes", &[]).await)
-}
-
-/// Opens accounts that may have any balance.
-async fn opened(world: &World, names: impl IntoIterator<Item = String>) {
-    let tasks: Vec<Task> = names.into_iter().map(|name| open(&name, "USD", None)).collect();
-    world.publisher().await.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
 }
 
 fn settled(count: usize) -> String {
@@ -117,9 +100,9 @@ async fn bodies_of_megabytes_are_cut_before_they_are_kept() {
 #[tokio::test]
 async fn tasks_as_large_as_they_may_be_are_taken_and_committed_a_few_at_a_time() {
     let (world, daemon) = start().await;
-    let name = |number: usize| format!("{number:064}");
-    opened(&world, (0..65).map(name)).await;
-    let (names, count): (Vec<String>, usize) = ((0..65).map(name).collect(), count(400, 5000));
+    let names: Vec<String> = (0..65).map(|number| format!("{number:064}")).collect();
+    world.open(&names).await;
+    let count = count(400, 5000);
     let legs: Vec<(&str, &str, i64)> = (0..64).map(|leg| (&*names[leg], &*names[leg + 1], 1)).collect();
     let metadata: serde_json::Map<_, _> = (0..50).map(|key| (format!("key {key}"), "é".repeat(465).into())).collect();
     let publish = async |publisher: &Publisher| {
@@ -147,7 +130,7 @@ async fn what_is_no_task_and_not_too_large_for_one_is_taken_a_few_at_a_time() {
 #[tokio::test]
 async fn small_tasks_are_as_many_as_the_prefetch_allows() {
     let (world, daemon) = start().await;
-    opened(&world, ["world".to_owned(), "alice".to_owned()]).await;
+    world.open(["world", "alice"]).await;
     let count = count(10_000, 100_000);
     let publish = async |publisher: &Publisher| {
         for _ in 0..count / 1000 {
@@ -161,7 +144,7 @@ async fn small_tasks_are_as_many_as_the_prefetch_allows() {
 #[tokio::test]
 async fn headers_count_by_what_they_take_in_memory() {
     let (world, daemon) = start().await;
-    opened(&world, ["world".to_owned(), "alice".to_owned()]).await;
+    world.open(["world", "alice"]).await;
     let count = count(300, 2000);
     // Five bytes each on the wire, and more than a hundred in memory.
     let letters = || (b'a'..=b'z').map(char::from);
@@ -181,7 +164,7 @@ async fn headers_count_by_what_they_take_in_memory() {
 
 /// A world with room for few deliveries, heartbeats in quick succession, and tasks that wait for the database.
 async fn full(database: &tokio_postgres::Client, world: &World, daemon: &mut Daemon) -> Vec<Task> {
-    opened(world, ["world".to_owned(), "alice".to_owned()]).await;
+    world.open(["world", "alice"]).await;
     database.batch_execute("BEGIN; LOCK TABLE account IN ACCESS EXCLUSIVE MODE").await.expect("locked");
     let metadata: serde_json::Map<_, _> = (0..50).map(|key| (format!("key {key}"), "x".repeat(500).into())).collect();
     let tasks: Vec<Task> = (0..300).map(|_| transfer("world", "alice", 1).with("metadata", json!(metadata))).collect();
@@ -195,8 +178,7 @@ const LITTLE: [&str; 3] =
 
 #[tokio::test]
 async fn a_connection_that_nothing_is_read_from_stays_alive_until_the_broker_gives_it_up() {
-    let world = World::new(&LITTLE).await;
-    let mut daemon = world.daemon().await;
+    let (world, mut daemon) = World::with_daemon(&LITTLE).await;
     let database = world.sql().await;
     let tasks = full(&database, &world, &mut daemon).await;
     // Each side gives up the other one after two heartbeats, of three seconds; RabbitMQ gives up who takes nothing after
@@ -209,30 +191,26 @@ async fn a_connection_that_nothing_is_read_from_stays_alive_until_the_broker_giv
     world.all_are("settled", &tasks).await;
     let reconnects = daemon.metric("settled_reconnects_total", &[("connection", "intake")]).await;
     assert_eq!(reconnects, if seconds > 30 { 1.0 } else { 0.0 }, "once, when there is room again");
-    daemon.stop().await;
-    assert_eq!((world.waiting().await, world.messages(&world.dead_letter_queue).await), (0, 0));
-    world.audit().await;
+    world.end(daemon).await;
+    assert_eq!(world.messages(&world.dead_letter_queue).await, 0);
 }
 
 #[tokio::test]
 async fn a_stop_gets_its_answer_from_a_connection_that_nothing_is_read_from() {
-    let world = World::new(&LITTLE).await;
-    let mut daemon = world.daemon().await;
+    let (world, mut daemon) = World::with_daemon(&LITTLE).await;
     let database = world.sql().await;
     let tasks = full(&database, &world, &mut daemon).await;
     daemon.signal(rustix::process::Signal::TERM);
     // Longer than the answer to a cancel is waited for.
     tokio::time::sleep(Duration::from_secs(3)).await;
     database.batch_execute("COMMIT").await.expect("unlocked");
-    let status = daemon.wait_exit().await;
-    assert!(status.success(), "{status}\n{}", daemon.tail());
+    daemon.exits(0).await;
     assert!(!daemon.log().contains("did not answer"), "{}", daemon.tail());
     // It has acknowledged what it has committed, and nothing else.
-    let settled = world.rows("SELECT count(*) AS n FROM payment WHERE type::text = 'transfer'", &[]).await;
-    let (settled, waiting) = (settled[0]["n"].as_u64().expect("a number"), u64::from(world.waiting().await));
+    let settled = world.count("payment WHERE type::text = 'transfer'").await;
+    let waiting = u64::from(world.waiting().await);
     assert_eq!((settled > 0, settled + waiting), (true, tasks.len() as u64));
     let daemon = world.daemon().await;
     world.all_are("settled", &tasks).await;
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use settled_testkit::harness::pooler::Pooler;
-use settled_testkit::harness::{Ended, SOON, World, eventually, open, transfer};
+use settled_testkit::harness::{Ended, SOON, World, eventually, transfer};
 
 /// Runs a verb that has to end by itself.
 async fn ends(world: &World, arguments: &[&str]) -> Ended {
@@ -12,7 +12,7 @@ async fn ends(world: &World, arguments: &[&str]) -> Ended {
 
 async fn is_refused_in_mode(mode: &str) {
     let world = World::new(&[]).await;
-    assert_eq!(world.run(&["migrate"]).await.code, 0);
+    world.succeeds(&["migrate"]).await;
     let pooler = Pooler::start(&world.postgres_url, mode).await;
     if mode.contains("round_robin") {
         // As many clients as there are server connections then, to be given out in turn.
@@ -56,11 +56,11 @@ const WITNESS: &str = "
             current_setting('idle_in_transaction_session_timeout'));
         RETURN NULL;
     END $$;
-    CREATE TRIGGER witness AFTER INSERT OR UPDATE ON account FOR EACH STATEMENT EXECUTE FUNCTION witness();
-    CREATE TRIGGER witness AFTER INSERT OR UPDATE ON payment FOR EACH STATEMENT EXECUTE FUNCTION witness();
-    CREATE TRIGGER witness AFTER INSERT OR UPDATE ON agenda FOR EACH STATEMENT EXECUTE FUNCTION witness();
-    CREATE TRIGGER witness AFTER INSERT OR UPDATE ON outbox FOR EACH STATEMENT EXECUTE FUNCTION witness();
-    CREATE TRIGGER witness AFTER INSERT OR UPDATE ON dead_letter FOR EACH STATEMENT EXECUTE FUNCTION witness()";
+    DO $$ DECLARE t text; BEGIN
+        FOREACH t IN ARRAY ARRAY['account', 'payment', 'agenda', 'outbox', 'dead_letter'] LOOP
+            EXECUTE format('CREATE TRIGGER witness AFTER INSERT OR UPDATE ON %I EXECUTE FUNCTION witness()', t);
+        END LOOP;
+    END $$";
 
 /// Has a daemon settle payments, and somebody discard a dead letter, on a database whose default is
 /// to acknowledge commits before they are durable.
@@ -70,46 +70,33 @@ async fn writes_with_its_own_settings(world: &World, url: &str) {
     admin.batch_execute(&careless).await.expect("altered");
     let limits = ["statement_timeout = \"7s\"", "lock_timeout = \"1s\"", "idle_in_transaction_timeout = \"9s\""];
     world.configure(&[&format!("postgres = {{ url = {url:?}, {} }}", limits.join(", "))]);
-    let migrated = ends(world, &["migrate"]).await;
-    assert_eq!(migrated.code, 0, "{migrated:?}");
+    world.succeeds(&["migrate"]).await;
     admin.batch_execute(WITNESS).await.expect("a witness");
     let mut daemon = world.daemon().await;
     let publisher = world.publisher().await;
-    let opened = [open("world", "USD", None), open("alice", "USD", Some(0))];
-    publisher.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
+    world.open_world_and_alice().await;
     let payments: Vec<_> = (0..50).map(|_| transfer("world", "alice", 1)).collect();
-    publisher.publish_all(&payments).await;
-    world.all_are("settled", &payments).await;
+    world.settle(&payments).await;
     let later = transfer("world", "alice", 1).with("execute_at", "2999-01-01T00:00:00Z");
     publisher.publish(&later).await;
     world.becomes("scheduled", &later).await;
     let wrong = transfer("world", "alice", 1).with("amount", "much");
     publisher.publish(&wrong).await;
-    world.dead_letter(wrong.body().as_bytes()).await;
-    let discarded = ends(world, &["dead-letters", "discard", "--reason", "malformed", "--yes"]).await;
-    assert_eq!(discarded.code, 0, "{discarded:?}");
+    world.dead_letter_of(&wrong).await;
+    world.succeeds(&["dead-letters", "discard", "--reason", "malformed", "--yes"]).await;
     let seen = world.rows("SELECT DISTINCT * FROM witnessed ORDER BY what", &[]).await;
-    let expected: Vec<_> = ["account", "agenda", "dead_letter", "outbox", "payment"]
-        .map(|what| {
-            json!({"what": what, "durable": "on", "statement_limit": "7s", "lock_limit": "1s", "idle_limit": "9s"})
-        })
-        .into();
-    assert_eq!(seen, expected);
+    let witnessed =
+        |what| json!({"what": what, "durable": "on", "statement_limit": "7s", "lock_limit": "1s", "idle_limit": "9s"});
+    assert_eq!(seen, ["account", "agenda", "dead_letter", "outbox", "payment"].map(witnessed));
 
     admin.batch_execute("BEGIN; SELECT FROM account FOR UPDATE").await.expect("locked");
     let held_up = transfer("world", "alice", 1);
     publisher.publish(&held_up).await;
-    eventually("it gives the lock up in time", async || {
-        let (_, report) = daemon.readiness().await;
-        report["paused"]["reason"].as_str().is_some_and(|reason| reason.contains("lock timeout"))
-    })
-    .await;
+    daemon.pauses("lock timeout").await;
     admin.batch_execute("COMMIT").await.expect("unlocked");
     world.all_are("settled", &[held_up]).await;
     daemon.stop().await;
-    let audited = ends(world, &["audit"]).await;
-    assert_eq!(audited.code, 0, "{audited:?}");
+    world.succeeds(&["audit"]).await;
 }
 
 #[tokio::test]
@@ -149,9 +136,7 @@ async fn a_pooler_that_is_switched_to_transaction_mode_makes_it_wait_and_lose_no
     world.configure(&[&format!("postgres.url = {:?}", pooler.url())]);
     let mut daemon = world.daemon().await;
     let publisher = world.publisher().await;
-    let opened = [open("world", "USD", None), open("alice", "USD", Some(0))];
-    publisher.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
+    world.open_world_and_alice().await;
     pooler.change("transaction");
     let mut payments = Vec::new();
     eventually("it sees that its sessions are gone", async || {
@@ -166,5 +151,5 @@ async fn a_pooler_that_is_switched_to_transaction_mode_makes_it_wait_and_lose_no
     world.all_are("settled", &payments).await;
     daemon.ready().await;
     daemon.stop().await;
-    assert_eq!(world.rows("SELECT count(*) AS n FROM dead_letter", &[]).await[0]["n"], 0);
+    assert_eq!(world.count("dead_letter").await, 0);
 }

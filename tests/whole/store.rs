@@ -6,15 +6,14 @@ mod outbox;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::json;
-use settled_core::contract::{
-    AccountName, Currency, Message, OpenAccount, PaymentState, Properties, Rejection, Task, TaskBody, Transfer, decode,
-};
+use settled_core::contract::{AccountName, Currency, Message, PaymentState, Properties, Rejection};
 use settled_core::ledger::{Account, AccountStatus, Arrival, NonePending, Rules};
-use settled_pipeline::store::{Answer, BatchStore, StoreError, Submission};
+use settled_pipeline::store::{Answer, BatchStore, Committed, StoreError, Submission};
 use settled_store::queries::audit::audit;
 use settled_store::{Client, Pool, PostgresSettings, PostgresStore};
+use settled_testkit::harness::{self, Task, eventually, follow_up, open, transfer};
 use settled_testkit::prepared::Prepared;
+use tokio_postgres::types::{FromSqlOwned, ToSql};
 use uuid::Uuid;
 
 /// A ledger with the open accounts `a` and `b`, and nothing else.
@@ -26,9 +25,8 @@ struct Ledger {
 
 impl Ledger {
     async fn new() -> Self {
-        let database = settled_testkit::harness::database(None).await;
-        let (server, _) =
-            settled_testkit::harness::servers().await.postgres_url().rsplit_once('/').expect("a URL with a database");
+        let database = harness::database(None).await;
+        let (server, _) = harness::servers().await.postgres_url().rsplit_once('/').expect("a URL with a database");
         let mut settings = PostgresSettings::default();
         settings.use_url(&format!("{server}/{database}")).expect("a PostgreSQL URL");
         let pool = settled_store::pool(&settings).expect("a pool");
@@ -39,9 +37,24 @@ impl Ledger {
         ledger
     }
 
+    async fn commit(&self, batch: &[Submission<'_>]) -> Result<Committed, StoreError> {
+        // In a test's build the future is large.
+        Box::pin(self.store.commit(batch, &[], &NonePending, true)).await
+    }
+
+    async fn answers(&self, batch: &[Submission<'_>]) -> Vec<Answer> {
+        self.commit(batch).await.expect("committed").answers
+    }
+
     async fn settle(&self, messages: &[Message]) {
-        let committed = self.store.commit(&submissions(messages), &[], &NonePending, true).await.expect("committed");
-        assert!(committed.answers.iter().all(|answer| *answer == Answer::Settled), "{:?}", committed.answers);
+        let answers = self.answers(&submissions(messages)).await;
+        assert!(answers.iter().all(|answer| *answer == Answer::Settled), "{answers:?}");
+    }
+
+    /// The commit must be refused because the accounts have changed.
+    async fn conflicts(&self, messages: &[Message]) {
+        let refused = self.commit(&submissions(messages)).await.map(|committed| committed.answers);
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     }
 
     /// The accounts as they are now.
@@ -50,7 +63,7 @@ impl Ledger {
         let rows = self.client().await.query(query, &[]).await.expect("accounts");
         let account = |row: &tokio_postgres::Row| {
             let name = AccountName::parse(row.get(0)).expect("a name");
-            let (status, currency) = (AccountStatus::Open, Some(usd()));
+            let (status, currency) = (AccountStatus::Open, Currency::parse("USD"));
             let (posted, version) = (row.get(2), row.get(3));
             (name, Account { status, currency, posted, version, ..Account::unopened(row.get(1)) })
         };
@@ -58,53 +71,52 @@ impl Ledger {
     }
 
     async fn client(&self) -> Client {
-        settled_testkit::harness::connect(Some(&self.database)).await
+        harness::connect(Some(&self.database)).await
     }
 
     async fn payments(&self) -> i64 {
-        let query = "SELECT count(*) FROM payment WHERE type = 'transfer'";
-        self.client().await.query_one(query, &[]).await.expect("payments").get(0)
+        get(&self.client().await, "SELECT count(*) FROM payment WHERE type = 'transfer'", &[]).await
     }
 }
 
-fn names() -> [AccountName; 2] {
-    ["a", "b"].map(|name| AccountName::parse(name).expect("a name"))
+/// Returns the only value that a query returns.
+async fn get<T: FromSqlOwned>(client: &Client, query: &str, params: &[&(dyn ToSql + Sync)]) -> T {
+    client.query_one(query, params).await.expect("a row").get(0)
 }
 
-fn usd() -> Currency {
-    Currency::parse("USD").expect("a currency")
+/// Waits until a session of this database waits for a lock.
+async fn someone_waits_for_a_lock(client: &Client) {
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("it waits for the lock", async || get::<i64>(client, waits, &[]).await == 1).await;
 }
 
-fn message(body: TaskBody) -> Message {
-    let content = Ok(Task::new(Uuid::now_v7(), body));
-    let received_at = jiff::Timestamp::now();
-    Message { body: Vec::new(), properties: Properties::default(), received_at, content, is_answerable: true }
+/// A message as a publisher writes it.
+fn message(task: &Task) -> Message {
+    Message::read(task.body().into_bytes(), Properties::default(), jiff::Timestamp::now())
 }
 
 /// Opens an account without a limit.
 fn opening(account: &str) -> Message {
-    let account = AccountName::parse(account).expect("a name");
-    message(TaskBody::OpenAccount(OpenAccount { account, currency: usd(), min_balance: None }))
-}
-
-/// As a publisher writes it.
-fn written(json: serde_json::Value) -> Message {
-    let (body, properties) = (json.to_string().into_bytes(), Properties::default());
-    let content = decode(&body, &properties);
-    Message { body, properties, received_at: jiff::Timestamp::now(), content, is_answerable: true }
+    message(&open(account, "USD", None))
 }
 
 /// `a` pays `b`.
 fn payment() -> Message {
-    let [debit_account, credit_account] = names();
-    let (amount, currency) = (100, usd());
-    let (reference, metadata) = (None, None);
-    message(TaskBody::Transfer(Transfer { debit_account, credit_account, amount, currency, reference, metadata }))
+    message(&transfer("a", "b", 100))
+}
+
+fn id_of(message: &Message) -> Uuid {
+    message.content.as_ref().expect("a task").id
 }
 
 fn submissions(messages: &[Message]) -> Vec<Submission<'_>> {
     let arrivals = (0..).map(Arrival);
     arrivals.zip(messages).map(|(arrival, message)| Submission::of(arrival, message)).collect()
+}
+
+/// A task that has waited, and is looked at again.
+fn resumed(message: &Message) -> Submission<'_> {
+    Submission { resumes: true, ..Submission::of(Arrival(0), message) }
 }
 
 #[tokio::test]
@@ -122,7 +134,7 @@ async fn a_ledger_that_was_empty_is_not_read_through_for_each_batch() {
         let row = client.query_one(query, &[]).await.expect("statistics");
         (row.get::<_, i64>(0), row.get::<_, i64>(1))
     };
-    settled_testkit::harness::eventually("the statistics", async || payments().await.0 == BATCHES + 2).await;
+    eventually("the statistics", async || payments().await.0 == BATCHES + 2).await;
     assert_eq!(payments().await.1, 0, "payments were read one after another");
 }
 
@@ -160,25 +172,16 @@ async fn a_batch_that_was_decided_on_other_balances_is_not_written() {
 async fn what_acts_on_a_payment_counts_also_beside_a_second_look_at_it_by_another_daemon() {
     let ledger = Ledger::new().await;
     let earlier = payment();
-    let after = earlier.content.as_ref().expect("a task").id;
-    let (id, refund) = (Uuid::now_v7(), Uuid::now_v7());
-    let transfer = written(json!({
-        "id": id, "type": "transfer", "debit_account": "a", "credit_account": "b", "amount": 100, "currency": "USD",
-        "after": after,
-    }));
-    let refund = written(json!({"id": refund, "type": "refund", "payment_id": id}));
-    let look = || Submission { resumes: true, ..Submission::of(Arrival(0), &transfer) };
-    let commit = async |batch: &[Submission<'_>]| {
-        ledger.store.commit(batch, &[], &NonePending, true).await.expect("committed").answers
-    };
-    let parked = commit(&[Submission::of(Arrival(0), &transfer)]).await;
+    let payment = transfer("a", "b", 100).with("after", id_of(&earlier).to_string());
+    let (transfer, refund) = (message(&payment), message(&follow_up("refund", &payment, None)));
+    let parked = ledger.answers(&[Submission::of(Arrival(0), &transfer)]).await;
     assert_eq!(parked, [Answer::Waiting(PaymentState::Parked)]);
     ledger.settle(&[earlier]).await;
-    assert_eq!(commit(&[look()]).await, [Answer::Settled]);
-    let answers = commit(&[look(), Submission::of(Arrival(1), &refund)]).await;
+    assert_eq!(ledger.answers(&[resumed(&transfer)]).await, [Answer::Settled]);
+    let answers = ledger.answers(&[resumed(&transfer), Submission::of(Arrival(1), &refund)]).await;
     assert_eq!(answers, [Answer::Duplicate, Answer::Settled]);
     let query = "SELECT state::text, version, refunded FROM payment WHERE id = $1";
-    let row = ledger.client().await.query_one(query, &[&id]).await.expect("a payment");
+    let row = ledger.client().await.query_one(query, &[&payment.id]).await.expect("a payment");
     assert_eq!((row.get(0), row.get(1), row.get(2)), ("refunded", 3, Some(100_i64)));
 }
 
@@ -192,13 +195,10 @@ async fn an_account_that_has_another_id_in_this_ledger_is_asked_for_again() {
                 UPDATE account SET name = 'b' WHERE name = 'former_a'; COMMIT";
     ledger.client().await.batch_execute(swap).await.expect("swapped");
     let again = [payment()];
-    let first =
-        ledger.store.commit(&submissions(&again), &[], &NonePending, true).await.map(|committed| committed.answers);
-    assert!(matches!(first, Err(StoreError::Conflict(_))), "{first:?}");
+    ledger.conflicts(&again).await;
     ledger.settle(&again).await;
     let query = "SELECT a.name FROM payment p JOIN account a ON a.id = p.debit_account WHERE p.id = $1";
-    let id = again[0].content.as_ref().expect("a task").id;
-    let debited: String = ledger.client().await.query_one(query, &[&id]).await.expect("a payment").get(0);
+    let debited: String = get(&ledger.client().await, query, &[&id_of(&again[0])]).await;
     assert_eq!(debited, "a");
 }
 
@@ -209,13 +209,13 @@ async fn a_name_that_has_the_id_of_another_one_is_asked_for_again() {
     let rename = "UPDATE account SET name = 'former_a' WHERE name = 'a'";
     ledger.client().await.batch_execute(rename).await.expect("renamed");
     // This one gets the id that `a` had, beside which it is remembered.
-    ledger.settle(&[written(transfer("former_a", "b"))]).await;
-    let both = [written(transfer("former_a", "b")), payment()];
-    let first =
-        ledger.store.commit(&submissions(&both), &[], &NonePending, true).await.map(|committed| committed.answers);
-    assert!(matches!(first, Err(StoreError::Conflict(_))), "{first:?}");
-    let again = ledger.store.commit(&submissions(&both), &[], &NonePending, true).await.expect("committed");
-    assert_eq!(again.answers, [Answer::Settled, Answer::Rejected(Rejection::AccountNotFound)]);
+    ledger.settle(&[message(&transfer("former_a", "b", 1))]).await;
+    let both = [message(&transfer("former_a", "b", 1)), payment()];
+    ledger.conflicts(&both).await;
+    assert_eq!(
+        ledger.answers(&submissions(&both)).await,
+        [Answer::Settled, Answer::Rejected(Rejection::AccountNotFound)]
+    );
 }
 
 #[tokio::test]
@@ -224,10 +224,10 @@ async fn a_user_without_rights_of_its_own_can_wait_until_what_it_has_read_is_dur
     let admin = ledger.client().await;
     let role = format!("plain_{}", Uuid::now_v7().simple());
     admin.batch_execute(&format!("CREATE ROLE {role} LOGIN; SET ROLE {role}")).await.expect("a role");
-    let before: String = admin.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.expect("a place").get(0);
+    let before: String = get(&admin, "SELECT pg_current_wal_flush_lsn()::text", &[]).await;
     settled_store::durable(&admin).await.expect("durable");
     let behind = "SELECT pg_current_wal_flush_lsn() > $1::text::pg_lsn";
-    assert!(admin.query_one(behind, &[&before]).await.expect("a place").get::<_, bool>(0), "the log was not flushed");
+    assert!(get::<bool>(&admin, behind, &[&before]).await, "the log was not flushed");
     admin.batch_execute(&format!("RESET ROLE; DROP ROLE {role}")).await.expect("no role");
 }
 
@@ -240,18 +240,12 @@ async fn what_is_only_looked_up_is_behind_a_flush_of_the_log() {
     // Written without being waited for: a flush is what brings it to the disk.
     client.batch_execute("SET synchronous_commit = off; CREATE TABLE later (n int)").await.expect("a table");
     client.batch_execute("INSERT INTO later VALUES (1)").await.expect("a row");
-    let written: String =
-        client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.expect("a place").get(0);
-    let again = ledger.store.commit(&submissions(&messages), &[], &NonePending, true).await.expect("committed");
+    let written: String = get(&client, "SELECT pg_current_wal_insert_lsn()::text", &[]).await;
+    let again = ledger.commit(&submissions(&messages)).await.expect("committed");
     assert_eq!(again.answers, [Answer::Duplicate]);
     assert!(again.proof.is_some());
     let flushed = "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn";
-    assert!(client.query_one(flushed, &[&written]).await.expect("a place").get::<_, bool>(0));
-}
-
-fn transfer(debit: &str, credit: &str) -> serde_json::Value {
-    json!({"id": Uuid::now_v7(), "type": "transfer", "debit_account": debit, "credit_account": credit, "amount": 1,
-           "currency": "USD"})
+    assert!(get::<bool>(&client, flushed, &[&written]).await);
 }
 
 /// Has the next commit come with a warning of this code, as PostgreSQL gives it when a wait for a
@@ -265,8 +259,7 @@ async fn commit_with_warning(code: &str) -> Result<Vec<Answer>, StoreError> {
          FOR EACH ROW EXECUTE FUNCTION warn()"
     );
     ledger.client().await.batch_execute(&warn).await.expect("a trigger");
-    let messages = [payment()];
-    let committed = ledger.store.commit(&submissions(&messages), &[], &NonePending, true).await;
+    let committed = ledger.commit(&submissions(&[payment()])).await;
     assert_eq!(ledger.payments().await, 1, "it is committed here");
     committed.map(|committed| committed.answers)
 }
@@ -289,31 +282,26 @@ async fn a_warning_that_says_nothing_about_the_commit_is_no_error() {
 /// to it, and writes after that; answers another session.
 async fn looked_at_while(meanwhile: &str) -> (Ledger, Client) {
     let ledger = Ledger::new().await;
-    let orphan = written(json!({"id": Uuid::now_v7(), "type": "refund", "payment_id": Uuid::now_v7()}));
-    let parked = ledger.store.commit(&submissions(std::slice::from_ref(&orphan)), &[], &NonePending, true).await;
-    assert_eq!(parked.expect("committed").answers, [Answer::Waiting(PaymentState::Parked)]);
+    let orphan = message(&follow_up("refund", &transfer("a", "b", 100), None));
+    let parked = ledger.answers(&[Submission::of(Arrival(0), &orphan)]).await;
+    assert_eq!(parked, [Answer::Waiting(PaymentState::Parked)]);
     let other = ledger.client().await;
     other.batch_execute("BEGIN; LOCK TABLE agenda IN SHARE ROW EXCLUSIVE MODE").await.expect("locked");
-    let look = [Submission { resumes: true, ..Submission::of(Arrival(0), &orphan) }];
-    let looking = ledger.store.commit(&look, &[], &NonePending, true);
+    let look = [resumed(&orphan)];
+    let looking = ledger.answers(&look);
     let meanwhile = async {
-        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'agenda'::regclass";
-        settled_testkit::harness::eventually("it has looked, and writes", async || {
-            other.query_one(waits, &[]).await.expect("locks").get::<_, i64>(0) == 1
-        })
-        .await;
+        someone_waits_for_a_lock(&other).await;
         other.batch_execute(&format!("{meanwhile}; COMMIT")).await.expect("meanwhile");
     };
     let (looked, ()) = tokio::join!(looking, meanwhile);
-    assert_eq!(looked.expect("committed").answers, [Answer::StillWaiting]);
+    assert_eq!(looked, [Answer::StillWaiting]);
     (ledger, other)
 }
 
 #[tokio::test]
 async fn a_task_that_another_daemon_has_applied_meanwhile_is_not_put_on_the_agenda_again() {
     let (_ledger, other) = looked_at_while("DELETE FROM agenda").await;
-    let left: i64 = other.query_one("SELECT count(*) FROM agenda", &[]).await.expect("a count").get(0);
-    assert_eq!(left, 0);
+    assert_eq!(get::<i64>(&other, "SELECT count(*) FROM agenda", &[]).await, 0);
 }
 
 #[tokio::test]
@@ -328,32 +316,17 @@ async fn a_task_that_was_woken_after_it_was_looked_at_is_looked_at_again_at_once
 async fn overtaken_by_what_it_waits_for(resumes: bool) {
     let ledger = Ledger::new().await;
     ledger.settle(&["c", "d"].map(opening)).await;
-    let (id, after) = (Uuid::now_v7(), Uuid::now_v7());
-    let waiting = written(json!({
-        "id": id, "type": "transfer", "debit_account": "a", "credit_account": "b", "amount": 100, "currency": "USD",
-        "after": after,
-    }));
-    let awaited = written(json!({
-        "id": after, "type": "transfer", "debit_account": "c", "credit_account": "d", "amount": 100, "currency": "USD",
-    }));
-    let commit = async |resumes| {
-        let submission = Submission { resumes, ..Submission::of(Arrival(0), &waiting) };
-        // In a test's build the future is large.
-        Box::pin(ledger.store.commit(&[submission], &[], &NonePending, true)).await.expect("committed").answers
-    };
+    let awaited = transfer("c", "d", 100);
+    let waiting = message(&transfer("a", "b", 100).with("after", awaited.id.to_string()));
+    let commit = async |resumes| ledger.answers(&[Submission { resumes, ..resumed(&waiting) }]).await;
     if resumes {
         assert_eq!(commit(false).await, [Answer::Waiting(PaymentState::Parked)]);
     }
     let other = ledger.client().await;
     other.batch_execute("BEGIN; SELECT FROM account WHERE name = 'a' FOR UPDATE").await.expect("locked");
     let overtaking = async {
-        let waits =
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        settled_testkit::harness::eventually("it waits for the lock", async || {
-            other.query_one(waits, &[]).await.expect("sessions").get::<_, i64>(0) == 1
-        })
-        .await;
-        ledger.settle(std::slice::from_ref(&awaited)).await;
+        someone_waits_for_a_lock(&other).await;
+        ledger.settle(&[message(&awaited)]).await;
         other.batch_execute("COMMIT").await.expect("unlocked");
     };
     let (answers, ()) = tokio::join!(Box::pin(commit(resumes)), Box::pin(overtaking));
@@ -375,20 +348,15 @@ async fn a_parked_task_that_is_looked_at_while_what_it_waits_for_is_committed_is
 #[tokio::test]
 async fn a_scheduled_task_that_is_looked_at_too_early_goes_on_waiting_and_tells_nobody() {
     let ledger = Ledger::new().await;
-    let id = Uuid::now_v7();
-    let later = written(json!({
-        "id": id, "type": "transfer", "debit_account": "a", "credit_account": "b", "amount": 100, "currency": "USD",
-        "execute_at": "2999-01-01T00:00:00Z",
-    }));
-    let submission = Submission::of(Arrival(0), &later);
-    let scheduled = ledger.store.commit(&[submission], &[], &NonePending, true).await.expect("committed");
-    assert_eq!(scheduled.answers, [Answer::Waiting(PaymentState::Scheduled)]);
-    let look = Submission { resumes: true, ..submission };
-    let looked = ledger.store.commit(&[look], &[], &NonePending, true).await.expect("committed");
+    let payment = transfer("a", "b", 100).with("execute_at", "2999-01-01T00:00:00Z");
+    let later = message(&payment);
+    let scheduled = ledger.answers(&[Submission::of(Arrival(0), &later)]).await;
+    assert_eq!(scheduled, [Answer::Waiting(PaymentState::Scheduled)]);
+    let looked = ledger.commit(&[resumed(&later)]).await.expect("committed");
     assert_eq!(looked.answers, [Answer::StillWaiting]);
     assert!(looked.event_batch.is_none(), "it was told already");
     let query = "SELECT version, (SELECT count(*) FROM transition) FROM payment WHERE id = $1";
-    let row = ledger.client().await.query_one(query, &[&id]).await.expect("a payment");
+    let row = ledger.client().await.query_one(query, &[&payment.id]).await.expect("a payment");
     assert_eq!((row.get(0), row.get(1)), (1, 0_i64));
 }
 
@@ -401,7 +369,7 @@ async fn a_session_that_has_lost_its_settings_commits_nothing_and_is_not_used_ag
         // The only one there is.
         ledger.pool.get().await.expect("a session").batch_execute(loses).await.expect("lost");
         let messages = [payment()];
-        let refused = ledger.store.commit(&submissions(&messages), &[], &NonePending, true).await;
+        let refused = ledger.commit(&submissions(&messages)).await;
         let Err(StoreError::Unavailable(reason)) = refused else { panic!("{loses}: {refused:?}") };
         assert!(reason.contains("the session's settings were lost"), "{reason}");
         assert_eq!(ledger.payments().await, count - 1, "after {loses}");

@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
-use settled_testkit::harness::{Ended, Publisher, World, authorize, follow_up, open, transfer};
+use settled_testkit::harness::{Ended, Publisher, World, authorize, follow_up, transfer};
 
 /// Clears the screen, and draws a state that there never was.
 const FORGED: &str = "\u{1b}[2J\r\n2026-01-01 ● settled\u{202e}\u{9b}2J";
@@ -19,10 +19,8 @@ fn is_plain(ended: &Ended) {
 
 #[tokio::test]
 async fn what_publishers_write_is_shown_and_not_obeyed() {
-    let world = World::new(&[]).await;
-    let daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    publisher.publish_all(&[open("world", "USD", None), open("alice", "USD", Some(0))]).await;
+    let (world, daemon, publisher) = World::at_work(&[]).await;
+    world.open_world_and_alice().await;
     let forge =
         |task: settled_testkit::harness::Task| task.with("reference", FORGED).with("metadata", json!({FORGED: FORGED}));
     let (sale, held) = (forge(transfer("world", "alice", 100)), forge(authorize("alice", "world", 10)));
@@ -79,6 +77,5 @@ async fn what_publishers_write_is_shown_and_not_obeyed() {
     assert_eq!(refused.code, 1, "{refused:?}");
     is_plain(&refused);
 
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }

@@ -1,23 +1,15 @@
 //! Who may do what is decided by what is checked: the routing key, the broker's user, the settings.
 
-use lapin::options::BasicPublishOptions;
 use serde_json::{Value, json};
-use settled_testkit::harness::{Events, Publisher, Task, World, change, eventually, follow_up, open, transfer};
+use settled_testkit::harness::{Events, Publisher, Task, World, assert_has, change, follow_up, open, split, transfer};
 
 fn pay() -> Task {
     transfer("world", "alice", 5)
 }
 
-async fn opened(world: &World, accounts: &[&str]) {
-    let tasks: Vec<Task> = accounts.iter().map(|name| open(name, "USD", None)).collect();
-    world.publisher().await.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
-}
-
 /// Waits for the dead letter of a task, which is `forbidden` and names this field.
 async fn is_forbidden(world: &World, task: &Task, field: &str) -> Value {
-    let letter = world.dead_letter(task.body().as_bytes()).await;
-    assert_eq!((&letter["reason"], &letter["field"]), (&json!("forbidden"), &json!(field)), "{letter}");
+    let letter = world.is_dead_letter(task, json!({"reason": "forbidden", "field": field})).await;
     let payments = world.rows("SELECT 1 FROM payment WHERE id = $1", &[&task.id]).await;
     assert_eq!(payments, [Value::Null; 0], "{letter}");
     letter
@@ -29,10 +21,8 @@ async fn as_guest(publisher: &Publisher, task: &Task) {
 
 #[tokio::test]
 async fn a_routing_key_that_names_another_type_is_forbidden() {
-    let world = World::new(&[]).await;
-    let mut daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    opened(&world, &["world", "alice"]).await;
+    let (world, mut daemon, publisher) = World::at_work(&[]).await;
+    world.open(["world", "alice"]).await;
     let hidden = [open("mallory", "USD", None), follow_up("chargeback", &pay(), Some(5))];
     for task in &hidden {
         publisher.raw("task.transfer", task.body().as_bytes(), Publisher::properties(task)).await;
@@ -44,10 +34,7 @@ async fn a_routing_key_that_names_another_type_is_forbidden() {
     for (task, key) in fine.iter().zip(["task.transfer.eu", "task.odd"]) {
         publisher.raw(key, task.body().as_bytes(), Publisher::properties(task)).await;
     }
-    let (options, queue) = (BasicPublishOptions::default(), world.queue.as_str().into());
-    let (body, properties) = (fine[2].body(), Publisher::properties(&fine[2]));
-    let sent = publisher.channel.basic_publish("".into(), queue, options, body.as_bytes(), properties);
-    sent.await.expect("published").await.expect("confirmed");
+    world.straight_to_its_queue(fine[2].body().as_bytes(), Publisher::properties(&fine[2])).await;
     world.all_are("settled", &fine).await;
     daemon.counts("settled_dead_letters_total", &[("reason", "forbidden")], 2).await;
     daemon.counts("settled_forbidden_total", &[("publisher", "other")], 2).await;
@@ -56,10 +43,8 @@ async fn a_routing_key_that_names_another_type_is_forbidden() {
 
 #[tokio::test]
 async fn a_routing_key_can_be_required_or_ignored() {
-    let world = World::new(&["authority.routing_key = \"require\""]).await;
-    let daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    opened(&world, &["world", "alice"]).await;
+    let (world, daemon, publisher) = World::at_work(&["authority.routing_key = \"require\""]).await;
+    world.open(["world", "alice"]).await;
     let (odd, fine) = (pay(), pay());
     publisher.raw("task.transfers", odd.body().as_bytes(), Publisher::properties(&odd)).await;
     publisher.raw("task.transfer.eu", fine.body().as_bytes(), Publisher::properties(&fine)).await;
@@ -75,10 +60,8 @@ async fn a_routing_key_can_be_required_or_ignored() {
 
 #[tokio::test]
 async fn nobody_is_answered_in_the_daemons_own_queues() {
-    let world = World::new(&[]).await;
-    let mut daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    opened(&world, &["world", "alice"]).await;
+    let (world, mut daemon, publisher) = World::at_work(&[]).await;
+    world.open(["world", "alice"]).await;
     for queue in [&world.queue, &world.dead_letter_queue] {
         let task = pay();
         publisher.publish_with(&task, Publisher::properties(&task).with_reply_to(queue.as_str().into())).await;
@@ -86,21 +69,20 @@ async fn nobody_is_answered_in_the_daemons_own_queues() {
         // A message that is malformed anyway is not answered there, either.
         let odd = pay().without("amount");
         publisher.publish_with(&odd, Publisher::properties(&odd).with_reply_to(queue.as_str().into())).await;
-        assert_eq!(world.dead_letter(odd.body().as_bytes()).await["reason"], "malformed");
+        assert_eq!(world.dead_letter_of(&odd).await["reason"], "malformed");
     }
     daemon.counts("settled_tasks_received_total", &[], 6).await;
-    eventually("nothing is left to publish", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
-    daemon.stop().await;
-    assert_eq!((world.waiting().await, world.messages(&world.dead_letter_queue).await), (0, 0));
+    daemon.empties_the_outbox().await;
+    world.end(daemon).await;
+    assert_eq!(world.messages(&world.dead_letter_queue).await, 0);
 }
 
 #[tokio::test]
 async fn replies_go_where_the_settings_let_them() {
-    let world = World::new(&["authority.replies = [\"amq.rabbitmq.reply-to*\", \"*.listener.*\"]"]).await;
+    let (world, _daemon, publisher) =
+        World::at_work(&["authority.replies = [\"amq.rabbitmq.reply-to*\", \"*.listener.*\"]"]).await;
     let replies = Events::replies(&world).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    opened(&world, &["world", "alice"]).await;
+    world.open(["world", "alice"]).await;
     let (fine, direct, forbidden) = (pay(), pay(), pay());
     let asking = |task: &Task, queue: &str| Publisher::properties(task).with_reply_to(queue.into());
     publisher.publish_with(&fine, asking(&fine, &replies.queue)).await;
@@ -114,11 +96,9 @@ async fn replies_go_where_the_settings_let_them() {
 
 #[tokio::test]
 async fn the_brokers_user_is_the_publisher_whatever_it_calls_itself() {
-    let world = World::new(&[]).await;
+    let (world, _daemon, publisher) = World::at_work(&[]).await;
     let events = world.events().await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    opened(&world, &["world", "alice"]).await;
+    world.open(["world", "alice"]).await;
     let task = pay();
     let properties = Publisher::properties(&task).with_user_id("guest".into()).with_app_id("treasury".into());
     publisher.publish_with(&task, properties).await;
@@ -134,9 +114,8 @@ const RULES: &str = r#"publisher = [
 
 #[tokio::test]
 async fn a_publisher_does_what_the_settings_let_it_and_nothing_else() {
-    let world = World::new(&[]).await;
-    let daemon = world.daemon().await;
-    opened(&world, &["world", "alice", "shop:1"]).await;
+    let (world, daemon) = World::with_daemon(&[]).await;
+    world.open(["world", "alice", "shop:1"]).await;
     let (others, own, later) = (
         transfer("world", "alice", 50),
         transfer("world", "shop:1", 50),
@@ -156,7 +135,7 @@ async fn a_publisher_does_what_the_settings_let_it_and_nothing_else() {
         (open("treasury", "USD", None), "account"),
         (transfer("alice", "shop:1", 1), "debit_account"),
         (transfer("world", "alice", 1), "credit_account"),
-        (settled_testkit::harness::split(&[("shop:1", "shop:2", 1), ("shop:1", "alice", 1)]), "legs[1].credit_account"),
+        (split(&[("shop:1", "shop:2", 1), ("shop:1", "alice", 1)]), "legs[1].credit_account"),
     ];
     for (task, field) in &cases {
         as_guest(&publisher, task).await;
@@ -183,20 +162,17 @@ async fn a_publisher_does_what_the_settings_let_it_and_nothing_else() {
     for (task, is_allowed) in &cases {
         as_guest(&publisher, task).await;
         let row = world.outcome(task).await;
-        let wanted = if *is_allowed { ("settled", Value::Null) } else { ("rejected", json!("forbidden")) };
-        assert_eq!((&row["state"], &row["reason"]), (&json!(wanted.0), &wanted.1), "{}", task.json);
+        let (state, reason) = if *is_allowed { ("settled", None) } else { ("rejected", Some("forbidden")) };
+        assert_has(&row, json!({"state": state, "reason": reason}));
     }
     daemon.counts("settled_forbidden_total", &[("publisher", "guest")], 5 + 2).await;
     daemon.counts("settled_forbidden_total", &[("publisher", "other")], 1).await;
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }
 
 #[tokio::test]
 async fn a_follow_up_that_comes_before_its_payment_is_held_to_the_same_rules() {
-    let world = World::new(&["authority.verified = false", RULES]).await;
-    let daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, daemon, publisher) = World::at_work(&["authority.verified = false", RULES]).await;
     let by = |task: &Task, name: &str| Publisher::properties(task).with_app_id(name.into());
     for name in ["world", "alice", "shop:1"] {
         let opening = open(name, "USD", None);
@@ -217,17 +193,13 @@ async fn a_follow_up_that_comes_before_its_payment_is_held_to_the_same_rules() {
     let stranger = transfer("world", "alice", 1);
     publisher.publish(&stranger).await;
     is_forbidden(&world, &stranger, "app_id").await;
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }
 
 #[tokio::test]
 async fn the_command_line_publishes_as_the_brokers_user() {
-    let world = World::new(&[RULES]).await;
-    let _daemon = world.daemon().await;
-    let _publisher = world.publisher().await;
-    let opened = world.run(&["account", "open", "shop:9", "--currency", "USD", "--json"]).await;
-    assert_eq!(opened.code, 0, "{opened:?}");
+    let (world, _daemon, _publisher) = World::at_work(&[RULES]).await;
+    world.succeeds(&["account", "open", "shop:9", "--currency", "USD"]).await;
     assert_eq!(world.rows("SELECT publisher FROM payment", &[]).await, [json!({"publisher": "guest"})]);
     let refused = world.run(&["account", "open", "treasury", "--currency", "USD", "--timeout", "20s"]).await;
     assert!(refused.code == 1 && refused.stdout.contains("does not allow"), "{refused:?}");

@@ -6,16 +6,10 @@ fn kuna(task: Task) -> Task {
     task.with("currency", "HRK")
 }
 
-async fn settle(world: &World, tasks: &[Task]) {
-    world.publisher().await.publish_all(tasks).await;
-    world.become_all("settled", tasks).await;
-}
-
 #[tokio::test]
 async fn money_in_a_withdrawn_currency_is_paid_out_refunded_shown_and_its_account_closed() {
-    let world = World::new(&["payments.currencies = [\"HRK:2\", \"BTC:8\"]"]).await;
-    let daemon = world.daemon().await;
-    settle(&world, &[open("bank", "HRK", None), open("shop", "HRK", Some(0)), open("coins", "BTC", None)]).await;
+    let (world, daemon) = World::with_daemon(&["payments.currencies = [\"HRK:2\", \"BTC:8\"]"]).await;
+    world.settle(&[open("bank", "HRK", None), open("shop", "HRK", Some(0)), open("coins", "BTC", None)]).await;
     let (sale, held) = (kuna(transfer("bank", "shop", 1250)), kuna(authorize("bank", "shop", 800)));
     world.publisher().await.publish_all(&[sale.clone(), held.clone()]).await;
     world.becomes("settled", &sale).await;
@@ -37,30 +31,18 @@ async fn money_in_a_withdrawn_currency_is_paid_out_refunded_shown_and_its_accoun
     world.publisher().await.publish(&foreign).await;
     assert_eq!(world.becomes("rejected", &foreign).await["reason"], "currency_mismatch");
 
-    settle(&world, &[follow_up("capture", &held, Some(300)), follow_up("refund", &sale, Some(250))]).await;
-    let charged_back = follow_up("chargeback", &sale, Some(100));
-    settle(
-        &world,
-        &[
-            charged_back.clone(),
-            follow_up("chargeback_reversal", &sale, Some(100)).with("after", charged_back.id.to_string()),
-        ],
-    )
-    .await;
+    world.settle(&[follow_up("capture", &held, Some(300)), follow_up("refund", &sale, Some(250))]).await;
+    world.settle(&[follow_up("chargeback", &sale, Some(100))]).await;
+    world.settle(&[follow_up("chargeback_reversal", &sale, Some(100))]).await;
     let left = world.account("shop").await["posted"].as_i64().expect("a balance");
     assert_eq!(left, 1250 + 300 - 250);
-    settle(&world, &[kuna(transfer("shop", "bank", left)), change("set_limits", "bank").with("min_balance", -5)]).await;
-    let listed = world.run(&["account", "list", "--currency", "HRK"]).await;
-    assert!(listed.code == 0 && listed.stdout.contains("shop") && !listed.stdout.contains("coins"), "{listed:?}");
-    let history = world.run(&["account", "history", "shop"]).await;
-    assert!(history.code == 0 && history.stdout.contains("-13.00"), "{history:?}");
-    let shown = world.run(&["payment", "show", &sale.id.to_string()]).await;
-    assert!(shown.code == 0 && shown.stdout.contains("12.50 HRK"), "{shown:?}");
-    settle(
-        &world,
-        &[change("close_account", "shop"), change("close_account", "bank"), change("close_account", "coins")],
-    )
-    .await;
-    daemon.stop().await;
-    world.audit().await;
+    world.settle(&[kuna(transfer("shop", "bank", left)), change("set_limits", "bank").with("min_balance", -5)]).await;
+    let listed = world.succeeds(&["account", "list", "--currency", "HRK"]).await;
+    assert!(listed.contains("shop") && !listed.contains("coins"), "{listed}");
+    let history = world.succeeds(&["account", "history", "shop"]).await;
+    assert!(history.contains("-13.00"), "{history}");
+    let shown = world.succeeds(&["payment", "show", &sale.id.to_string()]).await;
+    assert!(shown.contains("12.50 HRK"), "{shown}");
+    world.settle(&["shop", "bank", "coins"].map(|name| change("close_account", name))).await;
+    world.end(daemon).await;
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use settled_testkit::harness::{Task, World, change, open, transfer};
+use settled_testkit::harness::{Task, World, change, transfer};
 use uuid::Uuid;
 
 /// A change of limits that takes one away, for a moment that comes soon.
@@ -13,10 +13,8 @@ fn later(account: &str) -> Task {
 
 #[tokio::test]
 async fn a_task_that_takes_a_limit_away_is_kept_in_the_form_that_every_version_reads() {
-    let world = World::new(&[]).await;
-    let daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    publisher.publish_all(&[open("world", "USD", None), open("alice", "USD", Some(0))]).await;
+    let (world, daemon, publisher) = World::at_work(&[]).await;
+    world.open_world_and_alice().await;
     let task = later("alice");
     publisher.publish(&task).await;
     let kept = world.becomes("scheduled", &task).await["request"].as_str().expect("a request").to_owned();
@@ -30,19 +28,16 @@ async fn a_task_that_takes_a_limit_away_is_kept_in_the_form_that_every_version_r
     publisher.publish(&task).await;
     let before = task.clone().with("min_balance", json!(null));
     publisher.publish(&before).await;
-    let letter = world.dead_letter(before.body().as_bytes()).await;
-    assert_eq!((&letter["reason"], &letter["field"]), (&json!("malformed"), &json!("min_balance")));
+    let letter = world.is_dead_letter(&before, json!({"reason": "malformed", "field": "min_balance"})).await;
     assert!(letter["detail"].as_str().is_some_and(|detail| detail.contains("write \"none\"")), "{letter}");
     daemon.stop().await;
-    let dead = world.rows("SELECT count(*) AS n FROM dead_letter", &[]).await;
-    assert_eq!(dead[0]["n"], 1, "the repetition is none");
+    assert_eq!(world.count("dead_letter").await, 1, "the repetition is none");
     world.audit().await;
 }
 
 #[tokio::test]
 async fn a_task_with_an_id_that_nobody_has_set_can_still_be_looked_up() {
-    let world = World::new(&[]).await;
-    let daemon = world.daemon().await;
+    let (world, daemon) = World::with_daemon(&[]).await;
     let task = transfer("nobody", "world", 1).with("reference", "the-first");
     world.publisher().await.publish(&task).await;
     world.becomes("rejected", &task).await;
@@ -57,7 +52,6 @@ async fn a_task_with_an_id_that_nobody_has_set_can_still_be_looked_up() {
     // Nobody is told any more that it is a duplicate of somebody else's payment.
     let other = transfer("nobody", "world", 2).identified(nil);
     world.publisher().await.publish(&other).await;
-    let letter = world.dead_letter(other.body().as_bytes()).await;
-    assert_eq!((&letter["reason"], &letter["field"]), (&json!("malformed"), &json!("id")));
+    world.is_dead_letter(&other, json!({"reason": "malformed", "field": "id"})).await;
     daemon.stop().await;
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use serde_json::{Value, json};
 use settled_testkit::harness::amqp::table;
-use settled_testkit::harness::{Events, Publisher, Task, World, eventually, open, transfer};
+use settled_testkit::harness::{
+    Events, Publisher, Received, SOON, Task, World, assert_has, bind, declare_queue, eventually, open, transfer, within,
+};
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -15,13 +16,13 @@ fn accounts() -> [Task; 2] {
 }
 
 #[tokio::test]
-async fn an_event_is_a_persistent_cloud_event_that_carries_the_trace_on() {
-    let world = World::new(&["events.source = \"https://example.com/eu\""]).await;
+async fn a_transfer_settles_in_rows_and_metrics_and_its_persistent_cloud_event_carries_the_trace_on() {
+    let (world, mut daemon, publisher) = World::at_work(&["events.source = \"https://example.com/eu\""]).await;
     let events = world.events().await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    publisher.publish_all(&accounts()).await;
-    let pay = transfer("world", "alice", 5);
+    let opened = accounts();
+    world.settle(&opened).await;
+    let pay =
+        transfer("world", "alice", 5).with("reference", "order-1").with("metadata", json!({"z": "1", "a": "web"}));
     let headers = table(&[("traceparent", TRACE.into()), ("tracestate", "vendor=1".into())]);
     publisher.publish_with(&pay, Publisher::properties(&pay).with_headers(headers)).await;
 
@@ -29,12 +30,23 @@ async fn an_event_is_a_persistent_cloud_event_that_carries_the_trace_on() {
     let id = format!("{}/1", pay.id);
     assert_eq!((event.message_id(), event.correlation_id()), (id.as_str(), pay.id.to_string().as_str()));
     assert_eq!(event.properties.delivery_mode(), &Some(2), "persistent");
-    assert_eq!(event.properties.content_type().as_ref().map(|kind| kind.as_str()), Some("application/json"));
-    assert_eq!(
-        (event.exchange.as_str(), event.routing_key.as_str()),
-        (world.events_exchange.as_str(), "payment.settled")
-    );
+    assert_eq!(content_type(&event), "application/json");
+    assert_eq!((&event.exchange, event.routing_key.as_str()), (&world.events_exchange, "payment.settled"));
+    let after = |account, posted| json!({"account": account, "posted": posted, "held": 0, "version": 1});
+    let balances = [after("world", -5), after("alice", 5)];
+    assert_has(&event.body, json!({"state": "settled", "balances": balances}));
     let payment = world.outcome(&pay).await;
+    for field in ["id", "type", "debit_account", "credit_account", "amount", "currency", "reference", "metadata"] {
+        assert_eq!(payment[field], pay.json[field], "{field}");
+    }
+    assert_has(&payment, json!({"state": "settled", "publisher": "behaviour"}));
+    assert_eq!(
+        (&world.account("world").await["posted"], &world.account("alice").await["posted"]),
+        (&json!(-5), &json!(5))
+    );
+    daemon.counts("settled_outcomes_total", &[("type", "transfer"), ("outcome", "settled")], 1).await;
+    let told = events.of(&opened[0]).await;
+    assert_eq!((told.routing_key.as_str(), &told.body["min_balance"]), ("account.opened", &json!(null)));
     let ledger = world.row("the ledger", "SELECT incarnation FROM ledger", &[]).await;
     let source = format!("https://example.com/eu/{}", ledger["incarnation"].as_str().expect("an incarnation"));
     let attributes = [
@@ -50,14 +62,16 @@ async fn an_event_is_a_persistent_cloud_event_that_carries_the_trace_on() {
     let time: jiff::Timestamp = event.header("cloudEvents:time").expect("a time").parse().expect("RFC 3339");
     let stored: jiff::Timestamp = payment["settled_at"].as_str().expect("a time").parse().expect("a time");
     assert_eq!(time, stored);
-    assert_eq!(
-        (event.header("traceparent").as_deref(), event.header("tracestate").as_deref()),
-        (Some(TRACE), Some("vendor=1"))
-    );
-    assert_eq!((&event.body["version"], &event.body["publisher"]), (&json!(1), &json!("behaviour")));
+    assert_eq!(event.header("traceparent").as_deref(), Some(TRACE));
+    assert_eq!(event.header("tracestate").as_deref(), Some("vendor=1"));
+    assert_has(&event.body, json!({"version": 1, "publisher": "behaviour"}));
     let untraced = events.of(&transferred(&world, &publisher).await).await;
     assert_eq!(untraced.header("traceparent"), None);
     world.audit().await;
+}
+
+fn content_type(message: &Received) -> &str {
+    message.properties.content_type().as_ref().map_or("", |kind| kind.as_str())
 }
 
 async fn transferred(world: &World, publisher: &Publisher) -> Task {
@@ -69,7 +83,7 @@ async fn transferred(world: &World, publisher: &Publisher) -> Task {
 
 #[tokio::test]
 async fn the_batch_format_puts_the_events_of_a_type_into_one_message() {
-    let world = World::new(&[
+    let (world, mut daemon) = World::with_daemon(&[
         "events.format = \"batch\"",
         "events.batch_events = 50",
         "pipeline.lanes = 1",
@@ -77,12 +91,9 @@ async fn the_batch_format_puts_the_events_of_a_type_into_one_message() {
     ])
     .await;
     let (events, replies) = (world.events().await, Events::replies(&world).await);
-    let mut daemon = world.daemon().await;
-    let tasks: Vec<Task> = accounts()
-        .into_iter()
-        .chain((0..120).map(|_| transfer("world", "alice", 1)))
-        .chain([transfer("alice", "world", 500)])
-        .collect();
+    let mut tasks = accounts().to_vec();
+    tasks.extend((0..120).map(|_| transfer("world", "alice", 1)));
+    tasks.push(transfer("alice", "world", 500));
     let asked = transfer("world", "alice", 1);
     world
         .in_one_batch(&mut daemon, 124, async |publisher| {
@@ -99,13 +110,9 @@ async fn the_batch_format_puts_the_events_of_a_type_into_one_message() {
     for message in events.all() {
         let batch = message.body.as_array().expect("an array");
         assert!((1..=50).contains(&batch.len()));
-        assert_eq!(
-            message.properties.content_type().as_ref().map(|kind| kind.as_str()),
-            Some("application/cloudevents-batch+json")
-        );
-        assert!(
-            batch.iter().all(|event| event["type"] == message.routing_key.as_str() && event["specversion"] == "1.0")
-        );
+        assert_eq!(content_type(&message), "application/cloudevents-batch+json");
+        let fields = json!({"type": message.routing_key, "specversion": "1.0"});
+        batch.iter().for_each(|event| assert_has(event, fields.clone()));
     }
     assert!(events.all().len() <= 7, "{} messages", events.all().len());
     let subjects: BTreeSet<String> = told(&events).iter().map(|event| event["subject"].to_string()).collect();
@@ -117,20 +124,15 @@ async fn the_batch_format_puts_the_events_of_a_type_into_one_message() {
 
 #[tokio::test]
 async fn an_event_that_a_full_queue_refuses_is_held_and_the_relay_goes_on() {
-    let world = World::new(&["events.retry_held = \"1s\""]).await;
-    let mut daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, mut daemon, publisher) = World::at_work(&["events.retry_held = \"1s\""]).await;
     let full = format!("{}.full", world.queue);
     let arguments = table(&[("x-max-length", 0.into()), ("x-overflow", "reject-publish".into())]);
     let channel = &publisher.channel;
-    channel.queue_declare(full.as_str().into(), QueueDeclareOptions::default(), arguments).await.expect("a queue");
-    let (exchange, none) = (world.events_exchange.as_str().into(), FieldTable::default());
-    let bound = channel.queue_bind(full.as_str().into(), exchange, "#".into(), QueueBindOptions::default(), none);
-    bound.await.expect("a binding");
+    declare_queue(channel, &full, QueueDeclareOptions::default(), arguments).await;
+    bind(channel, &full, &world.events_exchange, "#").await;
 
     let tasks = accounts();
-    publisher.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
+    world.settle(&tasks).await;
     daemon.counts("settled_outbox_held", &[], tasks.len()).await;
     assert!(daemon.metric("settled_reconnects_total", &[("connection", "relay")]).await < 1.0, "{}", daemon.log());
 
@@ -139,15 +141,13 @@ async fn an_event_that_a_full_queue_refuses_is_held_and_the_relay_goes_on() {
     for task in &tasks {
         events.of(task).await;
     }
-    eventually("the outbox is empty", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
+    daemon.empties_the_outbox().await;
     world.audit().await;
 }
 
 #[tokio::test]
 async fn an_event_that_no_queue_takes_is_held_until_one_is_bound() {
-    let world = World::new(&["events.retry_held = \"1s\""]).await;
-    let mut daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, mut daemon, publisher) = World::at_work(&["events.retry_held = \"1s\""]).await;
     let mut tasks = accounts().to_vec();
     tasks.extend((0..20).map(|_| transfer("world", "alice", 1)));
     tasks.push(transfer("alice", "world", 1_000));
@@ -164,18 +164,17 @@ async fn an_event_that_no_queue_takes_is_held_until_one_is_bound() {
     for task in &tasks[2..tasks.len() - 1] {
         settled.of(task).await;
     }
-    opened.of(&tasks[0]).await;
-    opened.of(&tasks[1]).await;
-    eventually("the outbox is empty", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
+    for task in &tasks[..2] {
+        opened.of(task).await;
+    }
+    daemon.empties_the_outbox().await;
     assert_eq!(world.audit().await["totals"]["outbox"]["rows"], 0);
 }
 
 #[tokio::test]
 async fn an_event_that_no_queue_takes_is_discarded_where_that_is_asked_for() {
-    let world = World::new(&["events.unroutable = \"discard\""]).await;
-    let mut daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    publisher.publish_all(&accounts()).await;
+    let (world, mut daemon, publisher) = World::at_work(&["events.unroutable = \"discard\""]).await;
+    world.open_world_and_alice().await;
     daemon.counts("settled_events_unroutable_total", &[("action", "discarded")], 2).await;
     let events = world.events().await;
     events.of(&transferred(&world, &publisher).await).await;
@@ -186,11 +185,9 @@ async fn an_event_that_no_queue_takes_is_discarded_where_that_is_asked_for() {
 
 #[tokio::test]
 async fn a_reply_goes_to_who_asked_and_a_reply_queue_that_is_gone_harms_nobody() {
-    let world = World::new(&[]).await;
+    let (world, mut daemon, publisher) = World::at_work(&[]).await;
     let (events, replies) = (world.events().await, Events::replies(&world).await);
-    let mut daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    publisher.publish_all(&accounts()).await;
+    world.open_world_and_alice().await;
     let (nobody, asked, declined) =
         (transfer("world", "alice", 1), transfer("world", "alice", 2), transfer("alice", "world", 99));
     let ask = |task: &Task, queue: &str| {
@@ -208,19 +205,17 @@ async fn a_reply_goes_to_who_asked_and_a_reply_queue_that_is_gone_harms_nobody()
         assert_eq!(reply.header("cloudEvents:id"), event.header("cloudEvents:id"));
         assert_eq!(reply.properties.kind(), event.properties.kind());
     }
-    assert_eq!((&got[1].body["reason"], &got[1].body["state"]), (&json!("insufficient_funds"), &json!("rejected")));
+    assert_has(&got[1].body, json!({"reason": "insufficient_funds", "state": "rejected"}));
     events.of(&nobody).await;
     daemon.counts("settled_events_unroutable_total", &[("action", "discarded")], 1).await;
-    eventually("nothing is kept for nobody", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
+    daemon.empties_the_outbox().await;
     world.audit().await;
 }
 
 #[tokio::test]
 async fn who_asks_by_direct_reply_to_is_answered_without_a_queue() {
-    let world = World::new(&["events.unroutable = \"discard\""]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
-    publisher.publish_all(&accounts()).await;
+    let (world, _daemon, publisher) = World::at_work(&["events.unroutable = \"discard\""]).await;
+    world.open_world_and_alice().await;
     // RabbitMQ wants consumer and publisher on one channel.
     let replies = Events::direct(&publisher.channel).await;
     let pay = transfer("world", "alice", 3);
@@ -232,15 +227,13 @@ async fn who_asks_by_direct_reply_to_is_answered_without_a_queue() {
 #[tokio::test]
 async fn long_rows_that_pile_up_are_read_back_a_few_at_a_time() {
     const ROWS: usize = 200;
-    let world = World::new(&[]).await;
-    world.daemon().await.stop().await;
+    let (world, daemon) = World::with_daemon(&[]).await;
+    daemon.stop().await;
     let channel = &Publisher::only(&world).await.channel;
     // Nobody reads them, and the broker keeps one.
     let (queue, arguments) = (format!("{}.one", world.queue), table(&[("x-max-length", 1.into())]));
-    channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), arguments).await.expect("a queue");
-    let (exchange, none) = (world.events_exchange.as_str().into(), FieldTable::default());
-    let bound = channel.queue_bind(queue.as_str().into(), exchange, "#".into(), QueueBindOptions::default(), none);
-    bound.await.expect("a binding");
+    declare_queue(channel, &queue, QueueDeclareOptions::default(), arguments).await;
+    bind(channel, &queue, &world.events_exchange, "#").await;
     let insert = format!(
         "INSERT INTO outbox (leased_until, events, body)
          SELECT now() - interval '1 minute', 1, convert_to(format('{{\"id\":\"%s/1\",\"source\":\"s\",\
@@ -249,15 +242,13 @@ async fn long_rows_that_pile_up_are_read_back_a_few_at_a_time() {
     );
     world.sql().await.batch_execute(&insert).await.expect("rows");
     let mut daemon = world.daemon().await;
-    settled_testkit::harness::within(settled_testkit::harness::SOON * 3, "all of it is published", async || {
+    within(SOON * 3, "all of it is published", async || {
         daemon.metric("settled_events_published_total", &[("type", "payment.settled")]).await >= ROWS as f64
     })
     .await;
-    eventually("the outbox is empty", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
-    let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
-    println!("the daemon had {} MiB at its largest", kilobytes / 1024);
-    assert!(kilobytes < 256 * 1024, "{kilobytes} kB at its largest, for rows of 200 MiB");
+    daemon.empties_the_outbox().await;
+    let peak = daemon.memory("VmHWM:") >> 20;
+    println!("the daemon had {peak} MiB at its largest");
+    assert!(peak < 256, "{peak} MiB at its largest, for rows of 200 MiB");
     daemon.stop().await;
 }

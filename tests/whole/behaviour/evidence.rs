@@ -1,20 +1,19 @@
 //! A dead letter keeps all that came, and is replayed as it came.
 
 use lapin::BasicProperties;
-use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
-use settled_testkit::harness::{Publisher, World, eventually, open};
+use settled_testkit::harness::amqp::table;
+use settled_testkit::harness::{Publisher, World, assert_has, bind, declare_queue, eventually, open};
 use uuid::Uuid;
 
 /// Another queue that gets what the queue of the tasks gets.
 async fn witness(world: &World, publisher: &Publisher) -> String {
     let (channel, queue) = (&publisher.channel, format!("{}.witness", world.name));
     let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
-    channel.queue_declare(queue.as_str().into(), exclusive, FieldTable::default()).await.expect("a queue");
-    let (name, exchange) = (queue.as_str().into(), world.exchange.as_str().into());
-    let bound = channel.queue_bind(name, exchange, "#".into(), QueueBindOptions::default(), FieldTable::default());
-    bound.await.expect("a binding");
+    declare_queue(channel, &queue, exclusive, FieldTable::default()).await;
+    bind(channel, &queue, &world.exchange, "#").await;
     queue
 }
 
@@ -32,12 +31,9 @@ async fn take(publisher: &Publisher, queue: &str) -> lapin::message::Delivery {
 fn headers() -> FieldTable {
     let mut inner = FieldTable::default();
     inner.insert("tries".into(), AMQPValue::FieldArray(vec![AMQPValue::LongInt(1), AMQPValue::Boolean(false)].into()));
-    let mut headers = FieldTable::default();
-    headers.insert("x-shop".into(), AMQPValue::LongString("berlin".into()));
-    headers.insert("x-count".into(), AMQPValue::LongLongInt(7));
+    let mut headers = table(&[("x-shop", "berlin".into()), ("x-count", 7.into()), ("traceparent", "00-1-2-01".into())]);
     headers.insert("x-raw".into(), AMQPValue::LongString(vec![0, 0xff].into()));
     headers.insert("x-nested".into(), AMQPValue::FieldTable(inner));
-    headers.insert("traceparent".into(), AMQPValue::LongString("00-1-2-01".into()));
     headers
 }
 
@@ -65,28 +61,22 @@ fn id_of(letter: &Value) -> String {
 
 #[tokio::test]
 async fn a_dead_letter_keeps_every_property_and_header_and_is_replayed_with_them() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon, publisher) = World::at_work(&[]).await;
     let witness = witness(&world, &publisher).await;
     publisher.raw("task.odd", b"{}", whole()).await;
     let letter = world.dead_letter(b"{}").await;
     let (kept, evidence) = (&letter["properties"], &letter["properties"]["evidence"]);
-    assert_eq!((&kept["user_id"], &kept["publisher"]), (&json!("guest"), &json!("guest")), "{letter}");
-    assert_eq!((&kept["exchange"], &kept["routing_key"]), (&json!(world.exchange), &json!("task.odd")), "{letter}");
-    assert_eq!((&kept["delivery_mode"], &kept["redelivered"]), (&json!(2), &Value::Null), "{letter}");
-    let named = ["content_encoding", "type", "priority", "expiration", "cluster_id"];
-    assert_eq!(
-        named.map(|name| &evidence[name]),
-        [&json!("utf-8"), &json!("shop.Payment"), &json!(3), &json!("3600000"), &json!("eu")]
-    );
-    assert_eq!(evidence["headers"]["x-count"], json!({"i64": 7}));
-    assert_eq!(evidence["headers"]["x-raw"], json!({"text_bytes": "00ff"}));
+    let properties = json!({"user_id": "guest", "publisher": "guest", "exchange": world.exchange,
+                            "routing_key": "task.odd", "delivery_mode": 2, "redelivered": null});
+    assert_has(kept, properties);
+    let few_have = json!({"content_encoding": "utf-8", "type": "shop.Payment", "priority": 3, "expiration": "3600000",
+                          "cluster_id": "eu"});
+    assert_has(evidence, few_have);
+    assert_has(&evidence["headers"], json!({"x-count": {"i64": 7}, "x-raw": {"text_bytes": "00ff"}}));
 
     let came = take(&publisher, &witness).await;
-    let replayed = world.run(&["dead-letters", "replay", &id_of(&letter)]).await;
-    assert_eq!(replayed.code, 0, "{replayed:?}");
-    assert!(replayed.stdout.contains("published without `expiration`"), "{replayed:?}");
+    let replayed = world.succeeds(&["dead-letters", "replay", &id_of(&letter)]).await;
+    assert!(replayed.contains("published without `expiration`"), "{replayed}");
     let again = take(&publisher, &witness).await;
     assert_eq!((&again.exchange, &again.routing_key, &again.data), (&came.exchange, &came.routing_key, &came.data));
     // With it the message could be gone before it is taken.
@@ -97,14 +87,9 @@ async fn a_dead_letter_keeps_every_property_and_header_and_is_replayed_with_them
 
 #[tokio::test]
 async fn what_came_straight_to_the_queue_is_replayed_there_and_without_another_users_name() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon, publisher) = World::at_work(&[]).await;
     let witness = witness(&world, &publisher).await;
-    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-    let queue = world.queue.as_str().into();
-    let sent = publisher.channel.basic_publish("".into(), queue, options, b"{}", BasicProperties::default());
-    sent.await.expect("published").await.expect("confirmed");
+    world.straight_to_its_queue(b"{}", BasicProperties::default()).await;
     let letter = world.dead_letter(b"{}").await;
     assert_eq!(letter["properties"]["exchange"], "");
     // As if another user had published it.
@@ -119,18 +104,15 @@ async fn what_came_straight_to_the_queue_is_replayed_there_and_without_another_u
 
 #[tokio::test]
 async fn the_id_of_an_unreadable_message_is_known_as_that_of_a_dead_letter() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon, publisher) = World::at_work(&[]).await;
     let (zipped, other) = (Uuid::now_v7(), Uuid::now_v7());
     let named = |id: Uuid| BasicProperties::default().with_message_id(id.to_string().to_uppercase().into());
     publisher.raw("task.transfer", b"\x1f\x8b\x08\x00", named(zipped)).await;
     // The body has another id, by which alone the letter is indexed.
     let body = open("alice", "USD", None).body();
     publisher.raw("task.open_account", body.as_bytes(), named(other)).await;
-    for (body, id, detail) in
-        [(&b"\x1f\x8b\x08\x00"[..], zipped, "gzip-compressed"), (body.as_bytes(), other, "message_id")]
-    {
+    let unreadable = [(&b"\x1f\x8b\x08\x00"[..], zipped, "gzip-compressed"), (body.as_bytes(), other, "message_id")];
+    for (body, id, detail) in unreadable {
         let letter = world.dead_letter(body).await;
         let shown = world.run(&["payment", "show", &id.to_string()]).await;
         let named = format!("its message is dead letter {}", letter["id"]);
@@ -142,9 +124,7 @@ async fn the_id_of_an_unreadable_message_is_known_as_that_of_a_dead_letter() {
 
 #[tokio::test]
 async fn a_body_that_is_no_text_is_shown_as_bytes() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon, publisher) = World::at_work(&[]).await;
     let wide: Vec<u8> = r#"{"id": 7}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
     publisher.raw("task.transfer", &wide, BasicProperties::default()).await;
     let letter = world.dead_letter(&wide).await;
@@ -153,16 +133,13 @@ async fn a_body_that_is_no_text_is_shown_as_bytes() {
     assert!(shown.stdout.contains("18 bytes that are no text") && shown.stdout.contains("7b00220069"), "{shown:?}");
     assert!(!shown.stdout.contains('\0'), "{shown:?}");
     let shown = world.run(&["dead-letters", "show", &id_of(&letter), "--json"]).await.json();
-    assert!(
-        shown["body"].is_null() && shown["body_hex"].as_str().is_some_and(|hex| hex.starts_with("7b00")),
-        "{shown}"
-    );
+    assert!(shown["body"].is_null(), "{shown}");
+    assert!(shown["body_hex"].as_str().is_some_and(|hex| hex.starts_with("7b00")), "{shown}");
 }
 
 #[tokio::test]
 async fn a_dead_letter_of_the_version_before_is_replayed_too() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
+    let (world, _daemon) = World::with_daemon(&[]).await;
     let _declared = world.publisher().await;
     let task = open("alice", "USD", None);
     let properties = json!({"content_type": "application/json", "message_id": task.id, "publisher": "shop",
@@ -170,25 +147,20 @@ async fn a_dead_letter_of_the_version_before_is_replayed_too() {
     let row = "INSERT INTO dead_letter (digest, reason, detail, body, properties, first_seen, last_seen)
                VALUES ('1', 'unprocessable', 'a constraint', $1, $2, now(), now())";
     world.sql().await.execute(row, &[&task.body().as_bytes(), &properties]).await.expect("a row");
-    let replayed = world.run(&["dead-letters", "replay", "--all"]).await;
-    assert_eq!((replayed.code, replayed.stdout.as_str()), (0, "1 dead letter replayed\n"), "{replayed:?}");
+    assert_eq!(world.succeeds(&["dead-letters", "replay", "--all"]).await, "1 dead letter replayed\n");
     assert_eq!(world.outcome(&task).await["publisher"], "shop");
 }
 
 #[tokio::test]
 async fn a_header_that_is_too_long_is_cut_and_that_is_said() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon, publisher) = World::at_work(&[]).await;
     let witness = witness(&world, &publisher).await;
-    let mut headers = FieldTable::default();
-    headers.insert("long".into(), AMQPValue::LongString("x".repeat(100 << 10).into()));
-    headers.insert("x-death".into(), AMQPValue::LongString("once".into()));
-    headers.insert("short".into(), AMQPValue::LongInt(7));
+    let long = "x".repeat(100 << 10);
+    let headers = table(&[("long", long.into()), ("x-death", "once".into()), ("short", 7.into())]);
     publisher.raw("task.transfer", b"{}", BasicProperties::default().with_headers(headers)).await;
     let letter = world.dead_letter(b"{}").await;
     let evidence = &letter["properties"]["evidence"];
-    assert_eq!((&evidence["cut"], &evidence["headers"]["short"]), (&json!(["long"]), &json!({"i32": 7})));
+    assert_eq!((&evidence["cut"], &evidence["headers"]["short"]), (&json!(["long"]), &json!({"i64": 7})));
     assert!(evidence["headers"]["long"]["text"].as_str().is_some_and(|text| text.len() == 256), "{letter}");
     take(&publisher, &witness).await;
     let replayed = world.run(&["dead-letters", "replay", &id_of(&letter)]).await;

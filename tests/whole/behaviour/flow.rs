@@ -1,7 +1,7 @@
 //! Every bound may be tiny: everything still gets through.
 
-use serde_json::Value;
-use settled_testkit::harness::{Task, World, eventually, open, transfer};
+use serde_json::{Value, json};
+use settled_testkit::harness::{Task, World, assert_has, open, transfer};
 
 /// Fresh accounts, each funded and emptied by way of others.
 fn tasks(accounts: usize) -> Vec<Task> {
@@ -19,16 +19,12 @@ fn tasks(accounts: usize) -> Vec<Task> {
 }
 
 async fn all_pass(overrides: &[&str], accounts: usize) {
-    let world = World::new(overrides).await;
+    let (world, daemon) = World::with_daemon(overrides).await;
     let events = world.events().await;
-    let daemon = world.daemon().await;
     let tasks = tasks(accounts);
-    world.publisher().await.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
+    world.settle(&tasks).await;
     events.count(tasks.len()).await;
-    daemon.stop().await;
-    assert_eq!(world.waiting().await, 0);
-    world.audit().await;
+    world.end(daemon).await;
 }
 
 #[tokio::test]
@@ -63,33 +59,26 @@ async fn with_many_lanes_of_one_place_all_tasks_pass() {
 
 #[tokio::test]
 async fn with_a_prefetch_far_above_the_lanes_all_tasks_pass() {
-    all_pass(
-        &["pipeline.lanes = 3", "pipeline.workers = 3", "pipeline.lane_capacity = 2", "pipeline.max_batch = 2"],
-        100,
-    )
-    .await;
+    let few = ["pipeline.lanes = 3", "pipeline.workers = 3", "pipeline.lane_capacity = 2", "pipeline.max_batch = 2"];
+    all_pass(&few, 100).await;
 }
 
 #[tokio::test]
 async fn events_that_find_no_room_in_memory_go_out_all_the_same() {
-    all_pass(
-        &["events.handover = 1", "events.publishers = 1", "events.lease = \"1s\"", "pipeline.max_batch = 20"],
-        100,
-    )
-    .await;
+    let few = ["events.handover = 1", "events.publishers = 1", "events.lease = \"1s\"", "pipeline.max_batch = 20"];
+    all_pass(&few, 100).await;
 }
 
 #[tokio::test]
 async fn the_endpoints_say_what_the_daemon_does() {
-    let world = World::new(&["pipeline.lanes = 3", "pipeline.workers = 3"]).await;
+    let (world, mut daemon) = World::with_daemon(&["pipeline.lanes = 3", "pipeline.workers = 3"]).await;
     let _events = world.events().await;
-    let mut daemon = world.daemon().await;
     let tasks = tasks(10);
-    world.publisher().await.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
+    world.settle(&tasks).await;
 
     let (status, readiness) = daemon.readiness().await;
-    assert_eq!((status, &readiness["ready"], &readiness["status"]), (200, &true.into(), &"ready".into()));
+    assert_eq!(status, 200);
+    assert_has(&readiness, json!({"ready": true, "status": "ready"}));
     let dependencies = readiness["dependencies"].as_array().expect("a list");
     let up: Vec<&Value> = dependencies.iter().filter(|each| each["up"] == true).map(|each| &each["name"]).collect();
     assert_eq!(up, ["postgres", "broker_intake", "broker_relay"]);
@@ -99,21 +88,16 @@ async fn the_endpoints_say_what_the_daemon_does() {
 
     daemon.counts("settled_outcomes_total", &[("outcome", "settled")], tasks.len()).await;
     daemon.counts("settled_tasks_received_total", &[], tasks.len()).await;
-    eventually("nothing is left to do", async || daemon.metric("settled_tasks_in_flight", &[]).await == 0.0).await;
-    eventually("all events are out", async || {
-        daemon.metric("settled_events_published_total", &[]).await == tasks.len() as f64
-    })
-    .await;
+    daemon.reaches("settled_tasks_in_flight", 0.0).await;
+    daemon.reaches("settled_events_published_total", tasks.len() as f64).await;
     let (_, text) = daemon.get("/metrics").await;
     // Of each currency, once any of it has been held.
     let is_there = |metric: &&settled_pipeline::metrics::Description| metric.name != "settled_held_amount";
     for metric in settled_pipeline::metrics::ALL.iter().filter(is_there) {
         assert!(text.lines().any(|line| line.starts_with(metric.name)), "{} is missing", metric.name);
     }
-    for bucket in
-        ["settled_transaction_seconds_bucket", "settled_publish_to_commit_seconds_bucket", "settled_batch_size_bucket"]
-    {
-        assert!(text.contains(bucket), "{bucket}");
+    for histogram in ["settled_transaction_seconds", "settled_publish_to_commit_seconds", "settled_batch_size"] {
+        assert!(text.contains(&format!("{histogram}_bucket")), "{histogram}");
     }
     let lanes = text.lines().filter(|line| line.starts_with("settled_lane_depth{")).count();
     assert_eq!(lanes, 3);

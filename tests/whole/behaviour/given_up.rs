@@ -5,18 +5,17 @@ use futures_util::StreamExt;
 use lapin::BasicProperties;
 use lapin::options::{BasicConsumeOptions, BasicNackOptions, BasicRejectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use serde_json::{Value, json};
-use settled_testkit::harness::amqp::{connect, declare_exchange, table};
-use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, open, servers, transfer};
+use serde_json::json;
+use settled_testkit::harness::amqp::{declare_exchange, table};
+use settled_testkit::harness::{
+    Daemon, Publisher, Task, World, assert_has, declare_queue, eventually, open, servers, transfer,
+};
 use settled_testkit::servers::PrivateServers;
 
 /// A world whose daemon has run, so that everything is declared, and is stopped; with two accounts.
 async fn stopped_world(overrides: &[&str]) -> World {
-    let world = World::new(overrides).await;
-    let daemon = world.daemon().await;
-    let opened = [open("world", "USD", None), open("alice", "USD", Some(0))];
-    Publisher::only(&world).await.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
+    let (world, daemon) = World::with_daemon(overrides).await;
+    world.open_world_and_alice().await;
     daemon.stop().await;
     world
 }
@@ -29,27 +28,22 @@ async fn given_up(world: &World, count: u32) {
 /// Has the policy for this world's task queue until `clear` is called.
 async fn policy(servers: &PrivateServers, world: &World, definition: &str) {
     let pattern = format!("^{}$", world.queue.replace('.', "\\."));
-    servers
-        .rabbitmqctl(&["set_policy", "--apply-to", "queues", &world.name, &pattern, definition])
-        .await
-        .expect("a policy");
+    let set = ["set_policy", "--apply-to", "queues", &world.name, &pattern, definition];
+    servers.rabbitmqctl(&set).await.expect("a policy");
 }
 
 /// What is said of a task that the broker gave up for `reason`, and that it settles when it is replayed.
 async fn is_a_dead_letter(world: &World, daemon: &mut Daemon, task: &Task, reason: &str, word: &str) {
-    let letter = world.dead_letter(task.body().as_bytes()).await;
-    assert_eq!((&letter["reason"], &letter["task_id"]), (&json!(reason), &json!(task.id)), "{letter}");
+    let letter = world.is_dead_letter(&task, json!({"reason": reason, "task_id": task.id})).await;
     let detail = letter["detail"].as_str().expect("a text");
     for part in [word, &world.queue, &world.exchange, "task.transfer"] {
         assert!(detail.contains(part), "{part} in {detail}");
     }
-    let id = task.id.to_string();
-    let shown = world.run(&["payment", "show", &id]).await;
+    let shown = world.run(&["payment", "show", &task.id.to_string()]).await;
     assert!(format!("{}{}", shown.stdout, shown.stderr).contains("dead letter"), "{shown:?}");
     eventually("nothing is left in the broker", async || world.messages(&world.dead_letter_queue).await == 0).await;
     daemon.counts("settled_dead_letters_open", &[], 1).await;
-    let replayed = world.run(&["dead-letters", "replay", "--reason", reason]).await;
-    assert_eq!(replayed.code, 0, "{replayed:?}");
+    world.succeeds(&["dead-letters", "replay", "--reason", reason]).await;
     assert_eq!(world.outcome(task).await["state"], "settled");
 }
 
@@ -64,8 +58,7 @@ async fn a_task_that_expires_while_the_daemon_is_away_is_a_dead_letter_with_its_
     daemon.counts("settled_dead_letters_total", &[("reason", "expired")], 1).await;
     is_a_dead_letter(&world, &mut daemon, &task, "expired", "expired").await;
     daemon.counts("settled_dead_letter_queue_depth", &[], 0).await;
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }
 
 #[tokio::test]
@@ -88,8 +81,7 @@ async fn a_policy_that_drops_tasks_makes_dead_letters_of_them() {
         if let [task] = dropped {
             is_a_dead_letter(&world, &mut daemon, task, reason, word).await;
         }
-        daemon.stop().await;
-        world.audit().await;
+        world.end(daemon).await;
     }
 }
 
@@ -99,8 +91,7 @@ async fn what_was_delivered_too_often_is_kept_without_being_read_again() {
     let task = transfer("world", "alice", 5);
     let publisher = Publisher::only(&world).await;
     publisher.publish(&task).await;
-    let connection = connect(&world.amqp_uri).await;
-    let channel = connection.create_channel().await.expect("a channel");
+    let (connection, channel) = world.channel().await;
     let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
     let mut consumer =
         channel.basic_consume(world.queue.as_str().into(), "crashes".into(), options, none).await.expect("consumes");
@@ -108,17 +99,14 @@ async fn what_was_delivered_too_often_is_kept_without_being_read_again() {
         // The last one may have been given up meanwhile.
         let next = tokio::time::timeout(std::time::Duration::from_millis(500), consumer.next()).await;
         let Ok(Some(Ok(delivery))) = next else { continue };
-        channel
-            .basic_nack(delivery.delivery_tag, BasicNackOptions { requeue: true, multiple: false })
-            .await
-            .expect("put back");
+        let put_back = BasicNackOptions { requeue: true, multiple: false };
+        channel.basic_nack(delivery.delivery_tag, put_back).await.expect("put back");
     }
     // Not only dropped: its consumer would go on getting tasks.
     connection.close(200, "done".into()).await.expect("closed");
     let mut daemon = world.daemon().await;
     is_a_dead_letter(&world, &mut daemon, &task, "delivery_limit", "delivery_limit").await;
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }
 
 #[tokio::test]
@@ -138,30 +126,21 @@ async fn what_somebody_rejected_or_put_there_is_a_dead_letter_and_nothing_is_ack
     odd.await.expect("published").await.expect("confirmed");
     given_up(&world, 2).await;
     // PostgreSQL takes nothing for a while: it stays in the broker.
-    let session = world.sql().await;
-    session.batch_execute("BEGIN; LOCK TABLE dead_letter IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    let session = world.lock("LOCK TABLE dead_letter IN ACCESS EXCLUSIVE MODE").await;
     let mut daemon = world.daemon().await;
     let unacknowledged = async || {
         let queues = servers().await.rabbitmqctl(&["list_queues", "-q", "name", "messages", "messages_unacknowledged"]);
-        let queues = queues.await.expect("queues");
-        let line =
-            queues.lines().find(|line| line.starts_with(&world.dead_letter_queue)).unwrap_or_default().to_owned();
-        line.split_whitespace().skip(1).map(ToOwned::to_owned).collect::<Vec<_>>() == ["2", "2"]
+        let expected = [world.dead_letter_queue.as_str(), "2", "2"];
+        queues.await.expect("queues").lines().any(|line| line.split_whitespace().eq(expected))
     };
     eventually("both are out and not acknowledged", unacknowledged).await;
     session.batch_execute("COMMIT").await.expect("unlocked");
-    is_a_dead_letter_by_body(&world, rejected.body().as_bytes(), "returned").await;
-    is_a_dead_letter_by_body(&world, b"\xff\x00", "returned").await;
+    for body in [rejected.body().as_bytes(), b"\xff\x00"] {
+        assert_eq!(world.dead_letter(body).await["reason"], "returned");
+    }
     daemon.counts("settled_dead_letters_total", &[("reason", "returned")], 2).await;
-    daemon.stop().await;
+    world.end(daemon).await;
     assert_eq!(world.messages(&world.dead_letter_queue).await, 0);
-    world.audit().await;
-}
-
-async fn is_a_dead_letter_by_body(world: &World, body: &[u8], reason: &str) -> Value {
-    let letter = world.dead_letter(body).await;
-    assert_eq!(letter["reason"], reason, "{letter}");
-    letter
 }
 
 #[tokio::test]
@@ -190,11 +169,9 @@ async fn a_check_names_what_can_lose_tasks() {
         ("x-overflow", "drop-head".into()),
         ("x-expires", 3_600_000.into()),
     ]);
-    let durable = QueueDeclareOptions::durable();
-    channel.queue_declare(world.queue.as_str().into(), durable, arguments).await.expect("the task queue");
-    let checked = world.run(&["check", "--connect", "--json"]).await;
-    let report = checked.json();
-    assert_eq!((checked.code, &report["ok"]), (0, &json!(true)), "{checked:?}");
+    declare_queue(channel, &world.queue, QueueDeclareOptions::durable(), arguments).await;
+    let report = world.prints(&["check", "--connect"]).await;
+    assert_has(&report, json!({"ok": true}));
     let warnings = report["warnings"].to_string();
     for part in [
         "x-message-ttl = 60000",
@@ -209,8 +186,7 @@ async fn a_check_names_what_can_lose_tasks() {
     }
     // What the daemon declares is no danger.
     let good = stopped_world(&[]).await;
-    let report = good.run(&["check", "--connect", "--json"]).await.json();
-    assert_eq!(report["warnings"], json!([]));
+    assert_has(&good.prints(&["check", "--connect"]).await, json!({"warnings": []}));
 }
 
 #[tokio::test]

@@ -13,8 +13,7 @@ async fn paid(world: &World) -> Task {
         .with("reference", "order-1")
         .with("metadata", json!({"channel": "web", "shop": "7"}));
     let tasks = [open("world", "USD", None), open("alice", "USD", Some(0)), open("bob", "USD", None), pay.clone()];
-    world.publisher().await.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
+    world.settle(&tasks).await;
     pay
 }
 
@@ -37,8 +36,7 @@ fn altered(pay: &Task) -> Vec<(&'static str, Task)> {
 
 async fn conflicts(world: &World, altered: &[(&str, Task)]) {
     for (field, task) in altered {
-        let letter = world.dead_letter(task.body().as_bytes()).await;
-        assert_eq!((&letter["reason"], &letter["field"]), (&json!("idempotency_conflict"), &json!(field)));
+        let letter = world.is_dead_letter(&task, json!({"reason": "idempotency_conflict", "field": field})).await;
         assert_eq!(letter["task_id"], json!(task.id));
     }
     assert_eq!(world.account("alice").await["posted"], 1250);
@@ -47,9 +45,8 @@ async fn conflicts(world: &World, altered: &[(&str, Task)]) {
 
 #[tokio::test]
 async fn a_repetition_applies_nothing_however_it_is_written() {
-    let world = World::new(&[]).await;
+    let (world, mut daemon) = World::with_daemon(&[]).await;
     let events = world.events().await;
-    let mut daemon = world.daemon().await;
     let pay = paid(&world).await;
     let publisher = world.publisher().await;
     publisher.publish(&pay).await;
@@ -71,8 +68,7 @@ async fn a_repetition_applies_nothing_however_it_is_written() {
 
 #[tokio::test]
 async fn an_altered_repetition_is_a_dead_letter_that_names_the_field() {
-    let world = World::new(&[]).await;
-    let mut daemon = world.daemon().await;
+    let (world, mut daemon) = World::with_daemon(&[]).await;
     let pay = paid(&world).await;
     let altered = altered(&pay);
     world.publisher().await.publish_all(altered.iter().map(|(_, task)| task)).await;
@@ -83,8 +79,7 @@ async fn an_altered_repetition_is_a_dead_letter_that_names_the_field() {
 
 #[tokio::test]
 async fn repetitions_in_the_batch_of_the_first_are_recognised_too() {
-    let world = World::new(&["pipeline.lanes = 1", "pipeline.workers = 1"]).await;
-    let mut daemon = world.daemon().await;
+    let (world, mut daemon) = World::with_daemon(&["pipeline.lanes = 1", "pipeline.workers = 1"]).await;
     let before = paid(&world).await;
     let pay = transfer("world", "alice", 7).with("reference", "a").with("metadata", json!({"a": "1"}));
     let altered = altered(&pay);
@@ -96,7 +91,7 @@ async fn repetitions_in_the_batch_of_the_first_are_recognised_too() {
         .await;
     duplicates(&mut daemon, 1).await;
     for (field, task) in &altered {
-        assert_eq!(world.dead_letter(task.body().as_bytes()).await["field"], json!(field));
+        assert_eq!(world.dead_letter_of(&task).await["field"], json!(field));
     }
     assert_eq!(world.outcome(&pay).await["state"], "settled");
     assert_eq!(world.outcome(&before).await["state"], "settled");
@@ -106,8 +101,7 @@ async fn repetitions_in_the_batch_of_the_first_are_recognised_too() {
 
 #[tokio::test]
 async fn repetitions_are_recognised_after_a_restart() {
-    let world = World::new(&[]).await;
-    let daemon = world.daemon().await;
+    let (world, daemon) = World::with_daemon(&[]).await;
     let pay = paid(&world).await;
     daemon.stop().await;
     let altered = altered(&pay);
@@ -136,10 +130,8 @@ async fn ask(publisher: &Publisher, replies: &Events, task: &Task, correlation_i
 
 #[tokio::test]
 async fn who_asks_again_gets_the_stored_outcome_but_for_what_was_held_then() {
-    let world = World::new(&[]).await;
+    let (world, daemon, publisher) = World::at_work(&[]).await;
     let replies = Events::replies(&world).await;
-    let daemon = world.daemon().await;
-    let publisher = world.publisher().await;
     let opened = [open("world", "USD", None), open("alice", "USD", Some(-5))];
     let settled = transfer("world", "alice", 10).with("metadata", json!({"b": "1", "aa": "ü\n"}));
     let rejected = transfer("alice", "world", 1_000).with("reference", "too much");
@@ -173,9 +165,8 @@ async fn who_asks_again_gets_the_stored_outcome_but_for_what_was_held_then() {
 
 #[tokio::test]
 async fn who_asks_twice_within_a_batch_gets_the_same_answer_twice() {
-    let world = World::new(&["pipeline.lanes = 1", "pipeline.workers = 1"]).await;
+    let (world, mut daemon) = World::with_daemon(&["pipeline.lanes = 1", "pipeline.workers = 1"]).await;
     let replies = Events::replies(&world).await;
-    let mut daemon = world.daemon().await;
     paid(&world).await;
     let (settled, rejected) = (transfer("world", "alice", 10), transfer("alice", "world", 1_000_000));
     world

@@ -6,9 +6,7 @@ use settled_testkit::harness::{Task, World, open, transfer};
 #[tokio::test]
 async fn open_fund_and_spend_back_to_back_is_never_rejected_unless_it_is_too_much() {
     const ACCOUNTS: usize = 1000;
-    let world = World::new(&["pipeline.lanes = 4"]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon, publisher) = World::at_work(&["pipeline.lanes = 4"]).await;
     let mut good = vec![open("bank", "USD", None), open("shop", "USD", Some(0))];
     let mut too_much = Vec::new();
     let mut all = good.clone();
@@ -37,23 +35,19 @@ async fn open_fund_and_spend_back_to_back_is_never_rejected_unless_it_is_too_muc
 #[tokio::test]
 async fn a_chain_of_payments_through_fresh_accounts_settles_however_it_is_spread() {
     const LINKS: usize = 300;
-    let world = World::new(&["pipeline.lanes = 8", "pipeline.max_batch = 200", "pipeline.workers = 4"]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon) =
+        World::with_daemon(&["pipeline.lanes = 8", "pipeline.max_batch = 200", "pipeline.workers = 4"]).await;
     let mut tasks = vec![open("link:0", "USD", None)];
     tasks.extend((1..=LINKS).map(|number| open(&format!("link:{number}"), "USD", Some(0))));
     tasks.extend((0..LINKS).map(|number| transfer(&format!("link:{number}"), &format!("link:{}", number + 1), 7)));
-    publisher.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
+    world.settle(&tasks).await;
     assert_eq!(world.account(&format!("link:{LINKS}")).await["posted"], 7);
     world.audit().await;
 }
 
 #[tokio::test]
 async fn debits_of_an_account_are_applied_in_the_order_of_arrival() {
-    let world = World::new(&["pipeline.max_batch = 50"]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon) = World::with_daemon(&["pipeline.max_batch = 50"]).await;
     let payers = ["red", "green", "blue"];
     let mut tasks: Vec<Task> = payers.iter().map(|payer| open(payer, "USD", None)).collect();
     // They pay each other and a crowd, so that lanes meet at their accounts.
@@ -64,8 +58,7 @@ async fn debits_of_an_account_are_applied_in_the_order_of_arrival() {
             if number % 5 == 0 { payers[(number + 1) % 3].to_owned() } else { format!("crowd:{}", number % 30) };
         transfer(payer, &payee, 1).with("reference", format!("{number:05}"))
     }));
-    publisher.publish_all(&tasks).await;
-    world.all_are("settled", &tasks).await;
+    world.settle(&tasks).await;
     let out_of_order = "
         SELECT * FROM (SELECT e.account, e.seq, p.reference,
                               lag(p.reference) OVER (PARTITION BY e.account ORDER BY e.seq) AS before
@@ -77,9 +70,8 @@ async fn debits_of_an_account_are_applied_in_the_order_of_arrival() {
 
 #[tokio::test]
 async fn a_daemon_with_one_lane_decides_strictly_in_order() {
-    let world = World::new(&["pipeline.lanes = 1", "pipeline.workers = 1", "pipeline.max_batch = 20"]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon, publisher) =
+        World::at_work(&["pipeline.lanes = 1", "pipeline.workers = 1", "pipeline.max_batch = 20"]).await;
     let opened = [open("bank", "USD", None), open("alice", "USD", Some(0)), open("bob", "USD", Some(0))];
     let (mut good, mut early) = (opened.to_vec(), Vec::new());
     let mut all = good.clone();

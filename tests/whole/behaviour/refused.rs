@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use settled_testkit::harness::{
-    Daemon, Events, Publisher, Task, World, eventually, open, own_servers, servers, split, transfer,
+    Events, Publisher, Task, World, eventually, open, own_servers, servers, split, transfer,
 };
 use settled_testkit::servers::PrivateServers;
 use uuid::Uuid;
@@ -30,19 +30,6 @@ async fn world_of(servers: &PrivateServers, user: &str, overrides: &[&str]) -> W
     world
 }
 
-/// Publishes tasks, of which some ask for a reply.
-async fn publish(world: &World, tasks: &[Task], asks: impl Fn(usize) -> Option<String>) {
-    let publisher = world.publisher().await;
-    for (number, task) in tasks.iter().enumerate() {
-        let properties = Publisher::properties(task);
-        let properties = match asks(number) {
-            Some(queue) => properties.with_reply_to(queue.as_str().into()),
-            None => properties,
-        };
-        publisher.publish_with(task, properties).await;
-    }
-}
-
 /// The most often that one of these events came.
 fn most_often(events: &Events) -> usize {
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
@@ -52,8 +39,9 @@ fn most_often(events: &Events) -> usize {
     times.into_values().max().unwrap_or(0)
 }
 
-async fn nothing_is_held(daemon: &mut Daemon) {
-    eventually("the outbox is empty", async || daemon.metric("settled_outbox_rows", &[]).await == 0.0).await;
+/// The number of events that came, alone or in batches.
+fn told(events: &Events) -> usize {
+    events.all().iter().map(|event| event.body.as_array().map_or(1, Vec::len)).sum()
 }
 
 #[tokio::test]
@@ -68,14 +56,15 @@ async fn replies_that_the_daemon_may_not_send_hold_up_no_events_and_go_out_once_
         let mut daemon = world.daemon().await;
         let mut tasks = vec![open("world", "USD", None), open("alice", "USD", Some(0))];
         tasks.extend((0..200).map(|_| transfer("world", "alice", 1)));
-        publish(&world, &tasks, |number| (number % 40 == 7).then(|| replies.queue.clone())).await;
+        let publisher = world.publisher().await;
+        for (number, task) in tasks.iter().enumerate() {
+            let properties = Publisher::properties(task);
+            let asking = properties.clone().with_reply_to(replies.queue.as_str().into());
+            publisher.publish_with(task, if number % 40 == 7 { asking } else { properties }).await;
+        }
         world.all_are("settled", &tasks).await;
         daemon.counts("settled_outbox_refused", &[], 5).await;
-        eventually("everybody's events have come", async || {
-            let told = events.all().iter().map(|event| event.body.as_array().map_or(1, Vec::len)).sum::<usize>();
-            told >= tasks.len()
-        })
-        .await;
+        eventually("everybody's events have come", async || told(&events) >= tasks.len()).await;
         assert!(most_often(&events) <= 9, "{} times", most_often(&events));
         assert!(daemon.metric("settled_events_refused_total", &[("reason", "access_refused")]).await >= 5.0);
         let reconnects = daemon.metric("settled_reconnects_total", &[("connection", "relay")]).await;
@@ -87,9 +76,8 @@ async fn replies_that_the_daemon_may_not_send_hold_up_no_events_and_go_out_once_
 
         permit(servers, &user, ".*").await;
         replies.count(5).await;
-        nothing_is_held(&mut daemon).await;
-        world.audit().await;
-        daemon.stop().await;
+        daemon.empties_the_outbox().await;
+        world.end(daemon).await;
     }
 }
 
@@ -102,15 +90,14 @@ async fn events_that_the_daemon_may_not_publish_are_held_and_go_out_once_it_may(
     let mut daemon = world.daemon().await;
     let mut tasks = vec![open("world", "USD", None), open("alice", "USD", Some(0))];
     tasks.extend((0..300).map(|_| transfer("world", "alice", 1)));
-    publish(&world, &tasks, |_| None).await;
-    world.all_are("settled", &tasks).await;
+    world.settle(&tasks).await;
     daemon.counts("settled_outbox_refused", &[], tasks.len()).await;
     assert_eq!(daemon.readiness().await.0, 200, "payments go on");
     permit(servers, &user, ".*").await;
     for task in &tasks {
         events.of(task).await;
     }
-    nothing_is_held(&mut daemon).await;
+    daemon.empties_the_outbox().await;
     assert_eq!(most_often(&events), 1);
     world.audit().await;
 }
@@ -128,19 +115,13 @@ async fn an_event_larger_than_the_broker_takes_is_held_alone_and_goes_out_when_t
         let world = World::on(&servers, &["events.retry_held = \"1s\"", &format]).await;
         let events = world.events().await;
         let mut daemon = world.daemon().await;
-        let opened = [open("world", "USD", None), open("alice", "USD", Some(0))];
-        publish(&world, &opened, |_| None).await;
-        world.all_are("settled", &opened).await;
+        world.open_world_and_alice().await;
         // A task that the broker takes, whose event with all its balances is longer.
         let large = split(&[("world", "alice", 1); 64]);
         let mut tasks: Vec<Task> = (0..150).map(|_| transfer("world", "alice", 1)).collect();
         tasks.insert(75, large.clone());
-        publish(&world, &tasks, |_| None).await;
-        world.all_are("settled", &tasks).await;
+        world.settle(&tasks).await;
         daemon.counts("settled_outbox_refused", &[], 1).await;
-        let told = |events: &Events| -> usize {
-            events.all().iter().map(|event| event.body.as_array().map_or(1, Vec::len)).sum()
-        };
         eventually("the others have come", async || told(&events) > tasks.len()).await;
         assert!(most_often(&events) <= 9, "{} times", most_often(&events));
         let held = world.run(&["outbox", "list", "--json"]).await.json();
@@ -150,12 +131,11 @@ async fn an_event_larger_than_the_broker_takes_is_held_alone_and_goes_out_when_t
         assert!(shown.stdout.contains(&large.id.to_string()), "{shown:?}");
 
         limit(1 << 24).await;
-        assert_eq!(world.run(&["outbox", "retry", "--all"]).await.code, 0);
+        world.succeeds(&["outbox", "retry", "--all"]).await;
         // Channels keep the limit that they were opened with: the next refusal opens another one.
         eventually("the large one, too", async || told(&events) >= tasks.len() + 2).await;
-        nothing_is_held(&mut daemon).await;
-        world.audit().await;
-        daemon.stop().await;
+        daemon.empties_the_outbox().await;
+        world.end(daemon).await;
         limit(16_384).await;
     }
     a_replay_goes_on_behind_a_letter_that_is_refused(&servers, limit).await;
@@ -186,17 +166,15 @@ async fn a_replay_goes_on_behind_a_letter_that_is_refused(servers: &PrivateServe
 
 #[tokio::test]
 async fn what_an_operator_gives_up_is_never_published_and_is_kept_with_the_reason() {
-    let world = World::new(&["events.retry_held = \"60s\""]).await;
-    let mut daemon = world.daemon().await;
+    let (world, mut daemon) = World::with_daemon(&["events.retry_held = \"60s\""]).await;
     let task = open("world", "USD", None);
     world.publisher().await.publish(&task).await;
     daemon.counts("settled_outbox_held", &[], 1).await;
     let held = world.run(&["outbox", "list", "--json"]).await.json();
     let id = held[0]["id"].to_string();
-    let discarded = world.run(&["outbox", "discard", &id, "--reason", "nobody listens"]).await;
-    assert_eq!(discarded.code, 0, "{discarded:?}");
+    world.succeeds(&["outbox", "discard", &id, "--reason", "nobody listens"]).await;
     assert_eq!(world.run(&["outbox", "discard", &id, "--reason", "again"]).await.code, 1);
-    nothing_is_held(&mut daemon).await;
+    daemon.empties_the_outbox().await;
     let kept = world.rows("SELECT reason, events, held_key FROM outbox_discarded", &[]).await;
     assert_eq!(kept[0], serde_json::json!({ "reason": "nobody listens", "events": 1, "held_key": "account.opened" }));
     world.audit().await;

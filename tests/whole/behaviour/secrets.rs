@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use settled_testkit::harness::{World, eventually, open, transfer};
+use settled_testkit::harness::{World, eventually, transfer};
 
 /// A role of its own that owns the world's database, and a configuration with its password file.
 async fn with_password_file(world: &World, file: &Path) -> String {
@@ -31,9 +31,7 @@ async fn a_password_that_is_replaced_in_its_file_is_used_by_the_next_connection(
     let role = with_password_file(&world, &file).await;
     let mut daemon = world.daemon().await;
     let publisher = world.publisher().await;
-    let opened = [open("world", "USD", None), open("alice", "USD", Some(0))];
-    publisher.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
+    world.open_world_and_alice().await;
 
     let admin = world.sql().await;
     let rotate = format!("ALTER ROLE {role} PASSWORD 'second'");
@@ -52,6 +50,5 @@ async fn a_password_that_is_replaced_in_its_file_is_used_by_the_next_connection(
     std::fs::write(&file, "second\n").expect("the password");
     world.all_are("settled", &payments).await;
     eventually("it is ready", async || daemon.readiness().await.0 == 200).await;
-    daemon.stop().await;
-    world.audit().await;
+    world.end(daemon).await;
 }

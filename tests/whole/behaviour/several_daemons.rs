@@ -1,8 +1,10 @@
-//! Daemons may share a queue.
+//! Daemons may share a queue, also one with a single active consumer: one works, the next stands by.
 
 use std::collections::HashMap;
 
-use settled_testkit::harness::{Task, World, eventually, open, transfer};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::AMQPValue;
+use settled_testkit::harness::{Publisher, Task, World, amqp, declare_queue, eventually, open, transfer};
 
 #[tokio::test]
 async fn two_daemons_on_a_queue_apply_each_id_once() {
@@ -12,8 +14,7 @@ async fn two_daemons_on_a_queue_apply_each_id_once() {
         .chain((0..50).map(|number| open(&format!("account:{number}"), "USD", None)))
         .collect();
     let mut daemons = [world.daemon().await, world.daemon().await];
-    publisher.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
+    world.settle(&opened).await;
 
     let tasks: Vec<Task> = (0..3000_usize)
         .map(|number| match number % 3 {
@@ -22,11 +23,8 @@ async fn two_daemons_on_a_queue_apply_each_id_once() {
             _ => transfer(&format!("account:{}", number % 50), &format!("account:{}", (number * 7 + 1) % 50), 3),
         })
         .map(|task| {
-            if task.json["debit_account"] == task.json["credit_account"] {
-                task.with("credit_account", "hot")
-            } else {
-                task
-            }
+            let is_own = task.json["debit_account"] == task.json["credit_account"];
+            if is_own { task.with("credit_account", "hot") } else { task }
         })
         .collect();
     // Every second one comes again, some at once and some much later; every tenth altered.
@@ -69,5 +67,46 @@ async fn two_daemons_on_a_queue_apply_each_id_once() {
         daemon.stop().await;
     }
     assert_eq!(world.waiting().await, 0);
+    world.audit().await;
+}
+
+/// Accounts that are opened, funded and spent from without waiting.
+fn back_to_back(name: &str) -> Vec<Task> {
+    let accounts = || (0..100).map(|number| format!("{name}:{number}"));
+    std::iter::once(open(&format!("{name}:world"), "USD", None))
+        .chain(accounts().flat_map(|account| {
+            [
+                open(&account, "USD", Some(0)),
+                transfer(&format!("{name}:world"), &account, 5),
+                transfer(&account, &format!("{name}:world"), 5),
+            ]
+        }))
+        .collect()
+}
+
+#[tokio::test]
+async fn with_a_single_active_consumer_order_holds_and_the_next_daemon_takes_over() {
+    let world = World::new(&[]).await;
+    let publisher = Publisher::only(&world).await;
+    let mut arguments = amqp::table(&[
+        ("x-queue-type", "quorum".into()),
+        ("x-delivery-limit", 20.into()),
+        ("x-dead-letter-exchange", world.dead_letter_exchange.as_str().into()),
+    ]);
+    arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    declare_queue(&publisher.channel, &world.queue, QueueDeclareOptions::durable(), arguments).await;
+    let mut first = world.daemon().await;
+    let mut second = world.daemon().await;
+
+    let tasks = back_to_back("a");
+    world.settle(&tasks).await;
+    assert_eq!(first.metric("settled_tasks_received_total", &[]).await, tasks.len() as f64);
+    assert_eq!(second.metric("settled_tasks_received_total", &[]).await, 0.0);
+
+    first.stop().await;
+    let tasks = back_to_back("b");
+    world.settle(&tasks).await;
+    second.counts("settled_tasks_received_total", &[], tasks.len()).await;
+    second.stop().await;
     world.audit().await;
 }

@@ -1,22 +1,19 @@
 //! Messages that a client library can't read: each is a dead letter that names the property, whatever the queue
 //! does with messages that come again.
 
+use lapin::options::QueueDeclareOptions;
 use serde_json::{Value, json};
 use settled_testkit::harness::amqp::{declare_exchange, table};
 use settled_testkit::harness::raw::{self, Raw, RawPublisher, short};
-use settled_testkit::harness::{Daemon, Publisher, Task, World, eventually, open, transfer};
+use settled_testkit::harness::{Publisher, Task, World, bind, declare_queue, eventually, transfer};
 
 /// A world whose task queue was declared beforehand, with these arguments.
-async fn world(arguments: &[(&str, Value)], overrides: &[&str]) -> World {
-    let world = World::new(overrides).await;
+async fn world(arguments: &[(&str, Value)]) -> World {
+    let world = World::new(&[]).await;
     let publisher = Publisher::only(&world).await;
-    let (queue, exchange) = (world.queue.as_str(), world.exchange.as_str());
-    declare_exchange(&publisher.channel, exchange).await;
-    let durable = lapin::options::QueueDeclareOptions::durable();
-    publisher.channel.queue_declare(queue.into(), durable, table(arguments)).await.expect("a queue");
-    let bound =
-        publisher.channel.queue_bind(queue.into(), exchange.into(), "#".into(), Default::default(), Default::default());
-    bound.await.expect("a binding");
+    declare_exchange(&publisher.channel, &world.exchange).await;
+    declare_queue(&publisher.channel, &world.queue, QueueDeclareOptions::durable(), table(arguments)).await;
+    bind(&publisher.channel, &world.queue, &world.exchange, "#").await;
     world
 }
 
@@ -64,11 +61,10 @@ fn odd() -> Vec<Odd> {
 }
 
 /// Publishes tasks with odd ones in between; all of them must come to what they should, over one connection.
-async fn each_comes_to_what_it_should(world: &World, mut daemon: Daemon) {
+async fn each_comes_to_what_it_should(world: &World) {
+    let mut daemon = world.daemon().await;
     let publisher = Publisher::only(world).await;
-    let opened = [open("world", "USD", None), open("alice", "USD", None)];
-    publisher.publish_all(&opened).await;
-    world.all_are("settled", &opened).await;
+    world.open(["world", "alice"]).await;
     let mut odd_one = RawPublisher::connect(&world.amqp_uri, &world.exchange).await;
     let (all, mut good) = (odd(), Vec::new());
     for odd in &all {
@@ -95,30 +91,25 @@ async fn each_comes_to_what_it_should(world: &World, mut daemon: Daemon) {
     assert_eq!((daemon.readiness().await.0, daemon.get("/livez").await.0), (200, 200));
     assert_eq!(world.account("alice").await["posted"], good.len());
     eventually("nothing is left in the queue", async || world.waiting().await == 0).await;
-    daemon.stop().await;
-    assert_eq!(world.waiting().await, 0, "all of it was acknowledged");
-    world.audit().await;
+    world.end(daemon).await;
 }
 
 #[tokio::test]
 async fn a_message_that_cannot_be_read_is_a_dead_letter_on_a_classic_queue() {
-    let world = world(&[("x-queue-type", "classic".into())], &[]).await;
-    let daemon = world.daemon().await;
-    each_comes_to_what_it_should(&world, daemon).await;
+    let world = world(&[("x-queue-type", "classic".into())]).await;
+    each_comes_to_what_it_should(&world).await;
 }
 
 #[tokio::test]
 async fn a_message_that_cannot_be_read_is_a_dead_letter_on_a_quorum_queue_without_a_delivery_limit() {
-    let world = world(&[("x-queue-type", "quorum".into())], &[]).await;
-    let daemon = world.daemon().await;
-    each_comes_to_what_it_should(&world, daemon).await;
+    let world = world(&[("x-queue-type", "quorum".into())]).await;
+    each_comes_to_what_it_should(&world).await;
 }
 
 #[tokio::test]
 async fn a_message_that_cannot_be_read_is_a_dead_letter_on_the_daemons_own_queue() {
     // A limit that counts no delivery, and batches as they come.
     let world = World::new(&["broker.delivery_limit = 1", "broker.prefetch = 40", "pipeline.max_batch = 10"]).await;
-    let daemon = world.daemon().await;
-    each_comes_to_what_it_should(&world, daemon).await;
+    each_comes_to_what_it_should(&world).await;
     assert_eq!(world.messages(&world.dead_letter_queue).await, 0, "the broker gave none up");
 }

@@ -38,6 +38,10 @@ impl Odd {
         Self { what: what.into(), routing_key, body, properties: Publisher::properties(task), id: task.id, ends }
     }
 
+    fn ending(self, ends: Ends) -> Self {
+        Self { ends, ..self }
+    }
+
     /// A settled transfer with other properties.
     fn with(what: &str, change: impl FnOnce(BasicProperties) -> BasicProperties) -> Self {
         let odd = Self::new(what, &pay(), SETTLED);
@@ -56,7 +60,6 @@ fn pay() -> Task {
     transfer("world", "alice", 1)
 }
 
-/// This trace state.
 fn header(value: AMQPValue) -> impl FnOnce(BasicProperties) -> BasicProperties {
     move |properties| {
         let mut headers = FieldTable::default();
@@ -67,7 +70,7 @@ fn header(value: AMQPValue) -> impl FnOnce(BasicProperties) -> BasicProperties {
 
 /// All of them; each is published in a batch with others.
 pub(crate) fn all() -> Vec<Odd> {
-    [texts(), metadata(), spellings(), properties(), numbers(), times(), sizes(), follow_ups()]
+    [texts(), metadata(), spellings(), malformed(), properties(), numbers(), times(), sizes(), follow_ups()]
         .into_iter()
         .flatten()
         .collect()
@@ -75,38 +78,14 @@ pub(crate) fn all() -> Vec<Odd> {
 
 /// Characters that some program, some day, has had trouble with.
 fn texts() -> Vec<Odd> {
-    let texts = [
-        "\u{1}",
-        "\u{7f}",
-        "\u{80}",
-        "\u{feff}",
-        "\u{fffd}",
-        "\u{fffe}",
-        "\u{ffff}",
-        "\u{fdd0}",
-        "\u{1fffe}",
-        "\u{10ffff}",
-        "\u{e000}",
-        "\u{202e}",
-        "\u{200b}",
-        "\u{d7ff}\u{e000}",
-        "e\u{301}",
-        "\u{130}ß",
-        "\\u0000",
-        "\\",
-        "\"",
-        "'; --",
-        "\r\n",
-        "\u{2028}",
-        "{}",
-        "NULL",
-        "\\N",
-        "$1",
-        "%s",
-        "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}",
-    ];
+    let characters =
+        [0x1, 0x7f, 0x80, 0xfeff, 0xfffd, 0xfffe, 0xffff, 0xfdd0, 0x1fffe, 0x10ffff, 0xe000, 0x202e, 0x200b, 0x2028];
+    let characters = characters.map(|code| char::from_u32(code).expect("a character").to_string());
+    let texts = ["\\u0000", "\\", "\"", "'; --", "\r\n", "{}", "NULL", "\\N", "$1", "%s", "e\u{301}", "\u{130}ß"];
+    let longer = ["\u{d7ff}\u{e000}", "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}"];
     let odd = |text: &str| Odd::new(format!("the reference {text:?}"), &pay().with("reference", text), SETTLED);
-    let mut all: Vec<Odd> = texts.into_iter().map(odd).collect();
+    let mut all: Vec<Odd> = characters.iter().map(|text| odd(text)).collect();
+    all.extend(texts.into_iter().chain(longer).map(odd));
     all.push(odd(&"😀".repeat(140)));
     all.push(Odd::new("a reference of 141", &pay().with("reference", "😀".repeat(141)), Ends::Dead(Some("reference"))));
     all
@@ -165,6 +144,55 @@ fn spellings() -> Vec<Odd> {
             body.replace("REF", &escaped).into_bytes()
         }),
     ]
+}
+
+/// What is not the contract.
+fn malformed() -> Vec<Odd> {
+    let plain = || BasicProperties::default().with_content_type("application/json".into());
+    let dead = |what: &str, field, body: String| {
+        let odd = Odd::new(format!("{what}, malformed"), &pay(), Ends::Dead(field));
+        Odd { body: body.into_bytes(), properties: plain(), ..odd }
+    };
+    let task = |field: &'static str, task: Task| dead(field, Some(field), task.body());
+    let amount = |amount: &str| pay().body().replace("\"amount\":1,", &format!("\"amount\":{amount},"));
+    let reference = |json: &str| pay().with("reference", "REF").body().replace("\"REF\"", json);
+    let mut all = vec![
+        task("colour", pay().with("colour", "red")),
+        task("min_balance", pay().with("min_balance", 0)),
+        task("amount", open("x", "USD", None).with("amount", 5)),
+        task("metadata", pay().with("metadata", json!({"k": 1}))),
+        task("metadata", pay().with("metadata", json!(["k"]))),
+        task("type", pay().with("type", "gift")),
+        task("id", pay().with("id", "7")),
+        task("id", pay().with("id", pay().id.simple().to_string())),
+        task("min_balance", open("x", "USD", None).with("min_balance", Value::Null)),
+        task("max_balance", change("set_limits", "world").with("max_balance", Value::Null)),
+        task("currency", pay().with("currency", "usd")),
+        task("debit_account", pay().with("debit_account", "a b")),
+        dead("the same field twice", Some("amount"), pay().body().replacen('{', "{\"amount\":1,", 1)),
+        dead("an empty reference", Some("reference"), reference("\"\"")),
+        dead("no reference", Some("reference"), reference("null")),
+        dead("a key twice", Some("metadata"), reference(r#""r","metadata":{"k":"1","k":"2"}"#)),
+        dead("a list", None, json!([pay().id, "transfer", "world", "alice", 5, "USD"]).to_string()),
+        dead("nothing", None, String::new()),
+        dead("no JSON", None, "nonsense".to_owned()),
+        dead("null", None, "null".to_owned()),
+        dead("two tasks", None, pay().body() + &pay().body()),
+        dead("a list of lists", None, "[".repeat(10_000)),
+        Odd { body: vec![0xff, 0xfe, 0x00], ..dead("no text", None, String::new()) },
+    ];
+    for wrong in ["12.5", "1.0", "1e2", "\"1250\"", "null", "true", "[1]", "9223372036854775808", "-0.0", "01", "NaN"] {
+        all.push(dead(&format!("an amount of {wrong}"), Some("amount"), amount(wrong)));
+    }
+    for field in ["id", "type", "debit_account", "credit_account", "amount", "currency"] {
+        all.push(task(field, pay().without(field)));
+    }
+    let property = |what: &str, field, properties| Odd { properties, ..dead(what, Some(field), pay().body()) };
+    all.push(property("XML", "content_type", plain().with_content_type("text/xml".into())));
+    for id in ["0192", "NUL \0 in it", &pay().id.to_string()] {
+        all.push(property("another id", "message_id", plain().with_message_id(id.into())));
+    }
+    all
 }
 
 /// The body with these bytes as its reference.
@@ -372,10 +400,4 @@ fn follow_ups() -> Vec<Odd> {
         Odd::new("a void of a transfer", &void, Ends::Rejected("already_captured")),
         Odd::new("what waits, with all kinds of characters", &waits, Ends::Is("parked")),
     ]
-}
-
-impl Odd {
-    fn ending(self, ends: Ends) -> Self {
-        Self { ends, ..self }
-    }
 }

@@ -1,17 +1,25 @@
-//! What PostgreSQL refuses, which takes an operator who has added something to the schema: found
-//! among a thousand, and only it is set apart.
+//! What PostgreSQL refuses, which takes an operator who has added something to the schema: found among a thousand, and
+//! only it is set apart.
 
 use serde_json::{Value, json};
 use settled_testkit::harness::{Publisher, Task, World, eventually, open, transfer};
 
-/// What was added, the task that it can't be added to, and PostgreSQL's code for that.
+/// How many of a batch are refused, and where they stand.
+const PLACES: [usize; 3] = [0, 123, 500];
+
+/// A constraint that is stricter than the ledger.
+const REFUSE: &str = "ALTER TABLE payment DROP CONSTRAINT payment_amount,
+    ADD CONSTRAINT payment_amount CHECK (reference IS DISTINCT FROM 'poison')";
+
+/// What is added to the schema, how it is taken back, the task that it refuses, and PostgreSQL's word for that.
 struct Refusal {
     added: &'static str,
+    taken_back: &'static str,
     poison: Task,
-    sqlstate: &'static str,
+    detail: &'static str,
 }
 
-fn refusals() -> [Refusal; 4] {
+fn refusals() -> [Refusal; 5] {
     let pay = || transfer("world", "alice", 1);
     // What compression can't make short enough for an index.
     let mut random =
@@ -21,54 +29,93 @@ fn refusals() -> [Refusal; 4] {
     [
         Refusal {
             added: "CREATE INDEX by_metadata ON payment (metadata)",
+            taken_back: "DROP INDEX by_metadata",
             poison: pay().with("metadata", metadata),
-            sqlstate: "54000",
+            detail: "54000",
         },
         Refusal {
             added: "CREATE INDEX by_order ON payment (((metadata ->> 'order')::bigint))",
+            taken_back: "DROP INDEX by_order",
             poison: pay().with("metadata", json!({"order": "seven"})),
-            sqlstate: "22P02",
+            detail: "22P02",
         },
         Refusal {
             added: "CREATE INDEX by_order ON payment (((metadata ->> 'order')::smallint))",
+            taken_back: "DROP INDEX by_order",
             poison: pay().with("metadata", json!({"order": "70000"})),
-            sqlstate: "22003",
+            detail: "22003",
         },
         Refusal {
             added: "ALTER TABLE payment ADD CONSTRAINT latin CHECK (convert_to(reference, 'LATIN1') <> '')",
+            taken_back: "ALTER TABLE payment DROP CONSTRAINT latin",
             poison: pay().with("reference", "€"),
-            sqlstate: "22P05",
+            detail: "22P05",
+        },
+        Refusal {
+            added: REFUSE,
+            taken_back: "ALTER TABLE payment DROP CONSTRAINT payment_amount,
+                             ADD CONSTRAINT payment_amount CHECK (amount IS NULL OR amount > 0)",
+            poison: pay().with("reference", "poison"),
+            detail: "payment_amount",
         },
     ]
 }
 
 #[tokio::test]
-async fn of_a_thousand_the_one_that_postgresql_refuses_is_a_dead_letter_and_999_settle() {
+async fn of_a_thousand_those_that_postgresql_refuses_are_dead_letters_and_the_others_settle_in_order() {
     let settings = ["pipeline.lanes = 1", "pipeline.workers = 1", "pipeline.max_batch = 1000"];
-    for (place, Refusal { added, poison, sqlstate }) in refusals().into_iter().enumerate() {
-        let world = World::new(&settings).await;
-        let mut daemon = world.daemon().await;
-        let opened = [open("world", "USD", None), open("alice", "USD", Some(0))];
-        world.publisher().await.publish_all(&opened).await;
-        world.all_are("settled", &opened).await;
+    for Refusal { added, taken_back, poison, detail } in refusals() {
+        let (world, mut daemon) = World::with_daemon(&settings).await;
+        world.open_world_and_alice().await;
         world.sql().await.batch_execute(added).await.expect("added");
 
-        let neighbours: Vec<Task> = (0..999).map(|_| transfer("world", "alice", 1)).collect();
-        let mut batch: Vec<&Task> = neighbours.iter().collect();
-        batch.insert([0, 999, 500, 123][place], &poison);
+        let pay = |number| transfer("world", "alice", 1).with("reference", format!("{number:03}"));
+        let good: Vec<Task> = (0..996).map(pay).collect();
+        let spend = transfer("alice", "world", 996);
+        let poisons = PLACES.map(|_| poison.clone().identified(uuid::Uuid::now_v7()));
+        let mut batch: Vec<&Task> = good.iter().chain([&spend]).collect();
+        PLACES.iter().zip(&poisons).for_each(|(place, poison)| batch.insert(*place, poison));
         world.in_one_batch(&mut daemon, 1000, async |publisher: &Publisher| publisher.publish_all(batch).await).await;
-        world.all_are("settled", &neighbours).await;
-        let letter = world.dead_letter(poison.body().as_bytes()).await;
-        assert_eq!((&letter["reason"], &letter["task_id"]), (&json!("unprocessable"), &json!(poison.id)));
-        assert!(letter["detail"].as_str().expect("a text").contains(sqlstate), "{letter}");
-        assert_eq!(letter["attempts"], 1);
-        let letters = world.rows("SELECT count(*) AS n FROM dead_letter", &[]).await;
-        assert_eq!(letters[0]["n"], 1, "{added}");
-        assert_eq!(world.account("alice").await["posted"], neighbours.len());
+        world.all_are("settled", &good).await;
+        world.all_are("settled", &[spend]).await;
+        for poison in &poisons {
+            let columns = json!({"reason": "unprocessable", "task_id": poison.id, "attempts": 1});
+            let letter = world.is_dead_letter(poison, columns).await;
+            assert!(letter["detail"].as_str().is_some_and(|text| text.contains(detail)), "{letter}");
+        }
+        assert_eq!(world.count("dead_letter").await, poisons.len() as u64, "{added}");
+        daemon.counts("settled_dead_letters_total", &[("reason", "unprocessable")], poisons.len()).await;
         assert!(daemon.metric("settled_bisections_total", &[]).await > 0.0);
+        let order = "SELECT bool_and(reference = lpad((seq - 1)::text, 3, '0')) AS kept
+                       FROM entry JOIN payment ON payment.id = payment_id JOIN account ON account.id = account
+                      WHERE name = 'world' AND reference IS NOT NULL";
+        assert_eq!(world.rows(order, &[]).await[0]["kept"], true);
         eventually("it is ready", async || daemon.readiness().await.0 == 200).await;
-        daemon.stop().await;
-        assert_eq!(world.waiting().await, 0);
-        world.audit().await;
+
+        // Once the reason is gone the same task can settle.
+        world.sql().await.batch_execute(taken_back).await.expect("taken back");
+        world.settle(&poisons[..1]).await;
+        world.end(daemon).await;
     }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_payment_that_turns_out_to_be_poison_is_declined_and_not_forgotten() {
+    let (world, daemon, publisher) = World::at_work(&[]).await;
+    let mut opened = vec![open("bank", "USD", None)];
+    opened.extend((0..40).map(|number| open(&format!("account:{number}"), "USD", Some(0))));
+    world.settle(&opened).await;
+    world.sql().await.batch_execute(REFUSE).await.expect("a constraint");
+    let (mut spends, mut all) = (Vec::new(), Vec::new());
+    for number in 0..40 {
+        let account = format!("account:{number}");
+        let spend = transfer(&account, "bank", 1);
+        all.extend([transfer("bank", &account, 1).with("reference", "poison"), spend.clone()]);
+        spends.push(spend);
+    }
+    publisher.publish_all(&all).await;
+    world.all_are("rejected", &spends).await;
+    let letters = "SELECT 1 FROM dead_letter WHERE reason = 'unprocessable' HAVING count(*) = 40";
+    world.row("40 dead letters", letters, &[]).await;
+    world.end(daemon).await;
 }

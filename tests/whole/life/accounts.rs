@@ -1,16 +1,14 @@
 //! Closing, freezing, limits.
 
-use settled_testkit::harness::{World, authorize, change, follow_up, transfer};
+use settled_testkit::harness::{authorize, change, follow_up, transfer};
 use settled_testkit::replay::Settings;
 
-use super::{accounts, balance, declined, done};
+use super::{balance, declined, done, with_accounts};
 
 #[tokio::test]
 async fn an_account_is_closed_only_when_nothing_is_on_it() {
-    let world = World::new(&[]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let events = world.events().await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
     declined(&world, "account_not_empty", &change("close_account", "alice")).await;
     let hold = authorize("alice", "shop", 100);
     done(&world, "authorized", &hold).await;
@@ -27,9 +25,7 @@ async fn an_account_is_closed_only_when_nothing_is_on_it() {
 
 #[tokio::test]
 async fn a_frozen_account_is_not_debited() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let hold = authorize("alice", "shop", 10);
     done(&world, "authorized", &hold).await;
     done(&world, "settled", &change("freeze_account", "alice")).await;
@@ -46,9 +42,7 @@ async fn a_frozen_account_is_not_debited() {
 
 #[tokio::test]
 async fn a_frozen_account_takes_no_credits_where_the_operator_says_so() {
-    let world = World::new(&["payments.frozen_takes_credits = false"]).await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100)]).await;
+    let (world, _daemon) = with_accounts(&["payments.frozen_takes_credits = false"], &[("alice", 100)]).await;
     done(&world, "settled", &change("freeze_account", "alice")).await;
     declined(&world, "account_frozen", &transfer("world", "alice", 1)).await;
     super::reckon_by(&world, Settings { frozen_takes_credits: false, ..Settings::default() }).await;
@@ -56,9 +50,7 @@ async fn a_frozen_account_takes_no_credits_where_the_operator_says_so() {
 
 #[tokio::test]
 async fn limits_can_be_set_and_hold_from_then_on() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     done(&world, "settled", &change("set_limits", "alice").with("min_balance", -50).with("max_balance", 120)).await;
     declined(&world, "limit_exceeded", &transfer("world", "alice", 21)).await;
     done(&world, "settled", &transfer("world", "alice", 20)).await;

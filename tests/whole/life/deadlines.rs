@@ -1,17 +1,15 @@
 //! What ends by the clock: holds, and waiting.
 
 use jiff::Timestamp;
-use settled_testkit::harness::{World, authorize, follow_up, transfer};
+use settled_testkit::harness::{authorize, follow_up, transfer};
 use settled_testkit::replay::Settings;
 
-use super::{accounts, balance, declined, done};
+use super::{balance, declined, done, with_accounts};
 
 #[tokio::test]
 async fn a_hold_runs_out_within_two_seconds_of_its_time_also_after_a_restart() {
-    let world = World::new(&[]).await;
+    let (world, daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let events = world.events().await;
-    let daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
     let hold = authorize("alice", "shop", 60).with("expires_in", 2);
     let part = authorize("alice", "shop", 40).with("expires_in", 2);
     done(&world, "authorized", &hold).await;
@@ -45,9 +43,7 @@ async fn a_hold_runs_out_within_two_seconds_of_its_time_also_after_a_restart() {
 
 #[tokio::test]
 async fn what_waits_in_vain_is_rejected_at_its_deadline() {
-    let world = World::new(&["payments.parking = \"1s\""]).await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
+    let (world, _daemon) = with_accounts(&["payments.parking = \"1s\""], &[("alice", 100), ("shop", 0)]).await;
     let nobody = transfer("alice", "shop", 1);
     let orphan = follow_up("refund", &nobody, None);
     let behind = transfer("alice", "shop", 1).with("after", nobody.id.to_string());
@@ -75,9 +71,9 @@ async fn what_waits_in_vain_is_rejected_at_its_deadline() {
 
 #[tokio::test]
 async fn a_hold_for_longer_than_the_operator_allows_is_rejected() {
-    let world = World::new(&["payments.hold = \"1h\"", "payments.longest_hold = \"2h\""]).await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
+    let (world, _daemon) =
+        with_accounts(&["payments.hold = \"1h\"", "payments.longest_hold = \"2h\""], &[("alice", 100), ("shop", 0)])
+            .await;
     declined(&world, "expiry_out_of_range", &authorize("alice", "shop", 1).with("expires_in", 7201)).await;
     let hold = authorize("alice", "shop", 1);
     done(&world, "authorized", &hold).await;

@@ -1,16 +1,14 @@
 //! Refunds, chargebacks, their reversal, cancel.
 
 use serde_json::json;
-use settled_testkit::harness::{World, follow_up, transfer};
+use settled_testkit::harness::{follow_up, transfer};
 
-use super::{accounts, balance, declined, done};
+use super::{balance, declined, done, with_accounts};
 
 #[tokio::test]
 async fn refunds_go_back_until_all_is_refunded_and_need_the_money() {
-    let world = World::new(&[]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let events = world.events().await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
     let payment = transfer("alice", "shop", 90);
     done(&world, "settled", &payment).await;
     let part = follow_up("refund", &payment, Some(30)).with("reference", "return-1");
@@ -34,10 +32,9 @@ async fn refunds_go_back_until_all_is_refunded_and_need_the_money() {
 
 #[tokio::test]
 async fn a_chargeback_goes_below_the_limit_and_says_so_until_credits_make_up_for_it() {
-    let world = World::new(&["pipeline.lanes = 1", "pipeline.workers = 1"]).await;
+    let (world, mut daemon) =
+        with_accounts(&["pipeline.lanes = 1", "pipeline.workers = 1"], &[("alice", 100), ("shop", 0)]).await;
     let events = world.events().await;
-    let mut daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
     let payment = transfer("alice", "shop", 100);
     let spent = transfer("shop", "world", 80);
     done(&world, "settled", &payment).await;
@@ -66,10 +63,8 @@ async fn a_chargeback_goes_below_the_limit_and_says_so_until_credits_make_up_for
 
 #[tokio::test]
 async fn a_cancel_calls_off_what_waits_and_comes_too_late_for_the_rest() {
-    let world = World::new(&[]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let events = world.events().await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
     let later = transfer("alice", "shop", 10).with("execute_at", "2999-01-01T00:00:00Z");
     let cancel = follow_up("cancel", &later, None);
     done(&world, "scheduled", &later).await;

@@ -1,16 +1,14 @@
 //! Authorize, capture, void.
 
 use serde_json::json;
-use settled_testkit::harness::{World, authorize, eventually, follow_up, transfer};
+use settled_testkit::harness::{assert_has, authorize, eventually, follow_up, transfer};
 
-use super::{accounts, balance, declined, done};
+use super::{balance, declined, done, with_accounts};
 
 #[tokio::test]
 async fn what_is_authorized_is_held_and_a_capture_posts_it() {
-    let world = World::new(&[]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let events = world.events().await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
 
     let hold = authorize("alice", "shop", 60);
     done(&world, "authorized", &hold).await;
@@ -22,7 +20,7 @@ async fn what_is_authorized_is_held_and_a_capture_posts_it() {
     done(&world, "settled", &part).await;
     assert_eq!(balance(&world, "alice").await, (80, 40));
     let row = world.becomes("partially_captured", &hold).await;
-    assert_eq!((&row["captured"], &row["version"]), (&json!(20), &json!(2)));
+    assert_has(&row, json!({"captured": 20, "version": 2}));
     declined(&world, "amount_exceeds_remaining", &follow_up("capture", &hold, Some(41))).await;
 
     let rest = follow_up("capture", &hold, Some(30));
@@ -36,8 +34,8 @@ async fn what_is_authorized_is_held_and_a_capture_posts_it() {
     let event = events.of(&rest).await;
     assert_eq!(event.routing_key, "payment.captured");
     let payment = &event.body["payment"];
-    assert_eq!((&payment["state"], &payment["version"]), (&json!("settled"), &json!(3)));
-    assert_eq!((&payment["captured"], &payment["held"]), (&json!(50), &json!(0)));
+    assert_has(&payment, json!({"state": "settled", "version": 3}));
+    assert_has(&payment, json!({"captured": 50, "held": 0}));
     assert_eq!(event.body["amount"], 30);
     assert_eq!(event.body["balances"][0], json!({"account": "alice", "posted": 50, "held": 0, "version": 3}));
     let event = events.of(&hold).await;
@@ -48,10 +46,8 @@ async fn what_is_authorized_is_held_and_a_capture_posts_it() {
 
 #[tokio::test]
 async fn a_void_releases_what_is_held_and_nothing_can_follow() {
-    let world = World::new(&[]).await;
+    let (world, mut daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let events = world.events().await;
-    let mut daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
     let hold = authorize("alice", "shop", 100);
     let void = follow_up("void", &hold, None);
     done(&world, "authorized", &hold).await;
@@ -75,9 +71,8 @@ async fn a_void_releases_what_is_held_and_nothing_can_follow() {
 
 #[tokio::test]
 async fn authorize_capture_and_refund_in_one_batch_leave_what_one_by_one_would() {
-    let world = World::new(&["pipeline.lanes = 1", "pipeline.workers = 1"]).await;
-    let mut daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
+    let (world, mut daemon) =
+        with_accounts(&["pipeline.lanes = 1", "pipeline.workers = 1"], &[("alice", 100), ("shop", 0)]).await;
     let hold = authorize("alice", "shop", 80);
     let capture = follow_up("capture", &hold, Some(50));
     let refund = follow_up("refund", &hold, Some(20));
@@ -85,7 +80,7 @@ async fn authorize_capture_and_refund_in_one_batch_leave_what_one_by_one_would()
     let tasks = [hold.clone(), capture, refund, over.clone()];
     world.in_one_batch(&mut daemon, 4, async |publisher| publisher.publish_all(&tasks).await).await;
     let row = world.becomes("partially_refunded", &hold).await;
-    assert_eq!((&row["captured"], &row["refunded"], &row["version"]), (&json!(50), &json!(20), &json!(3)));
+    assert_has(&row, json!({"captured": 50, "refunded": 20, "version": 3}));
     assert_eq!(world.becomes("rejected", &over).await["reason"], "amount_exceeds_remaining");
     assert_eq!(balance(&world, "alice").await, (70, 0));
     assert_eq!(balance(&world, "shop").await, (30, 0));

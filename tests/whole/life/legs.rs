@@ -1,16 +1,14 @@
 //! Payments between several accounts.
 
 use serde_json::json;
-use settled_testkit::harness::{World, follow_up, open, split};
+use settled_testkit::harness::{follow_up, open, split};
 
-use super::{accounts, balance, declined, done};
+use super::{balance, declined, done, with_accounts};
 
 #[tokio::test]
 async fn all_legs_are_posted_or_none() {
-    let world = World::new(&[]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("bob", 5), ("seller", 0), ("fee", 0)]).await;
     let events = world.events().await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("bob", 5), ("seller", 0), ("fee", 0)]).await;
     let sale = split(&[("alice", "seller", 90), ("alice", "fee", 7), ("bob", "fee", 3)]);
     done(&world, "settled", &sale).await;
     assert_eq!(balance(&world, "alice").await, (3, 0));
@@ -28,9 +26,7 @@ async fn all_legs_are_posted_or_none() {
 
 #[tokio::test]
 async fn a_refund_of_legs_goes_in_proportion_and_loses_no_minor_unit() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("seller", 0), ("fee", 0), ("tax", 0)]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("seller", 0), ("fee", 0), ("tax", 0)]).await;
     let sale = split(&[("alice", "seller", 80), ("alice", "fee", 13), ("alice", "tax", 7)]);
     done(&world, "settled", &sale).await;
     done(&world, "settled", &follow_up("refund", &sale, Some(33))).await;
@@ -50,10 +46,8 @@ async fn a_refund_of_legs_goes_in_proportion_and_loses_no_minor_unit() {
 
 #[tokio::test]
 async fn legs_can_be_held_and_captured_together_also_in_several_currencies() {
-    let world = World::new(&[]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let events = world.events().await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
     done(&world, "settled", &open("alice:eur", "EUR", None)).await;
     done(&world, "settled", &open("shop:eur", "EUR", None)).await;
     let hold = split(&[("alice", "shop", 50), ("alice:eur", "shop:eur", 20)]).with("type", "authorize");

@@ -13,22 +13,25 @@ mod random;
 mod replaying;
 mod waiting;
 
-use settled_testkit::harness::{Task, World, open};
+use settled_testkit::harness::{Daemon, Task, World, open, transfer};
 use settled_testkit::replay::{Replayed, Settings};
 
 /// Opens `world` without a limit, and the others with `min_balance` 0; funds those with an amount.
 async fn accounts(world: &World, funded: &[(&str, i64)]) {
-    let publisher = world.publisher().await;
     let mut opened = vec![open("world", "USD", None)];
     opened.extend(funded.iter().map(|(name, _)| open(name, "USD", Some(0))));
     let paid = funded.iter().filter(|(_, amount)| *amount > 0);
-    let paid: Vec<Task> =
-        paid.map(|(name, amount)| settled_testkit::harness::transfer("world", name, *amount)).collect();
+    let paid: Vec<Task> = paid.map(|(name, amount)| transfer("world", name, *amount)).collect();
     // One after the other: several daemons promise no order among them.
-    for tasks in [opened, paid] {
-        publisher.publish_all(&tasks).await;
-        world.become_all("settled", &tasks).await;
-    }
+    world.settle(&opened).await;
+    world.settle(&paid).await;
+}
+
+/// Creates a world with a daemon and these accounts.
+async fn with_accounts(overrides: &[&str], funded: &[(&str, i64)]) -> (World, Daemon) {
+    let (world, daemon) = World::with_daemon(overrides).await;
+    accounts(&world, funded).await;
+    (world, daemon)
 }
 
 /// So many milliseconds from now, as `execute_at` takes it.

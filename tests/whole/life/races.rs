@@ -4,21 +4,33 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use settled_testkit::harness::{Publisher, Task, World, authorize, follow_up, transfer};
+use settled_testkit::harness::{
+    Daemon, Publisher, SOON, Task, World, authorize, eventually, follow_up, transfer, within,
+};
 use tokio::time::Instant;
 
 use super::accounts;
 
-/// The sum of the amounts of those that settled, and how many were rejected for which reason.
-async fn settled(world: &World, tasks: &[Task]) -> (i64, HashMap<String, usize>) {
+/// Waits until all have an outcome that is final. Returns their rows, in the order of the tasks.
+async fn decided(world: &World, tasks: &[Task]) -> Vec<Value> {
     let ids: Vec<uuid::Uuid> = tasks.iter().map(|task| task.id).collect();
-    let rows = world.rows("SELECT state, reason, amount FROM payment WHERE id = ANY($1)", &[&ids]).await;
-    assert_eq!(rows.len(), tasks.len());
-    let mut rejected: HashMap<String, usize> = HashMap::new();
-    let mut sum = 0;
-    for row in rows {
+    let query = "SELECT p.state, p.reason, p.amount FROM unnest($1::uuid[]) WITH ORDINALITY AS i (id, n)
+                   JOIN payment p USING (id) WHERE p.state NOT IN ('parked', 'scheduled') ORDER BY n";
+    let mut rows = Vec::new();
+    within(SOON * 4, "all are decided", async || {
+        rows = world.rows(query, &[&ids]).await;
+        rows.len() == tasks.len()
+    })
+    .await;
+    rows
+}
+
+/// The sum of the amounts of those that settled, and how many were rejected for which reason.
+fn sum(decided: &[Value]) -> (i64, HashMap<&str, usize>) {
+    let (mut sum, mut rejected) = (0, HashMap::new());
+    for row in decided {
         match row["reason"].as_str() {
-            Some(reason) => *rejected.entry(reason.to_owned()).or_default() += 1,
+            Some(reason) => *rejected.entry(reason).or_default() += 1,
             None => {
                 assert_eq!(row["state"], "settled");
                 sum += row["amount"].as_i64().expect("an amount");
@@ -28,18 +40,8 @@ async fn settled(world: &World, tasks: &[Task]) -> (i64, HashMap<String, usize>)
     (sum, rejected)
 }
 
-/// Waits until all have an outcome that is final.
-async fn decided(world: &World, tasks: &[Task]) {
-    let ids: Vec<uuid::Uuid> = tasks.iter().map(|task| task.id).collect();
-    let count = "SELECT count(*) AS n FROM payment WHERE id = ANY($1) AND state NOT IN ('parked', 'scheduled')";
-    settled_testkit::harness::within(settled_testkit::harness::SOON * 4, "all are decided", async || {
-        world.rows(count, &[&ids]).await[0]["n"] == tasks.len()
-    })
-    .await;
-}
-
 /// Two daemons with small batches, so that both take their share.
-async fn two() -> (World, [settled_testkit::harness::Daemon; 2]) {
+async fn two() -> (World, [Daemon; 2]) {
     let world = World::new(&["pipeline.max_batch = 8", "broker.prefetch = 32"]).await;
     let daemons = [world.daemon().await, world.daemon().await];
     (world, daemons)
@@ -55,10 +57,8 @@ async fn sixty_four_refunds_for_twice_the_money_pay_back_exactly_what_was_captur
     world.becomes("settled", &payment).await;
     let refunds: Vec<Task> = (0..64).map(|_| follow_up("refund", &payment, Some(200))).collect();
     publisher.publish_all(&refunds).await;
-    decided(&world, &refunds).await;
-    let (sum, rejected) = settled(&world, &refunds).await;
-    assert_eq!(sum, 6_400);
-    assert_eq!(rejected, HashMap::from([("amount_exceeds_remaining".to_owned(), 32)]));
+    let refunds = decided(&world, &refunds).await;
+    assert_eq!(sum(&refunds), (6_400, HashMap::from([("amount_exceeds_remaining", 32)])));
     world.becomes("refunded", &payment).await;
     super::reckon(&world).await;
 }
@@ -72,8 +72,8 @@ async fn sixty_four_captures_of_one_hold_post_exactly_what_was_held() {
     let captures: Vec<Task> = (0..64).map(|_| follow_up("capture", &hold, Some(200)).with("final", false)).collect();
     publisher.publish(&hold).await;
     publisher.publish_all(&captures).await;
-    decided(&world, &captures).await;
-    let (sum, rejected) = settled(&world, &captures).await;
+    let captures = decided(&world, &captures).await;
+    let (sum, rejected) = sum(&captures);
     assert_eq!(sum, 6_400);
     assert_eq!(rejected.values().sum::<usize>(), 32, "{rejected:?}");
     world.becomes("settled", &hold).await;
@@ -90,13 +90,6 @@ async fn rivals(world: &World, holds: &[Task], one: &[Task], other: &[Task]) {
     tokio::join!(first.publish_all(one), second.publish_all(other));
 }
 
-async fn states(world: &World, tasks: &[Task]) -> Vec<Value> {
-    let ids: Vec<uuid::Uuid> = tasks.iter().map(|task| task.id).collect();
-    let query = "SELECT p.state, p.reason FROM unnest($1::uuid[]) WITH ORDINALITY AS i (id, n)
-                   JOIN payment p USING (id) ORDER BY n";
-    world.rows(query, &[&ids]).await
-}
-
 #[tokio::test]
 async fn of_a_capture_and_a_void_exactly_one_wins_in_each_of_1000_rounds() {
     let (world, _daemons) = two().await;
@@ -105,12 +98,9 @@ async fn of_a_capture_and_a_void_exactly_one_wins_in_each_of_1000_rounds() {
     let captures: Vec<Task> = holds.iter().map(|hold| follow_up("capture", hold, None)).collect();
     let voids: Vec<Task> = holds.iter().map(|hold| follow_up("void", hold, None)).collect();
     rivals(&world, &holds, &captures, &voids).await;
-    decided(&world, &captures).await;
-    decided(&world, &voids).await;
+    let (captures, voids) = (decided(&world, &captures).await, decided(&world, &voids).await);
     let mut captured = 0;
-    let ends = states(&world, &holds).await;
-    for ((capture, void), hold) in states(&world, &captures).await.iter().zip(&states(&world, &voids).await).zip(&ends)
-    {
+    for ((capture, void), hold) in captures.iter().zip(&voids).zip(&decided(&world, &holds).await) {
         let won = capture["state"] == "settled";
         captured += i64::from(won);
         assert_ne!(won, void["state"] == "settled", "{capture} {void}");
@@ -145,15 +135,11 @@ async fn of_a_capture_and_the_clock_exactly_one_wins_in_each_of_1000_rounds() {
         publisher.publish_all(piece).await;
         at += step;
     }
-    decided(&world, &captures).await;
+    let captures = decided(&world, &captures).await;
     world.nothing_waits().await;
-    settled_testkit::harness::eventually("nothing is held", async || {
-        world.rows("SELECT count(*) AS n FROM hold", &[]).await[0]["n"] == 0
-    })
-    .await;
+    eventually("nothing is held", async || world.count("hold").await == 0).await;
     let (mut captured, mut expired) = (0, 0);
-    let ends = states(&world, &mixed).await;
-    for (capture, hold) in states(&world, &captures).await.iter().zip(&ends) {
+    for (capture, hold) in captures.iter().zip(&decided(&world, &mixed).await) {
         if capture["state"] == "settled" {
             captured += 1;
             assert_eq!(hold["state"], "settled");

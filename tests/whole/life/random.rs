@@ -18,9 +18,8 @@ const HISTORIES: [(u64, &str); 5] = [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (5,
 /// between: a look that meets what is waited for would have it go before others that came earlier.
 #[tokio::test]
 async fn five_thousand_random_tasks_become_what_the_model_says() {
-    let world = World::new(&["pipeline.lanes = 1", "pipeline.workers = 1", "payments.interval = \"10ms\""]).await;
-    let _daemon = world.daemon().await;
-    let publisher = world.publisher().await;
+    let (world, _daemon, publisher) =
+        World::at_work(&["pipeline.lanes = 1", "pipeline.workers = 1", "payments.interval = \"10ms\""]).await;
     let mut model = Model::new(Settings::default(), Timestamp::now());
     let histories = HISTORIES.map(|(seed, prefix)| model::tasks(seed, TASKS, prefix));
     let quiet = "SELECT (SELECT count(*) FROM payment WHERE id = ANY($1)) = cardinality($1::uuid[])

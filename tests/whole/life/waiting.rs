@@ -1,16 +1,14 @@
 //! Schedules, dependencies, and follow-ups that are too early.
 
 use jiff::Timestamp;
-use settled_testkit::harness::{World, authorize, follow_up, transfer};
+use settled_testkit::harness::{authorize, follow_up, transfer};
 
-use super::{accounts, balance, declined, done, soon};
+use super::{balance, declined, done, soon, with_accounts};
 
 #[tokio::test]
 async fn a_scheduled_payment_is_applied_when_it_is_due_also_after_a_restart() {
-    let world = World::new(&[]).await;
+    let (world, daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let events = world.events().await;
-    let daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
     let due = soon(2_000);
     let payment = transfer("alice", "shop", 10).with("execute_at", due.clone());
     let due: Timestamp = due.parse().expect("a time");
@@ -34,9 +32,7 @@ async fn a_scheduled_payment_is_applied_when_it_is_due_also_after_a_restart() {
 
 #[tokio::test]
 async fn a_task_waits_for_the_one_it_comes_after_and_fails_with_it() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let first = transfer("alice", "shop", 10);
     let second = transfer("shop", "alice", 10).with("after", first.id.to_string());
     done(&world, "parked", &second).await;
@@ -59,9 +55,7 @@ async fn a_task_waits_for_the_one_it_comes_after_and_fails_with_it() {
 
 #[tokio::test]
 async fn two_tasks_that_wait_for_each_other_are_looked_at_ever_more_seldom() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let (one, other) = (transfer("alice", "shop", 1), transfer("alice", "shop", 1));
     let one = one.with("after", other.id.to_string());
     let other = other.with("after", one.id.to_string());
@@ -74,9 +68,7 @@ async fn two_tasks_that_wait_for_each_other_are_looked_at_ever_more_seldom() {
 
 #[tokio::test]
 async fn who_repeats_a_parked_task_changes_nothing_and_who_alters_it_is_a_dead_letter() {
-    let world = World::new(&[]).await;
-    let mut daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
+    let (world, mut daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let hold = authorize("alice", "shop", 10);
     let capture = follow_up("capture", &hold, Some(7));
     done(&world, "parked", &capture).await;
@@ -85,7 +77,7 @@ async fn who_repeats_a_parked_task_changes_nothing_and_who_alters_it_is_a_dead_l
     daemon.counts("settled_outcomes_total", &[("outcome", "duplicate")], 1).await;
     let altered = capture.clone().with("amount", 8);
     publisher.publish(&altered).await;
-    assert_eq!(world.dead_letter(altered.body().as_bytes()).await["field"], "amount");
+    assert_eq!(world.dead_letter_of(&altered).await["field"], "amount");
     publisher.publish(&hold).await;
     world.becomes("settled", &capture).await;
     publisher.publish(&capture).await;
@@ -96,9 +88,7 @@ async fn who_repeats_a_parked_task_changes_nothing_and_who_alters_it_is_a_dead_l
 
 #[tokio::test]
 async fn a_scheduled_follow_up_and_a_scheduled_parent_meet() {
-    let world = World::new(&[]).await;
-    let _daemon = world.daemon().await;
-    accounts(&world, &[("alice", 100), ("shop", 0)]).await;
+    let (world, _daemon) = with_accounts(&[], &[("alice", 100), ("shop", 0)]).await;
     let hold = authorize("alice", "shop", 10).with("execute_at", soon(1_500));
     let capture = follow_up("capture", &hold, None).with("execute_at", soon(500));
     done(&world, "scheduled", &capture).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use settled_pipeline::store::{OutboxStore, RowSize, Unrouted};
 use settled_store::outbox::PostgresOutbox;
 
-use super::{Ledger, payment};
+use super::{Ledger, get, payment, someone_waits_for_a_lock};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -13,8 +13,7 @@ const LEASE: Duration = Duration::from_secs(60);
 async fn with_a_row() -> (Ledger, i64, PostgresOutbox) {
     let ledger = Ledger::new().await;
     ledger.settle(&[payment()]).await;
-    let client = ledger.client().await;
-    let id = client.query_one("SELECT max(id) FROM outbox", &[]).await.expect("rows").get(0);
+    let id = get(&ledger.client().await, "SELECT max(id) FROM outbox", &[]).await;
     let outbox = PostgresOutbox::new(ledger.pool.clone());
     (ledger, id, outbox)
 }
@@ -42,11 +41,10 @@ async fn rows_that_no_queue_took_are_found_by_their_key_once_they_are_due_and_ta
     // What is held again waits for its time.
     outbox.hold(row, &[unrouted("a", 3)], LEASE).await.expect("held");
     let kept = "SELECT id FROM outbox WHERE held_key = 'a'";
-    let id: i64 = ledger.client().await.query_one(kept, &[]).await.expect("a row").get(0);
-    assert_eq!(id, row, "people know it by its number");
+    assert_eq!(get::<i64>(&ledger.client().await, kept, &[]).await, row, "people know it by its number");
     assert_eq!(outbox.held_of("a", false, 10).await.expect("found"), []);
     let held = "SELECT count(*) FROM outbox WHERE held_key = 'a'";
-    assert_eq!(ledger.client().await.query_one(held, &[]).await.expect("rows").get::<_, i64>(0), 1);
+    assert_eq!(get::<i64>(&ledger.client().await, held, &[]).await, 1);
 }
 
 #[tokio::test]
@@ -72,12 +70,8 @@ async fn refused_rows_are_tried_again_a_few_at_a_time_and_replies_are_dropped_af
     assert_eq!((depth.held, depth.refused, depth.oldest_seconds), (9, 6, 0.0));
 
     assert_eq!(outbox.drop_held_replies(LEASE).await.expect("looked"), 0, "they are not that old");
-    ledger
-        .client()
-        .await
-        .execute("UPDATE outbox SET created_at = now() - interval '1 hour'", &[])
-        .await
-        .expect("older");
+    let older = "UPDATE outbox SET created_at = now() - interval '1 hour'";
+    ledger.client().await.execute(older, &[]).await.expect("older");
     assert_eq!(outbox.drop_held_replies(LEASE).await.expect("dropped"), 2);
     assert_eq!(outbox.measure().await.expect("measured").0.held, 7);
 }
@@ -91,18 +85,10 @@ async fn a_connection_whose_answer_nobody_waits_for_is_not_used_again() {
     let (ids, before) = ([id], ledger.pool.status().size);
     {
         let mut deleting = std::pin::pin!(outbox.delete(&ids));
-        let waits = async {
-            let query = "SELECT count(*) FROM pg_stat_activity
-                          WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            let looking = ledger.client().await;
-            settled_testkit::harness::eventually("a deletion that waits", async || {
-                looking.query_one(query, &[]).await.expect("activity").get::<_, i64>(0) == 1
-            })
-            .await;
-        };
+        let looking = ledger.client().await;
         tokio::select! {
             deleted = &mut deleting => panic!("it didn't wait: {deleted:?}"),
-            () = waits => {}
+            () = someone_waits_for_a_lock(&looking) => {}
         }
     }
     assert_eq!(ledger.pool.status().size, before - 1, "it is thrown away");

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use settled::cli::{Cli, Exit};
 use settled_testkit::defects::{Defect, seed};
 
@@ -15,8 +15,8 @@ fn main() -> ExitCode {
     let matches = Cli::command().name("settled-defective").version(version).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let name = std::env::var(VARIABLE).ok();
-    let Some(defect) = name.as_deref().and_then(Defect::named) else {
-        let known = Defect::ALL.map(Defect::name).join(", ");
+    let Some(defect) = name.as_deref().and_then(|name| Defect::from_str(name, false).ok()) else {
+        let known = Defect::value_variants().iter().map(Defect::to_string).collect::<Vec<_>>().join(", ");
         let found = name.map_or("nothing".to_owned(), |name| format!("`{name}`"));
         eprintln!("settled-defective: error: {VARIABLE}: found {found}, expected one of {known}");
         return Exit::BadConfig.into();

@@ -14,20 +14,21 @@ mod source;
 mod store;
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
+use clap::ValueEnum;
 use settled_pipeline::machine::Outside;
 use settled_pipeline::store::Proof;
 
-pub use self::outbox::DefectiveOutbox;
-pub use self::sink::{DefectiveChannel, DefectiveConfirm, DefectivePublishing, DefectiveSink};
-pub use self::source::{DefectiveAcks, DefectiveSession, DefectiveSource};
-pub use self::store::DefectiveStore;
+pub use self::sink::{ChannelOf, DefectivePublishing};
 
 /// Some defects affect only one payment in this many.
 pub const INTERVAL: u64 = 100;
 
 /// The bug of a defective daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum Defect {
     /// Deliveries are acknowledged when they arrive, and committed later.
     AckBeforeCommit,
@@ -51,59 +52,55 @@ pub enum Defect {
     ConfirmNotAwaited,
 }
 
-impl Defect {
-    pub const ALL: [Self; 10] = [
-        Self::AckBeforeCommit,
-        Self::AckFailureIgnored,
-        Self::AckAcrossGap,
-        Self::DedupedByBytes,
-        Self::LostMessage,
-        Self::CommitErrorSwallowed,
-        Self::OutboxCursor,
-        Self::DroppedEvent,
-        Self::ReturnedEventCounted,
-        Self::ConfirmNotAwaited,
-    ];
-
-    /// Name of the defect, for the command line and the documentation.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AckBeforeCommit => "ack_before_commit",
-            Self::AckFailureIgnored => "ack_failure_ignored",
-            Self::AckAcrossGap => "ack_across_gap",
-            Self::DedupedByBytes => "deduped_by_bytes",
-            Self::LostMessage => "lost_message",
-            Self::CommitErrorSwallowed => "commit_error_swallowed",
-            Self::OutboxCursor => "outbox_cursor",
-            Self::DroppedEvent => "dropped_event",
-            Self::ReturnedEventCounted => "returned_event_counted",
-            Self::ConfirmNotAwaited => "confirm_not_awaited",
-        }
-    }
-
-    /// Returns the defect with this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|defect| defect.name() == name)
+impl fmt::Display for Defect {
+    /// Writes the name of the defect, as in the command line and the documentation.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("no defect is skipped").get_name())
     }
 }
 
-impl fmt::Display for Defect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+/// Passes everything on between the pipeline and `T`, except for the defect.
+#[derive(Clone, Debug)]
+pub struct Defective<T> {
+    inner: T,
+    defect: Option<Defect>,
+    seen: Arc<Seen>,
+}
+
+/// What has passed so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Highest row id that a sweep has returned.
+    swept: AtomicI64,
+    /// Number of events of plain payments.
+    payments: AtomicU64,
+    /// The last delivered tag of a session, and the last acknowledged one.
+    delivered: AtomicU64,
+    covered: AtomicU64,
+}
+
+impl<T> Defective<T> {
+    fn new(inner: T, defect: Option<Defect>) -> Self {
+        Self { inner, defect, seen: Arc::default() }
+    }
+
+    /// Wraps a part of `T`.
+    fn part<U>(&self, inner: U) -> Defective<U> {
+        Defective { inner, defect: self.defect, seen: Arc::clone(&self.seen) }
     }
 }
 
 /// The servers of a pipeline, with a defect between them and the pipeline.
-pub type Defective<S, O, I, E> = Outside<DefectiveStore<S>, DefectiveOutbox<O>, DefectiveSource<I>, DefectiveSink<E>>;
+pub type DefectiveOutside<S, O, I, E> = Outside<Defective<S>, Defective<O>, Defective<I>, Defective<E>>;
 
 /// Wraps `outside` with `defect`. Without a defect, everything is passed on unchanged.
-pub fn seed<S, O, I, E>(defect: Option<Defect>, outside: Outside<S, O, I, E>) -> Defective<S, O, I, E> {
+pub fn seed<S, O, I, E>(defect: Option<Defect>, outside: Outside<S, O, I, E>) -> DefectiveOutside<S, O, I, E> {
     let Outside { store, outbox, source, sink } = outside;
     Outside {
-        store: DefectiveStore::new(store, defect),
-        outbox: DefectiveOutbox::new(outbox, defect),
-        source: DefectiveSource::new(source, defect),
-        sink: DefectiveSink::new(sink, defect),
+        store: Defective::new(store, defect),
+        outbox: Defective::new(outbox, defect),
+        source: Defective::new(source, defect),
+        sink: Defective::new(sink, defect),
     }
 }
 

@@ -1,28 +1,13 @@
 //! Defects between the pipeline and the outbox.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use settled_pipeline::store::{Depth, OutboxStore, RowSize, Unrouted};
-use settled_pipeline::store::{EventBatch, StoreError};
+use settled_pipeline::store::{Depth, EventBatch, OutboxStore, RowSize, StoreError, Unrouted};
 
-use super::Defect;
+use super::{Defect, Defective};
 
-/// Wraps an outbox and adds the defect.
-pub struct DefectiveOutbox<O> {
-    inner: O,
-    defect: Option<Defect>,
-    /// Highest row id that a sweep has returned.
-    cursor: AtomicI64,
-}
-
-impl<O> DefectiveOutbox<O> {
-    pub(super) const fn new(inner: O, defect: Option<Defect>) -> Self {
-        Self { inner, defect, cursor: AtomicI64::new(0) }
-    }
-}
-
-impl<O: OutboxStore> OutboxStore for DefectiveOutbox<O> {
+impl<O: OutboxStore> OutboxStore for Defective<O> {
     async fn delete(&self, ids: &[i64]) -> Result<(), StoreError> {
         self.inner.delete(ids).await
     }
@@ -39,7 +24,7 @@ impl<O: OutboxStore> OutboxStore for DefectiveOutbox<O> {
         let mut rows = self.inner.abandoned(most).await?;
         if self.defect == Some(Defect::OutboxCursor) {
             let last = rows.iter().map(|row| row.id).max();
-            let from = last.map_or(i64::MAX, |last| self.cursor.fetch_max(last, Ordering::Relaxed));
+            let from = last.map_or(i64::MAX, |last| self.seen.swept.fetch_max(last, Ordering::Relaxed));
             rows.retain(|row| row.id > from);
         }
         Ok(rows)

@@ -1,60 +1,26 @@
 //! Defects between the pipeline and the queue of tasks.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use settled_core::contract::Fingerprint;
 use settled_pipeline::intake::{Ack, Acks, Next, OpenError, Session, SessionError, Source};
 
-use super::Defect;
+use super::{Defect, Defective};
 
-/// Wraps a source and adds the defect.
-pub struct DefectiveSource<I> {
-    inner: I,
-    defect: Option<Defect>,
-}
-
-pub struct DefectiveSession<S> {
-    inner: S,
-    defect: Option<Defect>,
-    tags: Arc<Tags>,
-}
-
-#[derive(Clone)]
-pub struct DefectiveAcks<A> {
-    inner: A,
-    defect: Option<Defect>,
-    tags: Arc<Tags>,
-}
-
-/// The last delivered tag of a session, and the last acknowledged one.
-#[derive(Debug, Default)]
-struct Tags {
-    delivered: AtomicU64,
-    covered: AtomicU64,
-}
-
-impl<I> DefectiveSource<I> {
-    pub(super) const fn new(inner: I, defect: Option<Defect>) -> Self {
-        Self { inner, defect }
-    }
-}
-
-impl<I: Source> Source for DefectiveSource<I> {
-    type Session = DefectiveSession<I::Session>;
+impl<I: Source> Source for Defective<I> {
+    type Session = Defective<I::Session>;
 
     async fn open(&self, prefetch: u16) -> Result<Self::Session, OpenError> {
-        let inner = self.inner.open(prefetch).await?;
-        Ok(DefectiveSession { inner, defect: self.defect, tags: Arc::default() })
+        Ok(Defective::new(self.inner.open(prefetch).await?, self.defect))
     }
 }
 
-impl<S: Session> Session for DefectiveSession<S> {
-    type Acks = DefectiveAcks<S::Acks>;
+impl<S: Session> Session for Defective<S> {
+    type Acks = Defective<S::Acks>;
 
     fn acks(&self) -> Self::Acks {
-        DefectiveAcks { inner: self.inner.acks(), defect: self.defect, tags: Arc::clone(&self.tags) }
+        self.part(self.inner.acks())
     }
 
     async fn next(&mut self) -> Next {
@@ -62,7 +28,7 @@ impl<S: Session> Session for DefectiveSession<S> {
             Next::Delivery(tag, message, held) => (tag, message, held),
             lost @ Next::Lost(_) => return lost,
         };
-        self.tags.delivered.store(tag, Ordering::Relaxed);
+        self.seen.delivered.store(tag, Ordering::Relaxed);
         match (self.defect, &mut message.content) {
             (Some(Defect::DedupedByBytes), Ok(task)) => task.fingerprint = of_bytes(&message.body),
             // The error can be ignored: the session ends by itself.
@@ -81,7 +47,7 @@ impl<S: Session> Session for DefectiveSession<S> {
     }
 }
 
-impl<A: Acks> Acks for DefectiveAcks<A> {
+impl<A: Acks> Acks for Defective<A> {
     async fn send(&self, ack: Ack) -> Result<(), SessionError> {
         match self.defect {
             // Already sent in `next`.
@@ -92,9 +58,9 @@ impl<A: Acks> Acks for DefectiveAcks<A> {
             }
             Some(Defect::AckAcrossGap) => {
                 let (Ack::Multiple(tag) | Ack::Single(tag)) = ack;
-                let last = self.tags.delivered.load(Ordering::Relaxed);
+                let last = self.seen.delivered.load(Ordering::Relaxed);
                 // Acknowledging a tag twice would close the channel.
-                if tag <= self.tags.covered.fetch_max(last, Ordering::Relaxed) {
+                if tag <= self.seen.covered.fetch_max(last, Ordering::Relaxed) {
                     return Ok(());
                 }
                 self.inner.send(Ack::Multiple(last)).await

@@ -7,25 +7,13 @@ use settled_core::ledger::Pending;
 use settled_pipeline::store::{Answer, BatchStore, Committed, Due, StoreError, Submission, Waiting};
 use uuid::Uuid;
 
-use super::{Defect, INTERVAL, forged};
+use super::{Defect, Defective, INTERVAL, forged};
 
 /// Delay between the acknowledgement and the commit. It is longer than all other work for a batch, so that a killed
 /// daemon is most likely killed during the delay.
 const GAP: Duration = Duration::from_millis(100);
 
-/// Wraps a store and adds the defect.
-pub struct DefectiveStore<S> {
-    inner: S,
-    defect: Option<Defect>,
-}
-
-impl<S> DefectiveStore<S> {
-    pub(super) const fn new(inner: S, defect: Option<Defect>) -> Self {
-        Self { inner, defect }
-    }
-}
-
-impl<S: BatchStore> BatchStore for DefectiveStore<S> {
+impl<S: BatchStore> BatchStore for Defective<S> {
     async fn commit(
         &self,
         batch: &[Submission<'_>],

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::task::{authorize, change, follow_up, split};
-use super::{Installation, Task, connect, eventually, open, transfer};
+use super::{Task, World, open, transfer};
 
 /// The tasks that tests look up, named by their state.
 pub struct Life {
@@ -21,19 +21,14 @@ pub struct Life {
     pub expired: Task,
 }
 
-/// Creates the tasks with the daemon of this installation.
-pub async fn live(settled: &Installation) -> Life {
-    let client = connect(Some(&settled.database)).await;
-    eventually("the daemon takes tasks", async || {
-        let task = open("bank", "USD", None).identified(Uuid::from_u128(0xba1c));
-        settled.run(&["publish", "--wait"], &task.body()).await.code == 0
-    })
-    .await;
+/// Creates the tasks with the daemon of this world.
+pub async fn live(world: &World) -> Life {
     let settle = async |tasks: &[&Task]| {
         let lines: Vec<String> = tasks.iter().map(|task| task.body()).collect();
-        let ended = settled.run(&["publish", "--wait"], &lines.join("\n")).await;
+        let ended = world.run_with(&["publish", "--wait"], &lines.join("\n")).await;
         assert_eq!(ended.code, 0, "{ended:?}");
     };
+    settle(&[&open("bank", "USD", None)]).await;
     for name in ["buyer", "seller", "fee", "ice", "gone"] {
         settle(&[&open(name, "USD", Some(0))]).await;
     }
@@ -74,20 +69,13 @@ pub async fn live(settled: &Installation) -> Life {
     let nowhere = Task { id: Uuid::now_v7(), json: serde_json::Value::Null };
     let waiting = follow_up("capture", &nowhere, None).with("reference", "waiting");
     for task in [&later, &called_off, &second, &waiting] {
-        assert_eq!(settled.run(&["publish"], &task.body()).await.code, 0);
+        assert_eq!(world.run_with(&["publish"], &task.body()).await.code, 0);
     }
-    let state = async |task: &Task, state: &str| {
-        eventually(&format!("{} is {state}", task.json), async || {
-            let query = "SELECT FROM payment WHERE id = $1 AND state::text = $2";
-            !client.query(query, &[&task.id, &state]).await.expect("rows").is_empty()
-        })
-        .await;
-    };
     for (task, is) in [(&later, "scheduled"), (&called_off, "scheduled"), (&second, "parked"), (&waiting, "parked")] {
-        state(task, is).await;
+        world.becomes(is, task).await;
     }
     settle(&[&follow_up("cancel", &called_off, None), &first]).await;
-    state(&second, "settled").await;
-    state(&expired, "expired").await;
+    world.becomes("settled", &second).await;
+    world.becomes("expired", &expired).await;
     Life { held, split, sale, later, waiting, expired }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::super::contract::{PaymentState, Rejection, Task, TaskBody};
-use super::rows::{self, Row};
+use super::super::contract::{PaymentState, Rejection, Task};
+use super::rows::Row;
 use super::{Account, Model};
 
 /// The state before a step, for undoing it. Steps must be undone in reverse order.
@@ -64,8 +64,7 @@ impl Model {
         self.rows[place].hold_until.filter(|until| *until <= now)?;
         let task = Arc::clone(&self.rows[place].task);
         let before = self.before(&task);
-        self.release(place);
-        self.rows[place].end_hold(PaymentState::Expired);
+        self.end_hold(place, PaymentState::Expired);
         self.has_changed(place);
         self.changed.clear();
         Some(before)
@@ -112,21 +111,14 @@ impl Model {
 
     /// Returns the names of the accounts that a task involves, including those of its payment if that is known.
     pub fn names_for(&self, task: &Task) -> Vec<String> {
-        let mut names: Vec<String> = match &task.body {
-            TaskBody::OpenAccount(open) => vec![open.account.to_string()],
-            TaskBody::ChangeAccount(change) => vec![change.account.to_string()],
-            TaskBody::Transfer(_) | TaskBody::Split(_) | TaskBody::Authorize(_) => names_in(&rows::legs_of(task)),
-            TaskBody::FollowUp(_) => Vec::new(),
-        };
+        let own = task.body.account_pairs().flat_map(|(debit, credit)| [debit.to_string(), credit.to_string()]);
         // For a hold that expires, the legs of its own task already contain them.
         let parent = task.body.payment_id().and_then(|id| self.row(id));
-        names.extend(parent.map(|row| names_in(&row.legs)).unwrap_or_default());
+        let of_parent = parent.into_iter().flat_map(|row| &row.legs);
+        let mut names: Vec<String> =
+            own.chain(of_parent.flat_map(|leg| [leg.debit.clone(), leg.credit.clone()])).collect();
         names.sort_unstable();
         names.dedup();
         names
     }
-}
-
-fn names_in(legs: &[rows::Leg]) -> Vec<String> {
-    legs.iter().flat_map(|leg| [leg.debit.clone(), leg.credit.clone()]).collect()
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Which side of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {
     Parameters,
@@ -22,24 +21,15 @@ pub(crate) struct Swap {
     pub(crate) pair: (usize, usize),
 }
 
-/// The types of a statement's columns, on either side, and the names of its results.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shape {
-    pub(crate) parameters: Vec<u32>,
-    pub(crate) results: Vec<(String, u32)>,
-}
-
 #[derive(Debug, Default)]
 struct State {
     swap: Option<Swap>,
     /// How often the swap was made.
     made: u32,
-    shapes: BTreeMap<String, Shape>,
     /// The statements that were executed since [`Proxy::swap`].
     executed: BTreeSet<String>,
 }
 
-/// The proxy.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     state: Arc<Mutex<State>>,
@@ -78,9 +68,8 @@ impl Proxy {
     }
 
     /// The statements that were executed since [`Proxy::swap`].
-    pub(crate) fn executed(&self) -> Vec<(String, Shape)> {
-        let state = self.state.lock().expect("the state");
-        state.executed.iter().map(|text| (text.clone(), state.shapes.get(text).cloned().unwrap_or_default())).collect()
+    pub(crate) fn executed(&self) -> BTreeSet<String> {
+        self.state.lock().expect("the state").executed.clone()
     }
 
     fn serve(&self, client: TcpStream, server: TcpStream) {
@@ -137,7 +126,6 @@ struct Session {
 }
 
 impl Session {
-    /// A message of the client's.
     fn ask(&mut self, kind: u8, payload: &mut Vec<u8>, state: &mut State) {
         match kind {
             b'P' => {
@@ -161,7 +149,6 @@ impl Session {
         }
     }
 
-    /// A message of the server's.
     fn answer(&mut self, kind: u8, payload: &mut Vec<u8>, state: &mut State) {
         if kind == b'Z' {
             if self.has_started {
@@ -170,15 +157,8 @@ impl Session {
             self.has_started = true;
             return;
         }
-        let Some(Some(text)) = self.pending.front() else { return };
-        match kind {
-            b't' => {
-                let types = payload[2..].chunks_exact(4).map(|oid| u32::from_be_bytes(oid.try_into().expect("bytes")));
-                state.shapes.entry(text.clone()).or_default().parameters = types.collect();
-            }
-            b'T' => state.shapes.entry(text.clone()).or_default().results = columns(payload),
-            b'D' => state.exchange(payload, 0, text, Side::Results),
-            _ => {}
+        if let (b'D', Some(Some(text))) = (kind, self.pending.front()) {
+            state.exchange(payload, 0, text, Side::Results);
         }
     }
 }
@@ -209,16 +189,4 @@ fn string(payload: &[u8], at: usize) -> String {
 
 fn short(payload: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([payload[at], payload[at + 1]])
-}
-
-/// The names and types of a RowDescription: behind each name there are 18 bytes, the seventh to the tenth the type.
-fn columns(payload: &[u8]) -> Vec<(String, u32)> {
-    let (mut columns, mut at) = (Vec::new(), 2);
-    for _ in 0..short(payload, 0) {
-        let name = string(payload, at);
-        at += name.len() + 1;
-        columns.push((name, u32::from_be_bytes(payload[at + 6..at + 10].try_into().expect("four bytes"))));
-        at += 18;
-    }
-    columns
 }

@@ -3,24 +3,20 @@
 use std::fmt::{Debug, Write};
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use settled_core::contract::{Authority, DeadLetter, DeadReason, Message, Properties};
 use settled_core::ledger::{Arrival, NonePending, Rules};
-use settled_pipeline::store::{BatchStore, Submission};
-use settled_pipeline::store::{OutboxStore, Unrouted};
+use settled_pipeline::store::{BatchStore, OutboxStore, Submission, Unrouted};
 use settled_store::outbox::PostgresOutbox;
-use settled_store::queries::account;
-use settled_store::queries::account::AccountFilter;
-use settled_store::queries::dead_letter;
-use settled_store::queries::dead_letter::{Resolution, Selection};
-use settled_store::queries::payment;
-use settled_store::queries::payment::{Life, PaymentFilter};
+use settled_store::queries::account::{self, AccountFilter};
+use settled_store::queries::dead_letter::{self, Resolution, Selection};
+use settled_store::queries::payment::{self, Life, PaymentFilter};
 use settled_store::queries::{audit, outbox};
 use settled_store::{Client, Pool, PostgresStore};
+use settled_testkit::harness::{Task, authorize, follow_up, open, split, task, transfer};
 use uuid::Uuid;
-
-type Result<T> = std::result::Result<T, String>;
 
 /// When messages were received, but for a few.
 const RECEIVED: &str = "2001-02-03T04:05:06Z";
@@ -67,15 +63,15 @@ pub(crate) fn id(number: u128) -> Uuid {
     Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + number)
 }
 
-fn message(number: u128, mut task: Value) -> Message {
-    task["id"] = json!(id(number));
+fn message(number: u128, task: Task) -> Message {
+    let body = task.identified(id(number)).body().into_bytes();
     let properties = Properties { publisher: Some(format!("publisher {number}").into()), ..Properties::default() };
-    Message::read(task.to_string().into_bytes(), properties, RECEIVED.parse().expect("a time"))
+    Message::read(body, properties, RECEIVED.parse().expect("a time"))
 }
 
 /// A dead letter of which only the message's id says which task it was.
 fn unread() -> Message {
-    let mut message = message(16, pays("a", "b", 1));
+    let mut message = message(16, transfer("a", "b", 1));
     message.properties.message_id = Some(serde_json::from_value(json!(id(16))).expect("an id"));
     let (field, task_id) = (Some("a field".to_owned()), None);
     message.content =
@@ -83,131 +79,98 @@ fn unread() -> Message {
     message
 }
 
+fn malformed() -> Message {
+    message(15, transfer("a", "b", 1).with("amount", "much"))
+}
+
 /// The same message, received later.
 fn later(message: Message) -> Message {
     Message { received_at: RECEIVED_LATER.parse().expect("a time"), ..message }
 }
 
-fn open(account: &str, min_balance: Value) -> Value {
-    json!({"type": "open_account", "account": account, "currency": "USD", "min_balance": min_balance})
-}
-
-fn pays(debit: &str, credit: &str, amount: i64) -> Value {
-    json!({"type": "transfer", "debit_account": debit, "credit_account": credit, "amount": amount, "currency": "USD"})
-}
-
-fn legs(kind: &str, legs: &[(&str, &str, i64)]) -> Value {
-    let leg = |(debit, credit, amount): &(&str, &str, i64)| json!({"debit_account": debit, "credit_account": credit, "amount": amount, "currency": "USD"});
-    json!({"type": kind, "legs": legs.iter().map(leg).collect::<Vec<_>>()})
-}
-
-fn acts(kind: &str, payment: u128, amount: i64) -> Value {
-    json!({"type": kind, "payment_id": id(payment), "amount": amount})
-}
-
-/// `task` with these fields too.
-fn with(mut task: Value, fields: Value) -> Value {
-    task.as_object_mut().expect("a task").extend(fields.as_object().expect("fields").clone());
-    task
+fn acts(kind: &str, payment: u128, amount: impl Into<Option<i64>>) -> Task {
+    follow_up(kind, &Task { id: id(payment), json: Value::Null }, amount.into())
 }
 
 /// A payment of which 60 % is captured, a quarter goes back and 5 % is charged back.
-fn acted_on(number: u128, payment: u128, amount: i64, leg: Value) -> [Message; 3] {
+fn acted_on(number: u128, payment: u128, amount: i64, leg: Option<i64>) -> [Message; 3] {
+    let acts = |kind: &str, percent: i64| {
+        let task = acts(kind, payment, amount * percent / 100);
+        if let Some(leg) = leg { task.with("leg", leg) } else { task }
+    };
     [
-        message(number, with(with(acts("capture", payment, amount * 60 / 100), json!({"final": false})), leg.clone())),
-        message(
-            number + 1,
-            with(with(acts("refund", payment, amount * 25 / 100), json!({"reference": "back"})), leg.clone()),
-        ),
-        message(number + 2, with(acts("chargeback", payment, amount * 5 / 100), leg)),
+        message(number, acts("capture", 60).with("final", false)),
+        message(number + 1, acts("refund", 25).with("reference", "back")),
+        message(number + 2, acts("chargeback", 5)),
     ]
 }
 
 /// Writes the scenario by way of `pool`.
 pub(crate) async fn write(pool: &Pool, store: &PostgresStore, story: &mut Story) -> Result<()> {
-    let parts = json!({"reference": "the reference", "metadata": {"k": "v"}});
-    let on_leg = json!({"leg": 0});
-    let after = |number: u128| json!({"after": id(number)});
-    commit(
-        store,
-        story,
-        &[
-            message(1, open("a", json!("none"))),
-            message(2, open("b", json!("none"))),
-            message(3, open("c", json!(-500))),
-            message(4, open("m", json!(0))),
-        ],
-    )
-    .await?;
-    commit(
-        store,
-        story,
-        &[
-            message(10, with(pays("a", "b", 300), parts.clone())),
-            message(11, pays("c", "b", 40)),
-            message(12, pays("m", "b", 999)),
-            message(13, pays("a", "m", 500)),
-            message(14, pays("m", "a", 480)),
-            message(15, with(pays("a", "b", 1), json!({"amount": "much"}))),
-            message(15, with(pays("a", "b", 1), json!({"amount": "much"}))),
-        ],
-    )
-    .await?;
+    let parts = |task: Task| task.with("reference", "the reference").with("metadata", json!({"k": "v"}));
+    let after = |task: Task, number: u128| task.with("after", id(number).to_string());
+    let opened = [("a", None), ("b", None), ("c", Some(-500)), ("m", Some(0))];
+    let opened = (1..).zip(opened).map(|(number, (name, limit))| message(number, open(name, "USD", limit)));
+    commit(store, story, &opened.collect::<Vec<_>>()).await?;
+    let tasks = [
+        message(10, parts(transfer("a", "b", 300))),
+        message(11, transfer("c", "b", 40)),
+        message(12, transfer("m", "b", 999)),
+        message(13, transfer("a", "m", 500)),
+        message(14, transfer("m", "a", 480)),
+        malformed(),
+        malformed(),
+    ];
+    commit(store, story, &tasks).await?;
     // All of a life in one batch, so that its rows are written with what has become of them.
     let mut tasks = vec![
-        message(
-            20,
-            with(
-                with(with(pays("a", "b", 1000), parts.clone()), json!({"type": "authorize"})),
-                json!({"expires_in": 3600}),
-            ),
-        ),
-        message(30, with(pays("a", "b", 2000), json!({"type": "authorize"}))),
-        message(31, legs("transfer", &[("a", "b", 11), ("a", "m", 13)])),
-        message(32, legs("authorize", &[("a", "b", 100), ("a", "c", 60)])),
-        message(40, legs("authorize", &[("a", "b", 200), ("c", "b", 80)])),
-        later(message(41, with(open("z", json!(-77)), json!({"execute_at": "2999-01-01T00:00:00Z"})))),
-        message(42, with(pays("a", "b", 61), after(60))),
-        message(43, with(pays("a", "b", 400), with(after(60), json!({"type": "authorize"})))),
-        message(44, with(pays("m", "b", 9999), after(60))),
-        message(45, with(legs("authorize", &[("a", "b", 21), ("c", "b", 22)]), after(60))),
-        message(46, with(pays("a", "b", 66), after(99))),
-        message(47, json!({"type": "set_limits", "account": "m", "min_balance": -7, "max_balance": 9000})),
-        message(48, with(pays("c", "b", 70), json!({"type": "authorize"}))),
-        message(49, with(pays("c", "b", 90), after(99))),
-        message(50, with(pays("c", "b", 91), after(99))),
+        message(20, parts(authorize("a", "b", 1000)).with("expires_in", 3600)),
+        message(30, authorize("a", "b", 2000)),
+        message(31, split(&[("a", "b", 11), ("a", "m", 13)])),
+        message(32, split(&[("a", "b", 100), ("a", "c", 60)]).with("type", "authorize")),
+        message(40, split(&[("a", "b", 200), ("c", "b", 80)]).with("type", "authorize")),
+        later(message(41, open("z", "USD", Some(-77)).with("execute_at", "2999-01-01T00:00:00Z"))),
+        message(42, after(transfer("a", "b", 61), 60)),
+        message(43, after(authorize("a", "b", 400), 60)),
+        message(44, after(transfer("m", "b", 9999), 60)),
+        message(45, after(split(&[("a", "b", 21), ("c", "b", 22)]).with("type", "authorize"), 60)),
+        message(46, after(transfer("a", "b", 66), 99)),
+        message(47, task::change("set_limits", "m").with("min_balance", -7).with("max_balance", 9000)),
+        message(48, authorize("c", "b", 70)),
+        message(49, after(transfer("c", "b", 90), 99)),
+        message(50, after(transfer("c", "b", 91), 99)),
         unread(),
     ];
-    tasks.extend(acted_on(21, 20, 1000, json!({})));
-    tasks.extend(acted_on(33, 32, 100, on_leg.clone()));
+    tasks.extend(acted_on(21, 20, 1000, None));
+    tasks.extend(acted_on(33, 32, 100, Some(0)));
     commit(store, story, &tasks).await?;
     // Not at some time that depends on the machine.
-    store.postpone(id(50), Duration::from_secs(3600)).await.map_err(|error| error.to_string())?;
+    store.postpone(id(50), Duration::from_secs(3600)).await?;
     // What was there is acted on, and what some tasks wait for comes.
     let mut tasks = vec![
-        message(60, pays("c", "a", 5)),
+        message(60, transfer("c", "a", 5)),
         message(61, acts("chargeback", 13, 300)),
-        message(62, json!({"type": "void", "payment_id": id(48)})),
-        message(10, pays("a", "b", 301)),
-        later(message(15, with(pays("a", "b", 1), json!({"amount": "much"})))),
-        message(63, json!({"type": "cancel", "payment_id": id(49)})),
+        message(62, acts("void", 48, None)),
+        message(10, transfer("a", "b", 301)),
+        later(malformed()),
+        message(63, acts("cancel", 49, None)),
     ];
-    tasks.extend(acted_on(64, 30, 2000, json!({})));
-    tasks.extend(acted_on(67, 40, 200, on_leg));
+    tasks.extend(acted_on(64, 30, 2000, None));
+    tasks.extend(acted_on(67, 40, 200, Some(0)));
     commit(store, story, &tasks).await?;
-    store.postpone(id(46), Duration::ZERO).await.map_err(|error| error.to_string())?;
-    let due = store.due(10).await.map_err(|error| error.to_string())?;
+    store.postpone(id(46), Duration::ZERO).await?;
+    let due = store.due(10).await?;
     let mut due = due.tasks;
     due.sort_by_key(|message| message.content.as_ref().map_or(Uuid::nil(), |task| task.id));
     for task in &due {
         story.tell("due", &(task.received_at, &task.properties.publisher, String::from_utf8_lossy(&task.body)));
     }
     let resumed = due.len();
-    due.extend(acted_on(70, 43, 400, json!({})));
+    due.extend(acted_on(70, 43, 400, None));
     due.extend([
         message(75, acts("refund", 30, 7)),
-        message(76, with(acts("refund", 40, 3), json!({"leg": 0}))),
-        later(message(10, pays("a", "b", 301))),
+        message(76, acts("refund", 40, 3).with("leg", 0)),
+        later(message(10, transfer("a", "b", 301))),
         later(unread()),
     ]);
     commit_resumed(store, story, &due, resumed).await?;
@@ -241,13 +204,13 @@ async fn commit_resumed(store: &PostgresStore, story: &mut Story, messages: &[Me
         .enumerate()
         .map(|(place, (arrival, message))| Submission { resumes: place < resumed, ..Submission::of(arrival, message) })
         .collect();
-    let committed = Box::pin(store.commit(&batch, &[], &NonePending, true)).await.map_err(|error| error.to_string())?;
+    let committed = Box::pin(store.commit(&batch, &[], &NonePending, true)).await?;
     story.tell("answers", &committed.answers);
     story.tell("woken, shortfalls", &(committed.woken, committed.shortfalls));
     let Some(event_batch) = committed.event_batch else { return Ok(()) };
     story.tell("outbox row", &(event_batch.id, event_batch.events));
     for line in event_batch.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let event: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let event: Value = serde_json::from_slice(line)?;
         let data = &event["data"];
         story.line(&format!("event: {} {} {}", event["id"], data["balances"], data["payment"]));
     }
@@ -256,10 +219,10 @@ async fn commit_resumed(store: &PostgresStore, story: &mut Story, messages: &[Me
 
 /// Tells every column of some tables by its name.
 async fn tables(pool: &Pool, story: &mut Story, tables: &[(&str, &str)]) -> Result<()> {
-    let client = pool.get().await.map_err(|error| error.to_string())?;
+    let client = pool.get().await?;
     for (table, order) in tables {
         let rows = format!("SELECT jsonb_strip_nulls(to_jsonb(t))::text AS row FROM {table} t ORDER BY {order}");
-        for row in client.query(&rows, &[]).await.map_err(|error| error.to_string())? {
+        for row in client.query(&rows, &[]).await? {
             story.line(&format!("{table}: {}", row.get::<_, &str>("row")));
         }
     }
@@ -268,19 +231,17 @@ async fn tables(pool: &Pool, story: &mut Story, tables: &[(&str, &str)]) -> Resu
 
 /// Has everything read that changes nothing.
 pub(crate) async fn look(store: &PostgresStore, client: &mut Client, story: &mut Story) -> Result<()> {
-    let failed = |error: settled_store::queries::Error| error.to_string();
-    let refused = |error: settled_pipeline::store::StoreError| error.to_string();
-    let waiting = store.waiting().await.map_err(refused)?;
+    let waiting = store.waiting().await?;
     let ages = [waiting.scheduled_oldest_seconds, waiting.parked_oldest_seconds];
     let is_later = ages[0] + 300_000_000.0 < ages[1];
     story.tell("waiting", &(waiting.scheduled, waiting.parked, is_later, waiting.holds, waiting.holds_expiring));
     story.tell("held", &waiting.held);
     let accounts = AccountFilter { currency: Some("USD"), unopened: true, after: Some("a"), limit: 3 };
-    story.tell("accounts", &account::list(&*client, &accounts).await.map_err(failed)?);
-    story.tell("account", &account::show(&*client, "m").await.map_err(failed)?);
-    story.tell("holds", &account::holds(&*client, "a", 2).await.map_err(failed)?);
-    story.tell("balance", &account::balance_at(&*client, "m", Timestamp::now()).await.map_err(failed)?);
-    story.tell("history", &account::history(&*client, "a", Some(9), 3).await.map_err(failed)?);
+    story.tell("accounts", &account::list(&*client, &accounts).await?);
+    story.tell("account", &account::show(&*client, "m").await?);
+    story.tell("holds", &account::holds(&*client, "a", 2).await?);
+    story.tell("balance", &account::balance_at(&*client, "m", Timestamp::now()).await?);
+    story.tell("history", &account::history(&*client, "a", Some(9), 3).await?);
     let payments = PaymentFilter {
         state: Some("settled"),
         task_type: Some("transfer"),
@@ -291,7 +252,7 @@ pub(crate) async fn look(store: &PostgresStore, client: &mut Client, story: &mut
         limit: 10,
         payment: None,
     };
-    story.tell("payments", &payment::list(&*client, &payments).await.map_err(failed)?);
+    story.tell("payments", &payment::list(&*client, &payments).await?);
     let on_payment = PaymentFilter {
         state: Some("settled"),
         task_type: Some("refund"),
@@ -302,28 +263,27 @@ pub(crate) async fn look(store: &PostgresStore, client: &mut Client, story: &mut
         since: None,
         limit: 10,
     };
-    story.tell("follow-ups", &payment::list(&*client, &on_payment).await.map_err(failed)?);
+    story.tell("follow-ups", &payment::list(&*client, &on_payment).await?);
     for number in [10, 12, 20, 21, 31, 33, 32, 46, 49, 4, 41] {
-        let life = Life::load(client, id(number)).await.map_err(failed)?;
+        let life = Life::load(client, id(number)).await?;
         let waits = life.as_ref().and_then(|life| life.waits.as_ref());
         story.tell("is due before the deadline", &waits.map(|waits| waits.due_at < waits.deadline));
         story.tell("life", &life);
     }
     let letters = Selection { resolved: true, ..Selection::default() };
-    let listed = dead_letter::list(&*client, letters, 9).await.map_err(failed)?;
+    let listed = dead_letter::list(&*client, letters, 9).await?;
     story.tell("dead letters", &listed);
-    story.tell("dead letters", &dead_letter::load(&*client, letters, 1, 9).await.map_err(failed)?);
-    story.tell("dead letter", &dead_letter::of_task(&*client, id(10)).await.map_err(failed)?);
-    story.tell("dead letter", &dead_letter::of_task(&*client, id(16)).await.map_err(failed)?);
-    story.tell("attempts", &dead_letter::attempts(&*client, &[id(10)]).await.map_err(failed)?);
+    story.tell("dead letters", &dead_letter::load(&*client, letters, 1, 9).await?);
+    story.tell("dead letter", &dead_letter::of_task(&*client, id(10)).await?);
+    story.tell("dead letter", &dead_letter::of_task(&*client, id(16)).await?);
+    story.tell("attempts", &dead_letter::attempts(&*client, &[id(10)]).await?);
     Ok(())
 }
 
-/// Has the ledger audited.
 pub(crate) async fn audit(client: &mut Client, story: &mut Story) -> Result<()> {
     // Something to be found.
-    client.batch_execute("SET synchronous_commit = off").await.map_err(|error| error.to_string())?;
-    let audit = audit::audit(client).await.map_err(|error| error.to_string())?;
+    client.batch_execute("SET synchronous_commit = off").await?;
+    let audit = audit::audit(client).await?;
     let broken: Vec<_> = audit.checks.iter().filter(|check| check.violations > 0).collect();
     story.tell("audit", &broken);
     story.tell("totals", &audit.totals);
@@ -332,11 +292,9 @@ pub(crate) async fn audit(client: &mut Client, story: &mut Story) -> Result<()> 
 
 /// Has dead letters and the outbox changed as an operator and the relay do.
 pub(crate) async fn change(pool: &Pool, client: &Client, story: &mut Story) -> Result<()> {
-    let failed = |error: settled_store::queries::Error| error.to_string();
-    let refused = |error: settled_pipeline::store::StoreError| error.to_string();
     let seen = [(1, 3), (2, 2)];
     let resolved = dead_letter::resolve(client, &seen, Resolution::Discarded).await;
-    story.tell("resolved", &resolved.map_err(failed)?);
+    story.tell("resolved", &resolved?);
     let relay = PostgresOutbox::new(pool.clone());
     let unrouted = |key: &str, reason: Option<&str>, lines: &str, events| Unrouted {
         key: key.to_owned(),
@@ -345,40 +303,35 @@ pub(crate) async fn change(pool: &Pool, client: &Client, story: &mut Story) -> R
         events,
     };
     let held = [unrouted("key", Some("reason"), "lines\n", 3), unrouted("other", None, "x\n", 1)];
-    relay.hold(1, &held, Duration::ZERO).await.map_err(refused)?;
-    relay.hold(2, &held[..1], Duration::ZERO).await.map_err(refused)?;
-    let rows = relay.held_of("key", true, 10).await.map_err(refused)?;
+    relay.hold(1, &held, Duration::ZERO).await?;
+    relay.hold(2, &held[..1], Duration::ZERO).await?;
+    let rows = relay.held_of("key", true, 10).await?;
     story.tell("held", &rows);
     relay
         .hold(
-            rows.first().ok_or("no row is held")?.id,
+            rows.first().context("no row is held")?.id,
             &[unrouted("key", Some("another"), "more lines\n", 4)],
             Duration::ZERO,
         )
-        .await
-        .map_err(refused)?;
-    story.tell("probes", &relay.probes(10).await.map_err(refused)?);
+        .await?;
+    story.tell("probes", &relay.probes(10).await?);
     story.tell(
         "measured",
-        &relay
-            .measure()
-            .await
-            .map(|(depth, letters)| {
-                (depth.rows, depth.events, depth.held, depth.refused, depth.oldest_seconds < 60.0, letters)
-            })
-            .map_err(refused)?,
+        &relay.measure().await.map(|(depth, letters)| {
+            (depth.rows, depth.events, depth.held, depth.refused, depth.oldest_seconds < 60.0, letters)
+        })?,
     );
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let taken = relay.take(&ids, Duration::from_secs(7200)).await.map_err(refused)?;
+    let taken = relay.take(&ids, Duration::from_secs(7200)).await?;
     for row in &taken {
         story.tell("taken", &(row.id, String::from_utf8_lossy(&row.body), row.events, &row.held_key, &row.held_reason));
     }
-    relay.renew(&[3], Duration::from_secs(10_800)).await.map_err(refused)?;
-    relay.delete(&[4, 5]).await.map_err(refused)?;
-    story.tell("held rows", &outbox::list(client, 10).await.map_err(failed)?);
-    story.tell("held row", &outbox::load(client, ids[0]).await.map_err(failed)?);
-    story.tell("due again", &outbox::retry(client, Some(&ids[..1])).await.map_err(failed)?);
-    story.tell("discarded", &outbox::discard(client, &ids[1..], "why").await.map_err(failed)?);
+    relay.renew(&[3], Duration::from_secs(10_800)).await?;
+    relay.delete(&[4, 5]).await?;
+    story.tell("held rows", &outbox::list(client, 10).await?);
+    story.tell("held row", &outbox::load(client, ids[0]).await?);
+    story.tell("due again", &outbox::retry(client, Some(&ids[..1])).await?);
+    story.tell("discarded", &outbox::discard(client, &ids[1..], "why").await?);
     let changed = [
         ("dead_letter", "id"),
         ("(SELECT * FROM outbox WHERE held_key IS NOT NULL)", "id"),

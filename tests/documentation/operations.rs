@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use settled_pipeline::labels::Dependency;
 use settled_pipeline::metrics::ALL;
 
-const ALERTS: &str = include_str!("../systemd/alerts.yml");
-const UNIT: &str = include_str!("../systemd/settled.service");
+const ALERTS: &str = include_str!("../../systemd/alerts.yml");
+const UNIT: &str = include_str!("../../systemd/settled.service");
 
 /// The words of the alerts that look like one of our metrics.
 fn metrics_alerted_on() -> HashSet<&'static str> {

@@ -1,21 +1,19 @@
 //! `schemas/asyncapi.json` against what the daemon does: names, references, and real messages.
 //! That it is current is tested where it is made.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use jsonschema::Validator;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json as value};
 use settled_amqp::BrokerSettings;
 use settled_core::contract::{
     DeadLetterEvent, DeadReason, Event, EventKind, PaymentState, Properties, Reply, TaskType, decode,
 };
 use settled_pipeline::outbox::{BatchLimits, EventFormat, EventSettings, Publication, publications};
 
+use super::json;
+
 fn schemas(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).expect("JSON")
+    json(&format!("schemas/{file}"))
 }
 
 fn document() -> Value {
@@ -60,11 +58,11 @@ fn collect(value: &Value, references: &mut Vec<String>) {
 fn validator(schema: &Value) -> Validator {
     let embedded = |file: &str| {
         let mut schema = schemas(file);
-        schema["$id"] = json!(file);
+        schema["$id"] = value!(file);
         schema
     };
     let (event, dead_letter) = (embedded("event.schema.json"), embedded("dead-letter.schema.json"));
-    let whole = json!({
+    let whole = value!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://settled.example/asyncapi.json",
         "$defs": { "event": event, "dead letter": dead_letter },
@@ -128,7 +126,7 @@ fn fits(document: &Value, key: &str, publication: &Publication<'_>) {
     let trace = [("traceparent", &publication.traceparent), ("tracestate", &publication.tracestate)];
     let trace = trace.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
     let sent: Map<String, Value> =
-        attributes.iter().cloned().chain(trace).map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        attributes.iter().cloned().chain(trace).map(|(name, value)| (name.to_owned(), value!(value))).collect();
     let described = message["headers"]["properties"].as_object().expect("headers");
     assert!(sent.keys().eq(described.keys()), "{key}: {:?} and {:?}", sent.keys(), described.keys());
     let (sent, headers) = (Value::Object(sent), validator(&message["headers"]));

@@ -20,7 +20,6 @@ const CHILD: &str = "SETTLED_TEST_CHILD";
 
 const STARTED: &str = "the child follows signals";
 
-/// Drains and ends.
 #[test]
 #[ignore = "a child of the other tests"]
 fn child_that_drains() {
@@ -68,7 +67,7 @@ fn child<F: Future>(work: impl FnOnce(Shutdown) -> F) {
 fn spawn(name: &str, notify_socket: Option<&std::path::Path>) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command
-        .args(["--ignored", "--exact", "--nocapture", name])
+        .args(["--ignored", "--exact", "--nocapture", &format!("lifecycle::{name}")])
         .env(CHILD, "1")
         .stdout(Stdio::piped())
         .env_remove("NOTIFY_SOCKET");

@@ -48,6 +48,11 @@ fn a_bad_configuration_ends_with_78_and_says_why() {
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["ok"], false);
     assert_eq!(report["problems"][0]["key"], "broker.prefech");
+    let (code, _, err) = run(&mut settled(&["run", "--config", path]));
+    assert_eq!(code, 78);
+    for part in [path, "broker.prefech", "did you mean", "prefetch"] {
+        assert!(err.contains(part), "{part:?} is not in {err}");
+    }
     for verb in [&["config"][..], &["check", "--json"]] {
         let (code, ..) = run(settled(verb).args(["--config", "/nowhere/settled.toml"]));
         assert_eq!(code, 78, "{verb:?}");
