@@ -3,10 +3,10 @@
 use uuid::Uuid;
 
 use super::rows::{Leg, QUINTILLION};
-use super::{Model, Rejection};
+use super::{Model, PaymentState, Rejection};
 
 /// An account that has been opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Account {
     pub currency: String,
     pub is_frozen: bool,
@@ -85,16 +85,7 @@ impl Model {
             Some(account) if account.is_closed => Err(Rejection::AccountClosed),
             Some(_) => Err(Rejection::AccountExists),
             None => {
-                let account = Account {
-                    currency: currency.to_owned(),
-                    is_frozen: false,
-                    is_closed: false,
-                    min_balance,
-                    max_balance: None,
-                    posted: 0,
-                    held: 0,
-                    version: 0,
-                };
+                let account = Account { currency: currency.to_owned(), min_balance, ..Account::default() };
                 self.accounts.insert(name.to_owned(), account);
                 Ok(())
             }
@@ -139,11 +130,15 @@ impl Model {
         Ok(())
     }
 
-    /// Releases what is still held for a payment.
-    pub(super) fn release(&mut self, place: usize) {
+    /// Releases what is still held for a payment. Its state is then `without` if nothing was captured.
+    pub(super) fn end_hold(&mut self, place: usize, without: PaymentState) {
         for leg in self.rows[place].legs.clone() {
             self.account(&leg.debit).held -= leg.amount - leg.captured;
         }
+        let row = &mut self.rows[place];
+        row.hold_until = None;
+        let is_empty = row.legs.iter().all(|leg| leg.captured == 0);
+        row.state = Some(if is_empty { without } else { row.applied() });
     }
 
     fn account(&mut self, name: &str) -> &mut Account {

@@ -33,8 +33,7 @@ impl Model {
             }
             Action::Void => {
                 self.must_be_held(place)?;
-                self.release(place);
-                self.rows[place].end_hold(PaymentState::Voided);
+                self.end_hold(place, PaymentState::Voided);
             }
             Action::Capture { amount, leg, is_final } => self.capture(task, place, (amount, leg), is_final)?,
             Action::Refund { .. } | Action::Chargeback { .. } | Action::ChargebackReversal { .. } => {
@@ -72,8 +71,7 @@ impl Model {
         }
         let is_all = self.rows[place].legs.iter().all(|leg| leg.captured == leg.amount);
         if is_final || is_all {
-            self.release(place);
-            self.rows[place].end_hold(PaymentState::Settled);
+            self.end_hold(place, PaymentState::Settled);
         } else {
             let state = self.rows[place].applied();
             self.rows[place].state = Some(state);

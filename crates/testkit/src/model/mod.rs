@@ -5,7 +5,7 @@
 //! ```text
 //! let mut expected = model::Model::new(settings, now);
 //! for task in model::tasks(seed, 5000, "account:") {
-//!     publish_and_await(model::json(&task));
+//!     publish_and_await(task.to_json());
 //!     expected.arrive(&[task]);
 //! }
 //! assert_eq!(expected.row(id).state, …);
@@ -20,7 +20,6 @@
 
 mod account;
 mod follow_up;
-mod json;
 mod random;
 mod rows;
 mod single;
@@ -33,7 +32,6 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 pub use self::account::{Account, Entry};
-pub use self::json::json;
 pub use self::random::ACCOUNTS;
 pub use self::rows::{Leg, Row};
 pub use self::single::{Before, Waits};
@@ -86,6 +84,7 @@ impl From<Rejection> for Stop {
 }
 
 /// The whole state of the second ledger.
+#[derive(Default)]
 pub struct Model {
     pub now: Timestamp,
     pub accounts: BTreeMap<String, Account>,
@@ -101,15 +100,7 @@ pub struct Model {
 
 impl Model {
     pub fn new(settings: Settings, now: Timestamp) -> Self {
-        Self {
-            now,
-            accounts: BTreeMap::new(),
-            entries: Vec::new(),
-            rows: Vec::new(),
-            places: BTreeMap::new(),
-            settings,
-            changed: BTreeSet::new(),
-        }
+        Self { now, settings, ..Self::default() }
     }
 
     /// Returns the row of the task with this id, if it has arrived.
@@ -136,8 +127,7 @@ impl Model {
     pub fn expire(&mut self) {
         for place in 0..self.rows.len() {
             if self.rows[place].hold_until.is_some_and(|until| until <= self.now) {
-                self.release(place);
-                self.rows[place].end_hold(PaymentState::Expired);
+                self.end_hold(place, PaymentState::Expired);
                 self.has_changed(place);
             }
         }
@@ -176,11 +166,10 @@ impl Model {
         if state.is_some_and(|state| !matches!(state, PaymentState::Scheduled | PaymentState::Parked)) {
             return;
         }
-        let before = (self.accounts_of(place), self.entries.len());
+        let before = self.before(&self.rows[place].task);
         let mut stop = self.attempt(place).err();
         if stop.is_some() {
-            self.put_back(before.0);
-            self.entries.truncate(before.1);
+            self.take_back(before);
         }
         if let Some(Stop::WaitsFor(awaited, reason)) = stop {
             let until = self.patience(place, awaited);

@@ -20,6 +20,7 @@ const UNLIMITED: [usize; 2] = [0, EUROS];
 /// The account that isn't opened at first and that may be closed.
 const LAST: usize = ACCOUNTS - 1;
 
+#[derive(Default)]
 pub(super) struct Random<'a> {
     state: u64,
     seed: u64,
@@ -39,18 +40,7 @@ pub(super) struct Random<'a> {
 
 impl<'a> Random<'a> {
     pub(super) fn new(seed: u64, prefix: &'a str, now: Option<Timestamp>) -> Self {
-        Self {
-            state: seed,
-            seed,
-            prefix,
-            now,
-            made: Vec::new(),
-            payments: Vec::new(),
-            authorizations: Vec::new(),
-            disputed: Vec::new(),
-            promised: Vec::new(),
-            numbers: 0,
-        }
+        Self { state: seed, seed, prefix, now, ..Self::default() }
     }
 
     /// Returns a number from 0 to `below` - 1 (SplitMix64).

@@ -76,13 +76,6 @@ impl Row {
         }
     }
 
-    /// Ends the hold. The state is then `without` if nothing was captured.
-    pub(super) fn end_hold(&mut self, without: PaymentState) {
-        self.hold_until = None;
-        let is_empty = self.legs.iter().all(|leg| leg.captured == 0);
-        self.state = Some(if is_empty { without } else { self.applied() });
-    }
-
     pub(super) fn moves_money(&self) -> bool {
         matches!(self.task.body, TaskBody::Transfer(_) | TaskBody::Split(_) | TaskBody::Authorize(_))
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::super::contract::{PaymentState, Rejection, Task, TaskBody};
-use super::rows::{self, Row};
+use super::super::contract::{PaymentState, Rejection, Task};
+use super::rows::Row;
 use super::{Account, Model};
 
 /// The state before a step, for undoing it. Steps must be undone in reverse order.
 pub struct Before {
-    accounts: Vec<(String, Option<Account>)>,
+    accounts: Vec<(Option<Account>, String)>,
     rows: Vec<(usize, Row)>,
     /// Number of rows and of entries.
     lengths: (usize, usize),
@@ -62,10 +62,8 @@ impl Model {
         let place = self.places.get(&payment).copied()?;
         self.now = now;
         self.rows[place].hold_until.filter(|until| *until <= now)?;
-        let task = Arc::clone(&self.rows[place].task);
-        let before = self.before(&task);
-        self.release(place);
-        self.rows[place].end_hold(PaymentState::Expired);
+        let before = self.before(&self.rows[place].task);
+        self.end_hold(place, PaymentState::Expired);
         self.has_changed(place);
         self.changed.clear();
         Some(before)
@@ -74,7 +72,12 @@ impl Model {
     /// Undoes the last step.
     pub fn take_back(&mut self, before: Before) {
         let Before { accounts, rows, lengths } = before;
-        self.put_back(accounts);
+        for (account, name) in accounts {
+            match account {
+                Some(account) => self.accounts.insert(name, account),
+                None => self.accounts.remove(&name),
+            };
+        }
         self.entries.truncate(lengths.1);
         for row in self.rows.drain(lengths.0..) {
             self.places.remove(&row.task.id);
@@ -84,49 +87,26 @@ impl Model {
         }
     }
 
-    fn before(&self, task: &Task) -> Before {
+    /// Returns the state of everything that the task may change.
+    pub(super) fn before(&self, task: &Task) -> Before {
         let ids = [Some(task.id), task.body.payment_id()];
         let places = ids.into_iter().flatten().filter_map(|id| self.places.get(&id).copied());
         let rows: Vec<(usize, Row)> = places.map(|place| (place, self.rows[place].clone())).collect();
-        Before { accounts: self.accounts_for(task), rows, lengths: (self.rows.len(), self.entries.len()) }
-    }
-
-    /// Returns the accounts of the task in a row, as they are now.
-    pub(super) fn accounts_of(&self, place: usize) -> Vec<(String, Option<Account>)> {
-        self.accounts_for(&self.rows[place].task)
-    }
-
-    pub(super) fn put_back(&mut self, accounts: Vec<(String, Option<Account>)>) {
-        for (name, account) in accounts {
-            match account {
-                Some(account) => self.accounts.insert(name, account),
-                None => self.accounts.remove(&name),
-            };
-        }
-    }
-
-    fn accounts_for(&self, task: &Task) -> Vec<(String, Option<Account>)> {
-        let names = self.names_for(task).into_iter();
-        names.map(|name| (name.clone(), self.accounts.get(&name).cloned())).collect()
+        let account = |name: String| (self.accounts.get(&name).cloned(), name);
+        let accounts = self.names_for(task).into_iter().map(account).collect();
+        Before { accounts, rows, lengths: (self.rows.len(), self.entries.len()) }
     }
 
     /// Returns the names of the accounts that a task involves, including those of its payment if that is known.
     pub fn names_for(&self, task: &Task) -> Vec<String> {
-        let mut names: Vec<String> = match &task.body {
-            TaskBody::OpenAccount(open) => vec![open.account.to_string()],
-            TaskBody::ChangeAccount(change) => vec![change.account.to_string()],
-            TaskBody::Transfer(_) | TaskBody::Split(_) | TaskBody::Authorize(_) => names_in(&rows::legs_of(task)),
-            TaskBody::FollowUp(_) => Vec::new(),
-        };
+        let own = task.body.account_pairs().flat_map(|(debit, credit)| [debit.to_string(), credit.to_string()]);
         // For a hold that expires, the legs of its own task already contain them.
         let parent = task.body.payment_id().and_then(|id| self.row(id));
-        names.extend(parent.map(|row| names_in(&row.legs)).unwrap_or_default());
+        let of_parent = parent.into_iter().flat_map(|row| &row.legs);
+        let mut names: Vec<String> =
+            own.chain(of_parent.flat_map(|leg| [leg.debit.clone(), leg.credit.clone()])).collect();
         names.sort_unstable();
         names.dedup();
         names
     }
-}
-
-fn names_in(legs: &[rows::Leg]) -> Vec<String> {
-    legs.iter().flat_map(|leg| [leg.debit.clone(), leg.credit.clone()]).collect()
 }

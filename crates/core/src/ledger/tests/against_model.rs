@@ -58,7 +58,7 @@ fn the_random_tasks_can_be_published() {
         _ => Vec::new(),
     });
     for task in model::tasks(3, 2000, "account:").into_iter().chain(with_times) {
-        let body = model::json(&task).to_string();
+        let body = task.to_json();
         let decoded = contract::decode(body.as_bytes(), &contract::Properties::default());
         assert_eq!(decoded.as_ref(), Ok(&task), "{body}");
     }
