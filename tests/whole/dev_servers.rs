@@ -245,11 +245,7 @@ async fn a_disk_of_postgres_can_be_filled_and_freed_and_leaves_nothing_mounted()
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_not_promised_and_what_is_not_there_not_used() -> Result {
-    let place = open_place()?;
-    let standby =
-        ServersOptions { dir: Some(place.path().to_owned()), keep: true, standby: true, ..ServersOptions::default() };
-    assert!(start(&standby).await.is_err_and(|error| error.to_string().contains("kept")));
+async fn what_is_not_there_is_not_used() -> Result {
     let servers = shared().await?;
     for refused in [servers.promote().await, servers.rebuild_standby().await, servers.fill_postgres_disk().await] {
         assert!(matches!(refused, Err(DevError::Guardian(_))), "{refused:?}");

@@ -7,7 +7,6 @@ use settled::dev::guardian::Databases;
 use settled::dev::{DevError, NAME, Place, Postgres, Programs, StopMode};
 
 use super::disk::Disk;
-use super::orders::Order;
 use super::{ServersOptions, standby};
 
 /// Settings of servers in a pair: keep the WAL that the standby may still need, and retry soon.
@@ -134,14 +133,16 @@ impl Databases for Cluster {
         }
     }
 
+    /// Carries out an order given as words, so that a person can type it too.
     async fn obey(&mut self, words: &str) -> Result<(), DevError> {
-        match words.parse().map_err(DevError::Guardian)? {
-            Order::DiskFill => self.primary.disk()?.fill(),
-            Order::DiskFree => self.primary.disk()?.free(),
-            Order::Promote => self.promote().await,
-            Order::Rebuild => self.rebuild().await,
-            Order::Cut => standby::cut_off(self.the_standby()?, &self.primary.postgres).await,
-            Order::Rejoin => standby::rejoin(self.the_standby()?, &self.primary.postgres).await,
+        match words.split_whitespace().collect::<Vec<_>>()[..] {
+            ["disk", "fill"] => self.primary.disk()?.fill(),
+            ["disk", "free"] => self.primary.disk()?.free(),
+            ["standby", "promote"] => self.promote().await,
+            ["standby", "rebuild"] => self.rebuild().await,
+            ["standby", "cut"] => standby::cut_off(self.the_standby()?, &self.primary.postgres).await,
+            ["standby", "rejoin"] => standby::rejoin(self.the_standby()?, &self.primary.postgres).await,
+            _ => Err(DevError::Guardian(format!("unknown order {words:?}"))),
         }
     }
 }

@@ -6,12 +6,11 @@
 
 mod cluster;
 mod disk;
-mod orders;
 mod rabbitmqctl;
 mod standby;
 
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
@@ -19,25 +18,17 @@ use settled::dev;
 use settled::dev::{DevError, guardian};
 
 use self::cluster::Cluster;
-use self::orders::Order;
 pub use settled::dev::{StopMode, VERB};
 
-/// Where the servers keep their data, and what they are to be like.
+/// What the servers are to be like. Nothing of them is kept.
 #[derive(Clone, Debug, Default, Parser)]
 pub struct ServersOptions {
-    /// The directory; a new temporary one if none is given.
-    #[arg(long)]
-    pub dir: Option<PathBuf>,
-    /// Keeps the directory at the end, and uses what an earlier run kept in it. Without it a
-    /// directory that is given must be empty, and its content is removed at the end.
-    #[arg(long)]
-    pub keep: bool,
     /// Gives PostgreSQL a disk of this many bytes, which can be filled. It is a file system in
-    /// memory, so it needs root and cannot be kept. 200 MB are enough for a start.
+    /// memory, so it needs root. 200 MB are enough for a start.
     #[arg(long, value_name = "BYTES")]
     pub postgres_space: Option<u64>,
     /// Has a second PostgreSQL that follows the first one: a commit waits until it is durable on
-    /// both. Cannot be kept.
+    /// both.
     #[arg(long)]
     pub standby: bool,
     /// Leaves the broker stopped, which takes longest to start; it can be started later.
@@ -46,17 +37,6 @@ pub struct ServersOptions {
 }
 
 impl ServersOptions {
-    /// A disk in memory can't be kept, and of two kept servers it would be unknown which one was the primary.
-    fn check(&self) -> Result<(), DevError> {
-        if self.postgres_space.is_some() && !dev::is_root() {
-            return Err(DevError::Options("a disk of its own for PostgreSQL needs root"));
-        }
-        if self.keep && (self.standby || self.postgres_space.is_some()) {
-            return Err(DevError::Options("neither a standby nor a disk of its own can be kept"));
-        }
-        Ok(())
-    }
-
     /// Returns the command that starts the guardian with these options.
     fn command(&self, guardian: &Path) -> Command {
         let mut command = match self.postgres_space {
@@ -69,13 +49,10 @@ impl ServersOptions {
             }
         };
         command.arg(VERB);
-        if let Some(dir) = &self.dir {
-            command.arg("--dir").arg(dir);
-        }
         if let Some(bytes) = self.postgres_space {
             command.arg("--postgres-space").arg(bytes.to_string());
         }
-        let flags = [(self.keep, "--keep"), (self.standby, "--standby"), (self.without_broker, "--without-broker")];
+        let flags = [(self.standby, "--standby"), (self.without_broker, "--without-broker")];
         command.args(flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)));
         command
     }
@@ -85,9 +62,8 @@ impl ServersOptions {
 /// main thread: the servers end with the thread that started them.
 pub async fn guard() -> ExitCode {
     let options = ServersOptions::parse_from(std::env::args_os().skip(1));
-    let own = dev::ServersOptions { dir: options.dir.clone(), keep: options.keep };
     let prepare = async |programs: &_, place: &_, ports| Cluster::prepare(programs, place, ports, &options).await;
-    guardian::run_with(&own, !options.without_broker, prepare).await
+    guardian::run_with(&dev::ServersOptions::default(), !options.without_broker, prepare).await
 }
 
 /// Running private servers, stopped when the value is dropped.
@@ -102,16 +78,14 @@ impl Deref for PrivateServers {
     }
 }
 
+/// The commands fail with [`DevError::Guardian`] if there is no such server or disk, or if they take too long.
 impl PrivateServers {
     /// Starts the servers that `options` ask for, and waits about 4 s until they are ready. `guardian` is a binary
     /// that calls [`guard`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`dev::PrivateServers::start`].
     pub async fn start(guardian: &Path, options: &ServersOptions) -> Result<Self, DevError> {
-        dev::check_programs()?;
-        options.check()?;
+        if options.postgres_space.is_some() && !dev::is_root() {
+            return Err(DevError::Options("a disk of its own for PostgreSQL needs root"));
+        }
         dev::PrivateServers::guarded_by(options.command(guardian)).await.map(Self)
     }
 
@@ -122,80 +96,44 @@ impl PrivateServers {
 
     /// Fills PostgreSQL's disk, see [`ServersOptions::postgres_space`], to the last byte. PostgreSQL may then end by
     /// itself, because it can't write WAL any more.
-    ///
-    /// # Errors
-    ///
-    /// [`DevError::Guardian`] if it has no disk of its own.
     pub async fn fill_postgres_disk(&self) -> Result<(), DevError> {
-        self.order(Order::DiskFill).await
+        self.0.order_databases("disk fill").await
     }
 
     /// Frees the space again. If PostgreSQL has ended, it is not restarted.
-    ///
-    /// # Errors
-    ///
-    /// [`DevError::Guardian`] if it has no disk of its own.
     pub async fn free_postgres_disk(&self) -> Result<(), DevError> {
-        self.order(Order::DiskFree).await
+        self.0.order_databases("disk free").await
     }
 
     /// Stops the primary immediately and promotes the standby. Waits until it accepts writes. Its commits don't wait
     /// for a standby until there is one again.
-    ///
-    /// # Errors
-    ///
-    /// [`DevError::Guardian`] if no standby is running.
     pub async fn promote(&self) -> Result<(), DevError> {
-        self.order(Order::Promote).await
+        self.0.order_databases("standby promote").await
     }
 
     /// Makes the stopped PostgreSQL a standby of the other one, from a copy. Waits until commits wait for it again.
-    ///
-    /// # Errors
-    ///
-    /// [`DevError::Guardian`] if there is only one server, or if this takes too long.
     pub async fn rebuild_standby(&self) -> Result<(), DevError> {
-        self.order(Order::Rebuild).await
+        self.0.order_databases("standby rebuild").await
     }
 
     /// Disconnects the standby from the primary, as a network failure does. Commits still wait for it, until
     /// [`rejoin_standby`](Self::rejoin_standby).
-    ///
-    /// # Errors
-    ///
-    /// [`DevError::Guardian`] if no standby is running.
     pub async fn cut_standby(&self) -> Result<(), DevError> {
-        self.order(Order::Cut).await
+        self.0.order_databases("standby cut").await
     }
 
     /// Reconnects the standby. Waits until commits are durable on both servers.
-    ///
-    /// # Errors
-    ///
-    /// [`DevError::Guardian`] if this takes too long.
     pub async fn rejoin_standby(&self) -> Result<(), DevError> {
-        self.order(Order::Rejoin).await
+        self.0.order_databases("standby rejoin").await
     }
 
-    /// Runs `rabbitmqctl` and returns its output.
-    ///
-    /// # Errors
-    ///
-    /// [`DevError::Rabbitmqctl`] if it fails or the broker is not running.
+    /// Runs `rabbitmqctl` and returns its output. Fails with [`DevError::Rabbitmqctl`] if the broker is not running.
     pub async fn rabbitmqctl(&self, arguments: &[&str]) -> Result<String, DevError> {
         rabbitmqctl::run(self.rabbitmq_pid(), arguments).await
     }
 
-    /// Stops the servers, removes their directory unless it is to be kept, and waits until that is done.
-    ///
-    /// # Errors
-    ///
-    /// [`DevError::Guardian`] that names what could not be stopped or removed.
+    /// Stops the servers, removes their directory, and waits until that is done. An error names what is left.
     pub async fn shutdown(self) -> Result<(), DevError> {
         self.0.shutdown().await
-    }
-
-    async fn order(&self, order: Order) -> Result<(), DevError> {
-        self.0.order_databases(&order.to_string()).await
     }
 }
