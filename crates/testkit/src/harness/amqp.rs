@@ -27,6 +27,12 @@ pub async fn declare_exchange(channel: &Channel, name: &str) {
     declared.await.expect("an exchange");
 }
 
+/// Binds a queue to an exchange.
+pub async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) {
+    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(queue.into(), exchange.into(), key.into(), options, none).await.expect("a binding");
+}
+
 /// Returns a table of texts and numbers, for headers or for the arguments of a queue or a binding.
 pub fn table(entries: &[(&str, Value)]) -> FieldTable {
     let mut table = FieldTable::default();
@@ -61,14 +67,7 @@ impl Publisher {
         ]);
         let durable = QueueDeclareOptions::durable();
         channel.queue_declare(world.queue.as_str().into(), durable, arguments).await.expect("the task queue");
-        let bound = channel.queue_bind(
-            world.queue.as_str().into(),
-            world.exchange.as_str().into(),
-            "task.#".into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        );
-        bound.await.expect("a binding");
+        bind(channel, &world.queue, &world.exchange, "task.#").await;
         publisher
     }
 
@@ -180,10 +179,7 @@ impl Events {
         channel.queue_declare(queue.as_str().into(), exclusive, FieldTable::default()).await.expect("a queue");
         if let Some(key) = key {
             declare_exchange(&channel, &world.events_exchange).await;
-            let exchange = world.events_exchange.as_str().into();
-            let options = QueueBindOptions::default();
-            let bound = channel.queue_bind(queue.as_str().into(), exchange, key.into(), options, FieldTable::default());
-            bound.await.expect("a binding");
+            bind(&channel, &queue, &world.events_exchange, key).await;
         }
         Self { received: collect(&channel, &queue).await, _connection: Some(connection), queue }
     }

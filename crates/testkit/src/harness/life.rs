@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::task::{authorize, change, follow_up, split};
-use super::{Installation, Task, connect, eventually, open, transfer};
+use super::{Installation, Task, eventually, open, transfer};
 
 /// The tasks that tests look up, named by their state.
 pub struct Life {
@@ -23,7 +23,6 @@ pub struct Life {
 
 /// Creates the tasks with the daemon of this installation.
 pub async fn live(settled: &Installation) -> Life {
-    let client = connect(Some(&settled.database)).await;
     eventually("the daemon takes tasks", async || {
         let task = open("bank", "USD", None).identified(Uuid::from_u128(0xba1c));
         settled.run(&["publish", "--wait"], &task.body()).await.code == 0
@@ -76,18 +75,11 @@ pub async fn live(settled: &Installation) -> Life {
     for task in [&later, &called_off, &second, &waiting] {
         assert_eq!(settled.run(&["publish"], &task.body()).await.code, 0);
     }
-    let state = async |task: &Task, state: &str| {
-        eventually(&format!("{} is {state}", task.json), async || {
-            let query = "SELECT FROM payment WHERE id = $1 AND state::text = $2";
-            !client.query(query, &[&task.id, &state]).await.expect("rows").is_empty()
-        })
-        .await;
-    };
     for (task, is) in [(&later, "scheduled"), (&called_off, "scheduled"), (&second, "parked"), (&waiting, "parked")] {
-        state(task, is).await;
+        settled.world.becomes(is, task).await;
     }
     settle(&[&follow_up("cancel", &called_off, None), &first]).await;
-    state(&second, "settled").await;
-    state(&expired, "expired").await;
+    settled.world.becomes("settled", &second).await;
+    settled.world.becomes("expired", &expired).await;
     Life { held, split, sale, later, waiting, expired }
 }

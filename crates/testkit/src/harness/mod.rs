@@ -21,7 +21,7 @@ use crate::servers::{PrivateServers, ServersOptions};
 pub use amqp::{Events, Publisher, Received};
 pub use daemon::Daemon;
 pub use task::{Task, authorize, change, follow_up, open, split, transfer};
-pub use world::World;
+pub use world::{Ended, World};
 
 /// Time limit for one step of a test. It is generous, because the machine may be compiling meanwhile.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -99,13 +99,23 @@ pub async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() ->
 
 /// Connects to a database of the shared servers.
 pub async fn connect(database: Option<&str>) -> Client {
-    let mut config: Config = servers().await.postgres_url().parse().expect("a PostgreSQL URL");
-    if let Some(database) = database {
-        config.dbname(database);
-    }
-    let (client, connection) = config.connect(NoTls).await.expect("a connection");
+    let url = servers().await.postgres_url();
+    let url = database.map_or_else(|| url.to_owned(), |database| sibling(url, database));
+    try_connect(&url).await.expect("a connection to PostgreSQL")
+}
+
+/// Connects to a PostgreSQL. Returns `None` if it takes no connections.
+async fn try_connect(url: &str) -> Option<Client> {
+    let config: Config = url.parse().expect("a PostgreSQL URL");
+    let (client, connection) = config.connect(NoTls).await.ok()?;
     tokio::spawn(connection);
-    client
+    Some(client)
+}
+
+/// Returns the URL of another database on the same server.
+fn sibling(url: &str, database: &str) -> String {
+    let (server, other) = url.rsplit_once('/').expect("a URL with a database");
+    format!("{server}/{database}{}", &other[other.find('?').unwrap_or(other.len())..])
 }
 
 /// Creates a database: migrated and empty, or a copy of `template`, which must have no connections. Returns its name.
@@ -122,24 +132,10 @@ pub async fn database(template: Option<&str>) -> String {
     name
 }
 
-/// A configured `settled` with a database of its own.
+/// A world whose database has its schema before the first daemon starts, for tests of the command line.
 pub struct Installation {
-    config: tempfile::NamedTempFile,
+    world: World,
     pub database: String,
-}
-
-/// Result of a command.
-#[derive(Debug)]
-pub struct Ended {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ended {
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
 }
 
 impl Installation {
@@ -148,59 +144,28 @@ impl Installation {
         Self::of(database(None).await).await
     }
 
+    /// Creates an installation that uses an existing database.
+    pub async fn of(database: String) -> Self {
+        let servers = servers().await;
+        Self::at(database, servers.amqp_uri(), servers.postgres_url())
+    }
+
     /// Returns the same installation with other servers in its configuration.
     pub fn elsewhere(&self, amqp_uri: &str, postgres_url: &str) -> Self {
         Self::at(self.database.clone(), amqp_uri, postgres_url)
     }
 
     fn at(database: String, amqp_uri: &str, postgres_url: &str) -> Self {
-        let text = format!(
-            "[broker]\nuris = [{amqp_uri:?}]\nexchange = \"{database}\"\nqueue = \"{database}.tasks\"\n\
-             dead_letter_exchange = \"{database}.dead\"\ndead_letter_queue = \"{database}.dead\"\n\
-             [postgres]\nurl = {postgres_url:?}\n[events]\nexchange = \"{database}.events\"\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n"
-        );
-        let config = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(config.path(), text).expect("the configuration");
-        Self { config, database }
+        Self { world: World::named(&database, amqp_uri, postgres_url, &[]), database }
     }
 
-    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(settled());
-        command.args(arguments).arg("--config").arg(self.config.path()).kill_on_drop(true);
-        for variable in ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"] {
-            command.env_remove(variable);
-        }
-        command
-    }
-
-    /// Creates an installation that uses an existing database.
-    pub async fn of(database: String) -> Self {
-        let servers = servers().await;
-        let (server, _) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
-        Self::at(database.clone(), servers.amqp_uri(), &format!("{server}/{database}"))
-    }
-
-    /// Starts the daemon. It is killed when the value is dropped.
-    pub fn daemon(&self) -> tokio::process::Child {
-        self.command(&["run"]).stderr(std::process::Stdio::null()).spawn().expect("the daemon starts")
+    /// Starts the daemon without waiting.
+    pub fn daemon(&self) -> Daemon {
+        self.world.starting_daemon()
     }
 
     /// Runs a command with `input` as its standard input.
     pub async fn run(&self, arguments: &[&str], input: &str) -> Ended {
-        use tokio::io::AsyncWriteExt;
-        let piped = std::process::Stdio::piped;
-        let mut command = self.command(arguments);
-        let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().expect("the command starts");
-        let mut stdin = child.stdin.take().expect("piped");
-        stdin.write_all(input.as_bytes()).await.expect("the command reads");
-        drop(stdin);
-        let output = child.wait_with_output().await.expect("the command ends");
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Ended {
-            code: output.status.code().expect("an exit code"),
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
-        }
+        self.world.run_with(arguments, input).await
     }
 }

@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Config, SimpleQueryMessage};
 
-use super::eventually;
+use super::{eventually, try_connect};
 
 /// Environment variable with the path of a PgBouncer to use instead of Debian's.
 const VARIABLE: &str = "SETTLED_TEST_PGBOUNCER";
@@ -37,7 +37,7 @@ impl Pooler {
         let log = fs::File::create(dir.path().join("log")).expect("a log");
         let child = command(&dir.path().join("pgbouncer.ini")).stderr(log).spawn().expect("PgBouncer starts");
         let pooler = Self { child, dir, port, server: postgres_url.to_owned() };
-        eventually("PgBouncer takes connections", async || pooler.try_client().await.is_some()).await;
+        eventually("PgBouncer takes connections", async || try_connect(&pooler.url()).await.is_some()).await;
         pooler
     }
 
@@ -62,7 +62,7 @@ impl Pooler {
               UNION ALL SELECT current_setting('settled.session', true) WHERE current_setting('settled.session', true) <> ''"
         );
         let ask = async || {
-            let client = self.try_client().await.expect("a connection");
+            let client = try_connect(&self.url()).await.expect("a connection");
             // The sleep keeps the server connection busy, so that each client gets a different one.
             let messages = client.simple_query(&format!("SELECT pg_sleep(0.3); {changed}")).await.expect("settings");
             let told = messages.into_iter().filter_map(|message| match message {
@@ -72,13 +72,6 @@ impl Pooler {
             told.collect::<Vec<_>>()
         };
         futures_util::future::join_all((0..8).map(|_| ask())).await.concat()
-    }
-
-    async fn try_client(&self) -> Option<Client> {
-        let config: Config = self.url().parse().expect("a PostgreSQL URL");
-        let (client, connection) = config.connect(NoTls).await.ok()?;
-        tokio::spawn(connection);
-        Some(client)
     }
 }
 

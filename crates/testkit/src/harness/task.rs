@@ -39,35 +39,29 @@ impl Task {
     }
 }
 
-fn task(id: Uuid, json: Value) -> Task {
-    Task { id, json }
+fn task(kind: &str, json: Value) -> Task {
+    Task { id: Uuid::nil(), json }.with("type", kind).identified(Uuid::now_v7())
 }
 
 /// Opens an account. With a `min_balance` of `None` it has no limit.
 pub fn open(account: &str, currency: &str, min_balance: Option<i64>) -> Task {
-    let id = Uuid::now_v7();
-    let json = json!({"id": id, "type": "open_account", "account": account, "currency": currency,
-                      "min_balance": min_balance.map_or_else(|| json!("none"), Value::from)});
-    task(id, json)
+    let min_balance = min_balance.map_or_else(|| "none".into(), Value::from);
+    task("open_account", json!({"account": account, "currency": currency, "min_balance": min_balance}))
 }
 
 /// Transfers US dollars.
 pub fn transfer(debit: &str, credit: &str, amount: i64) -> Task {
-    let id = Uuid::now_v7();
-    let json = json!({"id": id, "type": "transfer", "debit_account": debit, "credit_account": credit,
-                      "amount": amount, "currency": "USD"});
-    task(id, json)
+    task("transfer", leg(debit, credit, amount))
 }
 
 /// Holds US dollars.
 pub fn authorize(debit: &str, credit: &str, amount: i64) -> Task {
-    transfer(debit, credit, amount).with("type", "authorize")
+    task("authorize", leg(debit, credit, amount))
 }
 
 /// Acts on a payment: `kind` is `capture`, `void`, `refund`, `cancel` or the like.
 pub fn follow_up(kind: &str, payment: &Task, amount: Option<i64>) -> Task {
-    let id = Uuid::now_v7();
-    let task = task(id, json!({"id": id, "type": kind, "payment_id": payment.id}));
+    let task = task(kind, json!({"payment_id": payment.id}));
     match amount {
         Some(amount) => task.with("amount", amount),
         None => task,
@@ -76,13 +70,15 @@ pub fn follow_up(kind: &str, payment: &Task, amount: Option<i64>) -> Task {
 
 /// Changes an account: `kind` is `close_account`, `freeze_account`, `unfreeze_account` or `set_limits`.
 pub fn change(kind: &str, account: &str) -> Task {
-    let id = Uuid::now_v7();
-    task(id, json!({"id": id, "type": kind, "account": account}))
+    task(kind, json!({"account": account}))
 }
 
 /// Transfers US dollars in several legs.
 pub fn split(legs: &[(&str, &str, i64)]) -> Task {
-    let id = Uuid::now_v7();
-    let leg = |(debit, credit, amount): &(&str, &str, i64)| json!({"debit_account": debit, "credit_account": credit, "amount": amount, "currency": "USD"});
-    task(id, json!({"id": id, "type": "transfer", "legs": legs.iter().map(leg).collect::<Vec<_>>()}))
+    let legs: Vec<Value> = legs.iter().map(|(debit, credit, amount)| leg(debit, credit, *amount)).collect();
+    task("transfer", json!({"legs": legs}))
+}
+
+fn leg(debit: &str, credit: &str, amount: i64) -> Value {
+    json!({"debit_account": debit, "credit_account": credit, "amount": amount, "currency": "USD"})
 }

@@ -1,16 +1,18 @@
 //! A database, and names on the broker, that only one test uses.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
+use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
-use super::{Daemon, Ended, Events, Publisher, Task, daemon, eventually, servers, transfer};
+use super::{Daemon, Events, Publisher, Task, daemon, eventually, servers, sibling, transfer, try_connect};
 use crate::servers::PrivateServers;
 
 /// A database and broker names of one test, with a configuration for daemons that use them.
@@ -42,13 +44,16 @@ impl World {
     /// Creates a world that uses the broker of `broker` and the database server of `servers`.
     pub async fn between(broker: &PrivateServers, servers: &PrivateServers, overrides: &[&str]) -> Self {
         let name = format!("w_{}", Uuid::now_v7().simple());
-        let admin = client(servers.postgres_url()).await;
+        let admin = try_connect(servers.postgres_url()).await.expect("a connection to PostgreSQL");
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
-        let (server, database) = servers.postgres_url().rsplit_once('/').expect("a URL with a database");
-        let options = database.split_once('?').map(|(_, options)| format!("?{options}")).unwrap_or_default();
+        Self::named(&name, broker.amqp_uri(), servers.postgres_url(), overrides)
+    }
+
+    /// Returns the world with this database of the server at `postgres_url`.
+    pub(super) fn named(name: &str, amqp_uri: &str, postgres_url: &str, overrides: &[&str]) -> Self {
         let world = Self {
-            amqp_uri: broker.amqp_uri().to_owned(),
-            postgres_url: format!("{server}/{name}{options}"),
+            amqp_uri: amqp_uri.to_owned(),
+            postgres_url: sibling(postgres_url, name),
             exchange: format!("{name}.payments"),
             queue: format!("{name}.tasks"),
             dead_letter_exchange: format!("{name}.dead"),
@@ -57,7 +62,7 @@ impl World {
             dir: tempfile::tempdir().expect("a directory"),
             daemons: AtomicU32::new(0),
             client: Mutex::new(None),
-            name,
+            name: name.to_owned(),
         };
         world.configure(overrides);
         world
@@ -123,7 +128,7 @@ impl World {
 
     /// Connects to the database of the world.
     pub async fn sql(&self) -> Client {
-        client(&self.postgres_url).await
+        try_connect(&self.postgres_url).await.expect("a connection to PostgreSQL")
     }
 
     /// Runs a query and returns its rows as JSON. Returns `None` if it fails, as while PostgreSQL is down or has no
@@ -131,7 +136,7 @@ impl World {
     pub async fn try_rows(&self, query: &str, params: &[&(dyn ToSql + Sync)]) -> Option<Vec<Value>> {
         let mut client = self.client.lock().await;
         if client.as_ref().is_none_or(Client::is_closed) {
-            *client = try_client(&self.postgres_url).await;
+            *client = try_connect(&self.postgres_url).await;
         }
         let query = format!("SELECT to_jsonb(t) FROM ({query}) t");
         let rows = client.as_ref()?.query(&query, params).await.ok()?;
@@ -251,9 +256,23 @@ impl World {
 
     /// Runs a command of `settled`.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, "").await
+    }
+
+    /// Runs a command of `settled` with `input` as its standard input.
+    pub async fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
         let mut command = tokio::process::Command::from(daemon::command());
-        command.args(arguments).arg("--config").arg(self.config());
-        let output = command.stdin(std::process::Stdio::null()).output().await.expect("the command ends");
+        command.args(arguments).arg("--config").arg(self.config()).kill_on_drop(true);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(input.as_bytes()).await.expect("the command reads");
+        drop(stdin);
+        let output = child.wait_with_output().await.expect("the command ends");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -268,13 +287,16 @@ impl World {
     }
 }
 
-async fn try_client(url: &str) -> Option<Client> {
-    let config: Config = url.parse().expect("a PostgreSQL URL");
-    let (client, connection) = config.connect(NoTls).await.ok()?;
-    tokio::spawn(connection);
-    Some(client)
+/// Result of a command.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
-async fn client(url: &str) -> Client {
-    try_client(url).await.expect("a connection to PostgreSQL")
+impl Ended {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
 }
