@@ -43,7 +43,9 @@ impl<'p> Frames<'p> {
 }
 
 impl Direction for Frames<'_> {
-    const LOOK: usize = METHOD;
+    fn look(&self) -> usize {
+        METHOD
+    }
 
     fn header(&self) -> usize {
         HEADER

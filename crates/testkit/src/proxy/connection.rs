@@ -7,23 +7,12 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
-use super::cutter::{Cutter, Direction};
-use super::postgres::{Backend, Frontend, Session};
-use super::{CutPoint, Listed, Protocol, Weather, amqp};
+use super::cutter::Cutter;
+use super::postgres::Session;
+use super::{CutPoint, Listed, Weather};
 
 /// Size of the read buffer.
 const CHUNK: usize = 32 * 1024;
-
-/// How a proxied connection ended.
-#[derive(Debug)]
-pub(super) enum End {
-    /// Both sides have closed, or one has failed.
-    Over,
-    /// Cut at this point.
-    Cut(CutPoint),
-    /// Reset by [`CuttingProxy::cut_all`](super::CuttingProxy::cut_all), at any byte.
-    Reset,
-}
 
 /// Why forwarding stopped before the sender closed.
 enum Stop {
@@ -37,31 +26,20 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Forwards between client and server until the connection ends.
-pub(super) async fn carry(client: &mut TcpStream, server: &mut TcpStream, listed: &Listed) -> End {
-    let (points, shared) = (&listed.shared.points, &listed.shared);
+/// Forwards between client and server until the connection ends. Returns where it was cut, if it was.
+pub(super) async fn carry(client: &mut TcpStream, server: &mut TcpStream, listed: &Listed) -> Option<CutPoint> {
+    let (shared, session) = (&listed.shared, Session::default());
+    let [up, down] = shared.protocol.cutters(&session, &shared.points);
     let weather = || (listed.id, shared.weather.subscribe());
     let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
-    match shared.protocol {
-        Protocol::Postgres => {
-            let session = Session::default();
-            let up = Cutter::new(Frontend::new(&session, points));
-            let down = Cutter::new(Backend::new(&session, points));
-            both(forward(from_client, to_server, up, weather()), forward(from_server, to_client, down, weather())).await
-        }
-        Protocol::Amqp => {
-            let up = Cutter::new(amqp::Frames::of_client(points));
-            let down = Cutter::new(amqp::Frames::of_server(points));
-            both(forward(from_client, to_server, up, weather()), forward(from_server, to_client, down, weather())).await
-        }
-    }
-}
-
-/// Runs both directions concurrently. A direction that is blocked by a full buffer doesn't block the other.
-async fn both(up: impl Future<Output = Result<(), Stop>>, down: impl Future<Output = Result<(), Stop>>) -> End {
-    match tokio::try_join!(up, down) {
-        Ok(((), ())) | Err(Stop::Gone) => End::Over,
-        Err(Stop::Cut(point)) => End::Cut(point),
+    // Concurrently: a direction that is blocked by a full buffer doesn't block the other.
+    let carried = tokio::try_join!(
+        forward(from_client, to_server, up, weather()),
+        forward(from_server, to_client, down, weather()),
+    );
+    match carried {
+        Err(Stop::Cut(point)) => Some(point),
+        Ok(((), ())) | Err(Stop::Gone) => None,
     }
 }
 
@@ -69,7 +47,7 @@ async fn both(up: impl Future<Output = Result<(), Stop>>, down: impl Future<Outp
 async fn forward(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut cutter: Cutter<impl Direction>,
+    mut cutter: Cutter<'_>,
     mut weather: (u64, watch::Receiver<Weather>),
 ) -> Result<(), Stop> {
     let (mut chunk, mut out) = (vec![0; CHUNK], Vec::with_capacity(CHUNK));

@@ -7,8 +7,8 @@ use super::CutPoint;
 
 /// Protocol state of one direction of one connection.
 pub(super) trait Direction {
-    /// Maximum number of bytes of a message that are inspected; at least the length of every header.
-    const LOOK: usize;
+    /// Returns the maximum number of bytes of a message that are inspected; at least the length of every header.
+    fn look(&self) -> usize;
 
     /// Returns the number of bytes needed to know the length of the next message, at least 1.
     fn header(&self) -> usize;
@@ -16,7 +16,7 @@ pub(super) trait Direction {
     /// Returns the length of the message that starts with this header, header included.
     fn length(&self, header: &[u8]) -> io::Result<u64>;
 
-    /// Inspects the first [`LOOK`](Self::LOOK) bytes of a message, or all of a shorter one.
+    /// Inspects the first [`look`](Self::look) bytes of a message, or all of a shorter one.
     fn judge(&mut self, head: &[u8]) -> io::Result<Verdict>;
 }
 
@@ -29,9 +29,8 @@ pub(super) enum Verdict {
 }
 
 /// Buffers the start of a message until it is judged; the rest passes through.
-#[derive(Debug)]
-pub(super) struct Cutter<D> {
-    direction: D,
+pub(super) struct Cutter<'p> {
+    direction: Box<dyn Direction + Send + 'p>,
     head: Vec<u8>,
     /// Length of the message that starts with `head`, once it is known.
     length: Option<u64>,
@@ -41,9 +40,10 @@ pub(super) struct Cutter<D> {
     cut: Option<CutPoint>,
 }
 
-impl<D: Direction> Cutter<D> {
-    pub(super) fn new(direction: D) -> Self {
-        Self { direction, head: Vec::with_capacity(D::LOOK), length: None, rest: 0, cut: None }
+impl<'p> Cutter<'p> {
+    pub(super) fn new(direction: impl Direction + Send + 'p) -> Self {
+        let head = Vec::with_capacity(direction.look());
+        Self { direction: Box::new(direction), head, length: None, rest: 0, cut: None }
     }
 
     /// Takes a chunk and appends the bytes to forward to `out`. If it returns a point, the caller must cut the
@@ -85,7 +85,7 @@ impl<D: Direction> Cutter<D> {
                 *self.length.insert(length.max(header as u64))
             }
         };
-        let wanted = length.min(D::LOOK as u64);
+        let wanted = length.min(self.direction.look() as u64);
         self.head.extend_from_slice(up_to(chunk, wanted - self.head.len() as u64));
         let complete = self.head.len() as u64 == wanted;
         Ok(if complete { self.length.take() } else { None })

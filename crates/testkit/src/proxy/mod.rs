@@ -1,6 +1,5 @@
 //! A proxy between the daemon and one of its servers. It cuts connections at named points, such as just before a
 //! COMMIT or just after an acknowledgement. It can also delay, stop forwarding, and reset connections.
-//! delay, forward nothing, and reset.
 //!
 //! Of each protocol it understands only the boundaries and the types of messages, and it forwards every byte
 //! unchanged. Per direction it buffers at most a chunk and the start of a message. It doesn't support TLS.
@@ -15,7 +14,6 @@ mod rehearsal;
 mod tests;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -26,9 +24,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use connection::End;
+use amqp::Frames;
+use cutter::Cutter;
 pub use points::CutPoint;
 use points::Points;
+use postgres::{Backend, Frontend, Session};
 pub use rehearsal::{Side, Through, rehearse};
 
 /// Protocol of the proxied connections.
@@ -38,6 +38,16 @@ pub enum Protocol {
     Postgres,
     /// AMQP 0-9-1.
     Amqp,
+}
+
+impl Protocol {
+    /// Returns the readers of what the client and the server of a connection send.
+    fn cutters<'p>(self, session: &'p Session, points: &'p Points) -> [Cutter<'p>; 2] {
+        match self {
+            Self::Postgres => [Cutter::new(Frontend::new(session, points)), Cutter::new(Backend::new(session, points))],
+            Self::Amqp => [Cutter::new(Frames::of_client(points)), Cutter::new(Frames::of_server(points))],
+        }
+    }
 }
 
 /// A running proxy, on tasks of the current tokio runtime. Dropping it ends the tasks and closes all connections.
@@ -75,11 +85,7 @@ struct Shared {
 
 impl CuttingProxy {
     /// Listens on a free loopback port and forwards to `target`. The target need not be listening yet: connections
-    /// are closed while it isn't.
-    ///
-    /// # Errors
-    ///
-    /// If no port is available.
+    /// are closed while it isn't. Fails if no port is available.
     pub async fn start(protocol: Protocol, target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -103,22 +109,22 @@ impl CuttingProxy {
     /// Cuts the next connection that reaches `point`, once. Several calls add up. A point of the other protocol is
     /// never reached.
     pub fn arm(&self, point: CutPoint) {
-        self.shared.points.arm(point);
+        self.shared.points.at(point).armed += 1;
     }
 
     /// Returns how many cuts are pending at `point`. It is 0 as soon as the last cut has begun.
     pub fn armed(&self, point: CutPoint) -> u64 {
-        self.shared.points.armed(point)
+        self.shared.points.at(point).armed
     }
 
     /// Returns how often a connection has reached `point`, whether it was cut or not.
     pub fn reached(&self, point: CutPoint) -> u64 {
-        self.shared.points.reached(point)
+        self.shared.points.at(point).reached
     }
 
     /// Returns how many connections have been cut at `point` and are closed on both sides.
     pub fn cuts(&self, point: CutPoint) -> u64 {
-        self.shared.points.cuts(point)
+        self.shared.points.at(point).cuts
     }
 
     /// Resets all connections, as a firewall does that has lost its state. Returns their number.
@@ -153,16 +159,6 @@ impl CuttingProxy {
     /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.shared.open.lock().len()
-    }
-}
-
-impl fmt::Debug for CuttingProxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CuttingProxy")
-            .field("protocol", &self.shared.protocol)
-            .field("address", &self.address)
-            .field("target", &self.shared.target)
-            .finish_non_exhaustive()
     }
 }
 
@@ -212,16 +208,16 @@ async fn serve(mut client: TcpStream, listed: Listed, cut: CancellationToken) {
     // dropping `client` closes the connection.
     let Ok(mut server) = TcpStream::connect(shared.target).await else { return };
     let _ = client.set_nodelay(true).and(server.set_nodelay(true));
-    let end = tokio::select! {
+    let cut_at = tokio::select! {
         biased;
-        () = cut.cancelled() => End::Reset,
-        end = connection::carry(&mut client, &mut server, &listed) => end,
+        () = cut.cancelled() => {
+            let _ = client.set_zero_linger().and(server.set_zero_linger());
+            None
+        }
+        cut_at = connection::carry(&mut client, &mut server, &listed) => cut_at,
     };
-    if matches!(end, End::Reset) {
-        let _ = client.set_zero_linger().and(server.set_zero_linger());
-    }
     drop((client, server));
-    if let End::Cut(point) = end {
-        shared.points.has_cut(point);
+    if let Some(point) = cut_at {
+        shared.points.at(point).cuts += 1;
     }
 }

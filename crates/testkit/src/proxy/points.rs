@@ -1,6 +1,6 @@
 //! The points at which connections can be cut, and counters of pending and completed cuts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
 use super::Protocol;
 
@@ -38,45 +38,27 @@ impl CutPoint {
 
 /// Pending and completed cuts for each point.
 #[derive(Debug, Default)]
-pub(super) struct Points([Count; CutPoint::ALL.len()]);
+pub(super) struct Points(Mutex<[Count; CutPoint::ALL.len()]>);
 
 #[derive(Debug, Default)]
-struct Count {
-    reached: AtomicU64,
-    armed: AtomicU64,
-    cuts: AtomicU64,
+pub(super) struct Count {
+    pub(super) reached: u64,
+    pub(super) armed: u64,
+    pub(super) cuts: u64,
 }
 
 impl Points {
-    pub(super) fn arm(&self, point: CutPoint) {
-        self.of(point).armed.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(super) fn armed(&self, point: CutPoint) -> u64 {
-        self.of(point).armed.load(Ordering::Acquire)
+    pub(super) fn at(&self, point: CutPoint) -> MappedMutexGuard<'_, Count> {
+        // Valid as an index because `ALL` has the order of the declaration.
+        MutexGuard::map(self.0.lock(), |counts| &mut counts[point as usize])
     }
 
     /// Returns true exactly once for each pending cut: the connection must then be cut at `point`.
     pub(super) fn take(&self, point: CutPoint) -> bool {
-        let Count { reached, armed, .. } = self.of(point);
-        reached.fetch_add(1, Ordering::AcqRel);
-        armed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |armed| armed.checked_sub(1)).is_ok()
-    }
-
-    pub(super) fn reached(&self, point: CutPoint) -> u64 {
-        self.of(point).reached.load(Ordering::Acquire)
-    }
-
-    pub(super) fn has_cut(&self, point: CutPoint) {
-        self.of(point).cuts.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(super) fn cuts(&self, point: CutPoint) -> u64 {
-        self.of(point).cuts.load(Ordering::Acquire)
-    }
-
-    const fn of(&self, point: CutPoint) -> &Count {
-        // Valid as an index because `ALL` has the order of the declaration.
-        &self.0[point as usize]
+        let mut count = self.at(point);
+        count.reached += 1;
+        let is_cut = count.armed > 0;
+        count.armed -= u64::from(is_cut);
+        is_cut
     }
 }

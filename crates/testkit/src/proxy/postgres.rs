@@ -128,7 +128,9 @@ impl<'s> Frontend<'s> {
 
 impl Direction for Frontend<'_> {
     /// Enough for the name and the verb of a statement.
-    const LOOK: usize = 256;
+    fn look(&self) -> usize {
+        256
+    }
 
     fn header(&self) -> usize {
         if self.started { HEADER } else { START_HEADER }
@@ -171,7 +173,9 @@ impl<'s> Backend<'s> {
 
 impl Direction for Backend<'_> {
     /// Length of the CommandComplete of a COMMIT, plus one byte to tell it from a longer one.
-    const LOOK: usize = HEADER + b"COMMIT\0".len() + 1;
+    fn look(&self) -> usize {
+        HEADER + b"COMMIT\0".len() + 1
+    }
 
     fn header(&self) -> usize {
         if self.session.0.lock().encryption > 0 { 1 } else { HEADER }

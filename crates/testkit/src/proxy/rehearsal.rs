@@ -1,9 +1,7 @@
 //! Runs the proxy's logic on a conversation without sockets, to see what would be forwarded.
 
-use super::amqp::Frames;
-use super::cutter::{Cutter, Direction};
 use super::points::Points;
-use super::postgres::{Backend, Frontend, Session};
+use super::postgres::Session;
 use super::{CutPoint, Protocol};
 
 /// The sender of a chunk.
@@ -37,19 +35,8 @@ pub fn rehearse<'s>(
     said: impl IntoIterator<Item = (Side, &'s [u8])>,
 ) -> Through {
     let (points, session) = (Points::default(), Session::default());
-    armed.iter().for_each(|point| points.arm(*point));
-    match protocol {
-        Protocol::Postgres => carry(Frontend::new(&session, &points), Backend::new(&session, &points), said),
-        Protocol::Amqp => carry(Frames::of_client(&points), Frames::of_server(&points), said),
-    }
-}
-
-fn carry<'s>(
-    client: impl Direction,
-    server: impl Direction,
-    said: impl IntoIterator<Item = (Side, &'s [u8])>,
-) -> Through {
-    let (mut client, mut server) = (Cutter::new(client), Cutter::new(server));
+    armed.iter().for_each(|point| points.at(*point).armed += 1);
+    let [mut client, mut server] = protocol.cutters(&session, &points);
     let mut through = Through::default();
     for (side, chunk) in said {
         let fed = match side {

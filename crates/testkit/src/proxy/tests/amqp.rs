@@ -3,10 +3,9 @@
 use proptest::prelude::*;
 
 use super::{fed, sizes};
-use crate::proxy::CutPoint;
-use crate::proxy::amqp::Frames;
-use crate::proxy::cutter::Cutter;
-use crate::proxy::points::Points;
+use crate::proxy::CutPoint::{AfterAck, BeforeAck, BeforeConfirm};
+use crate::proxy::Side::{Client, Server};
+use crate::proxy::{Protocol, rehearse};
 
 const GREETING: &[u8] = b"AMQP\x00\x00\x09\x01";
 
@@ -44,14 +43,10 @@ proptest! {
     #[test]
     fn every_byte_passes_unchanged_however_it_comes(frames in frames(), sizes in sizes()) {
         let bytes = [GREETING, &frames.concat()].concat();
-        let points = Points::default();
-        // A point of the server, which the client's frames must not reach.
-        points.arm(CutPoint::BeforeConfirm);
-        prop_assert_eq!(fed(Frames::of_client(&points), &bytes, &sizes), (bytes.clone(), None));
-        let points = Points::default();
-        points.arm(CutPoint::BeforeAck);
-        points.arm(CutPoint::AfterAck);
-        prop_assert_eq!(fed(Frames::of_server(&points), &bytes, &sizes), (bytes, None));
+        // The points of the other side, which its own frames must not reach.
+        for (side, armed) in [(Client, &[BeforeConfirm][..]), (Server, &[BeforeAck, AfterAck])] {
+            prop_assert_eq!(fed(Protocol::Amqp, side, armed, &bytes, &sizes), (bytes.clone(), None));
+        }
     }
 
     #[test]
@@ -61,24 +56,17 @@ proptest! {
         let before = [GREETING, &before.concat()].concat();
         let bytes = [&before[..], &ack(), &after.concat()].concat();
         let through = [&before[..], &ack()].concat();
-        for (point, expected) in [(CutPoint::BeforeAck, &before), (CutPoint::AfterAck, &through)] {
-            let points = Points::default();
-            points.arm(point);
-            prop_assert_eq!(fed(Frames::of_client(&points), &bytes, &sizes), (expected.clone(), Some(point)));
-            prop_assert_eq!(points.armed(point), 0);
+        let cuts = [(Client, BeforeAck, &before), (Client, AfterAck, &through), (Server, BeforeConfirm, &before)];
+        for (side, point, expected) in cuts {
+            let cut = fed(Protocol::Amqp, side, &[point], &bytes, &sizes);
+            prop_assert_eq!(cut, (expected.clone(), Some(point)));
         }
-        let points = Points::default();
-        points.arm(CutPoint::BeforeConfirm);
-        let cut = fed(Frames::of_server(&points), &bytes, &sizes);
-        prop_assert_eq!(cut, (before, Some(CutPoint::BeforeConfirm)));
     }
 }
 
 #[test]
 fn what_is_no_frame_is_refused() {
-    let points = Points::default();
     for bytes in [&b"HTTP/1.1 400 Bad Request"[..], &[9, 0, 0, 0, 0, 0, 0]] {
-        let refused = Cutter::new(Frames::of_server(&points)).feed(bytes, &mut Vec::new());
-        assert!(refused.is_err(), "{bytes:?}");
+        assert!(rehearse(Protocol::Amqp, &[], [(Server, bytes)]).is_refused, "{bytes:?}");
     }
 }

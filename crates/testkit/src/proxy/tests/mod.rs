@@ -6,8 +6,7 @@ mod sockets;
 
 use proptest::prelude::*;
 
-use super::CutPoint;
-use super::cutter::{Cutter, Direction};
+use super::{CutPoint, Protocol, Side, Through, rehearse};
 
 /// Splits bytes into chunks of these sizes, repeated as often as needed.
 fn in_chunks<'b>(bytes: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
@@ -27,13 +26,20 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![1..8_usize, 1..2000_usize], 1..20)
 }
 
-/// Feeds the bytes to a cutter. Returns the forwarded bytes, and where they were cut.
-fn fed<D: Direction>(direction: D, bytes: &[u8], sizes: &[usize]) -> (Vec<u8>, Option<CutPoint>) {
-    let (mut cutter, mut out) = (Cutter::new(direction), Vec::new());
-    for chunk in in_chunks(bytes, sizes) {
-        if let Some(point) = cutter.feed(chunk, &mut out).expect("it is spoken") {
-            return (out, Some(point));
-        }
-    }
-    (out, None)
+/// Returns the chunks of a side.
+fn said<'b>(side: Side, bytes: &'b [u8], sizes: &[usize]) -> impl Iterator<Item = (Side, &'b [u8])> {
+    in_chunks(bytes, sizes).into_iter().map(move |chunk| (side, chunk))
+}
+
+/// Passes what one side says through a new connection. Returns the forwarded bytes, and where they were cut.
+fn fed(
+    protocol: Protocol,
+    side: Side,
+    armed: &[CutPoint],
+    bytes: &[u8],
+    sizes: &[usize],
+) -> (Vec<u8>, Option<CutPoint>) {
+    let Through { client, server, cut, is_refused } = rehearse(protocol, armed, said(side, bytes, sizes));
+    assert!(!is_refused, "it is spoken");
+    (if side == Side::Client { client } else { server }, cut)
 }

@@ -2,11 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::{fed, sizes};
-use crate::proxy::CutPoint;
-use crate::proxy::cutter::Cutter;
-use crate::proxy::points::Points;
-use crate::proxy::postgres::{Backend, Frontend, Session};
+use super::{fed, said, sizes};
+use crate::proxy::CutPoint::{AfterCommit, BeforeCommit};
+use crate::proxy::Side::{Client, Server};
+use crate::proxy::{CutPoint, Protocol, Side, Through, rehearse};
 
 const INSERT: &str = "\n    INSERT INTO payment (id) SELECT unnest($1::uuid[])";
 const DELETE: &str = "DELETE FROM outbox WHERE id = ANY($1)";
@@ -60,12 +59,6 @@ fn prepared() -> Vec<u8> {
     [start_up(), parse("s0", INSERT), sync(), parse("s1", DELETE), sync()].concat()
 }
 
-fn armed(point: CutPoint) -> Points {
-    let points = Points::default();
-    points.arm(point);
-    points
-}
-
 /// Generates messages of any type, including those that the proxy inspects.
 fn messages() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let payload = prop::collection::vec(any::<u8>(), 0..1500);
@@ -87,33 +80,29 @@ fn messages() -> impl Strategy<Value = Vec<Vec<u8>>> {
 proptest! {
     #[test]
     fn every_byte_passes_unchanged_however_it_comes(messages in messages(), sizes in sizes()) {
-        let (points, session) = (Points::default(), Session::default());
-        let bytes = [start_up(), messages.concat()].concat();
-        prop_assert_eq!(fed(Frontend::new(&session, &points), &bytes, &sizes), (bytes, None));
-        let bytes = messages.concat();
-        let session = Session::default();
-        prop_assert_eq!(fed(Backend::new(&session, &points), &bytes, &sizes), (bytes, None));
+        let answers = messages.concat();
+        let asked = [start_up(), answers.clone()].concat();
+        for (side, bytes) in [(Client, asked), (Server, answers)] {
+            prop_assert_eq!(fed(Protocol::Postgres, side, &[], &bytes, &sizes), (bytes, None));
+        }
     }
 
     #[test]
     fn before_the_commit_of_a_batch_all_that_came_before_is_forwarded(sizes in sizes()) {
-        let points = armed(CutPoint::BeforeCommit);
         // The COMMIT of a deletion comes first and must pass.
         let before = [prepared(), transaction(&["s1"]), query("COMMIT"), transaction(&["s0", "s1"])].concat();
         let bytes = [&before[..], &query("COMMIT"), &query("BEGIN")].concat();
-        let cut = fed(Frontend::new(&Session::default(), &points), &bytes, &sizes);
-        prop_assert_eq!(cut, (before, Some(CutPoint::BeforeCommit)));
+        let cut = fed(Protocol::Postgres, Client, &[BeforeCommit], &bytes, &sizes);
+        prop_assert_eq!(cut, (before, Some(BeforeCommit)));
     }
 
     #[test]
     fn after_the_commit_of_a_batch_nothing_of_its_answer_is_forwarded(sizes in sizes()) {
-        let (points, session) = (armed(CutPoint::AfterCommit), Session::default());
         let sent = [
             prepared(),
             [transaction(&["s1"]), query("COMMIT")].concat(),
             [transaction(&["s0"]), query("COMMIT")].concat(),
         ].concat();
-        prop_assert_eq!(fed(Frontend::new(&session, &points), &sent, &sizes), (sent, None));
         let statement = |tag| [complete(tag), ready()].concat();
         // One reply to the start and one to each Parse, before the transactions.
         let mut before = [ready(), ready(), ready()].concat();
@@ -121,28 +110,31 @@ proptest! {
             before.extend(statement(tag));
         }
         let answers = [&before[..], &statement("COMMIT")].concat();
-        let cut = fed(Backend::new(&session, &points), &answers, &sizes);
-        prop_assert_eq!(cut, (before, Some(CutPoint::AfterCommit)));
+        let all = said(Client, &sent, &sizes).chain(said(Server, &answers, &sizes));
+        let Through { client, server, cut, .. } = rehearse(Protocol::Postgres, &[AfterCommit], all);
+        prop_assert_eq!((client, server, cut), (sent, before, Some(AfterCommit)));
     }
+}
+
+/// Passes a conversation through a new connection.
+fn conversation(armed: &[CutPoint], said: &[(Side, &[u8])]) -> Through {
+    rehearse(Protocol::Postgres, armed, said.iter().copied())
 }
 
 #[test]
 fn a_commit_that_became_a_rollback_is_not_cut() {
-    let (points, session) = (armed(CutPoint::AfterCommit), Session::default());
     let sent = [prepared(), transaction(&["s0"]), query("COMMIT")].concat();
-    fed(Frontend::new(&session, &points), &sent, &[7]);
     let failed = [ready(), ready(), ready(), complete("BEGIN"), ready(), message(b'E', b"\0"), ready()].concat();
     let answers = [failed, complete("ROLLBACK"), ready()].concat();
-    assert_eq!(fed(Backend::new(&session, &points), &answers, &[7]), (answers, None));
-    assert_eq!(points.armed(CutPoint::AfterCommit), 1, "the next one");
+    let through = conversation(&[AfterCommit], &[(Client, &sent), (Server, &answers)]);
+    assert_eq!((through.server, through.cut), (answers, None));
 }
 
 #[test]
 fn which_commits_are_those_of_a_batch() {
     let one = |steps: &[Vec<u8>]| {
-        let points = armed(CutPoint::BeforeCommit);
         let bytes = [prepared(), steps.concat(), query("COMMIT")].concat();
-        fed(Frontend::new(&Session::default(), &points), &bytes, &[1000]).1.is_some()
+        conversation(&[BeforeCommit], &[(Client, &bytes)]).cut.is_some()
     };
     assert!(one(&[transaction(&["s0"])]));
     assert!(!one(&[transaction(&["s1"])]), "a deletion");
@@ -155,41 +147,29 @@ fn which_commits_are_those_of_a_batch() {
 
 #[test]
 fn encryption_that_is_asked_for_and_declined_is_followed() {
-    let (points, session) = (armed(CutPoint::BeforeCommit), Session::default());
-    let asked = start(80_877_103, b"");
-    let (mut frontend, mut backend) =
-        (Cutter::new(Frontend::new(&session, &points)), Cutter::new(Backend::new(&session, &points)));
-    let mut out = Vec::new();
-    assert_eq!(frontend.feed(&asked, &mut out).unwrap(), None);
-    assert_eq!(backend.feed(b"N", &mut out).unwrap(), None);
-    assert_eq!(out, [&asked[..], b"N"].concat());
-    let bytes = [prepared(), transaction(&["s0"]), query("COMMIT")].concat();
-    assert_eq!(frontend.feed(&bytes, &mut out).unwrap(), Some(CutPoint::BeforeCommit));
+    let (asked, before) = (start(80_877_103, b""), [prepared(), transaction(&["s0"])].concat());
+    let batch = [&before[..], &query("COMMIT")].concat();
+    let through = conversation(&[BeforeCommit], &[(Client, &asked), (Server, b"N"), (Client, &batch)]);
+    let (client, server) = ([asked, before].concat(), b"N".to_vec());
+    assert_eq!(through, Through { client, server, cut: Some(BeforeCommit), is_refused: false });
 }
 
 #[test]
 fn a_message_of_a_gigabyte_is_held_no_longer_than_a_small_one() {
-    let (points, session) = (Points::default(), Session::default());
-    let mut cutter = Cutter::new(Backend::new(&session, &points));
     let begun = [&b"D"[..], &0x4000_0000_u32.to_be_bytes(), &[7; 4096]].concat();
-    let mut out = Vec::new();
-    assert_eq!(cutter.feed(&begun, &mut out).unwrap(), None);
-    assert_eq!(out, begun);
+    let through = conversation(&[], &[(Server, &begun)]);
+    assert_eq!((through.server, through.is_refused), (begun, false));
 }
 
 #[test]
 fn what_is_no_message_is_refused() {
-    let (points, session) = (Points::default(), Session::default());
-    assert!(Cutter::new(Frontend::new(&session, &points)).feed(&[0; 8], &mut Vec::new()).is_err());
-    assert!(Cutter::new(Backend::new(&session, &points)).feed(b"Z\0\0\0\0", &mut Vec::new()).is_err());
+    assert!(conversation(&[], &[(Client, &[0; 8])]).is_refused);
+    assert!(conversation(&[], &[(Server, b"Z\0\0\0\0")]).is_refused);
 }
 
 #[test]
 fn a_server_that_speaks_before_encryption_is_asked_for_is_refused() {
-    let (points, session) = (Points::default(), Session::default());
-    let (mut up, mut down) =
-        (Cutter::new(Frontend::new(&session, &points)), Cutter::new(Backend::new(&session, &points)));
-    assert!(down.feed(b"R\0\0", &mut Vec::new()).is_ok_and(|cut| cut.is_none()));
-    assert!(up.feed(&start(80_877_103, b""), &mut Vec::new()).is_ok_and(|cut| cut.is_none()));
-    assert!(down.feed(b"\0", &mut Vec::new()).is_err());
+    let asked = start(80_877_103, b"");
+    assert!(!conversation(&[], &[(Server, b"R\0\0"), (Client, &asked)]).is_refused);
+    assert!(conversation(&[], &[(Server, b"R\0\0"), (Client, &asked), (Server, b"\0")]).is_refused);
 }
