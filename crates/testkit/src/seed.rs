@@ -57,10 +57,6 @@ const VERSIONS: &str = "
     UPDATE account SET version = account.version + 2 * $1::bigint FROM ring WHERE ring.id = account.id";
 
 /// Opens `count` accounts, `account:0` … in USD, without a limit. Can be called once per database.
-///
-/// # Errors
-///
-/// Those of PostgreSQL.
 pub async fn accounts(client: &Client, count: usize) -> Result<(), Error> {
     client.batch_execute("SET statement_timeout = 0").await?;
     client.execute(ACCOUNTS, &[&number(count)]).await?;
@@ -69,11 +65,7 @@ pub async fn accounts(client: &Client, count: usize) -> Result<(), Error> {
 
 /// Adds at least `count` payments between all open accounts in USD, the same number for each account, after which all
 /// balances are unchanged. Can be called once per database, while nothing else uses it. There must be at least two
-/// such accounts, and one of them must be able to be overdrawn by 100.
-///
-/// # Errors
-///
-/// Those of PostgreSQL. Then nothing is added.
+/// such accounts, and one of them must be able to be overdrawn by 100. If PostgreSQL fails, nothing is added.
 pub async fn payments(client: &mut Client, count: usize) -> Result<(), Error> {
     let transaction = client.transaction().await?;
     // Writing a large ledger takes longer than the usual timeout.
@@ -88,10 +80,6 @@ pub async fn payments(client: &mut Client, count: usize) -> Result<(), Error> {
 }
 
 /// Vacuums the database and flushes it to disk, so that neither happens during a measurement.
-///
-/// # Errors
-///
-/// Those of PostgreSQL.
 pub async fn settle(client: &Client) -> Result<(), Error> {
     client.batch_execute("SET statement_timeout = 0").await?;
     client.batch_execute("VACUUM ANALYZE").await?;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use self::agenda::AgendaRow;
 pub use self::outbox::OutboxRow;
 use settled_core::contract::{AccountName, Message, Rejection, Task};
-use settled_core::ledger::{Account, AccountIx, AccountStatus, Known, Payment, PaymentLeg, Pending, Rules};
+use settled_core::ledger::{Account, AccountIx, Known, Payment, PaymentLeg, Pending, Rules};
 use settled_pipeline::store::{Answer, Committed, EventBatch, Proof, Submission};
 use settled_store::decision::{Decided, Layout, Locked, Plan, Rows};
 use settled_store::queries::payment::StoredTask;
@@ -35,7 +35,7 @@ pub struct Stored {
 }
 
 /// The in-memory tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     names: BTreeMap<AccountName, usize>,
     /// Indexed by account id.
@@ -56,19 +56,7 @@ pub struct Memory {
 
 impl Memory {
     pub fn new(rules: Rules) -> Self {
-        Self {
-            names: BTreeMap::new(),
-            accounts: Vec::new(),
-            stored: BTreeMap::new(),
-            entries: Vec::new(),
-            dead_letters: BTreeMap::new(),
-            outbox: BTreeMap::new(),
-            told: BTreeSet::new(),
-            agenda: BTreeMap::new(),
-            next_row: 1,
-            rules,
-            incarnation: Uuid::from_u128(1),
-        }
+        Self { rules, next_row: 1, incarnation: Uuid::from_u128(1), ..Self::default() }
     }
 
     /// Decides and commits a batch.
@@ -129,17 +117,7 @@ impl Memory {
         let next = self.accounts.len();
         let found = *self.names.entry(name.clone()).or_insert(next);
         if found == next {
-            self.accounts.push(Account {
-                id: id(next),
-                status: AccountStatus::Unopened,
-                currency: None,
-                min_balance: Some(0),
-                posted: 0,
-                held: 0,
-                version: 0,
-                max_balance: None,
-                shortfall: 0,
-            });
+            self.accounts.push(Account::unopened(id(next)));
             self.entries.push(Vec::new());
         }
         id(found)
@@ -230,20 +208,9 @@ impl Memory {
 
     fn tell(&mut self, body: Vec<u8>, events: u32, now: Timestamp, lease: Duration) -> EventBatch {
         self.told.extend(event_ids(&body));
-        let id = self.next_row;
-        self.next_row += 1;
-        self.outbox.insert(
-            id,
-            OutboxRow {
-                body: body.clone(),
-                events,
-                leased_until: now + lease,
-                held_key: None,
-                held_reason: None,
-                created_at: now,
-            },
-        );
-        EventBatch { id, body, events, held_key: None, held_reason: None }
+        let row =
+            OutboxRow { body, events, leased_until: now + lease, held_key: None, held_reason: None, created_at: now };
+        self.add_row(row)
     }
 }
 

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-
-use settled_pipeline::store::Depth;
-use settled_pipeline::store::EventBatch;
-use settled_pipeline::store::{RowSize, Unrouted};
+use settled_pipeline::store::{Depth, EventBatch, RowSize, Unrouted};
 
 use super::Memory;
 
@@ -26,9 +23,21 @@ impl OutboxRow {
     const fn size(&self, id: i64) -> RowSize {
         RowSize { id, events: self.events as usize, bytes: self.body.len() }
     }
+
+    fn batch(&self, id: i64) -> EventBatch {
+        let Self { body, events, held_key, held_reason, .. } = self.clone();
+        EventBatch { id, body, events, held_key, held_reason }
+    }
 }
 
 impl Memory {
+    pub(super) fn add_row(&mut self, row: OutboxRow) -> EventBatch {
+        let event_batch = row.batch(self.next_row);
+        self.outbox.insert(self.next_row, row);
+        self.next_row += 1;
+        event_batch
+    }
+
     pub fn delete(&mut self, ids: &[i64]) {
         ids.iter().for_each(|id| drop(self.outbox.remove(id)));
     }
@@ -47,9 +56,7 @@ impl Memory {
         for Unrouted { key, reason, lines, events } in unrouted {
             let (body, events) = (lines.clone(), events.unsigned_abs());
             let (held_key, held_reason, leased_until) = (Some(key.clone()), reason.clone(), now + retry);
-            let row = OutboxRow { body, events, leased_until, held_key, held_reason, created_at };
-            self.outbox.insert(self.next_row, row);
-            self.next_row += 1;
+            self.add_row(OutboxRow { body, events, leased_until, held_key, held_reason, created_at });
         }
     }
 
@@ -79,8 +86,7 @@ impl Memory {
         for (id, row) in &mut self.outbox {
             if row.leased_until < now && ids.contains(id) {
                 row.leased_until = now + lease;
-                let (body, held_key, held_reason) = (row.body.clone(), row.held_key.clone(), row.held_reason.clone());
-                event_batches.push(EventBatch { id: *id, body, events: row.events, held_key, held_reason });
+                event_batches.push(row.batch(*id));
             }
         }
         event_batches

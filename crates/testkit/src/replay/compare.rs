@@ -1,5 +1,6 @@
-//! Compares the final state of the model with the records of the database.
+//! Compares the final state of the model with the records of the database. Errors describe the first difference.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 
 use super::contract::{PaymentState, Rejection};
@@ -7,10 +8,6 @@ use super::model::Model;
 use super::recorded::{Account, Recorded};
 
 /// Compares states, rejection reasons, versions, and the amounts of each leg.
-///
-/// # Errors
-///
-/// Describes the first difference.
 pub fn payments(model: &Model, recorded: &Recorded) -> Result<(), String> {
     same("how many tasks there are", &model.rows.len(), &recorded.payments.len())?;
     for payment in &recorded.payments {
@@ -28,64 +25,47 @@ pub fn payments(model: &Model, recorded: &Recorded) -> Result<(), String> {
 }
 
 /// Compares balances, limits and status of all accounts.
-///
-/// # Errors
-///
-/// Describes the first difference.
 pub fn accounts(model: &Model, recorded: &Recorded) -> Result<(), String> {
     for account in recorded.accounts.values() {
-        let expected = model.accounts.get(&account.name).map(|expected| Account {
-            name: account.name.clone(),
-            status: match (expected.is_closed, expected.is_frozen) {
-                (true, _) => "closed",
-                (false, true) => "frozen",
-                (false, false) => "open",
-            }
-            .to_owned(),
-            currency: Some(expected.currency.clone()),
-            posted: expected.posted,
-            held: expected.held,
-            version: expected.version,
-            shortfall: expected.shortfall(),
-            min_balance: expected.min_balance,
-            max_balance: expected.max_balance,
-        });
-        let unopened = || Account {
-            name: account.name.clone(),
-            status: "unopened".to_owned(),
-            currency: None,
-            posted: 0,
-            held: 0,
-            version: 0,
-            shortfall: 0,
-            min_balance: None,
-            max_balance: None,
-        };
-        same("an account", &expected.unwrap_or_else(unopened), account)?;
+        same("an account", &expected(&account.name, model), account)?;
     }
-    let names: std::collections::HashSet<&str> =
-        recorded.accounts.values().map(|account| account.name.as_str()).collect();
+    let names: HashSet<&str> = recorded.accounts.values().map(|account| account.name.as_str()).collect();
     match model.accounts.keys().find(|name| !names.contains(name.as_str())) {
         Some(name) => Err(format!("there is no account {name}")),
         None => Ok(()),
     }
 }
 
+/// Returns what has to be recorded of an account.
+fn expected(name: &str, model: &Model) -> Account {
+    let name = name.to_owned();
+    let Some(account) = model.accounts.get(&name) else {
+        return Account { name, status: "unopened".to_owned(), ..Account::default() };
+    };
+    let status = match (account.is_closed, account.is_frozen) {
+        (true, _) => "closed",
+        (false, true) => "frozen",
+        (false, false) => "open",
+    };
+    Account {
+        name,
+        status: status.to_owned(),
+        currency: Some(account.currency.clone()),
+        posted: account.posted,
+        held: account.held,
+        version: account.version,
+        shortfall: account.shortfall(),
+        min_balance: account.min_balance,
+        max_balance: account.max_balance,
+    }
+}
+
 /// Compares all entries, in the order of each account. The model must have kept its entries.
-///
-/// # Errors
-///
-/// Describes the first difference.
 pub fn entries(model: &Model, recorded: &Recorded) -> Result<(), String> {
-    let mut found: Vec<_> = recorded
-        .entries
-        .iter()
-        .flat_map(|(task, entries)| entries.iter().map(move |entry| (task, entry)))
-        .map(|(task, entry)| {
-            let account = recorded.accounts.get(&entry.account).map_or("", |account| account.name.as_str());
-            (account, entry.seq, *task, entry.amount, entry.balance)
-        })
-        .collect();
+    let name = |id| recorded.accounts.get(&id).map_or("", |account| account.name.as_str());
+    let entries = recorded.entries.iter().flat_map(|(task, entries)| entries.iter().map(move |entry| (task, entry)));
+    let mut found: Vec<_> =
+        entries.map(|(task, entry)| (name(entry.account), entry.seq, *task, entry.amount, entry.balance)).collect();
     let expected = model.entries.iter();
     let mut expected: Vec<_> =
         expected.map(|entry| (entry.account.as_str(), entry.seq, entry.task, entry.amount, entry.balance)).collect();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
-use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
@@ -40,7 +39,7 @@ pub(super) struct Payment {
     pub(super) legs: Vec<[i64; 4]>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) name: String,
     pub(super) status: String,
@@ -86,9 +85,9 @@ const LEGS: &str = "
      ORDER BY payment_id, leg";
 
 const PAYMENTS: &str = "
-    SELECT id, type::text, state::text, reason, version, received_at, settled_at, expires_at, legs, amount, captured,
-           refunded, charged_back, fingerprint, request, debit_account, credit_account, currency, min_balance, reference,
-           metadata::text
+    SELECT id, type::text, state::text, reason, version, received_at, settled_at, expires_at, legs IS NOT NULL, amount,
+           captured, refunded, charged_back, fingerprint, request, debit_account, credit_account, currency, min_balance,
+           reference, metadata::text
       FROM payment";
 
 impl Recorded {
@@ -178,13 +177,12 @@ fn payment(
     let task = task(id, row, accounts).map_err(of_it)?;
     let state = name(row, 2, PaymentState::from_name).map_err(of_it)?;
     let reason: Option<&str> = row.get(3);
-    let reason = match reason {
-        Some(_) => Some(name(row, 3, Rejection::from_name).map_err(of_it)?),
-        None => None,
-    };
+    let reason = reason.map(|_| name(row, 3, Rejection::from_name)).transpose().map_err(of_it)?;
     let is_made = !state.is_pending() && !state.is_failed();
-    let legs = match (is_made && matches!(row.get(1), "transfer" | "authorize"), has(row, 8)) {
-        (false, _) if has(row, 10) => return Err(of_it("something was captured of what was never made".into())),
+    let legs = match (is_made && matches!(row.get(1), "transfer" | "authorize"), row.get(8)) {
+        (false, _) if row.get::<_, Option<i64>>(10).is_some() => {
+            return Err(of_it("something was captured of what was never made".into()));
+        }
         (false, _) => Vec::new(),
         (true, true) => legs.remove(&id).ok_or_else(|| of_it("its legs are missing".into()))?,
         // A plain transfer without a follow-up has no leg row: all of it was captured.
@@ -203,24 +201,6 @@ fn payment(
         expires_at: row.get(7),
         legs,
     })
-}
-
-/// Returns true if a column isn't null, whatever its type.
-fn has(row: &Row, column: usize) -> bool {
-    struct Anything;
-    impl FromSql<'_> for Anything {
-        fn from_sql(
-            _: &tokio_postgres::types::Type,
-            _: &[u8],
-        ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-            Ok(Self)
-        }
-
-        fn accepts(_: &tokio_postgres::types::Type) -> bool {
-            true
-        }
-    }
-    row.get::<_, Option<Anything>>(column).is_some()
 }
 
 /// Returns the task: from the stored request, or from the columns if they contain all of it.
