@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use settled_testkit::harness::task::{Task, authorize, change, follow_up, open, split, transfer};
 use uuid::Uuid;
 
 use super::dice::Dice;
@@ -20,7 +21,7 @@ pub(super) struct Author<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plot {
     /// Maximum amount of a payment, except of those that fund an account.
-    pub(super) most: usize,
+    pub(super) most: i64,
     /// Whether every message comes after those that it depends on.
     pub(super) is_orderly: bool,
     /// If the load has scheduled tasks: the end of the faults, in seconds since 1970.
@@ -36,7 +37,7 @@ impl<'a> Author<'a> {
 
     /// Returns all messages, in order.
     pub(super) fn write_all(mut self) -> Vec<(Kind, String)> {
-        self.write(Kind::Task, |id| open(id, "world", r#""none""#));
+        self.task(open("world", "USD", None));
         self.accounts.push("world".to_owned());
         for _ in 0..self.dice.between(3, 40) {
             self.scene();
@@ -44,10 +45,15 @@ impl<'a> Author<'a> {
         self.bodies
     }
 
-    fn write(&mut self, kind: Kind, body: impl FnOnce(Uuid) -> String) -> Uuid {
-        let id = Uuid::from_u128(self.dice.bits());
-        self.bodies.push((kind, body(id)));
-        id
+    /// Adds a message whose id depends on the seed only. Returns the task that it contains.
+    fn write(&mut self, kind: Kind, task: Task) -> Task {
+        let task = task.identified(Uuid::from_u128(self.dice.bits()));
+        self.bodies.push((kind, task.body()));
+        task
+    }
+
+    fn task(&mut self, task: Task) -> Task {
+        self.write(Kind::Task, task)
     }
 
     fn account(&self) -> String {
@@ -59,8 +65,12 @@ impl<'a> Author<'a> {
         (debit != credit).then_some((debit, credit))
     }
 
-    fn amount(&self) -> usize {
-        self.dice.between(1, self.plot.most)
+    fn amount(&self) -> i64 {
+        self.up_to(self.plot.most)
+    }
+
+    fn up_to(&self, most: i64) -> i64 {
+        self.dice.between(1, most as usize) as i64
     }
 
     /// Writes messages that belong together.
@@ -70,25 +80,26 @@ impl<'a> Author<'a> {
             // Open, fund and spend, one directly after the other.
             0..=3 => {
                 let name = format!("customer:{}", self.accounts.len());
-                self.write(Kind::Task, |id| open(id, &name, "0"));
-                self.write(Kind::Task, |id| transfer(id, "world", &name, 100, ""));
+                self.task(open(&name, "USD", Some(0)));
+                self.task(transfer("world", &name, 100));
                 let to = self.account();
-                self.write(Kind::Task, |id| transfer(id, &name, &to, amount, ""));
+                self.task(transfer(&name, &to, amount));
                 self.accounts.push(name);
             }
             4..=8 => {
                 if let Some((debit, credit)) = self.two() {
-                    self.write(Kind::Task, |id| transfer(id, &debit, &credit, amount, ""));
+                    self.task(transfer(&debit, &credit, amount));
                 }
             }
             9 | 10 => self.hold(),
             11 | 12 => self.repeat(),
             13 => {
-                self.write(Kind::Malformed, |id| format!(r#"{{"id":"{id}","type":"transfer","amount":{amount}.5}}"#));
+                let fraction = amount as f64 + 0.5;
+                self.write(Kind::Malformed, transfer("world", "nobody", amount).with("amount", fraction));
             }
             14 => {
                 if let Some((debit, credit)) = self.two() {
-                    self.write(Kind::Poison, |id| transfer(id, &debit, &credit, amount, POISON));
+                    self.write(Kind::Poison, transfer(&debit, &credit, amount).with("reference", POISON));
                 }
             }
             16 | 17 => self.refund(),
@@ -100,10 +111,10 @@ impl<'a> Author<'a> {
             22 | 23 if self.plot.has_changes => self.shop(),
             22..=25 => self.chargeback(),
             _ if self.dice.chance(0.2) => {
-                self.write(Kind::Unreadable, |id| transfer(id, "world", "nobody", amount, ""));
+                self.write(Kind::Unreadable, transfer("world", "nobody", amount));
             }
             _ => {
-                self.write(Kind::Task, |id| transfer(id, "nobody", "world", amount, ""));
+                self.task(transfer("nobody", "world", amount));
             }
         }
     }
@@ -111,9 +122,9 @@ impl<'a> Author<'a> {
     fn hold(&mut self) {
         let Some((debit, credit)) = self.two() else { return };
         let amount = self.amount();
-        let parent = self.write(Kind::Task, |id| authorize(id, &debit, &credit, amount));
+        let parent = self.task(authorize(&debit, &credit, amount));
         let action = if self.dice.chance(0.7) { "capture" } else { "void" };
-        self.write(Kind::Task, |id| follow_up(id, action, parent, ""));
+        self.task(follow_up(action, &parent, None));
         self.turn_round();
     }
 
@@ -130,11 +141,11 @@ impl<'a> Author<'a> {
     fn refund(&mut self) {
         let Some((debit, credit)) = self.two() else { return };
         let amount = self.amount();
-        let parent = self.write(Kind::Task, |id| transfer(id, &debit, &credit, amount, ""));
+        let parent = self.task(transfer(&debit, &credit, amount));
         let parts = if self.plot.is_orderly { 1 } else { self.dice.between(1, 2) };
         for _ in 0..parts {
-            let part = part(self.dice.between(1, amount));
-            self.write(Kind::Task, |id| follow_up(id, "refund", parent, &part));
+            let part = self.up_to(amount);
+            self.task(follow_up("refund", &parent, Some(part)));
         }
         self.turn_round();
     }
@@ -143,13 +154,13 @@ impl<'a> Author<'a> {
     fn chargeback(&mut self) {
         let Some((debit, credit)) = self.two() else { return };
         let amount = self.amount();
-        let parent = self.write(Kind::Task, |id| transfer(id, &debit, &credit, amount, ""));
-        let back = self.dice.between(1, amount);
-        self.write(Kind::Task, |id| follow_up(id, "chargeback", parent, &part(back)));
+        let parent = self.task(transfer(&debit, &credit, amount));
+        let back = self.up_to(amount);
+        self.task(follow_up("chargeback", &parent, Some(back)));
         self.turn_round();
         if self.dice.chance(0.5) {
-            let again = self.dice.between(1, back);
-            self.write(Kind::Task, |id| follow_up(id, "chargeback_reversal", parent, &part(again)));
+            let again = self.up_to(back);
+            self.task(follow_up("chargeback_reversal", &parent, Some(again)));
             self.turn_round();
         }
     }
@@ -158,32 +169,32 @@ impl<'a> Author<'a> {
     /// limit. There are no chargeback reversals: if the chargeback is declined, they would wait in vain.
     fn shop(&mut self) {
         let shop = format!("{SHOP}{}", self.bodies.len());
-        self.write(Kind::Task, |id| open(id, &shop, "0"));
+        self.task(open(&shop, "USD", Some(0)));
         for _ in 0..self.dice.between(2, 10) {
             let amount = self.amount();
             match self.dice.between(0, 10) {
-                0 | 1 => self.write(Kind::Task, |id| transfer(id, "world", &shop, amount, "")),
-                2 | 3 => self.write(Kind::Task, |id| transfer(id, &shop, "world", amount, "")),
+                0 | 1 => self.task(transfer("world", &shop, amount)),
+                2 | 3 => self.task(transfer(&shop, "world", amount)),
                 4 => {
-                    let parent = self.write(Kind::Task, |id| authorize(id, &shop, "world", amount));
+                    let parent = self.task(authorize(&shop, "world", amount));
                     match self.dice.between(0, 2) {
-                        0 => self.write(Kind::Task, |id| follow_up(id, "capture", parent, "")),
-                        1 => self.write(Kind::Task, |id| follow_up(id, "void", parent, "")),
+                        0 => self.task(follow_up("capture", &parent, None)),
+                        1 => self.task(follow_up("void", &parent, None)),
                         // The amount stays held.
                         _ => parent,
                     }
                 }
                 5 => {
-                    let parent = self.write(Kind::Task, |id| transfer(id, "world", &shop, amount, ""));
-                    self.write(Kind::Task, |id| follow_up(id, "chargeback", parent, &part(amount)))
+                    let parent = self.task(transfer("world", &shop, amount));
+                    self.task(follow_up("chargeback", &parent, Some(amount)))
                 }
                 6 => {
                     let limit = if self.dice.chance(0.5) { "min_balance" } else { "max_balance" };
-                    self.write(Kind::Task, |id| change(id, "set_limits", &shop, &format!(r#","{limit}":{amount}"#)))
+                    self.task(change("set_limits", &shop).with(limit, amount))
                 }
-                7 => self.write(Kind::Task, |id| change(id, "close_account", &shop, "")),
-                8 => self.write(Kind::Task, |id| change(id, "unfreeze_account", &shop, "")),
-                _ => self.write(Kind::Task, |id| change(id, "freeze_account", &shop, "")),
+                7 => self.task(change("close_account", &shop)),
+                8 => self.task(change("unfreeze_account", &shop)),
+                _ => self.task(change("freeze_account", &shop)),
             };
             self.turn_round();
         }
@@ -192,13 +203,10 @@ impl<'a> Author<'a> {
     /// Writes a payment with several legs.
     fn legs(&mut self) {
         let pairs: Vec<_> = (0..self.dice.between(2, 4)).filter_map(|_| self.two()).collect();
-        let legs = pairs.iter().map(|(debit, credit)| {
-            let amount = self.amount();
-            format!(r#"{{"debit_account":"{debit}","credit_account":"{credit}","amount":{amount},"currency":"USD"}}"#)
-        });
-        let legs = legs.collect::<Vec<_>>().join(",");
+        let legs = pairs.iter().map(|(debit, credit)| (debit.as_str(), credit.as_str(), self.amount()));
+        let legs: Vec<_> = legs.collect();
         if !legs.is_empty() {
-            self.write(Kind::Task, |id| format!(r#"{{"id":"{id}","type":"transfer","legs":[{legs}]}}"#));
+            self.task(split(&legs));
         }
     }
 
@@ -209,28 +217,26 @@ impl<'a> Author<'a> {
         let amount = self.amount();
         let at = until - self.dice.span(Duration::from_secs(8)).as_secs_f64();
         let at = Timestamp::from_millisecond((at * 1000.0) as i64).expect("a time");
-        let with = |task: String, more: &str| format!("{},{more}}}", task.trim_end_matches('}'));
-        let date = format!(r#""execute_at":"{at}""#);
+        let later = || transfer(&debit, &credit, amount).with("execute_at", at.to_string());
         match self.dice.between(0, 3) {
             0 => {
-                self.write(Kind::Task, |id| with(transfer(id, &debit, &credit, amount, ""), &date));
+                self.task(later());
             }
             1 => {
-                let parent = self.write(Kind::Task, |id| with(transfer(id, &debit, &credit, amount, ""), &date));
-                self.write(Kind::Task, |id| follow_up(id, "cancel", parent, ""));
+                let parent = self.task(later());
+                self.task(follow_up("cancel", &parent, None));
                 self.turn_round();
             }
             2 => {
-                let first = self.write(Kind::Task, |id| with(transfer(id, &debit, &credit, amount, ""), &date));
-                let after = format!(r#""after":"{first}""#);
-                self.write(Kind::Task, |id| with(transfer(id, &debit, &credit, amount, ""), &after));
+                let first = self.task(later());
+                self.task(transfer(&debit, &credit, amount).with("after", first.id.to_string()));
                 self.turn_round();
             }
             _ => {
-                let expiry = format!(r#""expires_in":{}"#, self.dice.between(1, 4));
-                let parent = self.write(Kind::Task, |id| with(authorize(id, &debit, &credit, amount), &expiry));
+                let expiry = self.dice.between(1, 4);
+                let parent = self.task(authorize(&debit, &credit, amount).with("expires_in", expiry));
                 if self.dice.chance(0.5) {
-                    self.write(Kind::Task, |id| follow_up(id, "capture", parent, ""));
+                    self.task(follow_up("capture", &parent, None));
                     // Move the capture to any position, so that it may come too late.
                     let (last, other) = (self.bodies.len() - 1, self.dice.between(1, self.bodies.len() - 1));
                     self.bodies.swap(last, other);
@@ -256,36 +262,4 @@ impl<'a> Author<'a> {
         };
         self.bodies.push((kind, body));
     }
-}
-
-fn open(id: Uuid, account: &str, min_balance: &str) -> String {
-    format!(
-        r#"{{"id":"{id}","type":"open_account","account":"{account}","currency":"USD","min_balance":{min_balance}}}"#
-    )
-}
-
-fn transfer(id: Uuid, debit: &str, credit: &str, amount: usize, reference: &str) -> String {
-    let reference = if reference.is_empty() { String::new() } else { format!(r#","reference":"{reference}""#) };
-    format!(
-        r#"{{"id":"{id}","type":"transfer","debit_account":"{debit}","credit_account":"{credit}","amount":{amount},"currency":"USD"{reference}}}"#
-    )
-}
-
-fn authorize(id: Uuid, debit: &str, credit: &str, amount: usize) -> String {
-    format!(
-        r#"{{"id":"{id}","type":"authorize","debit_account":"{debit}","credit_account":"{credit}","amount":{amount},"currency":"USD"}}"#
-    )
-}
-
-fn follow_up(id: Uuid, kind: &str, payment: Uuid, more: &str) -> String {
-    format!(r#"{{"id":"{id}","type":"{kind}","payment_id":"{payment}"{more}}}"#)
-}
-
-/// Returns the field for the amount of a follow-up.
-fn part(amount: usize) -> String {
-    format!(r#","amount":{amount}"#)
-}
-
-fn change(id: Uuid, kind: &str, account: &str, more: &str) -> String {
-    format!(r#"{{"id":"{id}","type":"{kind}","account":"{account}"{more}}}"#)
 }

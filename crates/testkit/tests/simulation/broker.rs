@@ -6,7 +6,7 @@ use settled_pipeline::budget::Held;
 use settled_pipeline::intake::{Ack, Acks, Next, OpenError, Session, SessionError, Source};
 
 use super::judge;
-use super::world::{Life, World};
+use super::world::{Life, World, until};
 
 /// Opens sessions on the simulated task queue.
 #[derive(Clone)]
@@ -15,12 +15,10 @@ pub(super) struct SimSource {
     pub(super) life: Life,
 }
 
-pub(super) struct SimSession {
-    world: Arc<World>,
-    life: Life,
-    session: u64,
-}
+/// A consuming session. It ends when this value is dropped, or the process ends.
+pub(super) struct SimSession(SimAcks);
 
+/// What acknowledges deliveries of a session.
 #[derive(Clone)]
 pub(super) struct SimAcks {
     world: Arc<World>,
@@ -42,31 +40,26 @@ impl Source for SimSource {
         });
         let session = session.await?;
         world.journal.note(|| format!("session {session} with a prefetch of {prefetch}"));
-        let session = SimSession { world: Arc::clone(world), life: self.life.clone(), session };
+        let acks = SimAcks { world: Arc::clone(world), life: self.life.clone(), session };
         // A process that ends loses its connections.
-        let (world, ended, number) = (Arc::clone(world), self.life.ended.clone(), session.session);
+        let SimAcks { world, life, .. } = acks.clone();
         tokio::spawn(async move {
-            ended.cancelled().await;
-            world.queue.lock().close(number);
+            life.ended.cancelled().await;
+            world.queue.lock().close(session);
         });
-        Ok(session)
+        Ok(SimSession(acks))
     }
 }
 
-impl SimSession {
+impl SimAcks {
     /// Waits until there is a message for this session. Returns false if the session is over.
     async fn wait(&self) -> bool {
         let changed = Arc::clone(&self.world.queue.lock().changed);
-        loop {
-            let mut woken = std::pin::pin!(changed.notified());
-            woken.as_mut().enable();
-            match self.world.queue.lock().has_next(self.session) {
-                None => return false,
-                Some(true) => return true,
-                Some(false) => {}
-            }
-            woken.await;
-        }
+        until(&changed, || match self.world.queue.lock().has_next(self.session) {
+            Some(false) => None,
+            has_next => Some(has_next.is_some()),
+        })
+        .await
     }
 }
 
@@ -74,18 +67,19 @@ impl Session for SimSession {
     type Acks = SimAcks;
 
     fn acks(&self) -> SimAcks {
-        SimAcks { world: Arc::clone(&self.world), life: self.life.clone(), session: self.session }
+        self.0.clone()
     }
 
     async fn next(&mut self) -> Next {
-        let (world, session) = (&self.world, self.session);
-        let delivered = self.life.outside(async {
-            while self.wait().await {
+        let of = &self.0;
+        let SimAcks { world, life, session } = of;
+        let delivered = life.outside(async {
+            while of.wait().await {
                 if world.toss() {
                     world.answer_takes().await;
                 }
                 // Nothing is awaited after this, so a cancelled `next` has taken no message.
-                let delivered = world.queue.lock().deliver(session);
+                let delivered = world.queue.lock().deliver(*session);
                 if delivered.is_some() {
                     return delivered;
                 }
@@ -99,20 +93,21 @@ impl Session for SimSession {
     }
 
     async fn cancel(&mut self) {
-        self.life.outside(self.world.answer_takes()).await;
-        if let Some(consumer) = self.world.queue.lock().consumers.get_mut(&self.session) {
+        let SimAcks { world, life, session } = &self.0;
+        life.outside(world.answer_takes()).await;
+        if let Some(consumer) = world.queue.lock().consumers.get_mut(session) {
             consumer.prefetch = 0;
         }
     }
 
     async fn close(self) {
-        self.life.outside(self.world.answer_takes()).await;
+        self.0.life.outside(self.0.world.answer_takes()).await;
     }
 }
 
 impl Drop for SimSession {
     fn drop(&mut self) {
-        self.world.queue.lock().close(self.session);
+        self.0.world.queue.lock().close(self.0.session);
     }
 }
 

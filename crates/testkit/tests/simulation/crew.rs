@@ -9,18 +9,17 @@ use settled_pipeline::admission::Admission;
 use settled_pipeline::committer::Committer;
 use settled_pipeline::health::Health;
 use settled_pipeline::intake::Delivery;
-use settled_pipeline::machine::Stopped;
-use settled_pipeline::machine::{Machine, Outside};
+use settled_pipeline::machine::{Machine, Outside, Stopped};
 use settled_pipeline::metrics::Metrics;
 use settled_pipeline::shutdown::Shutdown;
-use settled_testkit::defects::{DefectiveStore, seed};
+use settled_testkit::defects::{Defective, seed};
 use tokio::task::JoinHandle;
 
 use super::broker::SimSource;
 use super::settings::configure;
 use super::sink::SimSink;
 use super::store::SimStore;
-use super::weather::{Fault, Gust};
+use super::weather::Fault;
 use super::world::{Life, World};
 
 /// Interval between checks of the limits.
@@ -55,9 +54,9 @@ impl Crew {
     }
 
     /// Applies a fault.
-    pub(super) async fn suffer(&mut self, world: &Arc<World>, gust: Gust) {
-        world.journal.struck(gust.fault);
-        match gust.fault {
+    pub(super) fn suffer(&self, world: &Arc<World>, fault: Fault) {
+        world.journal.struck(fault);
+        match fault {
             Fault::DropConsumers | Fault::CancelConsumers => world.queue.lock().close_all(),
             Fault::DropPublishers => world.exchange.lock().close_all(),
             Fault::MuteAcks => world.queue.lock().mute(),
@@ -186,4 +185,4 @@ async fn watch(world: Arc<World>, (admission, committer): Watched, life: Life, c
 }
 
 /// The parts of a daemon that `watch` reads.
-type Watched = (Arc<Admission<Delivery>>, Arc<Committer<DefectiveStore<SimStore>>>);
+type Watched = (Arc<Admission<Delivery>>, Arc<Committer<Defective<SimStore>>>);

@@ -29,8 +29,10 @@ mod queue;
 mod settings;
 mod sink;
 mod store;
+mod sweeper;
 mod tests;
 mod weather;
+mod worker;
 mod workload;
 mod world;
 
@@ -50,12 +52,11 @@ fn run(seed: u64, flaw: Flaw, tell: bool) -> Report {
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async {
         let world = World::new(seed, flaw, tell);
-        let mut crew = Crew::muster(&world);
-        let weather = world.weather.clone();
+        let crew = Crew::muster(&world);
         let faults = async {
-            for gust in weather.gusts() {
+            for gust in &world.weather.gusts {
                 tokio::time::sleep_until(world.start + gust.at).await;
-                crew.suffer(&world, gust).await;
+                crew.suffer(&world, gust.fault);
             }
         };
         let ((), ()) = tokio::join!(faults, publish(&world));

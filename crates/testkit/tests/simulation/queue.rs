@@ -111,23 +111,15 @@ impl Queue {
     pub(super) fn acknowledge(&mut self, session: u64, ack: Ack) -> Result<Vec<usize>, String> {
         // The session is over, so the acknowledgement is lost.
         let Some(consumer) = self.consumers.get_mut(&session) else { return Ok(Vec::new()) };
-        let (tag, multiple) = match ack {
-            Ack::Multiple(tag) => (tag, true),
-            Ack::Single(tag) => (tag, false),
-        };
+        let (Ack::Multiple(tag) | Ack::Single(tag)) = ack;
         if !consumer.out.contains_key(&tag) {
             return Err(format!("{ack:?} of a tag that is not out in session {session}"));
         }
-        let rest = consumer.out.split_off(&(tag + 1));
-        let mut covered = std::mem::replace(&mut consumer.out, rest);
-        let last = covered.remove(&tag);
-        let mut done: Vec<usize> = last.iter().map(|queued| queued.number).collect();
-        if multiple {
-            done.extend(covered.values().map(|queued| queued.number));
-        } else {
-            consumer.out.append(&mut covered);
-        }
+        let is_covered = |(out, _): &(u64, Queued)| *out == tag || *out < tag && matches!(ack, Ack::Multiple(_));
+        let out = std::mem::take(&mut consumer.out);
+        let (done, rest): (BTreeMap<_, _>, _) = out.into_iter().partition(is_covered);
+        consumer.out = rest;
         self.changed.notify_waiters();
-        Ok(done)
+        Ok(done.into_values().map(|queued| queued.number).collect())
     }
 }

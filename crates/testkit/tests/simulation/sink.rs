@@ -1,14 +1,13 @@
 //! A daemon's simulated connection to the exchange for events.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
+use futures_util::future::{BoxFuture, FutureExt, TryFutureExt};
 use settled_pipeline::outbox::{Channel, Confirmation, Publication, Refusal, RelayError, Session, Sink};
 use settled_testkit::memory::event_ids;
 use tokio::sync::oneshot;
 
-use super::world::{Life, World};
+use super::world::{Life, World, until};
 
 /// Opens sessions on the simulated exchange.
 #[derive(Clone)]
@@ -28,9 +27,6 @@ pub(super) struct SimChannel {
     life: Life,
     session: u64,
 }
-
-/// A pending confirm.
-pub(super) struct SimConfirm(oneshot::Receiver<Confirmation>);
 
 /// A message on its way to the exchange, with its pending confirm.
 struct OnTheWire {
@@ -85,14 +81,7 @@ impl Session for SimPublishing {
         };
         let lost = async {
             let changed = Arc::clone(&world.exchange.lock().closed);
-            loop {
-                let mut told = std::pin::pin!(changed.notified());
-                told.as_mut().enable();
-                if session % 2 == 0 && !self.channels[0].is_open() {
-                    return closed();
-                }
-                told.await;
-            }
+            until(&changed, || (session % 2 == 0 && !self.channels[0].is_open()).then(closed)).await
         };
         life.outside(async {
             tokio::select! {
@@ -154,28 +143,24 @@ impl SimChannel {
 }
 
 impl Channel for SimChannel {
-    type Confirm = SimConfirm;
+    type Confirm = BoxFuture<'static, Result<Confirmation, RelayError>>;
 
-    async fn send_all(&self, messages: &[&Publication<'_>], confirms: &mut Vec<SimConfirm>) -> Result<(), RelayError> {
+    async fn send_all(
+        &self,
+        messages: &[&Publication<'_>],
+        confirms: &mut Vec<Self::Confirm>,
+    ) -> Result<(), RelayError> {
         self.life.goes_on().await;
         if !self.is_open() {
             return Err(closed());
         }
         let on_the_wire = messages.iter().map(|message| {
             let (confirm, confirmed) = oneshot::channel();
-            confirms.push(SimConfirm(confirmed));
+            confirms.push(confirmed.map_err(|_| closed()).boxed());
             OnTheWire { id: message.id_on_the_wire().into_owned(), events: event_ids(&message.lines), confirm }
         });
         tokio::spawn(self.clone().carry(on_the_wire.collect()));
         Ok(())
-    }
-}
-
-impl Future for SimConfirm {
-    type Output = Result<Confirmation, RelayError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(ready!(Pin::new(&mut self.0).poll(context)).map_err(|_| closed()))
     }
 }
 

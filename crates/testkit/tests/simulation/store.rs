@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use settled_core::ledger::Pending;
-use settled_pipeline::store::{Answer, BatchStore, Committed, Due, EventBatch, StoreError, Submission, Waiting};
-use settled_pipeline::store::{Depth, OutboxStore, RowSize, Unrouted};
+use settled_pipeline::store::{
+    Answer, BatchStore, Committed, Depth, Due, EventBatch, OutboxStore, RowSize, StoreError, Submission, Unrouted,
+    Waiting,
+};
 use settled_testkit::memory::Memory;
 use uuid::Uuid;
 
@@ -38,6 +40,12 @@ impl Drop for Running<'_> {
 }
 
 impl SimStore {
+    /// Connects to the tables of a world without faults, for one transaction at a time.
+    pub(super) fn calm(world: &Arc<World>, max_batch: usize) -> Self {
+        let (world, lease) = (Arc::clone(world), Duration::ZERO);
+        Self { world, life: Life::default(), lease, max_batch, most: 1, running: Arc::default() }
+    }
+
     fn unavailable(&self) -> Result<(), StoreError> {
         if self.world.database_away.is_on() {
             return Err(StoreError::Unavailable("the database is away".into()));

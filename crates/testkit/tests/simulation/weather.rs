@@ -40,8 +40,8 @@ pub(super) struct Gust {
     pub(super) fault: Fault,
 }
 
-/// The faults of a run and their probabilities.
-#[derive(Clone, Debug)]
+/// The faults of a run and their probabilities. Without any by default.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Weather {
     /// Number of daemons.
     pub(super) daemons: usize,
@@ -57,7 +57,7 @@ pub(super) struct Weather {
     pub(super) nack: f64,
     /// Maximum latency of a reply.
     pub(super) latency: Duration,
-    gusts: Vec<Gust>,
+    pub(super) gusts: Vec<Gust>,
 }
 
 impl Weather {
@@ -101,10 +101,6 @@ impl Weather {
         }
         weather.gusts.sort_by_key(|gust| gust.at);
         weather
-    }
-
-    pub(super) fn gusts(&self) -> Vec<Gust> {
-        self.gusts.clone()
     }
 
     /// Returns true if no fault prevents a drain from ending in time.

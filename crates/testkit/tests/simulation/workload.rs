@@ -9,7 +9,7 @@ use super::message::{EPOCH, Sent};
 use super::weather::Weather;
 
 /// All messages of a run, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Load {
     pub(super) messages: Vec<Sent>,
     /// Whether every message comes after those that it depends on, so that results can be compared with processing in

@@ -67,7 +67,17 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, flaw: Flaw, tell: bool) -> Arc<Self> {
         let weather = Weather::new(seed);
-        let (load, start) = (Load::new(seed, &weather), Instant::now());
+        let load = Load::new(seed, &weather);
+        Self::of(seed, flaw, tell, weather, load)
+    }
+
+    /// Returns a world without messages and without faults, whose servers answer at once.
+    pub(super) fn calm() -> Arc<Self> {
+        Self::of(0, Flaw::None, false, Weather::default(), Load::default())
+    }
+
+    fn of(seed: u64, flaw: Flaw, tell: bool, weather: Weather, load: Load) -> Arc<Self> {
+        let start = Instant::now();
         Arc::new(Self {
             seed,
             flaw,
@@ -101,7 +111,9 @@ impl World {
 
     /// Waits for the random latency of a reply.
     pub(super) async fn answer_takes(&self) {
-        tokio::time::sleep(self.dice.span(self.weather.latency)).await;
+        if !self.weather.latency.is_zero() {
+            tokio::time::sleep(self.dice.span(self.weather.latency)).await;
+        }
     }
 
     pub(super) fn toss(&self) -> bool {
@@ -188,14 +200,20 @@ impl Spell {
 
     /// Waits until the condition is on or off.
     pub(super) async fn becomes(&self, on: bool) {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if self.is_on() == on {
-                return;
-            }
-            changed.await;
+        until(&self.changed, || (self.is_on() == on).then_some(())).await;
+    }
+}
+
+/// Calls `look`, and calls it again after each notification, until it returns something.
+pub(super) async fn until<T>(changed: &Notify, mut look: impl FnMut() -> Option<T>) -> T {
+    loop {
+        let mut notified = std::pin::pin!(changed.notified());
+        // From now on, so that no change after the look is missed.
+        notified.as_mut().enable();
+        if let Some(found) = look() {
+            return found;
         }
+        notified.await;
     }
 }
 
