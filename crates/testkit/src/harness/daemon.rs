@@ -99,11 +99,10 @@ impl Daemon {
     /// Returns the address of the admin server, which the daemon logs first.
     pub fn admin(&mut self) -> Option<SocketAddr> {
         if self.admin.is_none() {
-            self.admin = self.log().lines().find_map(|line| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                line.to_string().contains("admin server listens").then_some(())?;
-                address_in(&line)
-            });
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains("admin server listens"))?;
+            let (address, _) = line.split_once(r#""address":""#)?.1.split_once('"')?;
+            self.admin = address.parse().ok();
         }
         self.admin
     }
@@ -172,15 +171,4 @@ pub(super) fn command() -> Command {
         command.env_remove(variable);
     }
     command
-}
-
-/// Returns the field `address` of a log line, which may be nested.
-fn address_in(line: &Value) -> Option<SocketAddr> {
-    match line {
-        Value::Object(fields) => match fields.get("address") {
-            Some(Value::String(address)) => address.parse().ok(),
-            _ => fields.values().find_map(address_in),
-        },
-        _ => None,
-    }
 }

@@ -166,11 +166,10 @@ impl Model {
         if state.is_some_and(|state| !matches!(state, PaymentState::Scheduled | PaymentState::Parked)) {
             return;
         }
-        let before = (self.accounts_of(place), self.entries.len());
+        let before = self.before(&self.rows[place].task);
         let mut stop = self.attempt(place).err();
         if stop.is_some() {
-            self.put_back(before.0);
-            self.entries.truncate(before.1);
+            self.take_back(before);
         }
         if let Some(Stop::WaitsFor(awaited, reason)) = stop {
             let until = self.patience(place, awaited);

@@ -11,7 +11,7 @@ use super::{Account, Model};
 
 /// The state before a step, for undoing it. Steps must be undone in reverse order.
 pub struct Before {
-    accounts: Vec<(String, Option<Account>)>,
+    accounts: Vec<(Option<Account>, String)>,
     rows: Vec<(usize, Row)>,
     /// Number of rows and of entries.
     lengths: (usize, usize),
@@ -62,8 +62,7 @@ impl Model {
         let place = self.places.get(&payment).copied()?;
         self.now = now;
         self.rows[place].hold_until.filter(|until| *until <= now)?;
-        let task = Arc::clone(&self.rows[place].task);
-        let before = self.before(&task);
+        let before = self.before(&self.rows[place].task);
         self.end_hold(place, PaymentState::Expired);
         self.has_changed(place);
         self.changed.clear();
@@ -73,7 +72,12 @@ impl Model {
     /// Undoes the last step.
     pub fn take_back(&mut self, before: Before) {
         let Before { accounts, rows, lengths } = before;
-        self.put_back(accounts);
+        for (account, name) in accounts {
+            match account {
+                Some(account) => self.accounts.insert(name, account),
+                None => self.accounts.remove(&name),
+            };
+        }
         self.entries.truncate(lengths.1);
         for row in self.rows.drain(lengths.0..) {
             self.places.remove(&row.task.id);
@@ -83,30 +87,14 @@ impl Model {
         }
     }
 
-    fn before(&self, task: &Task) -> Before {
+    /// Returns the state of everything that the task may change.
+    pub(super) fn before(&self, task: &Task) -> Before {
         let ids = [Some(task.id), task.body.payment_id()];
         let places = ids.into_iter().flatten().filter_map(|id| self.places.get(&id).copied());
         let rows: Vec<(usize, Row)> = places.map(|place| (place, self.rows[place].clone())).collect();
-        Before { accounts: self.accounts_for(task), rows, lengths: (self.rows.len(), self.entries.len()) }
-    }
-
-    /// Returns the accounts of the task in a row, as they are now.
-    pub(super) fn accounts_of(&self, place: usize) -> Vec<(String, Option<Account>)> {
-        self.accounts_for(&self.rows[place].task)
-    }
-
-    pub(super) fn put_back(&mut self, accounts: Vec<(String, Option<Account>)>) {
-        for (name, account) in accounts {
-            match account {
-                Some(account) => self.accounts.insert(name, account),
-                None => self.accounts.remove(&name),
-            };
-        }
-    }
-
-    fn accounts_for(&self, task: &Task) -> Vec<(String, Option<Account>)> {
-        let names = self.names_for(task).into_iter();
-        names.map(|name| (name.clone(), self.accounts.get(&name).cloned())).collect()
+        let account = |name: String| (self.accounts.get(&name).cloned(), name);
+        let accounts = self.names_for(task).into_iter().map(account).collect();
+        Before { accounts, rows, lengths: (self.rows.len(), self.entries.len()) }
     }
 
     /// Returns the names of the accounts that a task involves, including those of its payment if that is known.

@@ -82,10 +82,6 @@ impl Deref for PrivateServers {
 impl PrivateServers {
     /// Starts the servers that `options` ask for, and waits about 4 s until they are ready. `guardian` is a binary
     /// that calls [`guard`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`dev::PrivateServers::start`].
     pub async fn start(guardian: &Path, options: &ServersOptions) -> Result<Self, DevError> {
         if options.postgres_space.is_some() && !dev::is_root() {
             return Err(DevError::Options("a disk of its own for PostgreSQL needs root"));
@@ -136,11 +132,7 @@ impl PrivateServers {
         rabbitmqctl::run(self.rabbitmq_pid(), arguments).await
     }
 
-    /// Stops the servers, removes their directory unless it is to be kept, and waits until that is done.
-    ///
-    /// # Errors
-    ///
-    /// [`DevError::Guardian`] that names what could not be stopped or removed.
+    /// Stops the servers, removes their directory, and waits until that is done. An error names what is left.
     pub async fn shutdown(self) -> Result<(), DevError> {
         self.0.shutdown().await
     }

@@ -111,7 +111,9 @@ impl World {
 
     /// Waits for the random latency of a reply.
     pub(super) async fn answer_takes(&self) {
-        tokio::time::sleep(self.dice.span(self.weather.latency)).await;
+        if !self.weather.latency.is_zero() {
+            tokio::time::sleep(self.dice.span(self.weather.latency)).await;
+        }
     }
 
     pub(super) fn toss(&self) -> bool {
