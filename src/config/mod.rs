@@ -1,8 +1,7 @@
 //! The configuration: the file overrides the defaults, three environment variables override both.
 //!
-//! The settings of a section are declared beside their user: [`Section::keys`] lists the keys with their accepted
-//! values, and the struct's `Default` holds the defaults. Checks across keys are in `checks.rs`. All problems are
-//! reported at once.
+//! The keys of a section are declared beside their user, by [`section!`](settled_pipeline::section). Checks across keys
+//! are in `checks.rs`. All problems are reported at once.
 
 mod checks;
 mod field;
