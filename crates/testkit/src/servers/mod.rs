@@ -87,7 +87,7 @@ pub async fn guard() -> ExitCode {
     let options = ServersOptions::parse_from(std::env::args_os().skip(1));
     let own = dev::ServersOptions { dir: options.dir.clone(), keep: options.keep };
     let prepare = async |programs: &_, place: &_, ports| Cluster::prepare(programs, place, ports, &options).await;
-    guardian::run_with(&own, !options.without_broker, prepare).await
+    guardian::run(&own, !options.without_broker, prepare).await
 }
 
 /// Running private servers, stopped when the value is dropped.
