@@ -12,16 +12,15 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::publisher::PublishError;
 use crate::config::ConfigError;
 use crate::printable::printable;
+use settled_amqp::PublishError;
 use settled_store::{ConnectError, MigrateError, queries};
 
 /// How a command ends, as the shell sees it. 69 and 78 are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done.
     Ok = 0,
     /// Failed, or the answer is no.
     Failure = 1,
