@@ -2,8 +2,10 @@
 //! values. The compiler works out the positions, so no code counts them, and refuses a name that is not in the list.
 
 mod column;
+mod row;
 
 pub(crate) use self::column::Column;
+pub(crate) use self::row::row;
 
 /// A parameter of a statement. One with a type is a column of many rows, sent as an array of that type.
 pub(crate) struct Parameter {

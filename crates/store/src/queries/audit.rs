@@ -68,11 +68,9 @@ pub struct Check {
     /// The invariant, in words.
     pub holds: &'static str,
     pub violations: i64,
-    /// The first violations.
     pub examples: Vec<String>,
 }
 
-/// The result of an audit.
 #[derive(Clone, Debug, Serialize)]
 pub struct Audit {
     /// True if there is no violation.
