@@ -8,8 +8,8 @@ use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 
 use super::commit::{commit, timed, within};
+use super::events::Events;
 use super::life_statements::LifeStatements;
-use super::lines::Events;
 use super::rows::Rows;
 use super::statements::{InsertDeadLetters, InsertEntries, InsertOutbox, InsertPayments, OpenAccounts, UpdateBalances};
 use settled_pipeline::store::Proof;
@@ -40,7 +40,6 @@ impl Statements {
     }
 }
 
-/// The result of a commit.
 pub struct Written<E> {
     pub proof: Proof,
     /// The id of the outbox row and its events, if there are any.
