@@ -29,7 +29,6 @@ use settled_pipeline::settings::{Field, Key, Section};
 use settled_pipeline::worker::PipelineSettings;
 use settled_store::PostgresSettings;
 
-use self::field::Value as _;
 pub use self::problem::{ConfigError, Origin, Problem};
 pub use self::sample::sample;
 use crate::admin::AdminSettings;
@@ -136,7 +135,7 @@ impl Config {
             for Key { name, field, .. } in keys {
                 let key = format!("{path}.{name}");
                 let origin = self.origin(&key);
-                described.push(Described { key, value: field.show(), origin });
+                described.push(Described { key, value: field::show(&field), origin });
             }
         };
         for section in copy.sections() {

@@ -53,12 +53,6 @@ impl ConnectError {
     }
 }
 
-impl From<TlsError> for ConnectError {
-    fn from(error: TlsError) -> Self {
-        Self::Tls(error)
-    }
-}
-
 impl From<tokio_postgres::Error> for ConnectError {
     fn from(error: tokio_postgres::Error) -> Self {
         // The messages of PgBouncer and of Amazon's RDS Proxy.
@@ -116,11 +110,12 @@ fn configuration(settings: &PostgresSettings) -> Result<tokio_postgres::Config, 
     })
 }
 
-fn tls(settings: &PostgresSettings) -> Result<Option<MakeRustlsConnect>, TlsError> {
+fn tls(settings: &PostgresSettings) -> Result<Option<MakeRustlsConnect>, ConnectError> {
     if !settings.is_tls() {
         return Ok(None);
     }
-    Ok(Some(MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?)))
+    let config = client_config(settings.tls_ca_file.as_deref()).map_err(ConnectError::Tls)?;
+    Ok(Some(MakeRustlsConnect::new(config)))
 }
 
 /// Returns the message with its reason, which tokio-postgres keeps in the source of the error.

@@ -154,7 +154,7 @@ impl OutboxStore for PostgresOutbox {
 
 /// Returns the connection to the pool if the statements on it have succeeded.
 fn finish<T>(client: ConnectionGuard, answered: Result<T, Error>) -> Result<T, StoreError> {
-    client.keep_if_well(answered.map_err(|error| error::before_commit(&error)))
+    client.keep_if_well(answered.map_err(error::before_commit))
 }
 
 /// Replaces a row by held rows for its events that could not be published, one for each routing key and reason, due

@@ -63,7 +63,7 @@ pub(crate) struct ConnectionGuard(Option<Object>);
 impl ConnectionGuard {
     /// Takes a connection out of the pool.
     pub(crate) async fn take(pool: &Pool) -> Result<Self, StoreError> {
-        pool.get().await.map(|object| Self(Some(object))).map_err(|error| error::pool(&error))
+        pool.get().await.map(|object| Self(Some(object))).map_err(error::pool)
     }
 
     /// Returns the connection to the pool: nothing is going on in it.

@@ -22,16 +22,6 @@ impl Parameter {
     }
 }
 
-/// A text and its values: `bound!("SELECT … WHERE id = {id}", id = 7)`.
-macro_rules! bound {
-    ($template:expr $(, $name:ident = $value:expr)* $(,)?) => {
-        (
-            $crate::sql::text!($template, &[$($crate::sql::Parameter::scalar(stringify!($name))),*]),
-            &[$(&$value as &(dyn tokio_postgres::types::ToSql + Sync)),*] as &[&(dyn tokio_postgres::types::ToSql + Sync)],
-        )
-    };
-}
-
 /// Calls a method of a client, and waits for what it returns, with a statement whose parameters are named:
 /// `named!(client.query("SELECT … WHERE id = {id}", id = 7))`. A text that is not constant is marked `dynamic`.
 macro_rules! named {
@@ -159,7 +149,7 @@ macro_rules! text {
     }};
 }
 
-pub(crate) use {bound, first, named, query, statement, text};
+pub(crate) use {first, named, query, statement, text};
 
 /// The text of a template that is put together at run time, from constants.
 pub(crate) fn dynamic(template: &str, parameters: &[Parameter]) -> String {

@@ -117,11 +117,11 @@ impl PostgresStore {
         if has_outcome {
             return commit::within(self.trip_limit, commit::commit(client, false))
                 .await?
-                .map_err(|error| error::around_commit(&error))
+                .map_err(error::around_commit)
                 .map(Some);
         }
         let rolled_back = timed(self.trip_limit, client.batch_execute("ROLLBACK")).await?;
-        rolled_back.map_err(|error| error::before_commit(&error))?;
+        rolled_back.map_err(error::before_commit)?;
         Ok(None)
     }
 
@@ -130,7 +130,7 @@ impl PostgresStore {
         &self,
         question: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, StoreError> {
-        timed(self.trip_limit, question).await?.map_err(|error| error::before_commit(&error))
+        timed(self.trip_limit, question).await?.map_err(error::before_commit)
     }
 
     /// Loads the stored tasks that are needed as a whole: those whose id came again with another content, those whose
@@ -153,7 +153,7 @@ impl PostgresStore {
             return Ok(HashMap::new());
         }
         let stored = timed(self.trip_limit, load_tasks(&***client, &wanted)).await?.map_err(|error| match error {
-            queries::Error::Postgres(error) => error::before_commit(&error),
+            queries::Error::Postgres(error) => error::before_commit(error),
             unreadable @ queries::Error::Unreadable { .. } => StoreError::Broken(unreadable.to_string()),
         })?;
         for task in &stored {

@@ -14,7 +14,6 @@ use tokio_postgres::{Client, IsolationLevel, Transaction};
 pub use self::totals::{CurrencyTotals, DeadLetterCount, OutboxTotals, PaymentCount, Totals};
 use super::super::server;
 use super::Error;
-use crate::sql::bound;
 use settled_core::contract::{MAX_AMOUNT, MAX_BALANCE, Rejection};
 use settled_core::ledger::state;
 
@@ -97,7 +96,7 @@ pub async fn audit(client: &mut Client) -> Result<Audit, Error> {
         (include_str!("audit/payments.sql"), &[&reasons, &MAX_AMOUNT]),
         (include_str!("audit/legs.sql"), &[&MAX_AMOUNT]),
         (include_str!("audit/follow_ups.sql"), &[]),
-        bound!(include_str!("audit/transitions.sql"), from_states = from, to_states = to),
+        (include_str!("audit/transitions.sql"), &[&from, &to]),
         (include_str!("audit/waiting.sql"), &[]),
         (include_str!("audit/entries.sql"), &[]),
         (include_str!("audit/accounts.sql"), &[&MAX_BALANCE]),
