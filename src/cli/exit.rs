@@ -1,12 +1,4 @@
 //! The exit codes, and the error a verb ends with: one place for both.
-//!
-//! | code | meaning |
-//! |---|---|
-//! | 0 | done |
-//! | 1 | failed, or the answer is no: not found, rejected, an audit with findings, a drain that took too long |
-//! | 2 | the command line was not understood |
-//! | 69 | the broker or the database cannot be reached; the same command may work later |
-//! | 78 | the configuration is wrong, or a connection pooler is in a mode that cannot be used |
 
 use std::fmt;
 use std::io::{self, Write};
@@ -22,13 +14,14 @@ use settled_store::{ConnectError, MigrateError, queries};
 #[repr(u8)]
 pub enum Exit {
     Ok = 0,
-    /// Failed, or the answer is no.
+    /// Failed, or the answer is no: not found, rejected, an audit with findings, a drain that took too long.
     Failure = 1,
     /// The command line was not understood (clap ends the process itself).
     Usage = 2,
     /// The broker or the database cannot be reached; the same command may work later.
     Unavailable = 69,
-    /// The configuration is wrong; the same command fails until it is edited.
+    /// The configuration is wrong, or a connection pooler is in a mode that cannot be used: the same command fails until
+    /// that is changed.
     BadConfig = 78,
 }
 
@@ -52,11 +45,6 @@ impl Failure {
     /// A failure that ends with `exit`.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { exit, error: error.into(), hint: None }
-    }
-
-    /// The broker or the database cannot be reached.
-    pub fn unavailable(error: impl Into<anyhow::Error>) -> Self {
-        Self::new(Exit::Unavailable, error)
     }
 
     /// Adds what the user can do about it, as a sentence.
@@ -127,7 +115,8 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_happened_and_what_to_do() {
-        let failure = Failure::unavailable(anyhow::anyhow!("refused").context("PostgreSQL")).hint("start it");
+        let failure =
+            Failure::new(Exit::Unavailable, anyhow::anyhow!("refused").context("PostgreSQL")).hint("start it");
         assert_eq!(failure.exit(), Exit::Unavailable);
         assert_eq!(failure.to_string(), "settled: error: PostgreSQL: refused\n  hint: start it");
     }

@@ -18,7 +18,7 @@ use crate::settings::BrokerSettings;
 /// Opens connections to the nodes of the settings, beginning with the next node at each attempt.
 #[derive(Debug)]
 pub struct Connector {
-    settings: BrokerSettings,
+    pub(crate) settings: BrokerSettings,
     name: &'static str,
     next: AtomicUsize,
 }

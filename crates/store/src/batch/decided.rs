@@ -11,7 +11,7 @@ use super::plan::{Layout, Plan};
 use super::rows::{BalanceRow, DeadLetterRow, EntryRow, OpenedRow, Rows};
 use settled_core::contract::{DeadLetter, DeadReason, Message, PaymentState, Task, TaskBody, When};
 use settled_core::ledger;
-use settled_core::ledger::{Account, Acted, Books, Decision, Item, Outcome, Payment, Pending, Posting, Rules};
+use settled_core::ledger::{Account, Acted, Books, Decision, Outcome, Payment, Pending, Posting, Rules};
 use settled_pipeline::store::{Answer, Submission};
 
 /// A batch that the ledger has decided.
