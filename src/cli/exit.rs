@@ -60,7 +60,6 @@ impl Failure {
     }
 
     /// How the process ends.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         self.exit
     }

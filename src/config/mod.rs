@@ -119,13 +119,11 @@ impl Config {
     }
 
     /// Returns the path of the file that was read, if any.
-    #[must_use]
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
     /// Returns every effective value with its origin, in the order of the sample, with passwords hidden.
-    #[must_use]
     pub fn describe(&self) -> Vec<Described> {
         // The key tables need mutable fields, so they are bound to a copy.
         let mut copy = self.clone();
@@ -152,13 +150,11 @@ impl Config {
     }
 
     /// Returns whether the daemon rejects tasks without a `user_id`.
-    #[must_use]
     pub fn needs_user_id(&self) -> bool {
         self.authority.verified && !self.publishers.is_empty()
     }
 
     /// Returns what decides whether a publisher may publish a task.
-    #[must_use]
     pub fn authority(&self) -> Authority {
         let own = OwnNames {
             exchange: self.broker.exchange.clone(),
@@ -167,7 +163,6 @@ impl Config {
         self.authority.authority(&self.publishers, own)
     }
 
-    #[must_use]
     pub fn machine(&self) -> MachineSettings {
         MachineSettings {
             pipeline: self.pipeline.clone(),

@@ -22,7 +22,6 @@ const HEAD: &str = "\
 
 /// Returns the text of the sample. Defaults are commented out, so that a later version may change them. Keys with a
 /// recommended value are not: it is stricter than the default, which suits existing installations.
-#[must_use]
 pub fn sample() -> String {
     let mut config = Config::default();
     let mut text = HEAD.to_owned();

@@ -62,7 +62,6 @@ section! {
 impl BrokerSettings {
     /// Returns the nodes with heartbeat, connection timeout and largest frame filled in, except where the URI sets
     /// them.
-    #[must_use]
     pub fn endpoints(&self) -> Vec<AMQPUri> {
         let seconds = u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX);
         let millis = u64::try_from(self.connect_timeout.as_millis()).unwrap_or(u64::MAX);
@@ -94,20 +93,17 @@ pub struct BrokerUri(SecretString);
 
 impl BrokerUri {
     /// Returns the URI as it was written, including its password.
-    #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
     /// Returns the parsed URI.
-    #[must_use]
     pub fn endpoint(&self) -> AMQPUri {
         // `from_str` has parsed it before, so the default is never used.
         self.expose().parse().unwrap_or_default()
     }
 
     /// Whether the connection is encrypted.
-    #[must_use]
     pub fn is_tls(&self) -> bool {
         self.endpoint().scheme == AMQPScheme::AMQPS
     }

@@ -44,7 +44,6 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// Returns true if only another configuration, here or of the pooler, can help.
-    #[must_use]
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::PasswordFile { .. } | Self::Tls(_) | Self::Pooled | Self::Startup(_) => true,

@@ -79,7 +79,6 @@ impl PostgresSettings {
     }
 
     /// Returns the hosts and ports for messages, as in `127.0.0.1:5432,10.0.0.2:5432`.
-    #[must_use]
     pub fn target(&self) -> String {
         let parts = self.url.parts();
         let ports = parts.get_ports();
@@ -103,7 +102,6 @@ impl PostgresSettings {
 
     /// Returns true if connections use TLS. The server is always verified then; encryption that falls back to plain
     /// text would protect from nobody.
-    #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls_ca_file.is_some() || self.url.parts().get_ssl_mode() == SslMode::Require
     }
@@ -115,13 +113,11 @@ pub struct PostgresUrl(SecretString);
 
 impl PostgresUrl {
     /// Returns the URL with its password.
-    #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
     /// Returns the parsed URL.
-    #[must_use]
     pub fn parts(&self) -> tokio_postgres::Config {
         // It was parsed when it was made; the default is there for the type only.
         self.expose().parse().unwrap_or_default()
