@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::super::queries::payment::StoredTask;
@@ -17,33 +16,23 @@ use settled_pipeline::store::{Answer, Submission};
 /// A batch that the ledger has decided.
 pub struct DecidedBatch<'b, 'a> {
     pub batch: &'b [Submission<'a>],
-    /// Their accounts and tasks.
+    /// The accounts and tasks of the batch.
     pub plan: &'b Plan<'a>,
     /// The same in the order of the locks.
     pub layout: &'b Layout<'a>,
-    pub(super) now: Timestamp,
+    /// What it was decided on: accounts and payments as they were.
+    pub(super) locked: Locked,
     /// One outcome per item; all transitions, those of expired holds first.
     pub decision: Decision,
     /// The holds that the clock has ended.
     pub expired: Vec<Acted>,
     /// The accounts as the batch leaves them.
     pub accounts: Vec<Account>,
-    /// The accounts as they were locked.
-    pub(super) accounts_before: Vec<Account>,
     /// The payments that the batch refers to, as it leaves them.
     pub payments: HashMap<Uuid, Payment>,
-    /// The payments that the batch refers to, as they were.
-    pub payments_before: HashMap<Uuid, Payment>,
-    /// Those of them that came too late to be acted on.
-    pub(super) too_late: Vec<Uuid>,
-    /// How often those of them that wait had been woken.
-    pub(super) woken: HashMap<Uuid, i32>,
-    /// Whether any task waits for another one.
-    pub(super) someone_waits: bool,
     pub(super) stored: HashMap<Uuid, StoredTask>,
     /// Whether there is an event for each dead letter.
     pub(super) tells_dead_letters: bool,
-    pub(super) incarnation: Uuid,
 }
 
 impl<'b, 'a> DecidedBatch<'b, 'a> {
@@ -57,10 +46,8 @@ impl<'b, 'a> DecidedBatch<'b, 'a> {
         stored: HashMap<Uuid, StoredTask>,
         pending: &impl Pending,
     ) -> Self {
-        let Locked { accounts: accounts_before, known, payments: payments_before, .. } = locked;
-        let Locked { too_late, woken, now, someone_waits, incarnation, .. } = locked;
-        let (mut accounts, mut payments) = (accounts_before.clone(), payments_before.clone());
-        let (names, known) = (&*layout.names, &known);
+        let (mut accounts, mut payments) = (locked.accounts.clone(), locked.payments.clone());
+        let (names, known, now) = (&*layout.names, &locked.known, locked.now);
         let (expired, mut transitions) = if expired.is_empty() {
             (Vec::new(), Vec::new())
         } else {
@@ -71,24 +58,8 @@ impl<'b, 'a> DecidedBatch<'b, 'a> {
         let mut decision = ledger::apply(&layout.items, books, pending);
         transitions.append(&mut decision.transitions);
         decision.transitions = transitions;
-        Self {
-            batch,
-            plan,
-            layout,
-            now,
-            decision,
-            expired,
-            accounts,
-            accounts_before,
-            payments,
-            payments_before,
-            too_late,
-            woken,
-            someone_waits,
-            stored,
-            tells_dead_letters: false,
-            incarnation,
-        }
+        let tells_dead_letters = false;
+        Self { batch, plan, layout, locked, decision, expired, accounts, payments, stored, tells_dead_letters }
     }
 
     /// Returns an answer per submission, and the rows to write.
@@ -153,7 +124,7 @@ impl<'b, 'a> DecidedBatch<'b, 'a> {
         rows.tells |= !step.keeps_waiting();
         // One that goes on waiting wakes nobody: two that wait for each other would never sleep.
         let has_moved = step.before != Some(last);
-        rows.life.wakes.extend((has_moved && self.someone_waits).then_some(item.task.id));
+        rows.life.wakes.extend((has_moved && self.locked.someone_waits).then_some(item.task.id));
     }
 
     /// Returns the number of tasks that have taken an account below its limit, or further below it.
@@ -178,7 +149,7 @@ impl<'b, 'a> DecidedBatch<'b, 'a> {
     }
 
     fn balances(&self, rows: &mut Rows<'a>) {
-        for (before, after) in self.accounts_before.iter().zip(&self.accounts) {
+        for (before, after) in self.locked.accounts.iter().zip(&self.accounts) {
             if let Some(terms) = Self::terms(before, after, &rows.opened) {
                 rows.life.terms.push(terms);
             } else if before.version != after.version {

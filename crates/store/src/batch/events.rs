@@ -43,7 +43,7 @@ impl<'a> DecidedBatch<'_, 'a> {
     /// Returns the events of the batch and of its `dead_letters`. Their source is `source` and the ledger's incarnation.
     /// Expired holds come first.
     pub fn events(&self, source: &str, dead_letters: &[DeadLetterRow<'_>]) -> Events {
-        let source = &*format!("{}/{}", source.trim_end_matches('/'), self.incarnation);
+        let source = &*format!("{}/{}", source.trim_end_matches('/'), self.locked.incarnation);
         let mut events = Events::default();
         events.body.reserve(self.layout.items.len() * USUAL_BYTES);
         for acted in &self.expired {
@@ -91,7 +91,7 @@ impl<'a> DecidedBatch<'_, 'a> {
             field: row.field.as_deref(),
             detail: &row.detail,
             properties: &message.properties,
-            at: self.now,
+            at: self.locked.now,
             source,
         }
     }
@@ -111,7 +111,7 @@ impl<'a> DecidedBatch<'_, 'a> {
             version: own.version(),
             rejection: outcome.rejection(),
             moved: outcome.acted().and_then(|acted| acted.moved),
-            settled_at: self.now,
+            settled_at: self.locked.now,
             payment: payment.as_ref(),
             balances: &balances,
             source,
@@ -133,7 +133,7 @@ impl<'a> DecidedBatch<'_, 'a> {
             version: payment.version(),
             rejection: None,
             moved: None,
-            settled_at: self.now,
+            settled_at: self.locked.now,
             payment: Some(&view),
             balances: &balances,
             source,

@@ -77,7 +77,7 @@ impl<'a> DecidedBatch<'_, 'a> {
             progress: only_leg(own).map(progress),
             legs,
             expires_at: own.expires_at,
-            decided_at: Some(self.now),
+            decided_at: Some(self.locked.now),
         }
     }
 
@@ -184,14 +184,14 @@ impl<'a> DecidedBatch<'_, 'a> {
         let properties =
             serde_json::to_string(&message.properties.of_a_task_that_waits()).unwrap_or_else(|_| "{}".into());
         let agenda = if item.resumes { &mut life.agenda_again } else { &mut life.agenda };
-        let woken = self.woken.get(&item.task.id).copied().unwrap_or(0);
+        let woken = self.locked.woken.get(&item.task.id).copied().unwrap_or(0);
         agenda.push(AgendaRow { task: item.task.id, deadline, waits_for, woken, properties });
         if let Some(on) = waits_for {
             // What it waits for may have moved in this batch, before or after; or it came meanwhile, and
             // has woken whoever waited before that was written here.
             let version = |payment: Option<&Payment>| payment.map(Payment::version);
-            let moved = version(self.payments.get(&on)) != version(self.payments_before.get(&on));
-            life.wakes.extend((moved || self.too_late.contains(&on)).then_some(on));
+            let moved = version(self.payments.get(&on)) != version(self.locked.payments.get(&on));
+            life.wakes.extend((moved || self.locked.too_late.contains(&on)).then_some(on));
         }
     }
 
@@ -205,7 +205,7 @@ impl<'a> DecidedBatch<'_, 'a> {
         };
         let items = self.layout.items.iter().zip(&self.decision.outcomes);
         let resumed: std::collections::HashSet<Uuid> = items.filter(is_written).map(|(item, _)| item.task.id).collect();
-        for (id, before) in self.payments_before.iter().filter(|(id, _)| !resumed.contains(*id)) {
+        for (id, before) in self.locked.payments.iter().filter(|(id, _)| !resumed.contains(*id)) {
             let Some(after) = self.payments.get(id).filter(|after| after.stage != before.stage) else { continue };
             life.updates.push(UpdateRow {
                 id: *id,
@@ -222,7 +222,7 @@ impl<'a> DecidedBatch<'_, 'a> {
             }
             self.write_holds(Some(before), after, life);
             life.agenda_done.extend((before.state().is_pending() && !after.state().is_pending()).then_some(*id));
-            life.wakes.extend(self.someone_waits.then_some(*id));
+            life.wakes.extend(self.locked.someone_waits.then_some(*id));
         }
     }
 
@@ -236,7 +236,7 @@ impl<'a> DecidedBatch<'_, 'a> {
                 _ => &mut life.holds_changed,
             };
             let (account, amount) = (self.accounts[leg.debit.0].id, after.held(leg));
-            let expires_at = after.expires_at.unwrap_or(self.now);
+            let expires_at = after.expires_at.unwrap_or(self.locked.now);
             rows.push(HoldRow { payment: after.id, leg: ix, account, amount, expires_at });
         }
     }

@@ -98,7 +98,7 @@ impl PostgresStore {
         }
         let lease = if leased { self.lease } else { Duration::ZERO };
         let tell = || decided.events(&self.source, &rows.dead_letters);
-        let written = write::write_and_commit(client, &rows, decided.now, lease, limit, tell).await?;
+        let written = write::write_and_commit(client, &rows, decided.locked.now, lease, limit, tell).await?;
         let Written { proof, outbox, woken } = written;
         let event_batch = outbox.map(|(id, Events { body, count })| EventBatch {
             id,
