@@ -140,13 +140,15 @@ impl Publisher {
         // the same order: if the broker closes the channel because of a message, that one's error is the first.
         let mut results = pin!(stream::iter(messages).map(|message| self.send(message)).buffered(WINDOW));
         let mut confirmed = 0;
-        while let Some(result) = results.next().await {
-            match result {
-                Ok(()) => confirmed += 1,
-                Err(error) => return Published { confirmed, error: Some(error) },
+        let error = loop {
+            match timeout(CONFIRM_TIMEOUT, results.next()).await {
+                Ok(Some(Ok(()))) => confirmed += 1,
+                Ok(Some(Err(error))) => break Some(error),
+                Ok(None) => break None,
+                Err(_) => break Some(PublishError::Slow(CONFIRM_TIMEOUT)),
             }
-        }
-        Published { confirmed, error: None }
+        };
+        Published { confirmed, error }
     }
 
     /// Publishes a message and waits until it is confirmed.
@@ -162,8 +164,7 @@ impl Publisher {
         if self.sets_user_id {
             amqp = amqp.with_user_id(short(&self.user));
         }
-        let sent = in_time(self.channel.basic_publish(exchange, key, options, &message.body, amqp)).await?;
-        match in_time(sent).await? {
+        match self.channel.basic_publish(exchange, key, options, &message.body, amqp).await?.await? {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => Err(PublishError::Returned {
                 exchange: message.exchange.as_ref().unwrap_or(&self.exchange).clone(),
@@ -178,10 +179,6 @@ impl Publisher {
     pub async fn close(self) {
         connection::close(&self.connection, CONFIRM_TIMEOUT).await;
     }
-}
-
-async fn in_time<T>(work: impl Future<Output = lapin::Result<T>>) -> Result<T, PublishError> {
-    Ok(timeout(CONFIRM_TIMEOUT, work).await.map_err(|_| PublishError::Slow(CONFIRM_TIMEOUT))??)
 }
 
 /// Returns the message's AMQP properties. The message is persistent and has no expiration; a `user_id` other than
