@@ -36,10 +36,10 @@ pub enum DaemonError {
     Admin(#[from] BindError),
     #[error("{0}")]
     Pool(#[from] PoolSetUpError),
-    /// The schema does not fit this version, and waiting won't help.
     #[error("{0}")]
-    Schema(String),
-    /// The connection is misconfigured, and waiting won't help.
+    Schema(MigrateError),
+    #[error("the schema lacks {0} and postgres.migrate is false: run `settled migrate`")]
+    MissingMigrations(String),
     #[error("postgres: {0}")]
     Postgres(ConnectError),
     #[error("{0}")]
@@ -123,52 +123,29 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
 async fn prepare_schema(config: &Config, health: &Health) -> Result<(), DaemonError> {
     let mut delays = Delays::new(&config.retry);
     loop {
-        match try_prepare_schema(config).await {
-            Ok(()) => {
-                health.set_up(Dependency::Postgres);
-                return Ok(());
-            }
-            Err(SchemaError::Unavailable(reason)) => health.set_down(Dependency::Postgres, reason),
-            Err(SchemaError::Fatal(error)) => return Err(error),
-        }
+        let reason = match try_prepare_schema(config).await {
+            Ok(()) => break health.set_up(Dependency::Postgres),
+            Err(DaemonError::Postgres(error)) if !error.is_configuration() => error.to_string(),
+            Err(DaemonError::Schema(error)) if error.is_unavailable() => error.to_string(),
+            // Waiting won't help.
+            Err(fatal) => return Err(fatal),
+        };
+        health.set_down(Dependency::Postgres, reason);
         tokio::time::sleep(delays.next_delay()).await;
     }
+    Ok(())
 }
 
-enum SchemaError {
-    Unavailable(String),
-    Fatal(DaemonError),
-}
-
-impl From<MigrateError> for SchemaError {
-    fn from(error: MigrateError) -> Self {
-        match error.is_unavailable() {
-            true => Self::Unavailable(error.to_string()),
-            false => Self::Fatal(DaemonError::Schema(error.to_string())),
-        }
-    }
-}
-
-impl From<ConnectError> for SchemaError {
-    fn from(error: ConnectError) -> Self {
-        match error.is_configuration() {
-            true => Self::Fatal(DaemonError::Postgres(error)),
-            false => Self::Unavailable(error.to_string()),
-        }
-    }
-}
-
-async fn try_prepare_schema(config: &Config) -> Result<(), SchemaError> {
-    let mut client = settled_store::connect(&config.postgres).await?;
+async fn try_prepare_schema(config: &Config) -> Result<(), DaemonError> {
+    let mut client = settled_store::connect(&config.postgres).await.map_err(DaemonError::Postgres)?;
     if config.postgres.migrate {
-        for migration in settled_store::migrate(&mut client).await? {
+        for migration in settled_store::migrate(&mut client).await.map_err(DaemonError::Schema)? {
             info!(%migration, "migrated");
         }
     } else {
-        let missing = settled_store::missing(&mut client).await?.join(", ");
+        let missing = settled_store::missing(&mut client).await.map_err(DaemonError::Schema)?.join(", ");
         if !missing.is_empty() {
-            let reason = format!("the schema lacks {missing} and postgres.migrate is false: run `settled migrate`");
-            return Err(SchemaError::Fatal(DaemonError::Schema(reason)));
+            return Err(DaemonError::MissingMigrations(missing));
         }
     }
     for warning in settled_store::warnings(&client).await {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use settled_core::contract::{AccountName, Currencies, Currency};
 use settled_store::Client;
-use settled_store::queries::account::{self, Account, AccountFilter, HistoryEntry, Hold};
+use settled_store::queries::account::{self, Account, AccountFilter, Hold};
 
 use super::human::{account_name, amount, currency, or_dash, since, time};
 use super::output::{Table, Text};
@@ -135,13 +135,44 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
         limit: args.limit,
     };
     let accounts = account::list(&session.client, &filter).await?;
-    session.print(&accounts, || rows(&accounts, session.currencies()))
+    let headings = ["ACCOUNT", "STATUS", ">POSTED", ">HELD", ">AVAILABLE", ">LIMIT", ">HIGHEST", "", ">ENTRIES"];
+    session.list(&accounts, "no accounts", headings, |account| {
+        let currency = account.currency.as_deref();
+        let money = |minor| amount(session.currencies(), currency, minor);
+        let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), money);
+        [
+            account.account.clone(),
+            account.status.clone(),
+            money(account.posted),
+            money(account.held),
+            money(account.available),
+            limit(account.min_balance),
+            limit(account.max_balance),
+            currency.unwrap_or_default().to_owned(),
+            account.version.to_string(),
+        ]
+    })
 }
 
 async fn history(args: &HistoryArgs, session: &Session) -> Result<Exit, Failure> {
     let account = find(&args.name, &session.client).await?;
     let entries = account::history(&session.client, args.name.as_str(), args.before, args.limit).await?;
-    session.print(&entries, || entry_rows(&account, &entries, session.currencies()))
+    let money = |minor| amount(session.currencies(), account.currency.as_deref(), minor);
+    let headings =
+        [">SEQ", "TIME", ">AMOUNT", ">BALANCE AFTER", "OTHER ACCOUNT", "TYPE", "REFERENCE", "TASK", "ACTS ON"];
+    session.list(&entries, "no entries", headings, |entry| {
+        [
+            entry.seq.to_string(),
+            or_dash(entry.settled_at.map(time)),
+            money(entry.amount),
+            money(entry.balance_after),
+            or_dash(entry.counter_account.as_ref()),
+            or_dash(entry.task_type.as_ref()),
+            entry.reference.clone().unwrap_or_default(),
+            entry.payment_id.to_string(),
+            entry.parent_id.map(|id| id.to_string()).unwrap_or_default(),
+        ]
+    })
 }
 
 async fn find(name: &AccountName, client: &Client) -> Result<Account, Failure> {
@@ -190,52 +221,12 @@ fn hold_rows(account: &Account, holds: &[Hold], all: i64, currencies: &Currencie
             hold.payment_id.to_string(),
         ]
     };
-    let mut text = Text::from(Table::of(["HELD", "UNTIL", "REFERENCE", "PAYMENT"], &[0], holds.iter().map(row)));
+    let mut text = Text::from(Table::of([">HELD", "UNTIL", "REFERENCE", "PAYMENT"], holds.iter().map(row)));
     let more = all - i64::try_from(holds.len()).unwrap_or(all);
     if more > 0 {
         text.line(format!("… and {more} more"));
     }
     text
-}
-
-fn rows(accounts: &[Account], currencies: &Currencies) -> Text {
-    let headings = ["ACCOUNT", "STATUS", "POSTED", "HELD", "AVAILABLE", "LIMIT", "HIGHEST", "", "ENTRIES"];
-    let row = |account: &Account| {
-        let currency = account.currency.as_deref();
-        let money = |minor| amount(currencies, currency, minor);
-        let limit = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), money);
-        [
-            account.account.clone(),
-            account.status.clone(),
-            money(account.posted),
-            money(account.held),
-            money(account.available),
-            limit(account.min_balance),
-            limit(account.max_balance),
-            currency.unwrap_or_default().to_owned(),
-            account.version.to_string(),
-        ]
-    };
-    Table::of(headings, &[2, 3, 4, 5, 6, 8], accounts.iter().map(row)).or("no accounts")
-}
-
-fn entry_rows(account: &Account, entries: &[HistoryEntry], currencies: &Currencies) -> Text {
-    let currency = account.currency.as_deref();
-    let headings = ["SEQ", "TIME", "AMOUNT", "BALANCE AFTER", "OTHER ACCOUNT", "TYPE", "REFERENCE", "TASK", "ACTS ON"];
-    let row = |entry: &HistoryEntry| {
-        [
-            entry.seq.to_string(),
-            or_dash(entry.settled_at.map(time)),
-            amount(currencies, currency, entry.amount),
-            amount(currencies, currency, entry.balance_after),
-            or_dash(entry.counter_account.as_ref()),
-            or_dash(entry.task_type.as_ref()),
-            entry.reference.clone().unwrap_or_default(),
-            entry.payment_id.to_string(),
-            entry.parent_id.map(|id| id.to_string()).unwrap_or_default(),
-        ]
-    };
-    Table::of(headings, &[0, 2, 3], entries.iter().map(row)).or("no entries")
 }
 
 /// Parses a time in the past.

@@ -110,7 +110,7 @@ fn human(report: &Report) -> Text {
             };
             [server.server, server.target.as_str(), state, server.detail.as_str()]
         });
-        text.table(&Table::of(["SERVER", "TARGET", "STATE", "DETAIL"], &[], rows));
+        text.table(&Table::of(["SERVER", "TARGET", "STATE", "DETAIL"], rows));
     }
     for warning in &report.warnings {
         text.line(format!("warning: {warning}"));

@@ -2,14 +2,14 @@
 
 mod view;
 
-use settled_amqp::BrokerSettings;
+use settled_amqp::{BrokerSettings, Outgoing, PublishError, Publisher};
 use settled_core::contract::{DeadReason, Properties, decode};
 use settled_store::Client;
 use settled_store::queries::dead_letter::{self, Resolution, Selection, StoredDeadLetter};
 
 use self::view::{Refused, Report, Shown};
-use super::publish::UNCHECKED_KEY;
-use super::publisher::{Outgoing, PublishError, Publisher};
+use super::human::{or_dash, time};
+use super::publish::{UNCHECKED_KEY, connect};
 use super::{Exit, Failure, Global, Session};
 use crate::config::Config;
 
@@ -108,7 +108,18 @@ async fn execute(command: Command, session: &Session) -> Result<Exit, Failure> {
 async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
     let selection = Selection { ids: None, reason: args.reason.as_deref(), resolved: args.all };
     let letters = dead_letter::list(&session.client, selection, args.limit).await?;
-    session.print(&letters, || view::rows(&letters))
+    let headings = ["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"];
+    session.list(&letters, "no dead letters", headings, |letter| {
+        [
+            letter.id.to_string(),
+            time(letter.last_seen),
+            letter.reason.clone(),
+            letter.detail.clone(),
+            or_dash(letter.publisher.as_ref()),
+            letter.attempts.to_string(),
+            letter.resolution.clone().unwrap_or_else(|| "open".to_owned()),
+        ]
+    })
 }
 
 async fn show(id: i64, session: &Session) -> Result<Exit, Failure> {
@@ -125,7 +136,7 @@ async fn replay(args: &ReplayArgs, session: &Session) -> Result<Report, Failure>
     let by_id = !args.ids.is_empty();
     let selection = Selection { ids: by_id.then_some(&args.ids[..]), reason: args.reason.as_deref(), resolved: by_id };
     let mut report = Report::new(args.dry_run, &args.ids);
-    let mut publisher = if args.dry_run { None } else { Some(Publisher::connect(config).await?) };
+    let mut publisher = if args.dry_run { None } else { Some(connect(config).await?) };
     let mut after = 0;
     // Leaves out dead letters that arrive meanwhile, among them replayed ones that fail again.
     let last = dead_letter::list(client, selection, 1).await?.first().map_or(0, |newest| newest.id);
@@ -155,13 +166,13 @@ async fn replay_singly(
     client: &Client,
     report: &mut Report,
 ) -> Result<Publisher, Failure> {
-    let mut publisher = Publisher::connect(config).await?;
+    let mut publisher = connect(config).await?;
     for (message, seen) in messages {
         match publisher.publish([&message]).await.error {
             None => mark(client, &[seen], Resolution::Replayed, report).await?,
             Some(PublishError::Denied(reason)) => {
                 report.refused.push(Refused { id: seen.0, reason });
-                publisher = Publisher::connect(config).await?;
+                publisher = connect(config).await?;
             }
             Some(error @ PublishError::Returned { .. }) => {
                 report.refused.push(Refused { id: seen.0, reason: error.to_string() });

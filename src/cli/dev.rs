@@ -7,7 +7,7 @@ use settled_pipeline::shutdown::Shutdown;
 
 use super::{Exit, Failure, Global, output, run};
 use crate::config::Config;
-use crate::dev::{PrivateServers, ServersOptions, check_programs, guardian};
+use crate::dev::{self, PrivateServers, ServersOptions, check_programs};
 use crate::{daemon, lifecycle};
 
 #[derive(Debug, clap::Args)]
@@ -74,13 +74,9 @@ fn welcome(config: &Config, servers: &PrivateServers) -> String {
     )
 }
 
-/// Runs the [`guardian`] on this thread: the servers end with the thread that started them.
+/// Runs the [`guardian`](dev::guardian) on this thread: the servers end with the thread that started them.
 pub(super) fn servers(options: &ServersOptions) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The guardian reports its error on standard output.
-    Ok(if runtime.block_on(guardian::run(options)) == std::process::ExitCode::SUCCESS {
-        Exit::Ok
-    } else {
-        Exit::Failure
-    })
+    Ok(if runtime.block_on(dev::guard(options)) == std::process::ExitCode::SUCCESS { Exit::Ok } else { Exit::Failure })
 }

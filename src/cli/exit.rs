@@ -1,35 +1,27 @@
 //! The exit codes, and the error a verb ends with: one place for both.
-//!
-//! | code | meaning |
-//! |---|---|
-//! | 0 | done |
-//! | 1 | failed, or the answer is no: not found, rejected, an audit with findings, a drain that took too long |
-//! | 2 | the command line was not understood |
-//! | 69 | the broker or the database cannot be reached; the same command may work later |
-//! | 78 | the configuration is wrong, or a connection pooler is in a mode that cannot be used |
 
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::publisher::PublishError;
 use crate::config::ConfigError;
 use crate::printable::printable;
+use settled_amqp::PublishError;
 use settled_store::{ConnectError, MigrateError, queries};
 
 /// How a command ends, as the shell sees it. 69 and 78 are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done.
     Ok = 0,
-    /// Failed, or the answer is no.
+    /// Failed, or the answer is no: not found, rejected, an audit with findings, a drain that took too long.
     Failure = 1,
     /// The command line was not understood (clap ends the process itself).
     Usage = 2,
     /// The broker or the database cannot be reached; the same command may work later.
     Unavailable = 69,
-    /// The configuration is wrong; the same command fails until it is edited.
+    /// The configuration is wrong, or a connection pooler is in a mode that cannot be used: the same command fails until
+    /// that is changed.
     BadConfig = 78,
 }
 
@@ -55,11 +47,6 @@ impl Failure {
         Self { exit, error: error.into(), hint: None }
     }
 
-    /// The broker or the database cannot be reached.
-    pub fn unavailable(error: impl Into<anyhow::Error>) -> Self {
-        Self::new(Exit::Unavailable, error)
-    }
-
     /// Adds what the user can do about it, as a sentence.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -73,7 +60,6 @@ impl Failure {
     }
 
     /// How the process ends.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         self.exit
     }
@@ -128,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_happened_and_what_to_do() {
-        let failure = Failure::unavailable(anyhow::anyhow!("refused").context("PostgreSQL")).hint("start it");
+        let failure =
+            Failure::new(Exit::Unavailable, anyhow::anyhow!("refused").context("PostgreSQL")).hint("start it");
         assert_eq!(failure.exit(), Exit::Unavailable);
         assert_eq!(failure.to_string(), "settled: error: PostgreSQL: refused\n  hint: start it");
     }

@@ -7,7 +7,7 @@ use settled_core::contract::Currencies;
 use settled_store::Client;
 
 use super::exit::{Exit, Failure};
-use super::output::{self, Text};
+use super::output::{self, Table, Text};
 use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
@@ -58,6 +58,17 @@ impl Session {
         human: impl FnOnce() -> Text,
     ) -> Result<Exit, Failure> {
         output::print(self.json, value, human)
+    }
+
+    /// Prints rows as JSON, or as a [`Table`], which without rows is the line `empty`.
+    pub(super) fn list<T: Serialize, const N: usize>(
+        &self,
+        rows: &[T],
+        empty: &str,
+        headings: [&str; N],
+        cells: impl Fn(&T) -> [String; N],
+    ) -> Result<Exit, Failure> {
+        self.print(rows, || Table::of(headings, rows.iter().map(cells)).or(empty))
     }
 }
 

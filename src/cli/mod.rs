@@ -17,7 +17,6 @@ mod outcome;
 pub mod output;
 mod payment;
 mod publish;
-pub mod publisher;
 mod run;
 
 use clap::{Parser, Subcommand};

@@ -4,7 +4,7 @@ use serde::Serialize;
 use settled_store::queries::outbox::{self, HeldRow};
 
 use super::human::{counted, time};
-use super::output::{Table, Text};
+use super::output::Text;
 use super::{Exit, Failure, Global, Session};
 
 /// The reason of a row that the broker has returned.
@@ -64,7 +64,18 @@ async fn execute(command: Command, session: &Session) -> Result<Exit, Failure> {
     let (verb, asked, done) = match command {
         Command::List { limit } => {
             let rows = outbox::list(client, limit).await?;
-            return session.print(&rows, || table(&rows));
+            let headings = ["ID", "COMMITTED", "KEY", ">EVENTS", ">BYTES", "NEXT TRY", "REASON"];
+            return session.list(&rows, "no events are held", headings, |row| {
+                [
+                    row.id.to_string(),
+                    time(row.created_at),
+                    row.key.clone(),
+                    row.events.to_string(),
+                    row.bytes.to_string(),
+                    time(row.retry_at),
+                    reason(row).to_owned(),
+                ]
+            });
         }
         Command::Show { id } => return show(id, session).await,
         Command::Retry(RetryArgs { ids, .. }) => {
@@ -104,22 +115,6 @@ async fn show(id: i64, session: &Session) -> Result<Exit, Failure> {
 
 fn reason(row: &HeldRow) -> &str {
     row.reason.as_deref().unwrap_or(NO_QUEUE)
-}
-
-fn table(rows: &[HeldRow]) -> Text {
-    let cells = |row: &HeldRow| {
-        [
-            row.id.to_string(),
-            time(row.created_at),
-            row.key.clone(),
-            row.events.to_string(),
-            row.bytes.to_string(),
-            time(row.retry_at),
-            reason(row).to_owned(),
-        ]
-    };
-    let headings = ["ID", "COMMITTED", "KEY", "EVENTS", "BYTES", "NEXT TRY", "REASON"];
-    Table::of(headings, &[3, 4], rows.iter().map(cells)).or("no events are held")
 }
 
 impl Report {

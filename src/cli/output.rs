@@ -91,17 +91,14 @@ impl From<Table> for Text {
 pub struct Table(comfy_table::Table);
 
 impl Table {
-    /// Builds a table. The columns with the indexes in `right` are aligned right, as numbers are.
-    pub fn of<const N: usize, C: AsRef<str>>(
-        headings: [&str; N],
-        right: &[usize],
-        rows: impl IntoIterator<Item = [C; N]>,
-    ) -> Self {
+    /// Builds a table. A column whose heading begins with `>` is aligned right, as numbers are.
+    pub fn of<const N: usize, C: AsRef<str>>(headings: [&str; N], rows: impl IntoIterator<Item = [C; N]>) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(headings);
+        let names = headings.map(|heading| heading.trim_start_matches('>'));
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(names);
         table.add_rows(rows.into_iter().map(|cells| cells.map(|cell| printable(cell.as_ref()).into_owned())));
-        for &column in right {
-            if let Some(column) = table.column_mut(column) {
+        for (column, heading) in table.column_iter_mut().zip(headings) {
+            if heading.starts_with('>') {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
@@ -139,7 +136,7 @@ mod tests {
     fn whatever_is_put_in_stays_on_its_line() {
         let mut text = Text::of(FORGED);
         text.pairs([("reference", FORGED.to_owned())]);
-        text.table(&Table::of(["REFERENCE"], &[], [[FORGED]]));
+        text.table(&Table::of(["REFERENCE"], [[FORGED]]));
         assert!(!text.as_str().contains('\u{1b}') && !text.as_str().contains("\n2026"), "{}", text.as_str());
         assert_eq!(text.as_str().lines().count(), 4, "{}", text.as_str());
     }

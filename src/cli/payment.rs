@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
-use settled_core::contract::{AccountName, Currencies, PaymentState, TaskType};
+use settled_core::contract::{AccountName, PaymentState, TaskType};
 use settled_store::queries::payment::{self, Life, PaymentFilter, PaymentRow, StoredTask};
 use settled_store::queries::{Error, dead_letter, limit_statements};
 use uuid::Uuid;
 
 pub(super) use self::show::Shown;
 use super::human::{account_name, amount, counted, duration, or_dash, since, time};
-use super::output::{Table, Text};
 use super::{Exit, Failure, Global, Session};
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -103,7 +102,22 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
         limit: args.limit,
     };
     let payments = payment::list(client, &filter).await.map_err(|error| too_slow(error, args.timeout))?;
-    session.print(&payments, || rows(&payments, session.currencies()))
+    let headings = ["ID", "DECIDED AT", "TYPE", "STATE", "FROM", "TO", ">AMOUNT", "", "REFERENCE"];
+    session.list(&payments, "no payments", headings, |payment| {
+        let (from, to) = from_and_to(payment);
+        let money = |minor| amount(session.currencies(), payment.currency.as_deref(), minor);
+        [
+            payment.id.to_string(),
+            time(payment.settled_at),
+            payment.task_type.clone(),
+            payment.reason.as_ref().unwrap_or(&payment.state).clone(),
+            from,
+            to,
+            payment.amount.map_or_else(String::new, money),
+            payment.currency.clone().unwrap_or_default(),
+            payment.reference.clone().unwrap_or_default(),
+        ]
+    })
 }
 
 fn too_slow(error: Error, limit: Duration) -> Failure {
@@ -118,26 +132,6 @@ pub(super) fn state(stored: &StoredTask) -> String {
         None => stored.state.name().to_owned(),
         Some(rejection) => format!("rejected: {} ({})", rejection.name(), rejection.iso_code()),
     }
-}
-
-fn rows(payments: &[PaymentRow], currencies: &Currencies) -> Text {
-    let headings = ["ID", "DECIDED AT", "TYPE", "STATE", "FROM", "TO", "AMOUNT", "", "REFERENCE"];
-    let row = |payment: &PaymentRow| {
-        let (from, to) = from_and_to(payment);
-        let money = |minor| amount(currencies, payment.currency.as_deref(), minor);
-        [
-            payment.id.to_string(),
-            time(payment.settled_at),
-            payment.task_type.clone(),
-            payment.reason.as_ref().unwrap_or(&payment.state).clone(),
-            from,
-            to,
-            payment.amount.map_or_else(String::new, money),
-            payment.currency.clone().unwrap_or_default(),
-            payment.reference.clone().unwrap_or_default(),
-        ]
-    };
-    Table::of(headings, &[6], payments.iter().map(row)).or("no payments")
 }
 
 /// Returns both sides of a payment: its accounts, or the number of its legs, or the payment it acts on.

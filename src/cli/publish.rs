@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use serde::Serialize;
+use settled_amqp::{MAX_PROPERTY_BYTES, Outgoing, PublishError, Published, Publisher};
 use settled_core::contract::{PaymentState, Properties, Task, decode};
 
 use super::human::{counted, duration, time};
 use super::outcome::{Outcome, OutcomeWatch};
 use super::output::{self, Text};
-use super::publisher::{MAX_PROPERTY_BYTES, Outgoing, Publisher};
 use super::{Exit, Failure, Global, block_on, payment};
 use crate::config::Config;
 use crate::printable::printable;
@@ -67,12 +67,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let (messages, tasks) = messages(&input, args)?;
     let report = block_on(async {
         if !args.wait {
-            let published = publish(&config, &messages).await?;
+            let published = publish_all(&config, &messages).await?;
             return Ok(Report { published, outcomes: None });
         }
         let client = settled_store::connect(&config.postgres).await?;
         let watch = OutcomeWatch::start(&client, &tasks).await?;
-        let published = publish(&config, &messages).await?;
+        let published = publish_all(&config, &messages).await?;
         let outcomes = watch.wait(&client, &tasks, args.timeout).await?;
         Ok(Report { published, outcomes: Some(outcomes) })
     })?;
@@ -80,19 +80,28 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     Ok(report.outcomes.as_deref().map_or(Exit::Ok, exit))
 }
 
-/// Publishes all messages. Returns how many were confirmed.
-async fn publish(config: &Config, messages: &[Outgoing]) -> Result<usize, Failure> {
-    let publisher = Publisher::connect(config).await?;
+/// Connects as the configuration says.
+pub(super) async fn connect(config: &Config) -> Result<Publisher, PublishError> {
+    Publisher::connect(&config.broker, config.needs_user_id()).await
+}
+
+/// Publishes messages on a connection of their own.
+pub(super) async fn publish(config: &Config, messages: &[Outgoing]) -> Result<Published, PublishError> {
+    let publisher = connect(config).await?;
     let published = publisher.publish(messages).await;
     publisher.close().await;
-    if let Some(error) = published.error {
-        let confirmed = published.confirmed;
-        return Err(Failure::from(error).hint(format!(
+    Ok(published)
+}
+
+/// Publishes all messages. Returns how many were confirmed.
+async fn publish_all(config: &Config, messages: &[Outgoing]) -> Result<usize, Failure> {
+    let Published { confirmed, error } = publish(config, messages).await?;
+    error.map_or(Ok(confirmed), |error| {
+        Err(Failure::from(error).hint(format!(
             "{confirmed} of {} confirmed; to publish all of them again is safe, the ids are the same",
             messages.len()
-        )));
-    }
-    Ok(published.confirmed)
+        )))
+    })
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
@@ -114,10 +123,10 @@ fn messages(input: &[u8], args: &Args) -> Result<(Vec<Outgoing>, Vec<Task>), Fai
     for (line, body) in documents {
         match decode(body, &Properties::default()) {
             Ok(task) => {
-                messages.push(Outgoing::task(&task, body.to_vec(), &args.publisher));
+                messages.push(task_message(&task, body.to_vec(), &args.publisher));
                 tasks.push(task);
             }
-            Err(_) if args.unchecked => messages.push(Outgoing::unchecked(body.to_vec(), &args.publisher)),
+            Err(_) if args.unchecked => messages.push(unchecked(body.to_vec(), &args.publisher)),
             Err(letter) => wrong.push(format!("line {line}: {}", printable(&letter.detail))),
         }
     }
@@ -148,25 +157,23 @@ fn documents(input: &[u8]) -> Vec<(usize, &[u8])> {
         .collect()
 }
 
-impl Outgoing {
-    /// Returns the message of a task.
-    pub(super) fn task(task: &Task, body: Vec<u8>, publisher: &str) -> Self {
-        let mut message = Self::unchecked(body, publisher);
-        message.routing_key = format!("task.{}", task.body.task_type().name());
-        message.properties.message_id = Some(task.id.into());
-        message
-    }
+/// Returns the message of a task.
+pub(super) fn task_message(task: &Task, body: Vec<u8>, publisher: &str) -> Outgoing {
+    let mut message = unchecked(body, publisher);
+    message.routing_key = format!("task.{}", task.body.task_type().name());
+    message.properties.message_id = Some(task.id.into());
+    message
+}
 
-    /// Returns a message that may be no valid task, with a routing key for which the queue is bound.
-    fn unchecked(body: Vec<u8>, publisher: &str) -> Self {
-        let properties = Properties {
-            content_type: Some("application/json".into()),
-            publisher: Some(publisher.into()),
-            timestamp: u64::try_from(Timestamp::now().as_second()).ok(),
-            ..Properties::default()
-        };
-        Self { exchange: None, routing_key: UNCHECKED_KEY.to_owned(), body, properties }
-    }
+/// Returns a message that may be no valid task, with a routing key for which the queue is bound.
+fn unchecked(body: Vec<u8>, publisher: &str) -> Outgoing {
+    let properties = Properties {
+        content_type: Some("application/json".into()),
+        publisher: Some(publisher.into()),
+        timestamp: u64::try_from(Timestamp::now().as_second()).ok(),
+        ..Properties::default()
+    };
+    Outgoing { exchange: None, routing_key: UNCHECKED_KEY.to_owned(), body, properties }
 }
 
 /// Returns the exit code of all outcomes: one without an outcome in time outweighs a failed one.

@@ -30,120 +30,107 @@ impl Refusal {
     }
 }
 
-/// The value that a key is bound to.
-pub(super) trait Value {
-    /// Returns the accepted values in words, to follow "expected".
-    fn expected(&self) -> String;
-
-    /// Returns the value with passwords hidden.
-    fn show(&self) -> Json;
-
-    /// Sets it to a value from the file.
-    fn set(&mut self, value: &DeValue<'_>) -> Result<(), Refusal>;
-
-    /// Sets it to a string from the file, or to the value of an environment variable, in which commas separate the
-    /// elements of a list.
-    fn set_text(&mut self, text: &str) -> Result<(), Refusal>;
+/// Returns the accepted values in words, to follow "expected".
+pub(super) fn expected(field: &Field<'_>) -> String {
+    match field {
+        Field::Flag(_) => "true or false".to_owned(),
+        Field::Whole(_, range) => format!("a whole number from {} to {}", range.start(), range.end()),
+        Field::Number(_, range) => format!("a number from {:?} to {:?}", range.start(), range.end()),
+        Field::Span(_, range) => {
+            let (from, to) = (span::show(*range.start()), span::show(*range.end()));
+            format!("a duration from \"{from}\" to \"{to}\"")
+        }
+        Field::Text(_, rule) => rule.expected.to_owned(),
+        Field::Path(_) => "the path of a file, in quotes".to_owned(),
+        Field::Parsed(value) => value.expected(),
+        Field::List(list) => format!("a list of {}", list.expected()),
+    }
 }
 
-impl Value for Field<'_> {
-    fn expected(&self) -> String {
-        match self {
-            Self::Flag(_) => "true or false".to_owned(),
-            Self::Whole(_, range) => format!("a whole number from {} to {}", range.start(), range.end()),
-            Self::Number(_, range) => format!("a number from {:?} to {:?}", range.start(), range.end()),
-            Self::Span(_, range) => {
-                let (from, to) = (span::show(*range.start()), span::show(*range.end()));
-                format!("a duration from \"{from}\" to \"{to}\"")
-            }
-            Self::Text(_, rule) => rule.expected.to_owned(),
-            Self::Path(_) => "the path of a file, in quotes".to_owned(),
-            Self::Parsed(value) => value.expected(),
-            Self::List(list) => format!("a list of {}", list.expected()),
-        }
+/// Returns the value with passwords hidden.
+pub(super) fn show(field: &Field<'_>) -> Json {
+    match field {
+        Field::Flag(value) => Json::from(**value),
+        Field::Whole(value, _) => Json::from(value.get()),
+        Field::Number(value, _) => Json::from(**value),
+        Field::Span(value, _) => Json::from(span::show(**value)),
+        Field::Text(value, _) => Json::from(value.as_str()),
+        Field::Path(value) => value.as_ref().map_or(Json::Null, |path| Json::from(path.display().to_string())),
+        Field::Parsed(value) => Json::from(value.show()),
+        Field::List(list) => Json::from(list.show()),
     }
+}
 
-    fn show(&self) -> Json {
-        match self {
-            Self::Flag(value) => Json::from(**value),
-            Self::Whole(value, _) => Json::from(value.get()),
-            Self::Number(value, _) => Json::from(**value),
-            Self::Span(value, _) => Json::from(span::show(**value)),
-            Self::Text(value, _) => Json::from(value.as_str()),
-            Self::Path(value) => value.as_ref().map_or(Json::Null, |path| Json::from(path.display().to_string())),
-            Self::Parsed(value) => Json::from(value.show()),
-            Self::List(list) => Json::from(list.show()),
+/// Sets a field to a value from the file.
+pub(super) fn set(field: &mut Field<'_>, value: &DeValue<'_>) -> Result<(), Refusal> {
+    match (&mut *field, value) {
+        (Field::Flag(field), DeValue::Boolean(value)) => **field = *value,
+        (Field::Whole(field, range), DeValue::Integer(number)) => {
+            let digits = number.as_str();
+            let parsed = u64::from_str_radix(digits, number.radix());
+            field.put(within(parsed.ok(), range, digits)?);
         }
+        (Field::Number(field, range), DeValue::Float(number)) => {
+            **field = within(number.as_str().parse().ok(), range, number.as_str())?;
+        }
+        (Field::Number(field, range), DeValue::Integer(number)) if number.radix() == 10 => {
+            **field = within(number.as_str().parse().ok(), range, number.as_str())?;
+        }
+        (Field::List(list), DeValue::Array(values)) => {
+            let texts: Option<Vec<&str>> = values.iter().map(|value| value.get_ref().as_str()).collect();
+            let Some(texts) = texts else { return Err(wrong_type(field, value)) };
+            replace(*list, &texts)
+                .map_err(|(index, refusal)| Refusal { span: index.map(|index| values[index].span()), ..refusal })?;
+        }
+        (Field::Span(..) | Field::Text(..) | Field::Path(_) | Field::Parsed(_), DeValue::String(text)) => {
+            return set_text(field, text);
+        }
+        _ => return Err(wrong_type(field, value)),
     }
+    Ok(())
+}
 
-    fn set(&mut self, value: &DeValue<'_>) -> Result<(), Refusal> {
-        match (&mut *self, value) {
-            (Self::Flag(field), DeValue::Boolean(value)) => **field = *value,
-            (Self::Whole(field, range), DeValue::Integer(number)) => {
-                let digits = number.as_str();
-                let parsed = u64::from_str_radix(digits, number.radix());
-                field.put(within(parsed.ok(), range, digits)?);
+/// Sets a field to a string from the file, or to the value of an environment variable, in which commas separate the
+/// elements of a list.
+pub(super) fn set_text(field: &mut Field<'_>, text: &str) -> Result<(), Refusal> {
+    match field {
+        Field::Span(field, range) => {
+            let value = span::parse(text).map_err(|why| {
+                Refusal::new(format!("found \"{text}\" ({why})")).remedy(Some(span::REMEDY.to_owned()))
+            })?;
+            if !range.contains(&value) {
+                let nearest = if value < *range.start() { range.start() } else { range.end() };
+                return Err(out_of_range(&format!("\"{text}\""), &format!("\"{}\"", span::show(*nearest))));
             }
-            (Self::Number(field, range), DeValue::Float(number)) => {
-                **field = within(number.as_str().parse().ok(), range, number.as_str())?;
-            }
-            (Self::Number(field, range), DeValue::Integer(number)) if number.radix() == 10 => {
-                **field = within(number.as_str().parse().ok(), range, number.as_str())?;
-            }
-            (Self::List(list), DeValue::Array(values)) => {
-                let texts: Option<Vec<&str>> = values.iter().map(|value| value.get_ref().as_str()).collect();
-                let Some(texts) = texts else { return Err(wrong_type(self, value)) };
-                replace(*list, &texts)
-                    .map_err(|(index, refusal)| Refusal { span: index.map(|index| values[index].span()), ..refusal })?;
-            }
-            (Self::Span(..) | Self::Text(..) | Self::Path(_) | Self::Parsed(_), DeValue::String(text)) => {
-                return self.set_text(text);
-            }
-            _ => return Err(wrong_type(self, value)),
+            **field = value;
         }
-        Ok(())
-    }
-
-    fn set_text(&mut self, text: &str) -> Result<(), Refusal> {
-        match self {
-            Self::Span(field, range) => {
-                let value = span::parse(text).map_err(|why| {
-                    Refusal::new(format!("found \"{text}\" ({why})")).remedy(Some(span::REMEDY.to_owned()))
-                })?;
-                if !range.contains(&value) {
-                    let nearest = if value < *range.start() { range.start() } else { range.end() };
-                    return Err(out_of_range(&format!("\"{text}\""), &format!("\"{}\"", span::show(*nearest))));
-                }
-                **field = value;
-            }
-            Self::Text(field, rule) => {
-                (rule.check)(text).map_err(|why| Refusal::new(format!("found \"{text}\" ({why})")))?;
-                text.clone_into(field);
-            }
-            Self::Path(_) if text.is_empty() => return Err(Refusal::new("found an empty path")),
-            Self::Path(field) => **field = Some(text.into()),
-            Self::Parsed(field) => {
-                let choices = field.choices();
-                field.parse(text).map_err(|why| {
-                    // A value that may hold a password must not be quoted.
-                    let found = if field.is_secret() {
-                        format!("found something else ({why})")
-                    } else {
-                        format!("found \"{text}\" ({why})")
-                    };
-                    Refusal::new(found).remedy(did_you_mean(text, choices))
-                })?;
-            }
-            Self::List(list) => {
-                let texts: Vec<&str> = text.split(',').map(str::trim).collect();
-                replace(*list, &texts).map_err(|(_, refusal)| refusal)?;
-            }
-            Self::Flag(_) | Self::Whole(..) | Self::Number(..) => {
-                return Err(wrong_type(self, &DeValue::String(text.into())));
-            }
+        Field::Text(field, rule) => {
+            (rule.check)(text).map_err(|why| Refusal::new(format!("found \"{text}\" ({why})")))?;
+            text.clone_into(field);
         }
-        Ok(())
+        Field::Path(_) if text.is_empty() => return Err(Refusal::new("found an empty path")),
+        Field::Path(field) => **field = Some(text.into()),
+        Field::Parsed(field) => {
+            let choices = field.choices();
+            field.parse(text).map_err(|why| {
+                // A value that may hold a password must not be quoted.
+                let found = if field.is_secret() {
+                    format!("found something else ({why})")
+                } else {
+                    format!("found \"{text}\" ({why})")
+                };
+                Refusal::new(found).remedy(did_you_mean(text, choices))
+            })?;
+        }
+        Field::List(list) => {
+            let texts: Vec<&str> = text.split(',').map(str::trim).collect();
+            replace(*list, &texts).map_err(|(_, refusal)| refusal)?;
+        }
+        Field::Flag(_) | Field::Whole(..) | Field::Number(..) => {
+            return Err(wrong_type(field, &DeValue::String(text.into())));
+        }
     }
+    Ok(())
 }
 
 fn replace(list: &mut dyn List, texts: &[&str]) -> Result<(), (Option<usize>, Refusal)> {

@@ -1,8 +1,7 @@
 //! The configuration: the file overrides the defaults, three environment variables override both.
 //!
-//! The settings of a section are declared beside their user: [`Section::keys`] lists the keys with their accepted
-//! values, and the struct's `Default` holds the defaults. Checks across keys are in `checks.rs`. All problems are
-//! reported at once.
+//! The keys of a section are declared beside their user, by [`section!`](settled_pipeline::section). Checks across keys
+//! are in `checks.rs`. All problems are reported at once.
 
 mod checks;
 mod field;
@@ -30,7 +29,6 @@ use settled_pipeline::settings::{Field, Key, Section};
 use settled_pipeline::worker::PipelineSettings;
 use settled_store::PostgresSettings;
 
-use self::field::Value as _;
 pub use self::problem::{ConfigError, Origin, Problem};
 pub use self::sample::sample;
 use crate::admin::AdminSettings;
@@ -121,13 +119,11 @@ impl Config {
     }
 
     /// Returns the path of the file that was read, if any.
-    #[must_use]
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
     /// Returns every effective value with its origin, in the order of the sample, with passwords hidden.
-    #[must_use]
     pub fn describe(&self) -> Vec<Described> {
         // The key tables need mutable fields, so they are bound to a copy.
         let mut copy = self.clone();
@@ -137,7 +133,7 @@ impl Config {
             for Key { name, field, .. } in keys {
                 let key = format!("{path}.{name}");
                 let origin = self.origin(&key);
-                described.push(Described { key, value: field.show(), origin });
+                described.push(Described { key, value: field::show(&field), origin });
             }
         };
         for section in copy.sections() {
@@ -154,13 +150,11 @@ impl Config {
     }
 
     /// Returns whether the daemon rejects tasks without a `user_id`.
-    #[must_use]
     pub fn needs_user_id(&self) -> bool {
         self.authority.verified && !self.publishers.is_empty()
     }
 
     /// Returns what decides whether a publisher may publish a task.
-    #[must_use]
     pub fn authority(&self) -> Authority {
         let own = OwnNames {
             exchange: self.broker.exchange.clone(),
@@ -169,7 +163,6 @@ impl Config {
         self.authority.authority(&self.publishers, own)
     }
 
-    #[must_use]
     pub fn machine(&self) -> MachineSettings {
         MachineSettings {
             pipeline: self.pipeline.clone(),

@@ -60,7 +60,6 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// Returns all problems; a file that cannot be read is one.
-    #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         match self {
             Self::Problems(problems) => problems.clone(),

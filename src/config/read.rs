@@ -10,7 +10,7 @@ use settled_pipeline::settings::{Key, Section, closest, did_you_mean};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::field::{Refusal, Value as _};
+use super::field::{self, Refusal};
 use super::problem::{Origin, Problem};
 use super::{Config, SectionKeys};
 
@@ -76,7 +76,7 @@ impl Reader {
                 let path = format!("{}.{}", section.name, key.name);
                 let taken = match value.to_str() {
                     Some("") => Err(Refusal::new("it is set and empty")),
-                    Some(text) => key.field.set_text(text),
+                    Some(text) => field::set_text(&mut key.field, text),
                     None => Err(Refusal::new("it is not UTF-8")),
                 };
                 let remedy = format!("correct the variable or unset it: unset {variable}");
@@ -138,8 +138,8 @@ impl Reader {
                 self.problem(source.origin(&name.span()), &path, message, remedy);
                 continue;
             };
-            let default = key.field.show();
-            let taken = key.field.set(value.get_ref());
+            let default = field::show(&key.field);
+            let taken = field::set(&mut key.field, value.get_ref());
             let place = taken.as_ref().err().and_then(|refusal| refusal.span.clone());
             let origin = source.origin(&place.unwrap_or_else(|| value.span()));
             let remedy = match default {
@@ -155,7 +155,7 @@ impl Reader {
     /// Records the origin of a value, and the problem if it was refused.
     fn record(&mut self, key: &Key<'_>, path: String, origin: Origin, taken: Result<(), Refusal>, remedy: String) {
         if let Err(refusal) = taken {
-            let message = format!("{}, expected {}", refusal.found, key.field.expected());
+            let message = format!("{}, expected {}", refusal.found, field::expected(&key.field));
             self.problem(origin.clone(), &path, message, refusal.remedy.unwrap_or(remedy));
             self.refused.insert(path.clone());
         }

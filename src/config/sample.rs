@@ -7,7 +7,7 @@ use settled_pipeline::intake::PublisherSettings;
 use settled_pipeline::settings::{Field, Section};
 
 use super::Config;
-use super::field::Value as _;
+use super::field::{expected, show};
 
 /// The maximum length of a comment line.
 const WIDTH: usize = 96;
@@ -22,7 +22,6 @@ const HEAD: &str = "\
 
 /// Returns the text of the sample. Defaults are commented out, so that a later version may change them. Keys with a
 /// recommended value are not: it is stricter than the default, which suits existing installations.
-#[must_use]
 pub fn sample() -> String {
     let mut config = Config::default();
     let mut text = HEAD.to_owned();
@@ -32,7 +31,7 @@ pub fn sample() -> String {
             let env = key.env.map(|name| format!(" Overridden by {name}.")).unwrap_or_default();
             let about = format!("{}{} ({})", key.doc, env, accepts(&key.field));
             let _ = write!(text, "\n{}", comment(&about));
-            let _ = writeln!(text, "#{} = {}", key.name, literal(&key.field.show()));
+            let _ = writeln!(text, "#{} = {}", key.name, literal(&show(&key.field)));
             if let Some(recommended) = key.recommended {
                 let _ = writeln!(text, "{} = {recommended}", key.name);
             }
@@ -47,14 +46,14 @@ fn publisher() -> String {
     let _ = write!(text, "\n{}#[[{}]]\n", comment(PublisherSettings::ABOUT), PublisherSettings::NAME);
     for key in example.keys() {
         let _ = write!(text, "\n{}", comment(&format!("{} ({})", key.doc, accepts(&key.field))));
-        let _ = writeln!(text, "#{} = {}", key.name, literal(&key.field.show()));
+        let _ = writeln!(text, "#{} = {}", key.name, literal(&show(&key.field)));
     }
     text
 }
 
 /// Returns the accepted values, abbreviated to stand in brackets.
 fn accepts(field: &Field<'_>) -> String {
-    let expected = field.expected();
+    let expected = expected(field);
     let short = ["a whole number from ", "a number from ", "a duration from "];
     let short = short.iter().find_map(|prefix| expected.strip_prefix(prefix));
     short.map_or(expected.clone(), str::to_owned)

@@ -8,67 +8,40 @@ use std::path::PathBuf;
 pub enum DevError {
     /// A program of the servers is not on this machine.
     #[error("{program} is not installed; on Debian: apt-get install {package}")]
-    Missing {
-        /// The program that was looked for.
-        program: &'static str,
-        /// The Debian package it comes with.
-        package: &'static str,
-    },
-
+    Missing { program: &'static str, package: &'static str },
     /// The directory asked for holds something, and nobody said that it may be used.
     #[error(
         "{} is not empty; with --keep its servers are used and kept, without it they would be removed",
         .0.display()
     )]
     NotEmpty(PathBuf),
-
     /// Another guardian works in the directory.
     #[error("{} is in use by other private servers", .0.display())]
     InUse(PathBuf),
-
     /// No loopback port could be found for a server.
     #[error("no free port on 127.0.0.1")]
     NoPort,
-
     /// A server ended, or did not become ready in time.
     #[error("{server} {problem}; the end of {}:\n{tail}", .log.display())]
     Server {
-        /// Which one.
         server: &'static str,
-        /// What it did.
         problem: String,
-        /// Where it logs.
         log: PathBuf,
         /// The last lines it logged since it was started.
         tail: String,
     },
-
     /// PostgreSQL is up and refuses what the guardian asks of it.
     #[error("PostgreSQL: {0}")]
     Postgres(#[from] tokio_postgres::Error),
-
     /// The operating system refused something.
     #[error("cannot {what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// What the system said.
-        source: io::Error,
-    },
-
+    Io { what: String, source: io::Error },
     /// Options that cannot be had, or not together.
     #[error("private servers: {0}")]
     Options(&'static str),
-
     /// `rabbitmqctl` did not do what it was asked.
     #[error("rabbitmqctl {arguments}: {problem}")]
-    Rabbitmqctl {
-        /// What was asked.
-        arguments: String,
-        /// What it said, or why it was not run.
-        problem: String,
-    },
-
+    Rabbitmqctl { arguments: String, problem: String },
     /// The guardian answered with an error, or not at all.
     #[error("private servers: {0}")]
     Guardian(String),
@@ -76,10 +49,6 @@ pub enum DevError {
 
 /// Names what was tried when the operating system refuses it.
 pub trait Context<T> {
-    /// The error with what was tried.
-    ///
-    /// # Errors
-    /// The same.
     fn context(self, what: impl FnOnce() -> String) -> Result<T, DevError>;
 }
 

@@ -18,31 +18,25 @@ use tokio::time::{Instant, sleep};
 
 use super::error::{Context, DevError};
 use super::place::{Place, free_ports};
-use super::postgres::Postgres;
 use super::programs::Programs;
 use super::rabbitmq::{RabbitMq, RabbitPorts};
-use super::wire::{Answer, Command, Endpoints, Pids};
+use super::wire::{Answer, Order, Status};
 use super::{ServersOptions, StopMode};
 
 /// How long the processes that the servers started may take to follow them.
 const ORPHANS_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs both servers until standard input ends or a signal asks for the end, then stops them
+/// Runs the broker and the databases that `prepare` makes, for which it gets two free ports; the broker stays stopped
+/// unless it is `with_broker`. It runs them until standard input ends or a signal asks for the end, then stops them
 /// and removes their directory unless it is to be kept.
 ///
 /// Standard output carries one JSON object a line: where the servers are, or why they could not
-/// be started; then an answer to each command read from standard input. The exit code is a
+/// be started; then an answer to each order read from standard input. The exit code is a
 /// failure if the servers could not be started or not be removed, and the reason was told.
 ///
 /// To be run on the main thread, as by `#[tokio::main]`: the kernel kills the servers when the
 /// thread that started them ends.
-pub async fn run(options: &ServersOptions) -> ExitCode {
-    run_with(options, true, async |programs, place, [port, _]| Postgres::prepare(programs, place, port).await).await
-}
-
-/// The same with the databases that `prepare` makes, for which it gets two free ports; the broker stays stopped
-/// unless it is `with_broker`.
-pub async fn run_with<D: Databases>(
+pub async fn run<D: Databases>(
     options: &ServersOptions,
     with_broker: bool,
     prepare: impl AsyncFnOnce(&Programs, &Place, [u16; 2]) -> Result<D, DevError>,
@@ -58,7 +52,7 @@ pub async fn run_with<D: Databases>(
     match guard((options, with_broker), prepare, lines, ended).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            answer(&Answer::Failed { error: error.to_string() });
+            answer(&Err(error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -103,17 +97,21 @@ pub trait Databases {
         Vec::new()
     }
 
-    /// Starts all of them, and waits until they are ready.
-    async fn start_all(&mut self) -> Result<(), DevError>;
-
-    /// Starts the one that takes writes.
+    /// Starts the one that takes writes, unless it runs, and waits until its database can be used.
     async fn start(&mut self) -> Result<(), DevError>;
 
-    /// Stops the one that takes writes.
+    /// Starts all of them, and waits until they are ready.
+    async fn start_all(&mut self) -> Result<(), DevError> {
+        self.start().await
+    }
+
+    /// Stops the one that takes writes. Does nothing if it does not run.
     async fn stop(&mut self, mode: StopMode) -> Result<(), DevError>;
 
     /// Stops all of them.
-    async fn stop_all(&mut self, mode: StopMode) -> Result<(), DevError>;
+    async fn stop_all(&mut self, mode: StopMode) -> Result<(), DevError> {
+        self.stop(mode).await
+    }
 
     /// Gives back the shared memory that killed servers have left.
     async fn free_shared_memory(&self);
@@ -152,30 +150,25 @@ impl<D: Databases> Servers<D> {
         let broker = async { if with_broker { self.rabbitmq.start().await } else { Ok(()) } };
         // Joined, not spawned: every process has to be started by this thread.
         tokio::try_join!(self.postgres.start_all(), broker)?;
-        let endpoints =
-            Endpoints { amqp_uri: self.rabbitmq.uri(), postgres_url: self.postgres.url(), dir: place.dir().to_owned() };
-        answer(&Answer::Ready { endpoints, pids: self.pids() });
+        answer(&Ok(self.status(place)));
         while let Some(line) = lines.recv().await {
-            let done = match line.parse() {
-                Ok(command) => self.obey(command).await.map_err(|error| error.to_string()),
-                Err(error) => Err(error),
+            let done = match serde_json::from_str(&line) {
+                Ok(order) => self.obey(order).await,
+                Err(error) => Err(DevError::Guardian(format!("no order {line:?}: {error}"))),
             };
-            answer(&match done {
-                Ok(()) => Answer::Done { ok: true, pids: self.pids() },
-                Err(error) => Answer::Failed { error },
-            });
+            answer(&done.map(|()| self.status(place)).map_err(|error| error.to_string()));
         }
         Ok(())
     }
 
-    async fn obey(&mut self, command: Command) -> Result<(), DevError> {
-        match command {
-            Command::PostgresStop(mode) => self.postgres.stop(mode).await,
-            Command::PostgresStart => self.postgres.start().await,
-            Command::RabbitStop => self.rabbitmq.stop().await,
-            Command::RabbitKill => self.rabbitmq.kill().await,
-            Command::RabbitStart => self.rabbitmq.start().await,
-            Command::Databases(words) => self.postgres.obey(&words).await,
+    async fn obey(&mut self, order: Order) -> Result<(), DevError> {
+        match order {
+            Order::StopPostgres(mode) => self.postgres.stop(mode).await,
+            Order::StartPostgres => self.postgres.start().await,
+            Order::StopRabbitmq => self.rabbitmq.stop().await,
+            Order::KillRabbitmq => self.rabbitmq.kill().await,
+            Order::StartRabbitmq => self.rabbitmq.start().await,
+            Order::Databases(words) => self.postgres.obey(&words).await,
         }
     }
 
@@ -194,11 +187,14 @@ impl<D: Databases> Servers<D> {
         postgres.and(rabbitmq).and(epmd)
     }
 
-    fn pids(&self) -> Pids {
-        Pids {
+    fn status(&self, place: &Place) -> Status {
+        Status {
+            amqp_uri: self.rabbitmq.uri(),
+            postgres_url: self.postgres.url(),
+            dir: place.dir().to_owned(),
             postgres_pid: self.postgres.pid(),
             rabbitmq_pid: self.rabbitmq.pid(),
-            others: self.postgres.other_pids(),
+            other_pids: self.postgres.other_pids(),
         }
     }
 }
@@ -255,7 +251,7 @@ async fn await_orphans() -> Result<(), DevError> {
 
 /// Writes one line. If nobody reads any more, standard input is about to end too.
 fn answer(answer: &Answer) {
-    let line = serde_json::to_string(answer).unwrap_or_else(|error| format!(r#"{{"error":"cannot answer: {error}"}}"#));
+    let line = serde_json::to_string(answer).unwrap_or_else(|error| format!(r#"{{"Err":"cannot answer: {error}"}}"#));
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

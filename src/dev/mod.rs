@@ -17,7 +17,7 @@ mod wire;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -30,7 +30,7 @@ pub use programs::{Programs, check_programs, is_root, missing, postgres_program}
 pub use server::Server;
 pub use wire::StopMode;
 
-use wire::{Answer, Command as Order, Endpoints, Pids};
+use wire::{Answer, Order, Status};
 
 /// The verb of the binary that runs the [`guardian`].
 pub const VERB: &str = "dev-servers";
@@ -47,14 +47,24 @@ pub struct ServersOptions {
     pub keep: bool,
 }
 
+/// Runs the [`guardian`] of a PostgreSQL and a RabbitMQ. See [`guardian::run`].
+pub async fn guard(options: &ServersOptions) -> ExitCode {
+    let prepare = async |programs: &_, place: &_, [port, _]: [u16; 2]| Postgres::prepare(programs, place, port).await;
+    guardian::run(options, true, prepare).await
+}
+
 /// A running PostgreSQL and a running RabbitMQ, for as long as this value lives.
 ///
 /// Dropping it lets the servers end in the background; [`shutdown`](Self::shutdown) waits for
 /// that. It is tied to no tokio runtime: a `static` can hold it for tests that have one each,
 /// and though statics are never dropped the servers end with the process.
+///
+/// What stops and starts a server fails with [`DevError::Guardian`] if the guardian could not do it, with the end of the
+/// server's log, or is gone.
 #[derive(Debug)]
 pub struct PrivateServers {
-    endpoints: Endpoints,
+    /// As it was when the servers were ready: they keep their places.
+    first: Status,
     guardian_pid: u32,
     shared: Arc<Shared>,
 }
@@ -64,7 +74,7 @@ pub struct PrivateServers {
 struct Shared {
     link: Mutex<Link>,
     /// Apart from the link, so that it can be read while a command is being carried out.
-    pids: Mutex<Pids>,
+    status: Mutex<Status>,
 }
 
 /// The guardian and the pipes to it. Closing its standard input is what ends it.
@@ -104,32 +114,32 @@ impl PrivateServers {
 
     /// The broker, as user `guest` in the virtual host `/`.
     pub fn amqp_uri(&self) -> &str {
-        &self.endpoints.amqp_uri
+        &self.first.amqp_uri
     }
 
     /// The empty database `settled`, as its owner and superuser `settled`.
     pub fn postgres_url(&self) -> &str {
-        &self.endpoints.postgres_url
+        &self.first.postgres_url
     }
 
     /// The directory with the data and logs of both servers.
     pub fn dir(&self) -> &Path {
-        &self.endpoints.dir
+        &self.first.dir
     }
 
     /// The process id of PostgreSQL's postmaster, unless it is stopped.
     pub fn postgres_pid(&self) -> Option<u32> {
-        self.shared.pids.lock().postgres_pid
+        self.shared.status.lock().postgres_pid
     }
 
     /// The process ids of further servers that run.
     pub fn other_pids(&self) -> Vec<u32> {
-        self.shared.pids.lock().others.clone()
+        self.shared.status.lock().other_pids.clone()
     }
 
     /// The process id of the broker, unless it is stopped.
     pub fn rabbitmq_pid(&self) -> Option<u32> {
-        self.shared.pids.lock().rabbitmq_pid
+        self.shared.status.lock().rabbitmq_pid
     }
 
     /// The process id of the guardian.
@@ -138,54 +148,36 @@ impl PrivateServers {
     }
 
     /// Stops PostgreSQL and waits until it has ended. Nothing happens if it is stopped already.
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if the guardian could not do it or is gone.
     pub async fn stop_postgres(&self, mode: StopMode) -> Result<(), DevError> {
-        self.order(Order::PostgresStop(mode)).await
+        self.order(Order::StopPostgres(mode)).await
     }
 
     /// Starts PostgreSQL again, on the same port and data, and waits until it is ready. If it runs
     /// it is waited for only.
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if it does not start, with the end of its log.
     pub async fn start_postgres(&self) -> Result<(), DevError> {
-        self.order(Order::PostgresStart).await
+        self.order(Order::StartPostgres).await
     }
 
     /// Has the databases carry out an order of their own: see [`guardian::Databases::obey`].
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if they could not.
     pub async fn order_databases(&self, words: &str) -> Result<(), DevError> {
         self.order(Order::Databases(words.to_owned())).await
     }
 
     /// Stops RabbitMQ in order and waits until it has ended. Nothing happens if it is stopped
     /// already.
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if the guardian could not do it or is gone.
     pub async fn stop_rabbitmq(&self) -> Result<(), DevError> {
-        self.order(Order::RabbitStop).await
+        self.order(Order::StopRabbitmq).await
     }
 
     /// Kills RabbitMQ with SIGKILL and waits until it has ended.
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if the guardian could not do it or is gone.
     pub async fn kill_rabbitmq(&self) -> Result<(), DevError> {
-        self.order(Order::RabbitKill).await
+        self.order(Order::KillRabbitmq).await
     }
 
     /// Starts RabbitMQ again, on the same port and data, and waits until it is ready.
     /// Nothing happens if it runs.
-    ///
-    /// # Errors
-    /// [`DevError::Guardian`] if it does not start, with the end of its log.
     pub async fn start_rabbitmq(&self) -> Result<(), DevError> {
-        self.order(Order::RabbitStart).await
+        self.order(Order::StartRabbitmq).await
     }
 
     /// Stops both servers, removes their directory unless it is kept, and waits for all of it.
@@ -201,7 +193,7 @@ impl PrivateServers {
             let status = link.stdout.read_to_string(&mut last_words).and(link.guardian.wait());
             let status = status.context(|| "wait for the servers' guardian".into())?;
             match serde_json::from_str(&last_words) {
-                Ok(Answer::Failed { error }) => Err(DevError::Guardian(error)),
+                Ok(Answer::Err(error)) => Err(DevError::Guardian(error)),
                 _ if !status.success() => Err(DevError::Guardian(format!("ended with {status}"))),
                 _ => Ok(()),
             }
@@ -223,18 +215,13 @@ impl PrivateServers {
             return Err(DevError::Guardian("has no pipes".into()));
         };
         let mut link = Link { guardian, stdin: Some(stdin), stdout: BufReader::new(stdout) };
-        match link.answer()? {
-            Answer::Ready { endpoints, pids } => {
-                let shared = Shared { link: Mutex::new(link), pids: Mutex::new(pids) };
-                Ok(Self { endpoints, guardian_pid, shared: Arc::new(shared) })
-            }
-            other => {
-                drop(link.stdin);
-                // So that it is no zombie; it ends by itself after a failed start.
-                let _ = link.guardian.wait();
-                Err(other.into_error())
-            }
-        }
+        let first = link.answer().inspect_err(|_| {
+            drop(link.stdin.take());
+            // So that it is no zombie; it ends by itself after a failed start.
+            let _ = link.guardian.wait();
+        })?;
+        let shared = Shared { link: Mutex::new(link), status: Mutex::new(first.clone()) };
+        Ok(Self { first, guardian_pid, shared: Arc::new(shared) })
     }
 
     /// Has the guardian carry out `order`. If the future is dropped the order is carried out
@@ -243,42 +230,31 @@ impl PrivateServers {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
             let mut link = shared.link.lock();
-            match link.ask(order)? {
-                Answer::Done { pids, .. } => {
-                    *shared.pids.lock() = pids;
-                    Ok(())
-                }
-                other => Err(other.into_error()),
-            }
+            let status = link.ask(&order)?;
+            *shared.status.lock() = status;
+            Ok(())
         })
         .await
     }
 }
 
 impl Link {
-    fn ask(&mut self, order: Order) -> Result<Answer, DevError> {
+    fn ask(&mut self, order: &Order) -> Result<Status, DevError> {
         let Some(stdin) = &mut self.stdin else {
             return Err(gone());
         };
+        let order = serde_json::to_string(order).map_err(|error| DevError::Guardian(error.to_string()))?;
         writeln!(stdin, "{order}").map_err(|_| gone())?;
         self.answer()
     }
 
-    fn answer(&mut self) -> Result<Answer, DevError> {
+    fn answer(&mut self) -> Result<Status, DevError> {
         let mut line = String::new();
         match self.stdout.read_line(&mut line) {
-            Ok(1..) => serde_json::from_str(&line)
-                .map_err(|error| DevError::Guardian(format!("unclear answer {line:?}: {error}"))),
+            Ok(1..) => serde_json::from_str::<Answer>(&line)
+                .map_err(|error| DevError::Guardian(format!("unclear answer {line:?}: {error}")))?
+                .map_err(DevError::Guardian),
             Ok(0) | Err(_) => Err(gone()),
-        }
-    }
-}
-
-impl Answer {
-    fn into_error(self) -> DevError {
-        match self {
-            Self::Failed { error } => DevError::Guardian(error),
-            other => DevError::Guardian(format!("unexpected answer {other:?}")),
         }
     }
 }

@@ -55,15 +55,12 @@ const SETTINGS: [&str; 10] = [
 
 /// A PostgreSQL in a directory of its own below that of the servers.
 pub struct Postgres {
-    /// The programs to run.
     pub programs: Programs,
     /// Its directory.
     pub room: PathBuf,
-    /// The port that it listens on.
     pub port: u16,
     /// The password of the role [`NAME`].
     pub password: String,
-    /// Its process.
     pub server: Server,
     /// Its settings beside the usual ones: `name=value`.
     pub settings: Vec<String>,
@@ -94,59 +91,12 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Connection URL of the database.
-    pub fn url(&self) -> String {
-        format!("postgresql://{NAME}:{}@127.0.0.1:{}/{NAME}", self.password, self.port)
-    }
-
     /// Gives all that is in its directory to the user it runs as.
     ///
     /// # Errors
     /// If the system refuses it.
     pub async fn own_room(&self) -> Result<(), DevError> {
         if is_root() { give_to_postgres(&self.room).await } else { Ok(()) }
-    }
-
-    /// Its process id, if it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.server.pid()
-    }
-
-    /// Starts it, unless it runs, and waits until its database can be used.
-    ///
-    /// # Errors
-    /// If it does not start, with the end of its log.
-    pub async fn start(&mut self) -> Result<(), DevError> {
-        let data = self.data.clone();
-        if !data.exists() {
-            self.initialise(&data).await?;
-        }
-        let maintenance = self.launch(&data).await?;
-        ensure_database(&maintenance).await
-    }
-
-    /// Stops it. Does nothing if it does not run.
-    ///
-    /// # Errors
-    /// If its end can't be waited for.
-    pub async fn stop(&mut self, mode: StopMode) -> Result<(), DevError> {
-        match mode {
-            StopMode::Fast => self.server.stop(Signal::INT, STOP_LIMIT).await,
-            StopMode::Immediate => self.server.stop(Signal::QUIT, IMMEDIATE_STOP_LIMIT).await,
-            StopMode::Kill => self.server.kill().await,
-        }
-    }
-
-    /// Gives back the few bytes of System V shared memory that a killed server leaves: a next
-    /// start in the same directory would do it, but there is none for a directory that goes.
-    pub async fn free_shared_memory(&self) {
-        // Removed by every end but SIGKILL; its seventh line is "key id".
-        let Ok(pid_file) = fs::read_to_string(self.data.join("postmaster.pid")) else {
-            return;
-        };
-        if let Some(id) = pid_file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
-            let _ = Command::new("ipcrm").args(["--shmem-id", id]).status().await;
-        }
     }
 
     /// Makes the data directory, under another name until it is complete: a run that was
@@ -226,31 +176,40 @@ impl Postgres {
 
 impl Databases for Postgres {
     fn url(&self) -> String {
-        Self::url(self)
+        format!("postgresql://{NAME}:{}@127.0.0.1:{}/{NAME}", self.password, self.port)
     }
 
     fn pid(&self) -> Option<u32> {
-        Self::pid(self)
-    }
-
-    async fn start_all(&mut self) -> Result<(), DevError> {
-        Self::start(self).await
+        self.server.pid()
     }
 
     async fn start(&mut self) -> Result<(), DevError> {
-        Self::start(self).await
+        let data = self.data.clone();
+        if !data.exists() {
+            self.initialise(&data).await?;
+        }
+        let maintenance = self.launch(&data).await?;
+        ensure_database(&maintenance).await
     }
 
     async fn stop(&mut self, mode: StopMode) -> Result<(), DevError> {
-        Self::stop(self, mode).await
+        match mode {
+            StopMode::Fast => self.server.stop(Signal::INT, STOP_LIMIT).await,
+            StopMode::Immediate => self.server.stop(Signal::QUIT, IMMEDIATE_STOP_LIMIT).await,
+            StopMode::Kill => self.server.kill().await,
+        }
     }
 
-    async fn stop_all(&mut self, mode: StopMode) -> Result<(), DevError> {
-        Self::stop(self, mode).await
-    }
-
+    /// Gives back the few bytes of System V shared memory that a killed server leaves: a next
+    /// start in the same directory would do it, but there is none for a directory that goes.
     async fn free_shared_memory(&self) {
-        Self::free_shared_memory(self).await;
+        // Removed by every end but SIGKILL; its seventh line is "key id".
+        let Ok(pid_file) = fs::read_to_string(self.data.join("postmaster.pid")) else {
+            return;
+        };
+        if let Some(id) = pid_file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
+            let _ = Command::new("ipcrm").args(["--shmem-id", id]).status().await;
+        }
     }
 }
 

@@ -91,18 +91,18 @@ impl RabbitMq {
     /// shown: clients know the broker by this port, so there is no other.
     async fn start_broker(&mut self) -> Result<(), DevError> {
         let port = self.ports.amqp;
-        for _ in 0..PORT_ATTEMPTS {
+        let mut attempts = 0;
+        loop {
             self.server.launch(self.broker())?;
             match self.server.ready(async || speaks_amqp(port).await).await {
-                Err(_) if self.server.logged().contains("eaddrinuse") => {
+                Err(_) if attempts < PORT_ATTEMPTS && self.server.logged().contains("eaddrinuse") => {
                     eprintln!("port {port} is taken:\n{}", sockets_at(port).join("\n"));
                     tokio::time::sleep(PORT_PAUSE).await;
+                    attempts += 1;
                 }
                 started => return started,
             }
         }
-        self.server.launch(self.broker())?;
-        self.server.ready(async || speaks_amqp(port).await).await
     }
 
     /// Stops the broker in order. Does nothing if it does not run.

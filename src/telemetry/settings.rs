@@ -1,14 +1,17 @@
 //! `[log]`: level and format of the log on standard error.
 
-use settled_pipeline::settings::{Choice, Field, Key, Rule, Section, closest};
+use settled_pipeline::section;
+use settled_pipeline::settings::{Choice, Rule, closest};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-#[derive(Debug, Clone)]
-pub struct LogSettings {
-    pub format: LogFormat,
-    /// Directives of `tracing`'s `EnvFilter`.
-    pub level: String,
+section! {
+    pub struct LogSettings in "log", "What is written to standard error, and how.";
+
+    /// "auto": text on a terminal, JSON everywhere else.
+    pub format: LogFormat = LogFormat::Auto => Parsed();
+    /// A level, or one per module.
+    pub level: String = "info".to_owned() => Text(&LEVEL);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,22 +43,3 @@ const LEVEL: Rule = Rule {
         EnvFilter::builder().parse(text).map(drop).map_err(|error| error.to_string())
     },
 };
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self { format: LogFormat::Auto, level: "info".to_owned() }
-    }
-}
-
-impl Section for LogSettings {
-    const NAME: &'static str = "log";
-    const ABOUT: &'static str = "What is written to standard error, and how.";
-
-    #[rustfmt::skip]
-    fn keys(&mut self) -> Vec<Key<'_>> {
-        vec![
-            Key::new("format", Field::Parsed(&mut self.format), "\"auto\": text on a terminal, JSON everywhere else."),
-            Key::new("level", Field::Text(&mut self.level, &LEVEL), "A level, or one per module."),
-        ]
-    }
-}

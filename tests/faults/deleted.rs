@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use settled_pipeline::store::Unrouted;
-use settled_store::outbox;
 use settled_testkit::harness::{SOON, World, eventually, within};
 
 use crate::load::{self, Load};
@@ -59,20 +57,4 @@ async fn the_events_of_a_deleted_exchange_are_held_until_a_queue_is_bound_again(
     let load = publishing.done().await;
     daemon.ready().await;
     finish("exchange deleted", &world, &load, &archive, daemon).await;
-}
-
-#[tokio::test]
-async fn events_that_two_relays_hold_are_held_once() {
-    let _turn = turn().await;
-    let (world, daemon) = World::with_daemon(&[]).await;
-    daemon.stop().await;
-    let mut client = world.sql().await;
-    let insert = "INSERT INTO outbox (leased_until, events, body) VALUES (now(), 1, 'x') RETURNING id";
-    let id: i64 = client.query_one(insert, &[]).await.expect("a row").get(0);
-    let unrouted = [Unrouted { key: "payment.settled".to_owned(), reason: None, lines: b"x\n".to_vec(), events: 1 }];
-    // As after a lease that ran out while its holder stood still.
-    for _ in 0..2 {
-        outbox::hold(&mut client, id, &unrouted, Duration::from_secs(5)).await.expect("held");
-    }
-    assert_eq!(world.count("outbox").await, 1);
 }

@@ -74,6 +74,26 @@ impl Ledger {
         harness::connect(Some(&self.database)).await
     }
 
+    /// Waits until a session of this database waits for a lock.
+    async fn waits_for_a_lock(&self) {
+        let looking = self.client().await;
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        settled_testkit::harness::eventually("it waits for a lock", async || {
+            looking.query_one(waits, &[]).await.expect("sessions").get::<_, i64>(0) == 1
+        })
+        .await;
+    }
+
+    /// Drops `work` when it waits for a lock, as its caller does when it is cancelled.
+    async fn give_up_at_a_lock<T: std::fmt::Debug>(&self, work: impl Future<Output = T>) {
+        // In a test's build the future is large.
+        tokio::select! {
+            done = Box::pin(work) => panic!("it didn't wait: {done:?}"),
+            () = self.waits_for_a_lock() => {}
+        }
+    }
+
     async fn payments(&self) -> i64 {
         get(&self.client().await, "SELECT count(*) FROM payment WHERE type = 'transfer'", &[]).await
     }
@@ -82,12 +102,6 @@ impl Ledger {
 /// Returns the only value that a query returns.
 async fn get<T: FromSqlOwned>(client: &Client, query: &str, params: &[&(dyn ToSql + Sync)]) -> T {
     client.query_one(query, params).await.expect("a row").get(0)
-}
-
-/// Waits until a session of this database waits for a lock.
-async fn someone_waits_for_a_lock(client: &Client) {
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually("it waits for the lock", async || get::<i64>(client, waits, &[]).await == 1).await;
 }
 
 /// A message as a publisher writes it.
@@ -290,7 +304,7 @@ async fn looked_at_while(meanwhile: &str) -> (Ledger, Client) {
     let look = [resumed(&orphan)];
     let looking = ledger.answers(&look);
     let meanwhile = async {
-        someone_waits_for_a_lock(&other).await;
+        ledger.waits_for_a_lock().await;
         other.batch_execute(&format!("{meanwhile}; COMMIT")).await.expect("meanwhile");
     };
     let (looked, ()) = tokio::join!(looking, meanwhile);
@@ -325,7 +339,7 @@ async fn overtaken_by_what_it_waits_for(resumes: bool) {
     let other = ledger.client().await;
     other.batch_execute("BEGIN; SELECT FROM account WHERE name = 'a' FOR UPDATE").await.expect("locked");
     let overtaking = async {
-        someone_waits_for_a_lock(&other).await;
+        ledger.waits_for_a_lock().await;
         ledger.settle(&[message(&awaited)]).await;
         other.batch_execute("COMMIT").await.expect("unlocked");
     };
@@ -375,4 +389,17 @@ async fn a_session_that_has_lost_its_settings_commits_nothing_and_is_not_used_ag
         assert_eq!(ledger.payments().await, count - 1, "after {loses}");
         ledger.settle(&messages).await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_on_which_a_commit_was_given_up_is_not_used_again() {
+    let ledger = Ledger::new().await;
+    let other = ledger.client().await;
+    other.batch_execute("BEGIN; SELECT FROM account WHERE name = 'a' FOR UPDATE").await.expect("locked");
+    let (messages, before) = ([payment()], ledger.pool.status().size);
+    ledger.give_up_at_a_lock(ledger.store.commit(&submissions(&messages), &[], &NonePending, true)).await;
+    assert_eq!(ledger.pool.status().size, before - 1, "it is in the middle of a transaction");
+    other.batch_execute("COMMIT").await.expect("unlocked");
+    ledger.settle(&messages).await;
+    assert_eq!(ledger.payments().await, 1);
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lapin::options::ExchangeDeclareOptions;
+use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use settled_pipeline::budget::Budget;
 use tracing::warn;
 
@@ -18,7 +18,7 @@ use crate::settings::BrokerSettings;
 /// Opens connections to the nodes of the settings, beginning with the next node at each attempt.
 #[derive(Debug)]
 pub struct Connector {
-    settings: BrokerSettings,
+    pub(crate) settings: BrokerSettings,
     name: &'static str,
     next: AtomicUsize,
 }
@@ -30,21 +30,11 @@ pub enum ConnectError {
     #[error("broker.tls_ca_file: {0}")]
     Tls(std::io::Error),
     /// The network or the broker refused the connection.
-    #[error("{target}: {error}")]
-    Broker {
-        /// Host and port of the node.
-        target: String,
-        /// The error as lapin reports it.
-        error: lapin::Error,
-    },
+    #[error("{0}: {1}")]
+    Broker(String, lapin::Error),
     /// The node did not complete the handshakes within `broker.connect_timeout`.
-    #[error("{target}: no answer within {limit:?}")]
-    Timeout {
-        /// Host and port of the node.
-        target: String,
-        /// The value of `broker.connect_timeout`.
-        limit: Duration,
-    },
+    #[error("{0}: no answer within {1:?}")]
+    Timeout(String, Duration),
 }
 
 impl Connector {
@@ -87,8 +77,8 @@ impl Connector {
         let limit = self.settings.connect_timeout;
         match tokio::time::timeout(limit, connect(uri, properties, tls)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(ConnectError::Broker { target, error }),
-            Err(_) => Err(ConnectError::Timeout { target, limit }),
+            Ok(Err(error)) => Err(ConnectError::Broker(target, error)),
+            Err(_) => Err(ConnectError::Timeout(target, limit)),
         }
     }
 }
@@ -120,6 +110,13 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
 /// Closes a connection, and waits for `close-ok` no longer than `limit`. Returns whether it came.
 pub(crate) async fn close(connection: &Connection, limit: Duration) -> bool {
     within(limit, connection.close(200, "settled is done".into())).await.is_ok()
+}
+
+/// Opens a channel in confirm mode.
+pub(crate) async fn confirm_channel(connection: &Connection) -> lapin::Result<Channel> {
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
 }
 
 /// Declares a durable exchange. An exchange that exists with other arguments is used as it is.

@@ -32,7 +32,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct DeadQueue {
     connector: Connector,
-    settings: BrokerSettings,
     budget: Arc<Budget>,
 }
 
@@ -54,12 +53,11 @@ pub struct Tag(u64, #[expect(dead_code, reason = "gives its bytes back when it i
 impl DeadQueue {
     /// Creates a source for `broker.dead_letter_queue`.
     pub fn new(settings: BrokerSettings) -> Self {
-        let connector = Connector::new(settings.clone(), "settled dead letters");
-        Self { connector, settings, budget: Arc::new(Budget::new(usize::MAX)) }
+        Self { connector: Connector::new(settings, "settled dead letters"), budget: Arc::new(Budget::new(usize::MAX)) }
     }
 
     async fn consume(&self, connection: Connection, inbox: InboxReader) -> Result<(DeadSession, u32), DeadQueueError> {
-        let BrokerSettings { dead_letter_exchange: exchange, dead_letter_queue: queue, .. } = &self.settings;
+        let BrokerSettings { dead_letter_exchange: exchange, dead_letter_queue: queue, .. } = &self.connector.settings;
         if let Err(error) = topology::exchange_exists(&connection, exchange).await {
             // A policy may name another exchange for the queue.
             let error = missing("exchange", exchange, error);
@@ -68,11 +66,11 @@ impl DeadQueue {
         let channel = connection.create_channel().await.map_err(lost)?;
         let of_queue = |error| missing("queue", queue, error);
         let depth = topology::message_count(&channel, queue).await.map_err(of_queue)?;
-        let consumer = match self.settings.take_dead_letters {
+        let consumer = match self.connector.settings.take_dead_letters {
             true => Some(consume(&channel, queue, PREFETCH).await.map_err(of_queue)?),
             false => None,
         };
-        let (queue, limit) = (queue.clone(), self.settings.connect_timeout * 2);
+        let (queue, limit) = (queue.clone(), self.connector.settings.connect_timeout * 2);
         Ok((DeadSession { connection, channel, inbox, consumer, queue, limit }, depth))
     }
 }
@@ -81,12 +79,12 @@ impl DeadLetterSource for DeadQueue {
     type Session = DeadSession;
 
     fn name(&self) -> &str {
-        &self.settings.dead_letter_queue
+        &self.connector.settings.dead_letter_queue
     }
 
     async fn open(&self) -> Result<(DeadSession, u32), DeadQueueError> {
         let (connection, inbox) = self.connector.connect_to_consume(&self.budget).await.map_err(lost)?;
-        within(self.settings.connect_timeout * 2, self.consume(connection, inbox)).await.map_err(lost)?
+        within(self.connector.settings.connect_timeout * 2, self.consume(connection, inbox)).await.map_err(lost)?
     }
 }
 

@@ -13,7 +13,7 @@ const BEGINNING_BYTES: usize = 256;
 
 /// Adds a header to `evidence` if it fits into `room` bytes, and subtracts its size from them. Otherwise adds its name
 /// to [`Evidence::cut`], and keeps the beginning of a text.
-pub fn keep(name: &str, value: &AMQPValue, room: &mut usize, evidence: &mut Evidence) {
+pub(crate) fn keep(name: &str, value: &AMQPValue, room: &mut usize, evidence: &mut Evidence) {
     let mut left = room.saturating_sub(name.len());
     let kept = kept(value, &mut left, 0).filter(|_| !name.contains('\0'));
     let (value, is_whole) = match kept {
@@ -113,7 +113,7 @@ fn beginning(value: &AMQPValue, most: usize) -> Option<HeaderValue> {
 }
 
 /// Returns the headers with which a dead letter is published again: those that were kept in full.
-pub fn table(evidence: &Evidence) -> FieldTable {
+pub(crate) fn table(evidence: &Evidence) -> FieldTable {
     let whole = evidence.headers.iter().filter(|(name, _)| !evidence.cut.contains(name));
     whole.fold(FieldTable::default(), |mut table, (name, value)| {
         table.insert(name.as_str().into(), amqp(value));

@@ -1,6 +1,7 @@
 //! Section `[broker]` of the configuration.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,93 +9,59 @@ use std::time::Duration;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
-use settled_pipeline::settings::{BROKER_NAME, Element, Field, Key, Section, redact};
+use settled_pipeline::section;
+use settled_pipeline::settings::{BROKER_NAME, Element, redact};
 
 use crate::inbound::MAX_FRAME;
 
 /// The largest prefetch that RabbitMQ allows for a consumer of a quorum queue.
 pub const MAX_PREFETCH: u16 = 2000;
 
-/// The RabbitMQ cluster, the exchanges and queues that the daemon uses there, and the limits of its consumer.
-#[derive(Debug, Clone)]
-pub struct BrokerSettings {
-    /// The nodes of one cluster, tried in turn. At least one.
-    pub uris: Vec<BrokerUri>,
-    /// The topic exchange that tasks are published to.
-    pub exchange: String,
+const fn seconds(from: u64, to: u64) -> RangeInclusive<Duration> {
+    Duration::from_secs(from)..=Duration::from_secs(to)
+}
+
+section! {
+    /// The RabbitMQ cluster, the exchanges and queues that the daemon uses there, and the limits of its consumer.
+    pub struct BrokerSettings in "broker", "RabbitMQ: where payment tasks come from.";
+
+    /// The nodes of one cluster, tried in turn; amqps:// for TLS. The path is the virtual host, percent-encoded.
+    /// Without a user it is guest:guest.
+    pub uris: Vec<BrokerUri> = vec![BrokerUri("amqp://127.0.0.1:5672/%2f".to_owned().into())]
+        => List(), env "SETTLED_AMQP_URI";
+    /// The topic exchange that tasks are published to, with the routing key task.<type>.
+    pub exchange: String = "payments".to_owned() => Text(&BROKER_NAME);
     /// The quorum queue that tasks are consumed from.
-    pub queue: String,
-    /// The exchange to which the broker dead-letters messages of [`queue`](Self::queue).
-    pub dead_letter_exchange: String,
-    /// The queue bound to [`dead_letter_exchange`](Self::dead_letter_exchange).
-    pub dead_letter_queue: String,
-    /// Whether messages of [`dead_letter_queue`](Self::dead_letter_queue) are taken into the table `dead_letter`.
-    pub take_dead_letters: bool,
-    /// Deliveries of a message that may end without an acknowledgement before the broker dead-letters it.
-    pub delivery_limit: u32,
-    /// Whether missing exchanges and queues are declared; otherwise they must exist.
-    pub declare: bool,
-    /// Deliveries that may be unacknowledged at a time, at most [`MAX_PREFETCH`].
-    pub prefetch: u16,
-    /// The memory that unacknowledged deliveries may take, in bytes.
-    pub prefetch_bytes: usize,
-    /// The AMQP heartbeat interval; fractions of a second are dropped.
-    pub heartbeat: Duration,
+    pub queue: String = "payments.tasks".to_owned() => Text(&BROKER_NAME);
+    /// Where the broker sends a message it has given up on.
+    pub dead_letter_exchange: String = "payments.dead".to_owned() => Text(&BROKER_NAME);
+    /// The queue that gets such messages.
+    pub dead_letter_queue: String = "payments.tasks.dead".to_owned() => Text(&BROKER_NAME);
+    /// Take messages from dead_letter_queue into the table dead_letter. When false somebody else deals with that queue;
+    /// its length is measured nevertheless.
+    pub take_dead_letters: bool = true => Flag();
+    /// Deliveries without an acknowledgement after which the broker gives a message up. An existing queue keeps its
+    /// own.
+    pub delivery_limit: u32 = 20 => Whole(1..=1000);
+    /// Declare exchanges and queues, and again if they are deleted. When false they must exist.
+    pub declare: bool = true => Flag();
+    /// Unacknowledged deliveries taken at once; at least pipeline.lanes x pipeline.max_batch. The upper limit is
+    /// RabbitMQ's, for quorum queues.
+    pub prefetch: u16 = MAX_PREFETCH => Whole(1..=u64::from(MAX_PREFETCH));
+    /// Memory that unacknowledged deliveries may take, in bytes; about 1 KB each, and twice the body. When it is used
+    /// up, nothing more is read from the broker until some are settled.
+    pub prefetch_bytes: usize = 32 << 20 => Whole(1 << 20..=1 << 40);
+    /// The AMQP heartbeat, in whole seconds: a dead connection is noticed after two of them.
+    pub heartbeat: Duration = Duration::from_secs(8) => Span(seconds(1, 600));
     /// The limit for one connection attempt, handshakes included.
-    pub connect_timeout: Duration,
-    /// A PEM file with the authorities trusted for `amqps`, instead of the system's.
-    pub tls_ca_file: Option<PathBuf>,
-}
-
-impl Default for BrokerSettings {
-    fn default() -> Self {
-        Self {
-            uris: vec![BrokerUri("amqp://127.0.0.1:5672/%2f".to_owned().into())],
-            exchange: "payments".to_owned(),
-            queue: "payments.tasks".to_owned(),
-            dead_letter_exchange: "payments.dead".to_owned(),
-            dead_letter_queue: "payments.tasks.dead".to_owned(),
-            take_dead_letters: true,
-            delivery_limit: 20,
-            declare: true,
-            prefetch: MAX_PREFETCH,
-            prefetch_bytes: 32 << 20,
-            heartbeat: Duration::from_secs(8),
-            connect_timeout: Duration::from_secs(5),
-            tls_ca_file: None,
-        }
-    }
-}
-
-impl Section for BrokerSettings {
-    const NAME: &'static str = "broker";
-    const ABOUT: &'static str = "RabbitMQ: where payment tasks come from.";
-
-    #[rustfmt::skip]
-    fn keys(&mut self) -> Vec<Key<'_>> {
-        let seconds = |from, to| Duration::from_secs(from)..=Duration::from_secs(to);
-        vec![
-            Key::new("uris", Field::List(&mut self.uris), "The nodes of one cluster, tried in turn; amqps:// for TLS. The path is the virtual host, percent-encoded. Without a user it is guest:guest.").or_env("SETTLED_AMQP_URI"),
-            Key::new("exchange", Field::Text(&mut self.exchange, &BROKER_NAME), "The topic exchange that tasks are published to, with the routing key task.<type>."),
-            Key::new("queue", Field::Text(&mut self.queue, &BROKER_NAME), "The quorum queue that tasks are consumed from."),
-            Key::new("dead_letter_exchange", Field::Text(&mut self.dead_letter_exchange, &BROKER_NAME), "Where the broker sends a message it has given up on."),
-            Key::new("dead_letter_queue", Field::Text(&mut self.dead_letter_queue, &BROKER_NAME), "The queue that gets such messages."),
-            Key::new("take_dead_letters", Field::Flag(&mut self.take_dead_letters), "Take messages from dead_letter_queue into the table dead_letter. When false somebody else deals with that queue; its length is measured nevertheless."),
-            Key::new("delivery_limit", Field::Whole(&mut self.delivery_limit, 1..=1000), "Deliveries without an acknowledgement after which the broker gives a message up. An existing queue keeps its own."),
-            Key::new("declare", Field::Flag(&mut self.declare), "Declare exchanges and queues, and again if they are deleted. When false they must exist."),
-            Key::new("prefetch", Field::Whole(&mut self.prefetch, 1..=u64::from(MAX_PREFETCH)), "Unacknowledged deliveries taken at once; at least pipeline.lanes x pipeline.max_batch. The upper limit is RabbitMQ's, for quorum queues."),
-            Key::new("prefetch_bytes", Field::Whole(&mut self.prefetch_bytes, 1 << 20..=1 << 40), "Memory that unacknowledged deliveries may take, in bytes; about 1 KB each, and twice the body. When it is used up, nothing more is read from the broker until some are settled."),
-            Key::new("heartbeat", Field::Span(&mut self.heartbeat, seconds(1, 600)), "The AMQP heartbeat, in whole seconds: a dead connection is noticed after two of them."),
-            Key::new("connect_timeout", Field::Span(&mut self.connect_timeout, seconds(1, 60)), "The limit for one connection attempt, handshakes included."),
-            Key::new("tls_ca_file", Field::Path(&mut self.tls_ca_file), "A PEM file with the certificate authorities trusted for amqps://, instead of the system's."),
-        ]
-    }
+    pub connect_timeout: Duration = Duration::from_secs(5) => Span(seconds(1, 60));
+    /// A PEM file with the certificate authorities trusted for amqps://, instead of the system's.
+    pub tls_ca_file: Option<PathBuf> = None => Path();
 }
 
 impl BrokerSettings {
     /// Returns the nodes with heartbeat, connection timeout and largest frame filled in, except where the URI sets
     /// them.
-    #[must_use]
     pub fn endpoints(&self) -> Vec<AMQPUri> {
         let seconds = u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX);
         let millis = u64::try_from(self.connect_timeout.as_millis()).unwrap_or(u64::MAX);
@@ -126,20 +93,17 @@ pub struct BrokerUri(SecretString);
 
 impl BrokerUri {
     /// Returns the URI as it was written, including its password.
-    #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
     /// Returns the parsed URI.
-    #[must_use]
     pub fn endpoint(&self) -> AMQPUri {
         // `from_str` has parsed it before, so the default is never used.
         self.expose().parse().unwrap_or_default()
     }
 
     /// Whether the connection is encrypted.
-    #[must_use]
     pub fn is_tls(&self) -> bool {
         self.endpoint().scheme == AMQPScheme::AMQPS
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::{maybe_done, poll_immediate};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::BasicPublishOptions;
 use lapin::protocol::{AMQPError, AMQPErrorKind};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Connection, ErrorKind, Event, ExchangeKind, PublisherConfirm};
 use parking_lot::Mutex;
 use settled_pipeline::outbox::{Channel, Confirmation, EventSettings, Publication, Refusal, RelayError, Session, Sink};
 
-use crate::connection::{self, Connector, declare_exchange, within};
+use crate::connection::{self, Connector, confirm_channel, declare_exchange, within};
 use crate::settings::BrokerSettings;
 
 /// How long `close-ok` is waited for.
@@ -70,18 +70,12 @@ impl RabbitSink {
         }
         let mut channels = Vec::with_capacity(self.publishers);
         for _ in 0..self.publishers {
-            let channel = Mutex::new(open_channel(&connection).await?);
+            let channel = Mutex::new(confirm_channel(&connection).await?);
             channels.push(RabbitChannel { channel, exchange: self.exchange.clone() });
         }
         let (exchange, declare, set_up_limit) = (self.exchange.clone(), self.declare, self.set_up_limit);
         Ok(RabbitSession { connection, channels, exchange, declare, set_up_limit })
     }
-}
-
-async fn open_channel(connection: &Connection) -> lapin::Result<lapin::Channel> {
-    let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    Ok(channel)
 }
 
 impl Sink for RabbitSink {
@@ -106,7 +100,7 @@ impl Session for RabbitSession {
             if self.declare && refusal.is_not_found() {
                 declare_exchange(&self.connection, &self.exchange, ExchangeKind::Topic).await?;
             }
-            open_channel(&self.connection).await
+            confirm_channel(&self.connection).await
         };
         // Without another channel the session is over, whatever the reason.
         let lost = |reason: String| RelayError::Broker(format!("no channel after a refusal: {reason}"));

@@ -31,7 +31,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct RabbitSource {
     connector: Connector,
-    settings: BrokerSettings,
     events_exchange: String,
     budget: Arc<Budget>,
 }
@@ -50,9 +49,9 @@ impl RabbitSource {
     /// Consumes from the queue of `settings`. If they say so, each session declares what is missing, including
     /// `events_exchange`.
     pub fn new(settings: BrokerSettings, events_exchange: &str) -> Self {
-        let connector = Connector::new(settings.clone(), "settled intake");
         let budget = Arc::new(Budget::new(settings.prefetch_bytes));
-        Self { connector, settings, events_exchange: events_exchange.to_owned(), budget }
+        let connector = Connector::new(settings, "settled intake");
+        Self { connector, events_exchange: events_exchange.to_owned(), budget }
     }
 
     /// Returns the memory budget that deliveries of all sessions share until they are settled.
@@ -61,9 +60,9 @@ impl RabbitSource {
     }
 
     async fn consume(&self, connection: &Connection, prefetch: u16) -> Result<(Channel, Consumer), TopologyError> {
-        topology::ensure(connection, &self.settings, &self.events_exchange).await?;
+        topology::ensure(connection, &self.connector.settings, &self.events_exchange).await?;
         let channel = connection.create_channel().await?;
-        let consumer = consume(&channel, &self.settings.queue, prefetch).await?;
+        let consumer = consume(&channel, &self.connector.settings.queue, prefetch).await?;
         Ok((channel, consumer))
     }
 }
@@ -80,7 +79,7 @@ impl Source for RabbitSource {
         let connected = self.connector.connect_to_consume(&self.budget).await;
         let (connection, inbox) = connected.map_err(|error| OpenError::Unavailable(error.to_string()))?;
         // A broker that is starting accepts connections before it answers on channels.
-        let limit = self.settings.connect_timeout * 2;
+        let limit = self.connector.settings.connect_timeout * 2;
         let error = match within(limit, self.consume(&connection, prefetch)).await {
             Ok(Ok((channel, consumer))) => {
                 return Ok(RabbitSession { connection, channel, consumer, inbox, close_limit: CLOSE_LIMIT });

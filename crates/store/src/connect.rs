@@ -7,7 +7,7 @@ use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::driver::Driven;
-use super::{PostgresSettings, hosts, server, session};
+use super::{PostgresSettings, hosts, session};
 use crate::tls::{TlsError, client_config};
 
 /// Why a connection failed. Each message is complete; no source has to be appended.
@@ -44,18 +44,11 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// Returns true if only another configuration, here or of the pooler, can help.
-    #[must_use]
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::PasswordFile { .. } | Self::Tls(_) | Self::Pooled | Self::Startup(_) => true,
             Self::Postgres(_) | Self::Timeout(_) => false,
         }
-    }
-}
-
-impl From<TlsError> for ConnectError {
-    fn from(error: TlsError) -> Self {
-        Self::Tls(error)
     }
 }
 
@@ -116,35 +109,12 @@ fn configuration(settings: &PostgresSettings) -> Result<tokio_postgres::Config, 
     })
 }
 
-fn tls(settings: &PostgresSettings) -> Result<Option<MakeRustlsConnect>, TlsError> {
+fn tls(settings: &PostgresSettings) -> Result<Option<MakeRustlsConnect>, ConnectError> {
     if !settings.is_tls() {
         return Ok(None);
     }
-    Ok(Some(MakeRustlsConnect::new(client_config(settings.tls_ca_file.as_deref())?)))
-}
-
-/// The result of a probe.
-#[derive(Debug)]
-pub struct Probed {
-    /// The server's version: `15.18`.
-    pub version: String,
-    /// Risks for payments, one sentence each.
-    pub warnings: Vec<String>,
-}
-
-/// Connects as the daemon does. Returns the server's version and the risks that [`server::warnings`] finds.
-///
-/// # Errors
-/// As [`connect`], and if it takes longer than two connection attempts to each host and a statement may.
-pub async fn probe(settings: &PostgresSettings) -> Result<Probed, ConnectError> {
-    let hosts = u32::try_from(settings.url.parts().get_hosts().len()).unwrap_or(1);
-    let limit = settings.connect_timeout * (2 * hosts + 1) + settings.wait_timeout;
-    let ask = async {
-        let client = connect(settings).await?;
-        let row = client.query_one("SELECT current_setting('server_version')", &[]).await?;
-        Ok(Probed { version: row.get(0), warnings: server::warnings(&client).await })
-    };
-    tokio::time::timeout(limit, ask).await.map_err(|_| ConnectError::Timeout(limit))?
+    let config = client_config(settings.tls_ca_file.as_deref()).map_err(ConnectError::Tls)?;
+    Ok(Some(MakeRustlsConnect::new(config)))
 }
 
 /// Returns the message with its reason, which tokio-postgres keeps in the source of the error.

@@ -28,34 +28,33 @@ impl Ending {
 }
 
 /// Spawns a task that drives `connection` until it ends, or until a warning says that a commit may not be durable.
-pub(super) fn drive<S, T>(client: Client, connection: Connection<S, T>) -> Driven
+pub(super) fn drive<S, T>(client: Client, mut connection: Connection<S, T>) -> Driven
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let ending = Ending::default();
-    (client, tokio::spawn(until_the_end(connection, ending.clone())), ending)
-}
-
-async fn until_the_end<S, T>(mut connection: Connection<S, T>, ending: Ending)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    loop {
-        match poll_fn(|cx| connection.poll_message(cx)).await {
-            Some(Ok(AsyncMessage::Notice(notice))) if takes_a_commit_back(&notice) => {
-                let reason = explain(&notice);
-                warn!(reason, "PostgreSQL takes a commit back: its outcome is unknown, and the connection is closed");
-                let _ = ending.0.set(reason);
-                return;
+    let told = ending.clone();
+    let until_the_end = async move {
+        loop {
+            match poll_fn(|cx| connection.poll_message(cx)).await {
+                Some(Ok(AsyncMessage::Notice(notice))) if takes_a_commit_back(&notice) => {
+                    let reason = explain(&notice);
+                    warn!(
+                        reason,
+                        "PostgreSQL takes a commit back: its outcome is unknown, and the connection is closed"
+                    );
+                    let _ = told.0.set(reason);
+                    return;
+                }
+                Some(Ok(AsyncMessage::Notice(notice))) => debug!(message = notice.message(), "PostgreSQL's notice"),
+                Some(Ok(_)) => {}
+                // The client gets the error.
+                Some(Err(_)) | None => return,
             }
-            Some(Ok(AsyncMessage::Notice(notice))) => debug!(message = notice.message(), "PostgreSQL's notice"),
-            Some(Ok(_)) => {}
-            // The client gets the error.
-            Some(Err(_)) | None => return,
         }
-    }
+    };
+    (client, tokio::spawn(until_the_end), ending)
 }
 
 /// Returns true if a COMMIT with this warning is not a durable commit of the transaction. The message depends on

@@ -1,6 +1,7 @@
 //! The classes of PostgreSQL's errors: one table from SQLSTATE to class.
 
 use deadpool::managed::PoolError;
+use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use settled_pipeline::store::StoreError;
@@ -10,21 +11,27 @@ use super::driver::Ending;
 use super::session::LOST;
 
 /// Returns what an error before the COMMIT means.
-pub(crate) fn before_commit(error: &tokio_postgres::Error) -> StoreError {
-    classify(error)
+pub(crate) fn before_commit(error: Error) -> StoreError {
+    let Some(db) = error.as_db_error() else { return StoreError::Unavailable(describe(&error)) };
+    let message = match db.constraint() {
+        Some(constraint) => format!("{} [{constraint}]", db.message()),
+        None => db.message().to_owned(),
+    };
+    let place = Place { constraint: db.constraint(), table: db.table(), routine: db.routine() };
+    class_of(db.code().code(), &place, message)
 }
 
 /// Returns what an error means once the COMMIT was sent: a lost connection leaves the outcome open.
-pub(crate) fn around_commit(error: &tokio_postgres::Error) -> StoreError {
+pub(crate) fn around_commit(error: Error) -> StoreError {
     match error.as_db_error() {
         // A statement failed while the session lived: the COMMIT behind it rolled back.
-        Some(db) if !ends_the_session(db.code()) => classify(error),
-        _ => StoreError::OutcomeUnknown(describe(error)),
+        Some(db) if !ends_the_session(db.code()) => before_commit(error),
+        _ => StoreError::OutcomeUnknown(describe(&error)),
     }
 }
 
 /// Returns what it means that the pool has no connection.
-pub(crate) fn pool(error: &PoolError<ConnectError>) -> StoreError {
+pub(crate) fn pool(error: PoolError<ConnectError>) -> StoreError {
     StoreError::Unavailable(match error {
         PoolError::Backend(error) => error.to_string(),
         PoolError::Timeout(kind) => format!("no connection in time ({kind:?})"),
@@ -48,22 +55,12 @@ pub(crate) const fn spares_the_connection(error: &StoreError) -> bool {
 }
 
 /// Returns the message with its cause: tokio-postgres's own is only "db error".
-pub(super) fn describe(error: &tokio_postgres::Error) -> String {
+pub(super) fn describe(error: &Error) -> String {
     match (error.as_db_error(), std::error::Error::source(error)) {
         (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
         (None, Some(source)) => format!("{error}: {source}"),
         (None, None) => error.to_string(),
     }
-}
-
-fn classify(error: &tokio_postgres::Error) -> StoreError {
-    let Some(db) = error.as_db_error() else { return StoreError::Unavailable(describe(error)) };
-    let message = match db.constraint() {
-        Some(constraint) => format!("{} [{constraint}]", db.message()),
-        None => db.message().to_owned(),
-    };
-    let place = Place { constraint: db.constraint(), table: db.table(), routine: db.routine() };
-    class_of(db.code().code(), &place, message)
 }
 
 /// Where PostgreSQL raised an error.

@@ -27,8 +27,11 @@ pub enum MigrateError {
 
 /// PostgreSQL's message, which refinery leaves out.
 fn reason(error: &refinery::Error) -> String {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
-    source.map_or_else(String::new, |source| format!(": {}", describe(source)))
+    source(error).map_or_else(String::new, |source| format!(": {}", describe(source)))
+}
+
+fn source(error: &refinery::Error) -> Option<&tokio_postgres::Error> {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref())
 }
 
 impl MigrateError {
@@ -40,9 +43,7 @@ impl MigrateError {
         };
         match self {
             Self::Postgres(error) => unavailable(error),
-            Self::Migration(error) => std::error::Error::source(error)
-                .and_then(|source| source.downcast_ref::<tokio_postgres::Error>())
-                .is_some_and(unavailable),
+            Self::Migration(error) => source(error).is_some_and(unavailable),
             Self::Encoding(_) => false,
         }
     }

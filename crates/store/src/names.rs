@@ -1,7 +1,7 @@
 //! The ids of account names, cached. A name's id never changes within a ledger. After a failover that lost commits or a
 //! restored backup, a cached id may be wrong; so the names are compared when the accounts are locked.
 
-use crate::error;
+use crate::error::before_commit;
 use std::collections::HashMap;
 
 use quick_cache::sync::Cache;
@@ -62,16 +62,15 @@ impl Names {
 /// Reads ids and creates missing ones. It commits at once, outside the batch's transaction: only then may an id be
 /// cached.
 async fn look_up(client: &Client, names: &[&str]) -> Result<HashMap<String, i64>, StoreError> {
-    let failed = |error: tokio_postgres::Error| error::before_commit(&error);
     let select = async || -> Result<HashMap<String, i64>, StoreError> {
         let rows = client.query_typed(LOOK_UP, &[(&names, tokio_postgres::types::Type::TEXT_ARRAY)]).await;
-        Ok(rows.map_err(failed)?.iter().map(|row| (row.get("name"), row.get("id"))).collect())
+        Ok(rows.map_err(before_commit)?.iter().map(|row| (row.get("name"), row.get("id"))).collect())
     };
     let mut found = select().await?;
     let new: Vec<&str> = names.iter().copied().filter(|name| !found.contains_key(*name)).collect();
     if !new.is_empty() {
         let insert = client.execute_typed(INTERN, &[(&new, tokio_postgres::types::Type::TEXT_ARRAY)]).await;
-        insert.map_err(failed)?;
+        insert.map_err(before_commit)?;
         found = select().await?;
     }
     Ok(found)

@@ -1,98 +1,165 @@
 //! The outbox: events that are still to be published. Rows are taken by lease; a cursor over the ids would skip a row
 //! that commits late.
 
-mod keeping;
-
 use std::time::Duration;
 
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::{Error, Row};
 
-pub use self::keeping::PostgresOutbox;
-use super::sql::named;
-use settled_pipeline::store::{Depth, EventBatch, RowSize, Unrouted};
+use crate::error;
+use crate::pool::{ConnectionGuard, Pool};
+use crate::sql::named;
+use settled_pipeline::store::{Depth, EventBatch, OutboxStore, RowSize, StoreError, Unrouted};
 
-type Result<T> = std::result::Result<T, tokio_postgres::Error>;
-
-/// Deletes published rows. The commit is asynchronous, so that it does not compete with payments for the disk: if a
-/// crash of the server undoes it, the events are published again, which is allowed.
-pub async fn delete(client: &mut impl GenericClient, ids: &[i64]) -> Result<u64> {
-    let transaction = client.transaction().await?;
-    transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
-    let deleted = named!(transaction.execute("DELETE FROM outbox WHERE id = ANY({ids})", ids = ids))?;
-    transaction.commit().await?;
-    Ok(deleted)
+pub struct PostgresOutbox {
+    pool: Pool,
 }
 
-/// Renews the lease on rows that are still being published.
-pub async fn renew(client: &impl GenericClient, ids: &[i64], lease: Duration) -> Result<u64> {
-    named!(client.execute(
-        "UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => {lease}) WHERE id = ANY({ids})",
-        ids = ids,
-        lease = lease.as_secs_f64(),
-    ))
+impl PostgresOutbox {
+    pub const fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
 }
 
-/// Returns the oldest rows whose lease has run out and that are not held: those of a daemon that has crashed, or those
-/// for which there was no room in memory.
-pub async fn abandoned(client: &impl GenericClient, most: i64) -> Result<Vec<RowSize>> {
-    let rows = named!(client.query(
-        "SELECT id, events, octet_length(body) AS bytes FROM outbox
-          WHERE held_key IS NULL AND leased_until < clock_timestamp() ORDER BY id LIMIT {most}",
-        most = most,
-    ));
-    Ok(rows?.iter().map(size).collect())
+impl OutboxStore for PostgresOutbox {
+    /// Deletes published rows. The commit is asynchronous, so that it does not compete with payments for the disk: if a
+    /// crash of the server undoes it, the events are published again, which is allowed.
+    async fn delete(&self, ids: &[i64]) -> Result<(), StoreError> {
+        let mut client = ConnectionGuard::take(&self.pool).await?;
+        let deleted = async {
+            let transaction = client.transaction().await?;
+            transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
+            named!(transaction.execute("DELETE FROM outbox WHERE id = ANY({ids})", ids = ids))?;
+            transaction.commit().await
+        };
+        let deleted = deleted.await;
+        finish(client, deleted)
+    }
+
+    async fn hold(&self, id: i64, unrouted: &[Unrouted], retry: Duration) -> Result<(), StoreError> {
+        let mut client = ConnectionGuard::take(&self.pool).await?;
+        let held = hold(&mut client, id, unrouted, retry).await;
+        finish(client, held)
+    }
+
+    async fn renew(&self, ids: &[i64], lease: Duration) -> Result<(), StoreError> {
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let renewed = named!(client.execute(
+            "UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => {lease}) WHERE id = ANY({ids})",
+            ids = ids,
+            lease = lease.as_secs_f64(),
+        ));
+        finish(client, renewed).map(drop)
+    }
+
+    /// Returns the oldest rows whose lease has run out and that are not held: those of a daemon that has crashed, or
+    /// those for which there was no room in memory.
+    async fn abandoned(&self, most: usize) -> Result<Vec<RowSize>, StoreError> {
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let found = named!(client.query(
+            "SELECT id, events, octet_length(body) AS bytes FROM outbox
+              WHERE held_key IS NULL AND leased_until < clock_timestamp() ORDER BY id LIMIT {most}",
+            most = limit(most),
+        ));
+        finish(client, found).map(sizes)
+    }
+
+    /// Returns the oldest due rows that are held for a routing key: those that the broker refused, or those for which
+    /// there was no queue.
+    async fn held_of(&self, key: &str, refused: bool, most: usize) -> Result<Vec<RowSize>, StoreError> {
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let found = named!(client.query(
+            "SELECT id, events, octet_length(body) AS bytes FROM outbox
+              WHERE held_key = {key} AND (held_reason IS NOT NULL) = {refused} AND leased_until < clock_timestamp()
+              ORDER BY id LIMIT {most}",
+            key = key,
+            refused = refused,
+            most = limit(most),
+        ));
+        finish(client, found).map(sizes)
+    }
+
+    /// Returns the rows to try again: for each routing key without a queue its oldest row, if it is due, and at most
+    /// `most` of the refused rows, those first that have waited longest.
+    async fn probes(&self, most: usize) -> Result<Vec<RowSize>, StoreError> {
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let found = named!(client.query(
+            "SELECT id, events, octet_length(body) AS bytes FROM outbox
+              WHERE leased_until < clock_timestamp()
+                AND id IN (SELECT min(id) FROM outbox WHERE held_key IS NOT NULL AND held_reason IS NULL
+                            GROUP BY held_key)
+             UNION ALL
+            (SELECT id, events, octet_length(body) FROM outbox
+              WHERE held_reason IS NOT NULL AND leased_until < clock_timestamp()
+              ORDER BY leased_until, id LIMIT {most})",
+            most = limit(most),
+        ));
+        finish(client, found).map(sizes)
+    }
+
+    /// Leases those of the rows that nobody else has leased meanwhile. Returns them in the order of their ids.
+    async fn take(&self, ids: &[i64], lease: Duration) -> Result<Vec<EventBatch>, StoreError> {
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let taken = named!(client.query(
+            "UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => {lease})
+              WHERE id IN (SELECT id FROM outbox
+                            WHERE id = ANY({ids}) AND leased_until < clock_timestamp()
+                            ORDER BY id FOR UPDATE SKIP LOCKED)
+             RETURNING id, body, events, held_key, held_reason",
+            ids = ids,
+            lease = lease.as_secs_f64(),
+        ));
+        let mut event_batches: Vec<EventBatch> = finish(client, taken)?.iter().map(event_batch).collect();
+        event_batches.sort_unstable_by_key(|event_batch| event_batch.id);
+        Ok(event_batches)
+    }
+
+    async fn drop_held_replies(&self, limit: Duration) -> Result<i64, StoreError> {
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let dropped = named!(client.query_one(
+            "WITH gone AS (
+                 DELETE FROM outbox
+                  WHERE (held_key = 'reply' OR held_key LIKE 'reply:%') AND leased_until < clock_timestamp()
+                    AND created_at < clock_timestamp() - make_interval(secs => {limit})
+                 RETURNING events)
+             SELECT coalesce(sum(events), 0)::bigint AS events FROM gone",
+            limit = limit.as_secs_f64(),
+        ));
+        Ok(finish(client, dropped)?.get("events"))
+    }
+
+    async fn measure(&self) -> Result<(Depth, i64), StoreError> {
+        const DEPTH: &str = "
+            SELECT count(*) AS rows, coalesce(sum(events), 0)::bigint AS events,
+                   coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0)::bigint AS held,
+                   coalesce(sum(events) FILTER (WHERE held_reason IS NOT NULL), 0)::bigint AS refused,
+                   coalesce(extract(epoch FROM clock_timestamp()
+                                               - min(created_at) FILTER (WHERE held_key IS NULL)), 0)::float8
+                   AS oldest_seconds
+              FROM outbox";
+        const DEAD_LETTERS: &str = "SELECT count(*) AS open FROM dead_letter WHERE resolution IS NULL";
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let measured = async { Ok((client.query_one(DEPTH, &[]).await?, client.query_one(DEAD_LETTERS, &[]).await?)) };
+        let measured = measured.await;
+        let (row, dead_letters) = finish(client, measured)?;
+        let depth = Depth {
+            rows: row.get("rows"),
+            events: row.get("events"),
+            held: row.get("held"),
+            refused: row.get("refused"),
+            oldest_seconds: row.get("oldest_seconds"),
+        };
+        Ok((depth, dead_letters.get("open")))
+    }
 }
 
-/// Returns the oldest due rows that are held for a routing key: those that the broker refused, or those for which there
-/// was no queue.
-pub async fn held_of(client: &impl GenericClient, key: &str, refused: bool, most: i64) -> Result<Vec<RowSize>> {
-    let rows = named!(client.query(
-        "SELECT id, events, octet_length(body) AS bytes FROM outbox
-          WHERE held_key = {key} AND (held_reason IS NOT NULL) = {refused} AND leased_until < clock_timestamp()
-          ORDER BY id LIMIT {most}",
-        key = key,
-        refused = refused,
-        most = most,
-    ));
-    Ok(rows?.iter().map(size).collect())
-}
-
-/// Leases those of the rows that nobody else has leased meanwhile. Returns them in the order of their ids.
-pub async fn take(client: &impl GenericClient, ids: &[i64], lease: Duration) -> Result<Vec<EventBatch>> {
-    let rows = named!(client.query(
-        "UPDATE outbox SET leased_until = clock_timestamp() + make_interval(secs => {lease})
-          WHERE id IN (SELECT id FROM outbox
-                        WHERE id = ANY({ids}) AND leased_until < clock_timestamp()
-                        ORDER BY id FOR UPDATE SKIP LOCKED)
-         RETURNING id, body, events, held_key, held_reason",
-        ids = ids,
-        lease = lease.as_secs_f64(),
-    ));
-    let mut event_batches: Vec<EventBatch> = rows?.iter().map(event_batch).collect();
-    event_batches.sort_unstable_by_key(|event_batch| event_batch.id);
-    Ok(event_batches)
-}
-
-/// Returns the rows to try again: for each routing key without a queue its oldest row, if it is due, and at most `most`
-/// of the refused rows, those first that have waited longest.
-pub async fn probes(client: &impl GenericClient, most: i64) -> Result<Vec<RowSize>> {
-    let rows = named!(client.query(
-        "SELECT id, events, octet_length(body) AS bytes FROM outbox
-          WHERE leased_until < clock_timestamp()
-            AND id IN (SELECT min(id) FROM outbox WHERE held_key IS NOT NULL AND held_reason IS NULL
-                        GROUP BY held_key)
-         UNION ALL
-        (SELECT id, events, octet_length(body) FROM outbox
-          WHERE held_reason IS NOT NULL AND leased_until < clock_timestamp()
-          ORDER BY leased_until, id LIMIT {most})",
-        most = most,
-    ));
-    Ok(rows?.iter().map(size).collect())
+/// Returns the connection to the pool if the statements on it have succeeded.
+fn finish<T>(client: ConnectionGuard, answered: Result<T, Error>) -> Result<T, StoreError> {
+    client.keep_if_well(answered.map_err(error::before_commit))
 }
 
 /// Replaces a row by held rows for its events that could not be published, one for each routing key and reason, due
 /// after `retry`. The row's other events were published. The time of creation stays.
-pub async fn hold(client: &mut impl GenericClient, id: i64, unrouted: &[Unrouted], retry: Duration) -> Result<()> {
+async fn hold(client: &mut ConnectionGuard, id: i64, unrouted: &[Unrouted], retry: Duration) -> Result<(), Error> {
     // A row that stays held keeps its id: operators refer to it.
     if let [Unrouted { key, reason, lines, events }] = unrouted {
         let kept = named!(client.execute(
@@ -133,48 +200,16 @@ pub async fn hold(client: &mut impl GenericClient, id: i64, unrouted: &[Unrouted
     transaction.commit().await
 }
 
-/// Deletes replies that have been held for longer than `limit`. Returns their number.
-pub async fn drop_held_replies(client: &impl GenericClient, limit: Duration) -> Result<i64> {
-    let dropped = named!(client.query_one(
-        "WITH gone AS (
-             DELETE FROM outbox
-              WHERE (held_key = 'reply' OR held_key LIKE 'reply:%') AND leased_until < clock_timestamp()
-                AND created_at < clock_timestamp() - make_interval(secs => {limit})
-             RETURNING events)
-         SELECT coalesce(sum(events), 0)::bigint AS events FROM gone",
-        limit = limit.as_secs_f64(),
-    ));
-    Ok(dropped?.get("events"))
+fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
 }
 
-pub async fn depth(client: &impl GenericClient) -> Result<Depth> {
-    const DEPTH: &str = "
-        SELECT count(*) AS rows, coalesce(sum(events), 0)::bigint AS events,
-               coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0)::bigint AS held,
-               coalesce(sum(events) FILTER (WHERE held_reason IS NOT NULL), 0)::bigint AS refused,
-               coalesce(extract(epoch FROM clock_timestamp()
-                                           - min(created_at) FILTER (WHERE held_key IS NULL)), 0)::float8
-               AS oldest_seconds
-          FROM outbox";
-    let row = client.query_one(DEPTH, &[]).await?;
-    Ok(Depth {
-        rows: row.get("rows"),
-        events: row.get("events"),
-        held: row.get("held"),
-        refused: row.get("refused"),
-        oldest_seconds: row.get("oldest_seconds"),
-    })
-}
-
-/// Returns the number of open dead letters.
-pub async fn open_dead_letters(client: &impl GenericClient) -> Result<i64> {
-    let query = "SELECT count(*) AS open FROM dead_letter WHERE resolution IS NULL";
-    Ok(client.query_one(query, &[]).await?.get("open"))
-}
-
-fn size(row: &Row) -> RowSize {
-    let (events, bytes): (i32, i32) = (row.get("events"), row.get("bytes"));
-    RowSize { id: row.get("id"), events: events.unsigned_abs() as usize, bytes: bytes.unsigned_abs() as usize }
+fn sizes(rows: Vec<Row>) -> Vec<RowSize> {
+    let size = |row: &Row| {
+        let (events, bytes): (i32, i32) = (row.get("events"), row.get("bytes"));
+        RowSize { id: row.get("id"), events: events.unsigned_abs() as usize, bytes: bytes.unsigned_abs() as usize }
+    };
+    rows.iter().map(size).collect()
 }
 
 fn event_batch(row: &Row) -> EventBatch {

@@ -1,14 +1,16 @@
 //! The pool of connections to PostgreSQL: with all timeouts, to a server that takes writes.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 
-use super::session::Session;
-use super::{ConnectError, PostgresSettings, connect};
+use settled_pipeline::store::StoreError;
 
-/// A pool of connections.
+use super::session::Session;
+use super::{ConnectError, PostgresSettings, connect, error};
+
 pub type Pool = managed::Pool<Sessions>;
 
 /// A connection that was taken out of the pool, and goes back when it is dropped.
@@ -20,7 +22,6 @@ pub enum PoolSetUpError {
     /// A file that the settings name can't be used.
     #[error("postgres: {0}")]
     File(#[from] ConnectError),
-    /// The pool refuses its settings.
     #[error("postgres: {0}")]
     Pool(#[from] managed::BuildError),
 }
@@ -29,7 +30,6 @@ pub enum PoolSetUpError {
 /// notice, and the next statement would hang.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Makes the pool's connections.
 #[derive(Debug)]
 pub struct Sessions {
     settings: PostgresSettings,
@@ -53,6 +53,50 @@ impl managed::Manager for Sessions {
             session.batch_execute("").await.map_err(ConnectError::from)?;
         }
         Ok(())
+    }
+}
+
+/// A connection of the pool whose state is in doubt, as in the middle of a transaction. It is closed when it is dropped,
+/// which is also what happens if the caller is cancelled. Only [`keep`](Self::keep) returns it to the pool.
+pub(crate) struct ConnectionGuard(Option<Object>);
+
+impl ConnectionGuard {
+    /// Takes a connection out of the pool.
+    pub(crate) async fn take(pool: &Pool) -> Result<Self, StoreError> {
+        pool.get().await.map(|object| Self(Some(object))).map_err(error::pool)
+    }
+
+    /// Returns the connection to the pool: nothing is going on in it.
+    pub(crate) fn keep(mut self) {
+        drop(self.0.take());
+    }
+
+    /// Returns the connection to the pool if what was asked on it has succeeded.
+    pub(crate) fn keep_if_well<T>(self, answered: Result<T, StoreError>) -> Result<T, StoreError> {
+        if answered.is_ok() {
+            self.keep();
+        }
+        answered
+    }
+}
+
+impl Deref for ConnectionGuard {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.0.as_ref().expect("it is there until it is kept or dropped")
+    }
+}
+
+impl DerefMut for ConnectionGuard {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.0.as_mut().expect("it is there until it is kept or dropped")
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
     }
 }
 

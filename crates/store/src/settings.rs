@@ -1,84 +1,54 @@
 //! The section `[postgres]` of the configuration.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use settled_pipeline::settings::{Field, Key, Parsed, Section, redact};
+use settled_pipeline::section;
+use settled_pipeline::settings::{Parsed, redact};
 
-/// The connection to the database and its time limits.
-#[derive(Debug, Clone)]
-pub struct PostgresSettings {
-    /// Hosts, database and user.
-    pub url: PostgresUrl,
+/// From so many milliseconds to so many seconds.
+const fn range(from: u64, to: u64) -> RangeInclusive<Duration> {
+    Duration::from_millis(from)..=Duration::from_secs(to)
+}
+
+section! {
+    /// The connection to the database and its time limits.
+    pub struct PostgresSettings in "postgres", "PostgreSQL: where the ledger is kept.";
+
+    /// The database; several hosts separated by commas, of which the one that takes writes is used.
+    pub url: PostgresUrl = PostgresUrl("postgresql://settled@127.0.0.1:5432/settled".to_owned().into())
+        => Parsed(), env "SETTLED_POSTGRES_URL";
     /// A file whose first line is the password, for a URL without one.
-    pub password_file: Option<PathBuf>,
-    /// A PEM file with the authorities to trust. TLS is required when it is set.
-    pub tls_ca_file: Option<PathBuf>,
-    pub pool_size: usize,
+    pub password_file: Option<PathBuf> = None => Path();
+    /// A PEM file with the certificate authorities to trust, instead of the system's. TLS is used, and the server
+    /// verified, when this is set or the URL says sslmode=require.
+    pub tls_ca_file: Option<PathBuf> = None => Path();
+    /// Connections kept open; at least pipeline.max_transactions + 2, for the relay and the probes, and at least
+    /// pipeline.workers.
+    pub pool_size: usize = 8 => Whole(1..=500);
     /// The limit for one connection attempt to one host.
-    pub connect_timeout: Duration,
+    pub connect_timeout: Duration = Duration::from_secs(3) => Span(range(100, 60));
     /// The limit for waiting until a connection of the pool is free.
-    pub wait_timeout: Duration,
+    pub wait_timeout: Duration = Duration::from_secs(5) => Span(range(100, 60));
     /// The limit for checking a connection that comes back to the pool.
-    pub recycle_timeout: Duration,
-    pub statement_timeout: Duration,
-    pub lock_timeout: Duration,
-    pub idle_in_transaction_timeout: Duration,
+    pub recycle_timeout: Duration = Duration::from_secs(3) => Span(range(100, 60));
+    /// The limit for one statement, set on the server; more than lock_timeout.
+    pub statement_timeout: Duration = Duration::from_secs(10) => Span(range(100, 300));
+    /// The limit for waiting for a row lock, set on the server.
+    pub lock_timeout: Duration = Duration::from_secs(5) => Span(range(50, 300));
+    /// After this silence within a transaction the server gives it up, and its locks with it.
+    pub idle_in_transaction_timeout: Duration = Duration::from_secs(15) => Span(range(1000, 600));
     /// How long sent data may stay unacknowledged before the connection counts as dead.
-    pub tcp_user_timeout: Duration,
-    /// TCP keepalive: the idle time before the first probe, and the time between probes.
-    pub keepalive: Duration,
-    /// Whether `settled run` brings the schema up to date before it starts.
-    pub migrate: bool,
-}
-
-impl Default for PostgresSettings {
-    fn default() -> Self {
-        Self {
-            url: PostgresUrl("postgresql://settled@127.0.0.1:5432/settled".to_owned().into()),
-            password_file: None,
-            tls_ca_file: None,
-            pool_size: 8,
-            connect_timeout: Duration::from_secs(3),
-            wait_timeout: Duration::from_secs(5),
-            recycle_timeout: Duration::from_secs(3),
-            statement_timeout: Duration::from_secs(10),
-            lock_timeout: Duration::from_secs(5),
-            idle_in_transaction_timeout: Duration::from_secs(15),
-            tcp_user_timeout: Duration::from_secs(10),
-            keepalive: Duration::from_secs(5),
-            migrate: true,
-        }
-    }
-}
-
-impl Section for PostgresSettings {
-    const NAME: &'static str = "postgres";
-    const ABOUT: &'static str = "PostgreSQL: where the ledger is kept.";
-
-    #[rustfmt::skip]
-    fn keys(&mut self) -> Vec<Key<'_>> {
-        let range = |from, to| Duration::from_millis(from)..=Duration::from_secs(to);
-        vec![
-            Key::new("url", Field::Parsed(&mut self.url), "The database; several hosts separated by commas, of which the one that takes writes is used.").or_env("SETTLED_POSTGRES_URL"),
-            Key::new("password_file", Field::Path(&mut self.password_file), "A file whose first line is the password, for a URL without one."),
-            Key::new("tls_ca_file", Field::Path(&mut self.tls_ca_file), "A PEM file with the certificate authorities to trust, instead of the system's. TLS is used, and the server verified, when this is set or the URL says sslmode=require."),
-            Key::new("pool_size", Field::Whole(&mut self.pool_size, 1..=500), "Connections kept open; at least pipeline.max_transactions + 2, for the relay and the probes, and at least pipeline.workers."),
-            Key::new("connect_timeout", Field::Span(&mut self.connect_timeout, range(100, 60)), "The limit for one connection attempt to one host."),
-            Key::new("wait_timeout", Field::Span(&mut self.wait_timeout, range(100, 60)), "The limit for waiting until a connection of the pool is free."),
-            Key::new("recycle_timeout", Field::Span(&mut self.recycle_timeout, range(100, 60)), "The limit for checking a connection that comes back to the pool."),
-            Key::new("statement_timeout", Field::Span(&mut self.statement_timeout, range(100, 300)), "The limit for one statement, set on the server; more than lock_timeout."),
-            Key::new("lock_timeout", Field::Span(&mut self.lock_timeout, range(50, 300)), "The limit for waiting for a row lock, set on the server."),
-            Key::new("idle_in_transaction_timeout", Field::Span(&mut self.idle_in_transaction_timeout, range(1000, 600)), "After this silence within a transaction the server gives it up, and its locks with it."),
-            Key::new("tcp_user_timeout", Field::Span(&mut self.tcp_user_timeout, range(1000, 300)), "How long sent data may stay unacknowledged before the connection counts as dead."),
-            Key::new("keepalive", Field::Span(&mut self.keepalive, range(1000, 600)), "TCP keepalive, in whole seconds: idle time before the first probe, and time between probes."),
-            Key::new("migrate", Field::Flag(&mut self.migrate), "Bring the schema up to date when the daemon starts. When false, run `settled migrate` before it."),
-        ]
-    }
+    pub tcp_user_timeout: Duration = Duration::from_secs(10) => Span(range(1000, 300));
+    /// TCP keepalive, in whole seconds: idle time before the first probe, and time between probes.
+    pub keepalive: Duration = Duration::from_secs(5) => Span(range(1000, 600));
+    /// Bring the schema up to date when the daemon starts. When false, run `settled migrate` before it.
+    pub migrate: bool = true => Flag();
 }
 
 impl PostgresSettings {
@@ -109,7 +79,6 @@ impl PostgresSettings {
     }
 
     /// Returns the hosts and ports for messages, as in `127.0.0.1:5432,10.0.0.2:5432`.
-    #[must_use]
     pub fn target(&self) -> String {
         let parts = self.url.parts();
         let ports = parts.get_ports();
@@ -133,7 +102,6 @@ impl PostgresSettings {
 
     /// Returns true if connections use TLS. The server is always verified then; encryption that falls back to plain
     /// text would protect from nobody.
-    #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls_ca_file.is_some() || self.url.parts().get_ssl_mode() == SslMode::Require
     }
@@ -145,13 +113,11 @@ pub struct PostgresUrl(SecretString);
 
 impl PostgresUrl {
     /// Returns the URL with its password.
-    #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
     /// Returns the parsed URL.
-    #[must_use]
     pub fn parts(&self) -> tokio_postgres::Config {
         // It was parsed when it was made; the default is there for the type only.
         self.expose().parse().unwrap_or_default()

@@ -2,8 +2,10 @@
 //! values. The compiler works out the positions, so no code counts them, and refuses a name that is not in the list.
 
 mod column;
+mod row;
 
 pub(crate) use self::column::Column;
+pub(crate) use self::row::row;
 
 /// A parameter of a statement. One with a type is a column of many rows, sent as an array of that type.
 pub(crate) struct Parameter {
@@ -18,16 +20,6 @@ impl Parameter {
     pub(crate) const fn scalar(name: &'static str) -> Self {
         Self { name, column: None, stored_as: None }
     }
-}
-
-/// A text and its values: `bound!("SELECT … WHERE id = {id}", id = 7)`.
-macro_rules! bound {
-    ($template:expr $(, $name:ident = $value:expr)* $(,)?) => {
-        (
-            $crate::sql::text!($template, &[$($crate::sql::Parameter::scalar(stringify!($name))),*]),
-            &[$(&$value as &(dyn tokio_postgres::types::ToSql + Sync)),*] as &[&(dyn tokio_postgres::types::ToSql + Sync)],
-        )
-    };
 }
 
 /// Calls a method of a client, and waits for what it returns, with a statement whose parameters are named:
@@ -157,7 +149,7 @@ macro_rules! text {
     }};
 }
 
-pub(crate) use {bound, first, named, query, statement, text};
+pub(crate) use {first, named, query, statement, text};
 
 /// The text of a template that is put together at run time, from constants.
 pub(crate) fn dynamic(template: &str, parameters: &[Parameter]) -> String {

@@ -12,12 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 pub enum TlsError {
     /// The file is not there, not ours to read, or not PEM.
     #[error("cannot read certificates from {}: {reason}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: pem::Error,
-    },
+    File { path: PathBuf, reason: pem::Error },
     /// No certificate authority was found.
     #[error("{0} has no certificate authority")]
     Empty(String),

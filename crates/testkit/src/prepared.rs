@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use settled_core::contract::AccountName;
 use settled_core::ledger::{Account, NonePending, Rules};
 use settled_pipeline::store::{Answer, StoreError, Submission};
-use settled_store::decision::{Decided, Events, Locked, Plan, Rows, begin_and_lock, write_and_commit};
+use settled_store::decision::{DecidedBatch, Events, Locked, Plan, Rows, begin_and_lock, write_and_commit};
 use settled_store::{Object, Pool};
 use uuid::Uuid;
 
@@ -58,7 +58,7 @@ impl<'a> Prepared<'a> {
             incarnation: Uuid::nil(),
         };
         let what = (batch, &plan, &layout);
-        let decided = Decided::by(&Rules::default(), what, &[], locked, HashMap::new(), &NonePending);
+        let decided = DecidedBatch::by(&Rules::default(), what, &[], locked, HashMap::new(), &NonePending);
         for (name, id) in plan.names.iter().zip(&ids) {
             if let Ok(place) = layout.account_ids.binary_search(id) {
                 accounts.insert((*name).clone(), decided.accounts[place].clone());

@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::super::human::{account_name, currency, duration};
 use super::super::outcome::{Outcome, OutcomeWatch};
 use super::super::output::Text;
-use super::super::publisher::{Outgoing, Publisher};
 use super::super::{Exit, Failure, Session, payment, publish};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -40,11 +39,8 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result<Exit, Failure>
     let body = OpenAccount { account: args.name.clone(), currency: args.currency, min_balance: args.min_balance.0 };
     let tasks = [Task::new(id, TaskBody::OpenAccount(body))];
     let watch = OutcomeWatch::start(client, &tasks).await?;
-    let publisher = Publisher::connect(config).await?;
-    let message = Outgoing::task(&tasks[0], tasks[0].to_json().into_bytes(), publish::PUBLISHER);
-    let published = publisher.publish([&message]).await;
-    publisher.close().await;
-    if let Some(error) = published.error {
+    let message = publish::task_message(&tasks[0], tasks[0].to_json().into_bytes(), publish::PUBLISHER);
+    if let Some(error) = publish::publish(config, &[message]).await?.error {
         return Err(Failure::from(error).hint(format!("to be sure of not asking twice, repeat it with --id {id}")));
     }
     let Some(outcome) = watch.wait(client, &tasks, args.timeout).await?.pop() else { return Ok(Exit::Ok) };

@@ -7,7 +7,7 @@ use settled_core::contract::{Bytes, Properties};
 use settled_store::queries::dead_letter::{DeadLetterRow, StoredDeadLetter};
 
 use crate::cli::human::{counted, or_dash, time};
-use crate::cli::output::{Table, Text};
+use crate::cli::output::Text;
 
 /// The result of a replay or discard, or what it would be if `dry_run`.
 #[derive(Debug, Default, Serialize)]
@@ -136,20 +136,4 @@ fn hex_lines(hex: &str) -> (String, String) {
     let more = if hex.len() > LINE * LINES { "\n…; `--json` has all of it" } else { "" };
     let heading = format!("body, {} bytes that are no text, in hexadecimal:", hex.len() / 2);
     (heading, format!("{}{more}", lines.join("\n")))
-}
-
-pub(super) fn rows(letters: &[DeadLetterRow]) -> Text {
-    let row = |letter: &DeadLetterRow| {
-        [
-            letter.id.to_string(),
-            time(letter.last_seen),
-            letter.reason.clone(),
-            letter.detail.clone(),
-            or_dash(letter.publisher.as_ref()),
-            letter.attempts.to_string(),
-            letter.resolution.clone().unwrap_or_else(|| "open".to_owned()),
-        ]
-    };
-    let headings = ["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"];
-    Table::of(headings, &[], letters.iter().map(row)).or("no dead letters")
 }

@@ -176,12 +176,12 @@ fn requested_legs(legs: &[Value], currencies: &Currencies) -> Table {
         let money = amount(currencies, Some(&currency), minor);
         [number.to_string(), text(leg, "debit_account"), text(leg, "credit_account"), money, currency]
     };
-    Table::of(["LEG", "FROM", "TO", "AMOUNT", ""], &[0, 3], legs.iter().enumerate().map(row))
+    Table::of([">LEG", "FROM", "TO", ">AMOUNT", ""], legs.iter().enumerate().map(row))
 }
 
 /// Returns the legs of a payment with their current amounts.
 fn legs(payment: &WholePayment, currencies: &Currencies) -> Table {
-    let headings = ["LEG", "FROM", "TO", "AMOUNT", "HELD", "CAPTURED", "REFUNDED", "CHARGED BACK", ""];
+    let headings = [">LEG", "FROM", "TO", ">AMOUNT", ">HELD", ">CAPTURED", ">REFUNDED", ">CHARGED BACK", ""];
     let row = |(number, leg): (usize, &WholeLeg)| {
         let WholeLeg { debit_account, credit_account, currency, amount, captured, refunded, charged_back } = leg;
         let held = if payment.state.is_held() { amount - captured } else { 0 };
@@ -190,7 +190,7 @@ fn legs(payment: &WholePayment, currencies: &Currencies) -> Table {
         let (from, to) = (debit_account.to_string(), credit_account.to_string());
         [number.to_string(), from, to, amount, held, captured, refunded, charged_back, currency.to_string()]
     };
-    Table::of(headings, &[0, 3, 4, 5, 6, 7], payment.legs.iter().enumerate().map(row))
+    Table::of(headings, payment.legs.iter().enumerate().map(row))
 }
 
 #[cfg(test)]

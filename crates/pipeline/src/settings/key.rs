@@ -1,7 +1,7 @@
-//! Types that describe the keys of the configuration, one line for each key.
+//! Types that describe the keys of the configuration.
 //!
-//! A section lists its keys once, in [`Section::keys`]. Reading the file, finding unknown keys, the sample, `settled
-//! config` and "did you mean" all use that list, so they cannot disagree.
+//! A section declares its keys once, by [`section!`](crate::section). Reading the file, finding unknown keys, the
+//! sample, `settled config` and "did you mean" all use that list, so they cannot disagree.
 
 use std::fmt::Display;
 use std::net::SocketAddr;

@@ -3,6 +3,7 @@
 
 mod key;
 mod redact;
+mod section;
 mod suggest;
 
 pub use self::key::{Choice, Element, Field, Key, List, Parsed, Rule, Section, Whole};

@@ -2,55 +2,40 @@
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::super::queries::payment::StoredTask;
-use super::dead_letters::{conflict, dead_letter};
 use super::lock::Locked;
 use super::plan::{Layout, Plan};
-use super::rows::{BalanceRow, EntryRow, OpenedRow, PaymentRow, Rows};
-use settled_core::contract::{Currency, Message, PaymentState, Rejection, Task, TaskBody, When};
+use super::rows::{BalanceRow, DeadLetterRow, EntryRow, OpenedRow, Rows};
+use settled_core::contract::{DeadLetter, DeadReason, Message, PaymentState, Task, TaskBody, When};
 use settled_core::ledger;
-use settled_core::ledger::state::Stage;
-use settled_core::ledger::{Account, Acted, Books, Decision, Item, Outcome, Payment, Pending, Posting, Rules};
+use settled_core::ledger::{Account, Acted, Books, Decision, Outcome, Payment, Pending, Posting, Rules};
 use settled_pipeline::store::{Answer, Submission};
 
 /// A batch that the ledger has decided.
-pub struct Decided<'b, 'a> {
-    /// The submissions.
+pub struct DecidedBatch<'b, 'a> {
     pub batch: &'b [Submission<'a>],
-    /// Their accounts and tasks.
+    /// The accounts and tasks of the batch.
     pub plan: &'b Plan<'a>,
     /// The same in the order of the locks.
     pub layout: &'b Layout<'a>,
-    pub(super) now: Timestamp,
+    /// What it was decided on: accounts and payments as they were.
+    pub(super) locked: Locked,
     /// One outcome per item; all transitions, those of expired holds first.
     pub decision: Decision,
     /// The holds that the clock has ended.
     pub expired: Vec<Acted>,
     /// The accounts as the batch leaves them.
     pub accounts: Vec<Account>,
-    /// The accounts as they were locked.
-    pub(super) accounts_before: Vec<Account>,
     /// The payments that the batch refers to, as it leaves them.
     pub payments: HashMap<Uuid, Payment>,
-    /// The payments that the batch refers to, as they were.
-    pub payments_before: HashMap<Uuid, Payment>,
-    /// Those of them that came too late to be acted on.
-    pub(super) too_late: Vec<Uuid>,
-    /// How often those of them that wait had been woken.
-    pub(super) woken: HashMap<Uuid, i32>,
-    /// Whether any task waits for another one.
-    pub(super) someone_waits: bool,
     pub(super) stored: HashMap<Uuid, StoredTask>,
     /// Whether there is an event for each dead letter.
     pub(super) tells_dead_letters: bool,
-    /// The ledger's incarnation.
-    pub(super) incarnation: Uuid,
 }
 
-impl<'b, 'a> Decided<'b, 'a> {
+impl<'b, 'a> DecidedBatch<'b, 'a> {
     /// Has the ledger decide on what was `locked`: first it ends those holds of `expired` that have run out, then it
     /// applies the batch.
     pub fn by(
@@ -61,10 +46,8 @@ impl<'b, 'a> Decided<'b, 'a> {
         stored: HashMap<Uuid, StoredTask>,
         pending: &impl Pending,
     ) -> Self {
-        let Locked { accounts: accounts_before, known, payments: payments_before, .. } = locked;
-        let Locked { too_late, woken, now, someone_waits, incarnation, .. } = locked;
-        let (mut accounts, mut payments) = (accounts_before.clone(), payments_before.clone());
-        let (names, known) = (&*layout.names, &known);
+        let (mut accounts, mut payments) = (locked.accounts.clone(), locked.payments.clone());
+        let (names, known, now) = (&*layout.names, &locked.known, locked.now);
         let (expired, mut transitions) = if expired.is_empty() {
             (Vec::new(), Vec::new())
         } else {
@@ -75,24 +58,8 @@ impl<'b, 'a> Decided<'b, 'a> {
         let mut decision = ledger::apply(&layout.items, books, pending);
         transitions.append(&mut decision.transitions);
         decision.transitions = transitions;
-        Self {
-            batch,
-            plan,
-            layout,
-            now,
-            decision,
-            expired,
-            accounts,
-            accounts_before,
-            payments,
-            payments_before,
-            too_late,
-            woken,
-            someone_waits,
-            stored,
-            tells_dead_letters: false,
-            incarnation,
-        }
+        let tells_dead_letters = false;
+        Self { batch, plan, layout, locked, decision, expired, accounts, payments, stored, tells_dead_letters }
     }
 
     /// Returns an answer per submission, and the rows to write.
@@ -144,11 +111,12 @@ impl<'b, 'a> Decided<'b, 'a> {
         let (item, outcome) = (&self.layout.items[ix], &self.decision.outcomes[ix]);
         let Some(step) = self.decision.steps[ix] else { return };
         let last = self.payments.get(&item.task.id).map_or(step.after, |own| own.stage);
-        match self.plain_columns(item).filter(|_| !item.resumes && last.version() == 1) {
-            Some(columns) => rows.payments.push(self.payment_row(item, message, outcome, (columns, last))),
-            None => self.write_task(ix, message, &mut rows.life),
+        if has_plain_request(item.task) && !item.resumes && last.version() == 1 {
+            rows.payments.push(self.task_row(item, message, outcome, last));
+        } else {
+            self.write_task(ix, message, &mut rows.life);
         }
-        self.write_entries(item, outcome, rows);
+        rows.entries.extend(postings(outcome).map(|posting| self.entry(posting, item.task)));
         if let (TaskBody::OpenAccount(open), Outcome::Opened) = (&item.task.body, outcome) {
             let account = self.accounts[item.pairs[0].0.0].id;
             rows.opened.push(OpenedRow { account, currency: open.currency, min_balance: open.min_balance });
@@ -156,7 +124,7 @@ impl<'b, 'a> Decided<'b, 'a> {
         rows.tells |= !step.keeps_waiting();
         // One that goes on waiting wakes nobody: two that wait for each other would never sleep.
         let has_moved = step.before != Some(last);
-        rows.life.wakes.extend((has_moved && self.someone_waits).then_some(item.task.id));
+        rows.life.wakes.extend((has_moved && self.locked.someone_waits).then_some(item.task.id));
     }
 
     /// Returns the number of tasks that have taken an account below its limit, or further below it.
@@ -170,75 +138,6 @@ impl<'b, 'a> Decided<'b, 'a> {
         self.decision.steps[ix].is_some_and(|step| step.keeps_waiting())
     }
 
-    /// What a task asks for, if these few columns say all of it; else it needs a row with all columns.
-    fn plain_columns(&self, item: &Item<'_>) -> Option<PlainColumns> {
-        if !has_plain_request(item.task) {
-            return None;
-        }
-        match &item.task.body {
-            TaskBody::Transfer(transfer) => Some(PlainColumns {
-                credit: Some(self.accounts[item.pairs[0].1.0].id),
-                amount: Some(transfer.amount),
-                currency: transfer.currency,
-                min_balance: None,
-            }),
-            TaskBody::OpenAccount(open) => {
-                let (currency, min_balance) = (open.currency, open.min_balance);
-                Some(PlainColumns { credit: None, amount: None, currency, min_balance })
-            }
-            TaskBody::Split(_) | TaskBody::Authorize(_) | TaskBody::FollowUp(_) | TaskBody::ChangeAccount(_) => None,
-        }
-    }
-
-    fn payment_row(
-        &self,
-        item: &Item<'a>,
-        message: &'a Message,
-        outcome: &Outcome,
-        (columns, own): (PlainColumns, Stage),
-    ) -> PaymentRow<'a> {
-        let task = item.task;
-        let PlainColumns { credit, amount, currency, min_balance } = columns;
-        let postings = if let Outcome::Settled { debit, credit } = outcome { Some((debit, credit)) } else { None };
-        PaymentRow {
-            id: task.id,
-            debit: self.accounts[item.pairs[0].0.0].id,
-            credit,
-            amount,
-            min_balance,
-            debit_seq: postings.map(|(debit, _)| debit.after.version),
-            credit_seq: postings.map(|(_, credit)| credit.after.version),
-            received_at: message.received_at,
-            task_type: task.body.task_type().name(),
-            state: own.state().name(),
-            currency,
-            fingerprint: *task.fingerprint.as_bytes(),
-            reason: outcome.rejection().map(Rejection::name),
-            publisher: message.properties.publisher.as_deref(),
-            reference: task.body.reference(),
-            metadata: task.body.metadata(),
-        }
-    }
-
-    fn write_entries(&self, item: &Item<'_>, outcome: &Outcome, rows: &mut Rows<'a>) {
-        let write = |posting: &Posting| rows.entries.push(self.entry(posting, item.task));
-        match outcome {
-            Outcome::Settled { debit, credit } => {
-                [debit, credit].into_iter().for_each(write);
-            }
-            Outcome::Acted(acted) => {
-                acted.movements.iter().flat_map(|made| [&made.debit, &made.credit]).for_each(write);
-            }
-            Outcome::Opened
-            | Outcome::Scheduled(_)
-            | Outcome::Parked { .. }
-            | Outcome::Rejected(_)
-            | Outcome::Duplicate
-            | Outcome::Conflict(_)
-            | Outcome::Deferred { .. } => {}
-        }
-    }
-
     fn entry(&self, posting: &Posting, task: &Task) -> EntryRow {
         EntryRow {
             account: self.accounts[posting.after.account.0].id,
@@ -250,7 +149,7 @@ impl<'b, 'a> Decided<'b, 'a> {
     }
 
     fn balances(&self, rows: &mut Rows<'a>) {
-        for (before, after) in self.accounts_before.iter().zip(&self.accounts) {
+        for (before, after) in self.locked.accounts.iter().zip(&self.accounts) {
             if let Some(terms) = Self::terms(before, after, &rows.opened) {
                 rows.life.terms.push(terms);
             } else if before.version != after.version {
@@ -268,15 +167,47 @@ impl<'b, 'a> Decided<'b, 'a> {
     }
 }
 
-/// What a plain task asks for, in columns.
-struct PlainColumns {
-    credit: Option<i64>,
-    amount: Option<i64>,
-    currency: Currency,
-    min_balance: Option<i64>,
+/// Returns the postings of an outcome, of each movement the debit first.
+pub(super) fn postings(outcome: &Outcome) -> impl Iterator<Item = &Posting> {
+    let settled = if let Outcome::Settled { debit, credit } = outcome { Some([debit, credit]) } else { None };
+    let acted = outcome.acted().into_iter().flat_map(|acted| &acted.movements);
+    settled.into_iter().chain(acted.map(|made| [&made.debit, &made.credit])).flatten()
 }
 
 /// Whether the columns of a payment say all that the task asks for.
 pub(super) fn has_plain_request(task: &Task) -> bool {
     task.when == When::default() && matches!(task.body, TaskBody::Transfer(_) | TaskBody::OpenAccount(_))
+}
+
+/// The dead letter of a task whose id has had its outcome with another `field`.
+fn conflict(task: &Task, field: &str) -> DeadLetter {
+    DeadLetter {
+        reason: DeadReason::IdempotencyConflict,
+        field: Some(field.to_owned()),
+        detail: format!("`{field}` differs from the task that had the id {} first; nothing was applied", task.id),
+        task_id: Some(task.id),
+    }
+}
+
+/// Adds the row of a dead letter, or another delivery to the row that there is of it. Returns the answer.
+fn dead_letter<'a>(message: &'a Message, letter: DeadLetter, rows: &mut Rows<'a>) -> Answer {
+    let digest = letter.digest(&message.body, &message.properties);
+    let reason = letter.reason;
+    // PostgreSQL updates a row once per statement.
+    match rows.dead_letters.iter_mut().find(|row| row.digest == digest) {
+        Some(row) => row.messages.push(message),
+        None => rows.dead_letters.push(DeadLetterRow {
+            digest,
+            task_id: letter.task_id,
+            reason,
+            field: letter.field,
+            detail: letter.detail,
+            body: &message.body[..message.body.len().min(DeadLetter::KEPT_BYTES)],
+            // Plain strings and a number.
+            properties: serde_json::to_string(&message.properties).unwrap_or_else(|_| "{}".into()),
+            messages: vec![message],
+            seen: message.received_at,
+        }),
+    }
+    Answer::DeadLettered(reason)
 }

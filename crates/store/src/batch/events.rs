@@ -1,26 +1,49 @@
-//! Makes events of the ledger's outcomes: pure. Apart from the rows, so that events are encoded while PostgreSQL
-//! writes the rows.
+//! Makes events of the ledger's outcomes, one a line: pure. Apart from the rows, so that events are encoded while
+//! PostgreSQL writes the rows.
 
 use smallvec::{SmallVec, smallvec};
 
-use super::decided::Decided;
-use super::lines::Events;
+use super::decided::{DecidedBatch, postings};
 use super::rows::DeadLetterRow;
 use settled_core::contract::{
-    BalanceAfter, DeadLetterEvent, Event, EventKind, LegView, Message, PaymentView, Properties, Task,
+    BalanceAfter, DeadLetterEvent, Event, EventKind, LegView, Message, PaymentView, Properties, Reply, Task,
 };
 use settled_core::ledger::{Acted, Balance, Outcome, Payment, PaymentLeg, Step};
 
 /// The usual size of an event, for the first allocation.
 const USUAL_BYTES: usize = 640;
 
+/// The content of an outbox row: events and replies.
+#[derive(Debug, Default)]
+pub struct Events {
+    /// One event or reply a line.
+    pub body: Vec<u8>,
+    /// Number of lines.
+    pub count: i32,
+}
+
+impl Events {
+    /// Appends the event (unless it was published before) and the reply that is asked for.
+    pub fn tell(&mut self, event: &Event<'_>, to_all: bool) {
+        if to_all {
+            event.write(&mut self.body);
+            self.count += 1;
+        }
+        if let Some(reply_to) = event.properties.reply_to.as_deref() {
+            let reply = Reply { reply_to, correlation_id: event.properties.correlation_id.as_deref() };
+            event.write_reply(reply, &mut self.body);
+            self.count += 1;
+        }
+    }
+}
+
 type Balances<'a> = SmallVec<[BalanceAfter<'a>; 2]>;
 
-impl<'a> Decided<'_, 'a> {
+impl<'a> DecidedBatch<'_, 'a> {
     /// Returns the events of the batch and of its `dead_letters`. Their source is `source` and the ledger's incarnation.
     /// Expired holds come first.
     pub fn events(&self, source: &str, dead_letters: &[DeadLetterRow<'_>]) -> Events {
-        let source = &*format!("{}/{}", source.trim_end_matches('/'), self.incarnation);
+        let source = &*format!("{}/{}", source.trim_end_matches('/'), self.locked.incarnation);
         let mut events = Events::default();
         events.body.reserve(self.layout.items.len() * USUAL_BYTES);
         for acted in &self.expired {
@@ -28,22 +51,12 @@ impl<'a> Decided<'_, 'a> {
         }
         for (ix, planned) in self.plan.tasks.iter().enumerate() {
             let message = self.batch[planned.position].message;
-            let item = &self.layout.items[ix];
-            match &self.decision.outcomes[ix] {
-                Outcome::Duplicate if message.properties.reply_to.is_some() && !item.resumes => {
+            if matches!(self.decision.outcomes[ix], Outcome::Duplicate) {
+                if message.properties.reply_to.is_some() && !self.layout.items[ix].resumes {
                     self.answer_again(planned.task, message, source, &mut events);
                 }
-                Outcome::Duplicate | Outcome::Conflict(_) | Outcome::Deferred { .. } => {}
-                Outcome::Opened
-                | Outcome::Settled { .. }
-                | Outcome::Acted(_)
-                | Outcome::Scheduled(_)
-                | Outcome::Parked { .. }
-                | Outcome::Rejected(_) => {
-                    if !self.keeps_waiting(ix) {
-                        self.with_event(ix, &message.properties, source, |event| events.tell(event, true));
-                    }
-                }
+            } else if !self.keeps_waiting(ix) {
+                self.with_event(ix, &message.properties, source, |event| events.tell(event, true));
             }
         }
         for row in dead_letters {
@@ -54,28 +67,32 @@ impl<'a> Decided<'_, 'a> {
 
     /// Adds the event of a dead letter, if the operator wants them, and a reply for each delivery that asks for one.
     fn tell_dead_letter(&self, row: &DeadLetterRow<'_>, source: &str, events: &mut Events) {
-        let event_of = |message: &Message, tell: &mut dyn FnMut(&DeadLetterEvent<'_>)| {
-            tell(&DeadLetterEvent {
-                digest: &row.digest,
-                task_id: row.task_id,
-                task_type: message.content.as_ref().ok().map(|task| task.body.task_type()),
-                reason: row.reason,
-                field: row.field.as_deref(),
-                detail: &row.detail,
-                properties: &message.properties,
-                at: self.now,
-                source,
-            });
-        };
         if let Some(message) = row.messages.first().filter(|_| self.tells_dead_letters) {
-            event_of(message, &mut |event| event.write(&mut events.body));
+            self.dead_letter_event(row, message, source).write(&mut events.body);
             events.count += 1;
         }
         for (message, reply) in row.asked() {
-            event_of(message, &mut |event| {
-                event.write_reply(reply, &mut events.body);
-            });
+            self.dead_letter_event(row, message, source).write_reply(reply, &mut events.body);
             events.count += 1;
+        }
+    }
+
+    fn dead_letter_event<'e>(
+        &self,
+        row: &'e DeadLetterRow<'_>,
+        message: &'e Message,
+        source: &'e str,
+    ) -> DeadLetterEvent<'e> {
+        DeadLetterEvent {
+            digest: &row.digest,
+            task_id: row.task_id,
+            task_type: message.content.as_ref().ok().map(|task| task.body.task_type()),
+            reason: row.reason,
+            field: row.field.as_deref(),
+            detail: &row.detail,
+            properties: &message.properties,
+            at: self.locked.now,
+            source,
         }
     }
 
@@ -94,7 +111,7 @@ impl<'a> Decided<'_, 'a> {
             version: own.version(),
             rejection: outcome.rejection(),
             moved: outcome.acted().and_then(|acted| acted.moved),
-            settled_at: self.now,
+            settled_at: self.locked.now,
             payment: payment.as_ref(),
             balances: &balances,
             source,
@@ -116,7 +133,7 @@ impl<'a> Decided<'_, 'a> {
             version: payment.version(),
             rejection: None,
             moved: None,
-            settled_at: self.now,
+            settled_at: self.locked.now,
             payment: Some(&view),
             balances: &balances,
             source,
@@ -126,24 +143,13 @@ impl<'a> Decided<'_, 'a> {
 
     /// Returns the balances in an item's event.
     fn balances_after(&self, outcome: &Outcome, ix: usize) -> Balances<'a> {
-        match outcome {
-            Outcome::Settled { debit, credit } => smallvec![self.balance(&debit.after), self.balance(&credit.after)],
-            Outcome::Opened => {
-                let (account, _) = self.layout.items[ix].pairs[0];
-                let name = self.layout.names[account.0].as_str();
-                smallvec![BalanceAfter { account: name, posted: 0, held: Some(0), version: 0, shortfall: 0 }]
-            }
-            Outcome::Acted(acted) => {
-                let postings = acted.movements.iter().flat_map(|made| [&made.debit.after, &made.credit.after]);
-                postings.chain(&acted.balances).map(|balance| self.balance(balance)).collect()
-            }
-            Outcome::Scheduled(_)
-            | Outcome::Parked { .. }
-            | Outcome::Rejected(_)
-            | Outcome::Duplicate
-            | Outcome::Conflict(_)
-            | Outcome::Deferred { .. } => SmallVec::new(),
+        if matches!(outcome, Outcome::Opened) {
+            let (account, _) = self.layout.items[ix].pairs[0];
+            let name = self.layout.names[account.0].as_str();
+            return smallvec![BalanceAfter { account: name, posted: 0, held: Some(0), version: 0, shortfall: 0 }];
         }
+        let others = outcome.acted().into_iter().flat_map(|acted| &acted.balances);
+        postings(outcome).map(|posting| &posting.after).chain(others).map(|balance| self.balance(balance)).collect()
     }
 
     fn balance(&self, balance: &Balance) -> BalanceAfter<'a> {

@@ -4,15 +4,15 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::decided::{Decided, has_plain_request};
+use super::decided::{DecidedBatch, has_plain_request};
 use super::rows::{
     AgendaRow, HoldRow, LegRow, LegUpdateRow, Life, MovementColumns, OpenedRow, Progress, TaskRow, TermsRow, UpdateRow,
 };
 use settled_core::contract::{Message, PaymentState, Rejection, Task, TaskBody, Terms};
 use settled_core::ledger::state::Stage;
-use settled_core::ledger::{Account, AccountIx, AccountStatus, Item, Movement, Outcome, Payment, PaymentLeg};
+use settled_core::ledger::{Account, AccountIx, AccountStatus, Acted, Item, Movement, Outcome, Payment, PaymentLeg};
 
-impl<'a> Decided<'_, 'a> {
+impl<'a> DecidedBatch<'_, 'a> {
     /// The row of a task of this batch, new or resumed, with its legs and holds: as the batch leaves it, which can
     /// be further than the outcome.
     pub(super) fn write_task(&self, ix: usize, message: &'a Message, life: &mut Life<'a>) {
@@ -20,7 +20,12 @@ impl<'a> Decided<'_, 'a> {
         let Some(own) = self.decision.payment(ix, item, &self.payments) else { return };
         let own = &*own;
         match self.decision.steps[ix].and_then(|step| step.before) {
-            None => life.tasks.push(self.task_row(item, message, outcome, own)),
+            None => life.tasks.push(TaskRow {
+                progress: only_leg(own).map(progress),
+                expires_at: own.expires_at,
+                request: (!has_plain_request(item.task)).then(|| request(item.task, &message.body)).flatten(),
+                ..self.task_row(item, message, outcome, own.stage)
+            }),
             Some(before) if before != own.stage => life.updates.push(self.update_row(item, outcome, own, before)),
             Some(_) => {}
         }
@@ -29,27 +34,34 @@ impl<'a> Decided<'_, 'a> {
         self.write_agenda(item, message, outcome, own.state(), life);
     }
 
-    fn task_row(&self, item: &Item<'a>, message: &'a Message, outcome: &Outcome, own: &Payment) -> TaskRow<'a> {
+    /// The row of a new task that is at `stage`, with all that a plain transfer or account opening needs.
+    pub(super) fn task_row(
+        &self,
+        item: &Item<'a>,
+        message: &'a Message,
+        outcome: &Outcome,
+        stage: Stage,
+    ) -> TaskRow<'a> {
         let task = item.task;
         let (movement, legs) = self.movement(item, outcome);
         TaskRow {
             id: task.id,
-            version: own.version(),
+            version: stage.version(),
             task_type: task.body.task_type().name(),
-            state: own.state().name(),
+            state: stage.state().name(),
             reason: outcome.rejection().map(Rejection::name),
             parent: task.body.payment_id(),
             movement,
-            progress: only_leg(own).map(progress),
+            progress: None,
             legs,
             min_balance: if let TaskBody::OpenAccount(open) = &task.body { open.min_balance } else { None },
-            expires_at: own.expires_at,
+            expires_at: None,
             received_at: message.received_at,
             fingerprint: *task.fingerprint.as_bytes(),
             publisher: message.properties.publisher.as_deref(),
             reference: task.body.reference(),
             metadata: task.body.metadata(),
-            request: (!has_plain_request(task)).then(|| request(task, &message.body)).flatten(),
+            request: None,
         }
     }
 
@@ -65,7 +77,7 @@ impl<'a> Decided<'_, 'a> {
             progress: only_leg(own).map(progress),
             legs,
             expires_at: own.expires_at,
-            decided_at: Some(self.now),
+            decided_at: Some(self.locked.now),
         }
     }
 
@@ -76,25 +88,19 @@ impl<'a> Decided<'_, 'a> {
         if legs.is_some() {
             return (asked, legs);
         }
-        match outcome {
-            Outcome::Settled { debit, credit } => {
-                let (debit_seq, credit_seq) = (Some(debit.after.version), Some(credit.after.version));
-                (MovementColumns { debit_seq, credit_seq, ..asked }, None)
+        if let Outcome::Settled { debit, credit } = outcome {
+            let (debit_seq, credit_seq) = (Some(debit.after.version), Some(credit.after.version));
+            return (MovementColumns { debit_seq, credit_seq, ..asked }, None);
+        }
+        let Some(Acted { payment: Some(payment), movements, moved, .. }) = outcome.acted() else {
+            return (asked, None);
+        };
+        match movements.as_slice() {
+            made @ [_, ..] if payment.listed => {
+                (MovementColumns { amount: *moved, ..MovementColumns::default() }, count(made.len()))
             }
-            Outcome::Acted(acted) => match (&acted.payment, acted.movements.as_slice()) {
-                (Some(payment), made @ [_, ..]) if payment.listed => {
-                    (MovementColumns { amount: acted.moved, ..MovementColumns::default() }, count(made.len()))
-                }
-                (Some(payment), [made]) => (self.made(payment, made), None),
-                (Some(_), [] | [_, ..]) | (None, _) => (asked, None),
-            },
-            Outcome::Opened
-            | Outcome::Scheduled(_)
-            | Outcome::Parked { .. }
-            | Outcome::Rejected(_)
-            | Outcome::Duplicate
-            | Outcome::Conflict(_)
-            | Outcome::Deferred { .. } => (asked, None),
+            [made] => (self.made(payment, made), None),
+            [] | [_, ..] => (asked, None),
         }
     }
 
@@ -178,14 +184,14 @@ impl<'a> Decided<'_, 'a> {
         let properties =
             serde_json::to_string(&message.properties.of_a_task_that_waits()).unwrap_or_else(|_| "{}".into());
         let agenda = if item.resumes { &mut life.agenda_again } else { &mut life.agenda };
-        let woken = self.woken.get(&item.task.id).copied().unwrap_or(0);
+        let woken = self.locked.woken.get(&item.task.id).copied().unwrap_or(0);
         agenda.push(AgendaRow { task: item.task.id, deadline, waits_for, woken, properties });
         if let Some(on) = waits_for {
             // What it waits for may have moved in this batch, before or after; or it came meanwhile, and
             // has woken whoever waited before that was written here.
             let version = |payment: Option<&Payment>| payment.map(Payment::version);
-            let moved = version(self.payments.get(&on)) != version(self.payments_before.get(&on));
-            life.wakes.extend((moved || self.too_late.contains(&on)).then_some(on));
+            let moved = version(self.payments.get(&on)) != version(self.locked.payments.get(&on));
+            life.wakes.extend((moved || self.locked.too_late.contains(&on)).then_some(on));
         }
     }
 
@@ -199,19 +205,15 @@ impl<'a> Decided<'_, 'a> {
         };
         let items = self.layout.items.iter().zip(&self.decision.outcomes);
         let resumed: std::collections::HashSet<Uuid> = items.filter(is_written).map(|(item, _)| item.task.id).collect();
-        for (id, before) in self.payments_before.iter().filter(|(id, _)| !resumed.contains(*id)) {
+        for (id, before) in self.locked.payments.iter().filter(|(id, _)| !resumed.contains(*id)) {
             let Some(after) = self.payments.get(id).filter(|after| after.stage != before.stage) else { continue };
             life.updates.push(UpdateRow {
                 id: *id,
                 version: after.version(),
                 version_before: before.version(),
                 state: after.state().name(),
-                reason: None,
-                movement: MovementColumns::default(),
                 progress: only_leg(after).map(progress),
-                legs: None,
-                expires_at: None,
-                decided_at: None,
+                ..UpdateRow::default()
             });
             if after.listed {
                 let changed = (0i16..).zip(before.legs.iter().zip(&after.legs)).filter(|(_, (was, is))| was != is);
@@ -220,29 +222,22 @@ impl<'a> Decided<'_, 'a> {
             }
             self.write_holds(Some(before), after, life);
             life.agenda_done.extend((before.state().is_pending() && !after.state().is_pending()).then_some(*id));
-            life.wakes.extend(self.someone_waits.then_some(*id));
+            life.wakes.extend(self.locked.someone_waits.then_some(*id));
         }
     }
 
     fn write_holds(&self, before: Option<&Payment>, after: &Payment, life: &mut Life<'a>) {
         for (ix, leg) in (0i16..).zip(&after.legs) {
-            let was =
-                before.and_then(|before| before.legs.get(usize::from(ix.unsigned_abs())).map(|leg| before.held(leg)));
-            let (was, is) = (was.unwrap_or(0), after.held(leg));
-            let expires_at = after.expires_at.unwrap_or(self.now);
-            let row =
-                HoldRow { payment: after.id, leg: ix, account: self.accounts[leg.debit.0].id, amount: is, expires_at };
-            if was == is {
-                continue;
-            }
-            let rows = if was == 0 {
-                &mut life.holds
-            } else if is == 0 {
-                &mut life.holds_ended
-            } else {
-                &mut life.holds_changed
+            let before = before.and_then(|before| Some(before.held(before.legs.get(usize::from(ix.unsigned_abs()))?)));
+            let rows = match (before.unwrap_or(0), after.held(leg)) {
+                (was, is) if was == is => continue,
+                (0, _) => &mut life.holds,
+                (_, 0) => &mut life.holds_ended,
+                _ => &mut life.holds_changed,
             };
-            rows.push(row);
+            let (account, amount) = (self.accounts[leg.debit.0].id, after.held(leg));
+            let expires_at = after.expires_at.unwrap_or(self.locked.now);
+            rows.push(HoldRow { payment: after.id, leg: ix, account, amount, expires_at });
         }
     }
 

@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::rows::{AgendaRow, HoldRow, LegRow, LegUpdateRow, Life, TaskRow, TermsRow, UpdateRow};
 use crate::sql::statement;
-use settled_core::contract::Currency;
 use settled_core::ledger::Transition;
 
 statement! {
@@ -34,7 +33,7 @@ statement! {
         debit_account: bigint = row.movement.debit,
         credit_account: bigint = row.movement.credit,
         amount: bigint = row.movement.amount,
-        currency: text = code(&row.movement.currency),
+        currency: text = row.movement.code(),
         debit_seq: bigint = row.movement.debit_seq,
         credit_seq: bigint = row.movement.credit_seq,
         captured: bigint = row.progress.map(|progress| progress.captured),
@@ -64,7 +63,7 @@ statement! {
         debit_account: bigint = row.movement.debit,
         credit_account: bigint = row.movement.credit,
         amount: bigint = row.movement.amount,
-        currency: text = code(&row.movement.currency),
+        currency: text = row.movement.code(),
         debit_seq: bigint = row.movement.debit_seq,
         credit_seq: bigint = row.movement.credit_seq,
         captured: bigint = row.progress.map(|progress| progress.captured),
@@ -99,7 +98,7 @@ statement! {
         debit_account: bigint = row.movement.debit,
         credit_account: bigint = row.movement.credit,
         amount: bigint = row.movement.amount,
-        currency: text = code(&row.movement.currency),
+        currency: text = row.movement.code(),
         debit_seq: bigint = row.movement.debit_seq,
         credit_seq: bigint = row.movement.credit_seq,
         captured: bigint = row.progress.map(|progress| progress.captured),
@@ -232,10 +231,6 @@ statement! {
         waits_for: uuid = *row,
     }
     "UPDATE agenda SET due_at = {now}::timestamptz, woken = woken + 1 WHERE waits_for = ANY({waits_for})"
-}
-
-fn code(currency: &Option<Currency>) -> Option<&str> {
-    currency.as_ref().map(Currency::as_str)
 }
 
 pub(super) struct LifeStatements {

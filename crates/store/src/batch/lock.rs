@@ -1,7 +1,7 @@
 //! The first round trip: begin, lock the accounts, then read which task ids are known already, and the payments that
 //! the batch refers to.
 
-use crate::error;
+use crate::error::before_commit;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -77,12 +77,11 @@ pub async fn begin_and_lock(
     referred: &[Uuid],
     limit: Duration,
 ) -> Result<Locked, StoreError> {
-    let failed = |error: tokio_postgres::Error| error::before_commit(&error);
     let prepare = async {
         let (lock, known) = (LockAccounts::prepare(client), ReadKnown::prepare(client));
         futures_util::try_join!(lock, known, References::prepare(client, referred))
     };
-    let (lock, known, references) = timed(limit, prepare).await?.map_err(failed)?;
+    let (lock, known, references) = timed(limit, prepare).await?.map_err(before_commit)?;
     // Polled together, they are sent together.
     let (begun, locked, known, referred) = timed(limit, async {
         futures_util::join!(
@@ -93,8 +92,8 @@ pub async fn begin_and_lock(
         )
     })
     .await?;
-    begun.map_err(failed)?;
-    let (locked, rows) = (locked.map_err(failed)?, known.map_err(failed)?);
+    begun.map_err(before_commit)?;
+    let (locked, rows) = (locked.map_err(before_commit)?, known.map_err(before_commit)?);
     let (mut known, mut clock) = (HashMap::new(), None);
     for row in &rows {
         match row.get("id") {
@@ -113,7 +112,7 @@ pub async fn begin_and_lock(
         return Err(StoreError::Conflict("an account has another id than before: is it another ledger?".into()));
     }
     let accounts = locked.iter().map(account).collect::<Result<Vec<_>, _>>()?;
-    let referred = referred.map_err(failed)?;
+    let referred = referred.map_err(before_commit)?;
     let (payments, too_late) = references::payments(&referred, account_ids)?;
     Ok(Locked {
         accounts,

@@ -40,7 +40,6 @@ pub struct Layout<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Plans `batch`.
     pub fn of(batch: &[Submission<'a>]) -> Self {
         let mut places: HashMap<&AccountName, usize> = HashMap::with_capacity(batch.len() * 2);
         let mut names: Vec<&AccountName> = Vec::with_capacity(batch.len() * 2);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::commit::{self, timed};
-use super::decided::Decided;
-use super::lines::Events;
+use super::decided::DecidedBatch;
+use super::events::Events;
 use super::plan::Plan;
 use super::write::{self, Written};
 use super::{lock, references};
@@ -16,7 +16,7 @@ use crate::PostgresSettings;
 use crate::agenda;
 use crate::error;
 use crate::names::Names;
-use crate::pool::{Object, Pool};
+use crate::pool::{ConnectionGuard, Pool};
 use crate::queries;
 use crate::queries::payment::{StoredTask, load_tasks};
 use crate::session::Session;
@@ -24,7 +24,6 @@ use settled_core::contract::Authority;
 use settled_core::ledger::{Known, Pending, Rules};
 use settled_pipeline::store::{Answer, BatchStore, Committed, Due, EventBatch, Proof, StoreError, Submission, Waiting};
 
-/// The store on PostgreSQL.
 pub struct PostgresStore {
     pool: Pool,
     names: Names,
@@ -89,7 +88,7 @@ impl PostgresStore {
         }
         let mut locked = locked?;
         let stored = self.stored(client, batch, expired, &mut locked.known).await?;
-        let mut decided = Decided::by(&self.rules, (batch, &plan, &layout), expired, locked, stored, pending);
+        let mut decided = DecidedBatch::by(&self.rules, (batch, &plan, &layout), expired, locked, stored, pending);
         decided.tells_dead_letters = self.tells_dead_letters;
         let (answers, rows) = decided.rows();
         let (expired, shortfalls) = (decided.expired.len(), decided.shortfalls());
@@ -99,7 +98,7 @@ impl PostgresStore {
         }
         let lease = if leased { self.lease } else { Duration::ZERO };
         let tell = || decided.events(&self.source, &rows.dead_letters);
-        let written = write::write_and_commit(client, &rows, decided.now, lease, limit, tell).await?;
+        let written = write::write_and_commit(client, &rows, decided.locked.now, lease, limit, tell).await?;
         let Written { proof, outbox, woken } = written;
         let event_batch = outbox.map(|(id, Events { body, count })| EventBatch {
             id,
@@ -118,16 +117,12 @@ impl PostgresStore {
         if has_outcome {
             return commit::within(self.trip_limit, commit::commit(client, false))
                 .await?
-                .map_err(|error| error::around_commit(&error))
+                .map_err(error::around_commit)
                 .map(Some);
         }
         let rolled_back = timed(self.trip_limit, client.batch_execute("ROLLBACK")).await?;
-        rolled_back.map_err(|error| error::before_commit(&error))?;
+        rolled_back.map_err(error::before_commit)?;
         Ok(None)
-    }
-
-    async fn client(&self) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| error::pool(&error))
     }
 
     /// Runs a statement outside a transaction, within the time limit.
@@ -135,7 +130,7 @@ impl PostgresStore {
         &self,
         question: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, StoreError> {
-        timed(self.trip_limit, question).await?.map_err(|error| error::before_commit(&error))
+        timed(self.trip_limit, question).await?.map_err(error::before_commit)
     }
 
     /// Loads the stored tasks that are needed as a whole: those whose id came again with another content, those whose
@@ -158,7 +153,7 @@ impl PostgresStore {
             return Ok(HashMap::new());
         }
         let stored = timed(self.trip_limit, load_tasks(&***client, &wanted)).await?.map_err(|error| match error {
-            queries::Error::Postgres(error) => error::before_commit(&error),
+            queries::Error::Postgres(error) => error::before_commit(error),
             unreadable @ queries::Error::Unreadable { .. } => StoreError::Broken(unreadable.to_string()),
         })?;
         for task in &stored {
@@ -178,43 +173,37 @@ impl BatchStore for PostgresStore {
         pending: &(impl Pending + Sync),
         leased: bool,
     ) -> Result<Committed, StoreError> {
-        let client = self.client().await?;
+        let client = ConnectionGuard::take(&self.pool).await?;
         let result = self.commit_on(&client, batch, expired, pending, leased).await;
         let result = result.map_err(|error| error::after(error, client.ending()));
-        if let Err(error) = &result {
-            let clean = error::spares_the_connection(error)
-                && timed(self.trip_limit, client.batch_execute("ROLLBACK")).await.is_ok_and(|ended| ended.is_ok());
-            if !clean {
-                // A connection in an unknown state must not return to the pool.
-                drop(Object::take(client));
+        let is_clean = match &result {
+            Ok(_) => true,
+            Err(error) if error::spares_the_connection(error) => {
+                timed(self.trip_limit, client.batch_execute("ROLLBACK")).await.is_ok_and(|ended| ended.is_ok())
             }
+            Err(_) => false,
+        };
+        if is_clean {
+            client.keep();
         }
         result
     }
 
     async fn due(&self, most: usize) -> Result<Due, StoreError> {
-        let client = self.client().await?;
+        let client = ConnectionGuard::take(&self.pool).await?;
         let answered = self.answer(agenda::due(&client, most)).await;
-        keep_if_well(client, answered)
+        client.keep_if_well(answered)
     }
 
     async fn postpone(&self, task: Uuid, by: Duration) -> Result<(), StoreError> {
-        let client = self.client().await?;
+        let client = ConnectionGuard::take(&self.pool).await?;
         let answered = self.answer(agenda::postpone(&client, task, by)).await;
-        keep_if_well(client, answered)
+        client.keep_if_well(answered)
     }
 
     async fn waiting(&self) -> Result<Waiting, StoreError> {
-        let client = self.client().await?;
+        let client = ConnectionGuard::take(&self.pool).await?;
         let answered = self.answer(agenda::waiting(&client)).await;
-        keep_if_well(client, answered)
+        client.keep_if_well(answered)
     }
-}
-
-/// Returns the connection to the pool if the statement succeeded, and closes it otherwise: its state is unknown.
-fn keep_if_well<T>(client: Object, answered: Result<T, StoreError>) -> Result<T, StoreError> {
-    if answered.is_err() {
-        drop(Object::take(client));
-    }
-    answered
 }

@@ -1,6 +1,6 @@
 //! The payments that a batch refers to: those its tasks act on or wait for, and its own tasks that are stored already.
 
-use crate::error;
+use crate::error::before_commit;
 use std::collections::HashMap;
 
 use deadpool_postgres::ClientWrapper;
@@ -83,9 +83,8 @@ pub(super) async fn accounts(client: &ClientWrapper, referred: &[Uuid]) -> Resul
     if referred.is_empty() {
         return Ok(Vec::new());
     }
-    let failed = |error: Error| error::before_commit(&error);
-    let accounts = ReadAccounts::prepare(client).await.map_err(failed)?;
-    let rows = accounts.query(client, referred).await.map_err(failed)?;
+    let accounts = ReadAccounts::prepare(client).await.map_err(before_commit)?;
+    let rows = accounts.query(client, referred).await.map_err(before_commit)?;
     rows.iter().map(|row| Ok((row.get("id"), name(row.get("name"))?))).collect()
 }
 

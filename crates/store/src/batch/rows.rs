@@ -8,26 +8,6 @@ use uuid::Uuid;
 use settled_core::contract::{Currency, DeadReason, Message, Reply};
 use settled_core::ledger::{AccountStatus, Transition};
 
-/// A new task that needs only the columns of a plain transfer or account opening.
-pub struct PaymentRow<'a> {
-    pub id: Uuid,
-    pub debit: i64,
-    pub credit: Option<i64>,
-    pub amount: Option<i64>,
-    pub min_balance: Option<i64>,
-    pub debit_seq: Option<i64>,
-    pub credit_seq: Option<i64>,
-    pub received_at: Timestamp,
-    pub task_type: &'static str,
-    pub state: &'static str,
-    pub currency: Currency,
-    pub fingerprint: [u8; 16],
-    pub reason: Option<&'static str>,
-    pub publisher: Option<&'a str>,
-    pub reference: Option<&'a str>,
-    pub metadata: Option<&'a str>,
-}
-
 pub struct EntryRow {
     pub account: i64,
     pub seq: i64,
@@ -73,10 +53,10 @@ impl<'a> DeadLetterRow<'a> {
     }
 }
 
-/// All rows of a batch.
 #[derive(Default)]
 pub struct Rows<'a> {
-    pub payments: Vec<PaymentRow<'a>>,
+    /// New tasks that need only the columns of a plain transfer or account opening.
+    pub payments: Vec<TaskRow<'a>>,
     pub entries: Vec<EntryRow>,
     pub opened: Vec<OpenedRow>,
     pub balances: Vec<BalanceRow>,
@@ -97,7 +77,6 @@ impl Rows<'_> {
     }
 }
 
-/// A new task with all columns.
 pub struct TaskRow<'a> {
     pub id: Uuid,
     pub version: i32,
@@ -129,6 +108,12 @@ pub struct MovementColumns {
     pub credit_seq: Option<i64>,
 }
 
+impl MovementColumns {
+    pub(super) fn code(&self) -> Option<&str> {
+        self.currency.as_ref().map(Currency::as_str)
+    }
+}
+
 /// How much of an amount was captured, refunded and charged back, in minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -138,6 +123,7 @@ pub struct Progress {
 }
 
 /// A change of a stored task. A column that is `None` keeps its value.
+#[derive(Default)]
 pub struct UpdateRow {
     pub id: Uuid,
     pub version: i32,
@@ -237,11 +223,9 @@ impl Life<'_> {
             && self.agenda_done.is_empty()
             && self.wakes.is_empty()
     }
-}
 
-/// Rows that two batches may both change without sharing an account are written in the order of their keys, so that
-/// the batches cannot deadlock.
-impl Life<'_> {
+    /// Sorts rows that two batches may both change without sharing an account by their keys, so that the batches cannot
+    /// deadlock.
     pub fn sort(&mut self) {
         self.updates.sort_unstable_by_key(|row| row.id);
         self.agenda.sort_unstable_by_key(|row| row.task);

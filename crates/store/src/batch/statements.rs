@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::lines::Events;
-use super::rows::{BalanceRow, DeadLetterRow, EntryRow, OpenedRow, PaymentRow};
+use super::events::Events;
+use super::rows::{BalanceRow, DeadLetterRow, EntryRow, OpenedRow, TaskRow};
 use crate::sql::{query, statement};
 
 statement! {
     /// Another instance that committed the same id first shows as a violation of the key.
-    pub(super) InsertPayments(row: PaymentRow<'_>, now: Timestamp) {
+    pub(super) InsertPayments(row: TaskRow<'_>, now: Timestamp) {
         id: uuid = row.id,
-        debit_account: bigint = row.debit,
-        credit_account: bigint = row.credit,
-        amount: bigint = row.amount,
+        debit_account: bigint = row.movement.debit,
+        credit_account: bigint = row.movement.credit,
+        amount: bigint = row.movement.amount,
         min_balance: bigint = row.min_balance,
-        debit_seq: bigint = row.debit_seq,
-        credit_seq: bigint = row.credit_seq,
+        debit_seq: bigint = row.movement.debit_seq,
+        credit_seq: bigint = row.movement.credit_seq,
         received_at: timestamptz = row.received_at,
         type: text as task_type = row.task_type,
         state: text as payment_state = row.state,
-        currency: text = row.currency.as_str(),
+        currency: text = row.movement.code(),
         fingerprint: bytea = row.fingerprint.as_slice(),
         reason: text = row.reason,
         publisher: text = row.publisher,

@@ -1,6 +1,6 @@
 //! The second round trip: all rows of a batch with set-based statements, and the commit.
 
-use crate::error;
+use crate::error::{around_commit, before_commit};
 use std::borrow::Borrow;
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 
 use super::commit::{commit, timed, within};
+use super::events::Events;
 use super::life_statements::LifeStatements;
-use super::lines::Events;
 use super::rows::Rows;
 use super::statements::{InsertDeadLetters, InsertEntries, InsertOutbox, InsertPayments, OpenAccounts, UpdateBalances};
 use settled_pipeline::store::Proof;
@@ -40,7 +40,6 @@ impl Statements {
     }
 }
 
-/// The result of a commit.
 pub struct Written<E> {
     pub proof: Proof,
     /// The id of the outbox row and its events, if there are any.
@@ -63,8 +62,7 @@ pub async fn write_and_commit<E: Borrow<Events>>(
     limit: Duration,
     events: impl FnOnce() -> E,
 ) -> Result<Written<E>, StoreError> {
-    let prepared = timed(limit, Statements::prepare(client, rows)).await?;
-    let statements = prepared.map_err(|error| error::before_commit(&error))?;
+    let statements = timed(limit, Statements::prepare(client, rows)).await?.map_err(before_commit)?;
     let Statements { payments, entries, opened, balances, dead_letters, outbox: insert, life } = statements;
     // Boxed, as the future of a plain batch would be as large as theirs.
     let before = async {
@@ -95,14 +93,13 @@ pub async fn write_and_commit<E: Borrow<Events>>(
     };
     let (before, payments, entries, opened, balances, after, dead_letters, outbox, committed) =
         within(limit, trip).await?;
-    let failed = |error: tokio_postgres::Error| error::around_commit(&error);
-    before.map_err(failed)?;
-    let written = [payments.map_err(failed)?, entries.map_err(failed)?];
+    before.map_err(around_commit)?;
+    let written = [payments.map_err(around_commit)?, entries.map_err(around_commit)?];
     for checked in [opened, balances, dead_letters] {
-        checked.map_err(failed)?;
+        checked.map_err(around_commit)?;
     }
-    let (woken, outbox) = (after.map_err(failed)?, outbox.map_err(failed)?);
-    let proof = committed.map_err(failed)?;
+    let (woken, outbox) = (after.map_err(around_commit)?, outbox.map_err(around_commit)?);
+    let proof = committed.map_err(around_commit)?;
     // An insert of n rows writes n rows or fails. Checked nevertheless, because it is money.
     if written != [rows.payments.len() as u64, rows.entries.len() as u64] {
         return Err(StoreError::Broken(format!("{written:?} rows of payments and entries were written")));

@@ -2,41 +2,41 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
 use super::Error;
-use crate::sql::named;
+use crate::sql::{named, row};
 
-/// An account. Amounts are in minor units.
-#[derive(Clone, Debug, Serialize)]
-pub struct Account {
-    pub account: String,
-    /// `open`, `frozen`, `closed`, or `unopened` for a name that tasks have mentioned only.
-    pub status: String,
-    /// `None` before the account is opened.
-    pub currency: Option<String>,
-    /// The sum of its entries.
-    pub posted: i64,
-    /// The sum of its holds.
-    pub held: i64,
-    /// `posted - held`
-    pub available: i64,
-    /// Lower limit of `available`.
-    pub min_balance: Option<i64>,
-    /// Upper limit of `posted`.
-    pub max_balance: Option<i64>,
-    /// How far chargebacks have taken `available` below `min_balance`.
-    pub shortfall: i64,
-    /// Number of its entries.
-    pub version: i64,
-    pub opened_at: Option<Timestamp>,
+row! {
+    /// An account. Amounts are in minor units.
+    #[derive(Clone, Debug, Serialize)]
+    pub struct Account {
+        pub account: String = "name",
+        /// `open`, `frozen`, `closed`, or `unopened` for a name that tasks have mentioned only.
+        pub status: String,
+        /// `None` before the account is opened.
+        pub currency: Option<String>,
+        /// The sum of its entries.
+        pub posted: i64,
+        /// The sum of its holds.
+        pub held: i64,
+        /// `posted - held`
+        pub available: i64,
+        /// Lower limit of `available`.
+        pub min_balance: Option<i64>,
+        /// Upper limit of `posted`.
+        pub max_balance: Option<i64>,
+        /// How far chargebacks have taken `available` below `min_balance`.
+        pub shortfall: i64,
+        /// Number of its entries.
+        pub version: i64,
+        pub opened_at: Option<Timestamp>,
+    }
 }
 
-/// Selects accounts.
 #[derive(Clone, Copy, Debug)]
 pub struct AccountFilter<'a> {
-    /// Only those in this currency.
     pub currency: Option<&'a str>,
     /// Also names that were never opened.
     pub unopened: bool,
@@ -45,17 +45,19 @@ pub struct AccountFilter<'a> {
     pub limit: i64,
 }
 
-/// A hold on an account for one leg of an authorization.
-#[derive(Clone, Debug, Serialize)]
-pub struct Hold {
-    pub payment_id: Uuid,
-    /// Index of the leg, from 0.
-    pub leg: i16,
-    /// In minor units.
-    pub amount: i64,
-    /// When it is released unless it is captured or voided before.
-    pub expires_at: Timestamp,
-    pub reference: Option<String>,
+row! {
+    /// A hold on an account for one leg of an authorization.
+    #[derive(Clone, Debug, Serialize)]
+    pub struct Hold {
+        pub payment_id: Uuid,
+        /// Index of the leg, from 0.
+        pub leg: i16,
+        /// In minor units.
+        pub amount: i64,
+        /// When it is released unless it is captured or voided before.
+        pub expires_at: Timestamp,
+        pub reference: Option<String>,
+    }
 }
 
 /// The posted balance of an account at some time.
@@ -74,33 +76,36 @@ pub struct BalanceAt {
     pub settled_at: Option<Timestamp>,
 }
 
-/// An entry and its task.
-#[derive(Clone, Debug, Serialize)]
-pub struct HistoryEntry {
-    /// The account's version after it.
-    pub seq: i64,
-    /// The amount that was added, in minor units.
-    pub amount: i64,
-    /// The balance after it, in minor units.
-    pub balance_after: i64,
-    /// The other account of the movement.
-    pub counter_account: Option<String>,
-    pub payment_id: Uuid,
-    #[serde(rename = "type")]
-    pub task_type: Option<String>,
-    /// Index of the leg, from 0; `None` if the payment has no list of legs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub leg: Option<i16>,
-    /// The payment that the task acts on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parent_id: Option<Uuid>,
-    pub reference: Option<String>,
-    pub settled_at: Option<Timestamp>,
+row! {
+    /// An entry and its task.
+    #[derive(Clone, Debug, Serialize)]
+    pub struct HistoryEntry {
+        /// The account's version after it.
+        pub seq: i64,
+        /// The amount that was added, in minor units.
+        pub amount: i64,
+        /// The balance after it, in minor units.
+        pub balance_after: i64,
+        /// The other account of the movement.
+        pub counter_account: Option<String>,
+        pub payment_id: Uuid,
+        #[serde(rename = "type")]
+        pub task_type: Option<String> = "type",
+        /// Index of the leg, from 0; `None` if the payment has no list of legs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub leg: Option<i16>,
+        /// The payment that the task acts on.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub parent_id: Option<Uuid>,
+        pub reference: Option<String>,
+        pub settled_at: Option<Timestamp>,
+    }
 }
 
 macro_rules! columns {
     () => {
-        "name, status::text, currency, posted, held, min_balance, version, opened_at, max_balance, shortfall"
+        "name, status::text, currency, posted, held, posted - held AS available, min_balance, version, opened_at, max_balance,
+         shortfall"
     };
 }
 
@@ -108,7 +113,7 @@ macro_rules! columns {
 pub async fn show(client: &impl GenericClient, name: &str) -> Result<Option<Account>, Error> {
     let row =
         named!(client.query_opt(concat!("SELECT ", columns!(), " FROM account WHERE name = {name}"), name = name));
-    Ok(row?.as_ref().map(account))
+    Ok(row?.as_ref().map(Account::from))
 }
 
 /// Returns the selected accounts in the order of their names.
@@ -127,7 +132,7 @@ pub async fn list(client: &impl GenericClient, filter: &AccountFilter<'_>) -> Re
         unopened = filter.unopened,
         limit = filter.limit,
     ));
-    Ok(rows?.iter().map(account).collect())
+    Ok(rows?.iter().map(Account::from).collect())
 }
 
 // There are few holds beside the payments, so they have no index by account.
@@ -142,14 +147,7 @@ const HOLDS: &str = "
 /// Returns the holds on an account in the order in which they run out, at most `limit`, and the number of all.
 pub async fn holds(client: &impl GenericClient, name: &str, limit: i64) -> Result<(Vec<Hold>, i64), Error> {
     let rows = named!(client.query(HOLDS, name = name, limit = limit))?;
-    let hold = |row: &Row| Hold {
-        payment_id: row.get("payment_id"),
-        leg: row.get("leg"),
-        amount: row.get("amount"),
-        expires_at: row.get("expires_at"),
-        reference: row.get("reference"),
-    };
-    Ok((rows.iter().map(hold).collect(), rows.first().map_or(0, |row| row.get("found"))))
+    Ok((rows.iter().map(Hold::from).collect(), rows.first().map_or(0, |row| row.get("found"))))
 }
 
 // The time of an entry is that of its task. The tasks of an account are applied one after the other, so its entries can
@@ -215,37 +213,5 @@ pub async fn history(
     limit: i64,
 ) -> Result<Vec<HistoryEntry>, Error> {
     let rows = named!(client.query(HISTORY, name = name, before = before, limit = limit))?;
-    Ok(rows.iter().map(entry).collect())
-}
-
-fn account(row: &Row) -> Account {
-    let (posted, held): (i64, i64) = (row.get("posted"), row.get("held"));
-    Account {
-        account: row.get("name"),
-        status: row.get("status"),
-        currency: row.get("currency"),
-        posted,
-        held,
-        available: posted.saturating_sub(held),
-        min_balance: row.get("min_balance"),
-        max_balance: row.get("max_balance"),
-        shortfall: row.get("shortfall"),
-        version: row.get("version"),
-        opened_at: row.get("opened_at"),
-    }
-}
-
-fn entry(row: &Row) -> HistoryEntry {
-    HistoryEntry {
-        seq: row.get("seq"),
-        amount: row.get("amount"),
-        balance_after: row.get("balance_after"),
-        counter_account: row.get("counter_account"),
-        payment_id: row.get("payment_id"),
-        reference: row.get("reference"),
-        settled_at: row.get("settled_at"),
-        task_type: row.get("type"),
-        leg: row.get("leg"),
-        parent_id: row.get("parent_id"),
-    }
+    Ok(rows.iter().map(HistoryEntry::from).collect())
 }

@@ -14,7 +14,6 @@ use tokio_postgres::{Client, IsolationLevel, Transaction};
 pub use self::totals::{CurrencyTotals, DeadLetterCount, OutboxTotals, PaymentCount, Totals};
 use super::super::server;
 use super::Error;
-use crate::sql::bound;
 use settled_core::contract::{MAX_AMOUNT, MAX_BALANCE, Rejection};
 use settled_core::ledger::state;
 
@@ -68,11 +67,9 @@ pub struct Check {
     /// The invariant, in words.
     pub holds: &'static str,
     pub violations: i64,
-    /// The first violations.
     pub examples: Vec<String>,
 }
 
-/// The result of an audit.
 #[derive(Clone, Debug, Serialize)]
 pub struct Audit {
     /// True if there is no violation.
@@ -99,7 +96,7 @@ pub async fn audit(client: &mut Client) -> Result<Audit, Error> {
         (include_str!("audit/payments.sql"), &[&reasons, &MAX_AMOUNT]),
         (include_str!("audit/legs.sql"), &[&MAX_AMOUNT]),
         (include_str!("audit/follow_ups.sql"), &[]),
-        bound!(include_str!("audit/transitions.sql"), from_states = from, to_states = to),
+        (include_str!("audit/transitions.sql"), &[&from, &to]),
         (include_str!("audit/waiting.sql"), &[]),
         (include_str!("audit/entries.sql"), &[]),
         (include_str!("audit/accounts.sql"), &[&MAX_BALANCE]),

@@ -2,32 +2,34 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
-use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 use super::Error;
-use crate::sql::named;
+use crate::sql::{named, row};
 use settled_core::contract::Properties;
 
-/// A dead letter without its body.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeadLetterRow {
-    pub id: i64,
-    pub reason: String,
-    /// The invalid field, if the reason is one.
-    pub field: Option<String>,
-    pub detail: String,
-    /// The task's id, if it could be read.
-    pub task_id: Option<Uuid>,
-    pub publisher: Option<String>,
-    /// Number of deliveries of the same message.
-    pub attempts: i32,
-    pub first_seen: Timestamp,
-    pub last_seen: Timestamp,
-    /// `replayed` or `discarded`; `None` if it is open.
-    pub resolution: Option<String>,
-    pub resolved_at: Option<Timestamp>,
+row! {
+    /// A dead letter without its body.
+    #[derive(Clone, Debug, Serialize)]
+    pub struct DeadLetterRow {
+        pub id: i64,
+        pub reason: String,
+        /// The invalid field, if the reason is one.
+        pub field: Option<String>,
+        pub detail: String,
+        /// The task's id, if it could be read.
+        pub task_id: Option<Uuid>,
+        pub publisher: Option<String>,
+        /// Number of deliveries of the same message.
+        pub attempts: i32,
+        pub first_seen: Timestamp,
+        pub last_seen: Timestamp,
+        /// `replayed` or `discarded`; `None` if it is open.
+        pub resolution: Option<String>,
+        pub resolved_at: Option<Timestamp>,
+    }
 }
 
 /// A dead letter with its body and properties.
@@ -39,11 +41,9 @@ pub struct StoredDeadLetter {
     pub properties: Properties,
 }
 
-/// Selects dead letters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection<'a> {
     pub ids: Option<&'a [i64]>,
-    /// Only those with this reason.
     pub reason: Option<&'a str>,
     /// Also those that are resolved.
     pub resolved: bool,
@@ -76,7 +76,7 @@ pub async fn list(
         resolved = resolved,
         limit = limit,
     ));
-    Ok(rows?.iter().map(dead_letter).collect())
+    Ok(rows?.iter().map(DeadLetterRow::from).collect())
 }
 
 /// Returns the selected dead letters with an id above `after` and their bodies, at most `limit`.
@@ -105,7 +105,7 @@ pub async fn load(
         .iter()
         .map(|row| {
             let Json(properties) = row.try_get("properties")?;
-            Ok(StoredDeadLetter { row: dead_letter(row), body: row.get("body"), properties })
+            Ok(StoredDeadLetter { row: row.into(), body: row.get("body"), properties })
         })
         .collect()
 }
@@ -169,7 +169,7 @@ pub async fn of_task(client: &impl GenericClient, task: Uuid) -> Result<Option<D
         task = task,
     ));
     if let Some(row) = by_id? {
-        return Ok(Some(dead_letter(&row)));
+        return Ok(Some((&row).into()));
     }
     let by_message_id = named!(client.query_opt(
         concat!(
@@ -179,21 +179,5 @@ pub async fn of_task(client: &impl GenericClient, task: Uuid) -> Result<Option<D
         ),
         task = task.to_string(),
     ));
-    Ok(by_message_id?.as_ref().map(dead_letter))
-}
-
-fn dead_letter(row: &Row) -> DeadLetterRow {
-    DeadLetterRow {
-        id: row.get("id"),
-        reason: row.get("reason"),
-        field: row.get("field"),
-        detail: row.get("detail"),
-        task_id: row.get("task_id"),
-        publisher: row.get("publisher"),
-        attempts: row.get("attempts"),
-        first_seen: row.get("first_seen"),
-        last_seen: row.get("last_seen"),
-        resolution: row.get("resolution"),
-        resolved_at: row.get("resolved_at"),
-    }
+    Ok(by_message_id?.as_ref().map(DeadLetterRow::from))
 }

@@ -2,27 +2,29 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::GenericClient;
 
 use super::Error;
-use crate::sql::named;
+use crate::sql::{named, row};
 
-/// A held row of the outbox.
-#[derive(Clone, Debug, Serialize)]
-pub struct HeldRow {
-    /// The row's id, which stays as long as it is held.
-    pub id: i64,
-    /// The routing key of its events. For replies it is `reply`, or `reply:` and the queue if that queue is full.
-    pub key: String,
-    /// The broker's message if it refused them; `None` if no queue is bound.
-    pub reason: Option<String>,
-    pub events: i32,
-    /// Size of the events, in bytes.
-    pub bytes: i32,
-    /// Time of the commit.
-    pub created_at: Timestamp,
-    /// Time of the next attempt.
-    pub retry_at: Timestamp,
+row! {
+    /// A held row of the outbox.
+    #[derive(Clone, Debug, Serialize)]
+    pub struct HeldRow {
+        /// The row's id, which stays as long as it is held.
+        pub id: i64,
+        /// The routing key of its events. For replies it is `reply`, or `reply:` and the queue if that queue is full.
+        pub key: String = "held_key",
+        /// The broker's message if it refused them; `None` if no queue is bound.
+        pub reason: Option<String> = "held_reason",
+        pub events: i32,
+        /// Size of the events, in bytes.
+        pub bytes: i32,
+        /// Time of the commit.
+        pub created_at: Timestamp,
+        /// Time of the next attempt.
+        pub retry_at: Timestamp = "leased_until",
+    }
 }
 
 macro_rules! columns {
@@ -37,7 +39,7 @@ pub async fn list(client: &impl GenericClient, limit: i64) -> Result<Vec<HeldRow
         concat!("SELECT ", columns!(), " FROM outbox WHERE held_key IS NOT NULL ORDER BY id LIMIT {limit}"),
         limit = limit,
     ));
-    Ok(rows?.iter().map(held).collect())
+    Ok(rows?.iter().map(HeldRow::from).collect())
 }
 
 /// Returns a held row and its events, one per line.
@@ -46,7 +48,7 @@ pub async fn load(client: &impl GenericClient, id: i64) -> Result<Option<(HeldRo
         concat!("SELECT ", columns!(), ", body FROM outbox WHERE held_key IS NOT NULL AND id = {id}"),
         id = id,
     ));
-    Ok(row?.map(|row| (held(&row), row.get("body"))))
+    Ok(row?.map(|row| (HeldRow::from(&row), row.get("body"))))
 }
 
 /// Makes held rows due: those with these ids, or all. Returns their ids.
@@ -73,16 +75,4 @@ pub async fn discard(client: &impl GenericClient, ids: &[i64], reason: &str) -> 
         reason = reason,
     ));
     Ok(rows?.iter().map(|row| row.get("id")).collect())
-}
-
-fn held(row: &Row) -> HeldRow {
-    HeldRow {
-        id: row.get("id"),
-        key: row.get("held_key"),
-        reason: row.get("held_reason"),
-        events: row.get("events"),
-        bytes: row.get("bytes"),
-        created_at: row.get("created_at"),
-        retry_at: row.get("leased_until"),
-    }
 }

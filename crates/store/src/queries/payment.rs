@@ -10,8 +10,8 @@ use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 pub use self::life::{EventName, Life, Moved, Parent, Step, Waits};
-pub use self::stored::{StoredEntry, StoredTask, load_tasks};
-pub use self::whole::{WholeLeg, WholePayment};
+pub use self::stored::{StoredTask, load_tasks};
+pub use self::whole::{StoredEntry, WholeLeg, WholePayment};
 use super::Error;
 use crate::sql::named;
 use settled_core::contract::{PaymentState, TaskType};
@@ -50,16 +50,12 @@ pub struct PaymentRow {
     pub settled_at: Timestamp,
 }
 
-/// Selects payments.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PaymentFilter<'a> {
-    /// Only those in this state.
     pub state: Option<&'a str>,
-    /// Only those of this type.
     pub task_type: Option<&'a str>,
     /// Only those that debit or credit this account.
     pub account: Option<&'a str>,
-    /// Only those with this reference.
     pub reference: Option<&'a str>,
     /// Only those that act on this payment.
     pub payment: Option<Uuid>,

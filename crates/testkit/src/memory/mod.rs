@@ -18,7 +18,7 @@ pub use self::outbox::OutboxRow;
 use settled_core::contract::{AccountName, Message, Rejection, Task};
 use settled_core::ledger::{Account, AccountIx, Known, Payment, PaymentLeg, Pending, Rules};
 use settled_pipeline::store::{Answer, Committed, EventBatch, Proof, Submission};
-use settled_store::decision::{Decided, Layout, Locked, Plan, Rows};
+use settled_store::decision::{DecidedBatch, Layout, Locked, Plan, Rows};
 use settled_store::queries::payment::StoredTask;
 
 /// A task that has an outcome.
@@ -84,7 +84,7 @@ impl Memory {
             incarnation: self.incarnation,
         };
         let what = (batch, &plan, &layout);
-        let decided = Decided::by(&self.rules, what, expired, locked, self.stored_tasks(expired), pending);
+        let decided = DecidedBatch::by(&self.rules, what, expired, locked, self.stored_tasks(expired), pending);
         let (answers, rows) = decided.rows();
         let has_outcome = answers.iter().any(|answer| !matches!(answer, Answer::Deferred { .. }));
         let woken = self.write(&decided, &rows, now);
@@ -171,7 +171,7 @@ impl Memory {
     }
 
     /// Writes the rows of a batch. Returns how many waiting tasks were woken.
-    fn write(&mut self, decided: &Decided<'_, '_>, rows: &Rows<'_>, now: Timestamp) -> u64 {
+    fn write(&mut self, decided: &DecidedBatch<'_, '_>, rows: &Rows<'_>, now: Timestamp) -> u64 {
         let ids = &decided.layout.account_ids;
         for account in &decided.accounts {
             self.accounts[place(account.id)] = account.clone();

@@ -63,7 +63,7 @@ impl ServersOptions {
 pub async fn guard() -> ExitCode {
     let options = ServersOptions::parse_from(std::env::args_os().skip(1));
     let prepare = async |programs: &_, place: &_, ports| Cluster::prepare(programs, place, ports, &options).await;
-    guardian::run_with(&dev::ServersOptions::default(), !options.without_broker, prepare).await
+    guardian::run(&dev::ServersOptions::default(), !options.without_broker, prepare).await
 }
 
 /// Running private servers, stopped when the value is dropped.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use settled::dev::guardian::Databases;
 use settled::dev::{Context, DevError, NAME, Postgres, StopMode, connect, missing, postgres_program};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;

@@ -4,6 +4,7 @@ use serde::Serialize;
 use tokio_postgres::{GenericClient, Row};
 
 use crate::queries::Error;
+use crate::sql::row;
 
 /// Counts and sums over the whole database.
 #[derive(Clone, Debug, Serialize)]
@@ -22,21 +23,21 @@ pub struct Totals {
     /// Payments by type, state and reason.
     pub payments: Vec<PaymentCount>,
     pub currencies: Vec<CurrencyTotals>,
-    /// What is still to be published.
     pub outbox: OutboxTotals,
     /// Open dead letters by reason.
     pub dead_letters: Vec<DeadLetterCount>,
 }
 
-/// Number of payments with one outcome.
-#[derive(Clone, Debug, Serialize)]
-pub struct PaymentCount {
-    #[serde(rename = "type")]
-    pub task_type: String,
-    pub state: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    pub count: i64,
+row! {
+    #[derive(Clone, Debug, Serialize)]
+    pub struct PaymentCount {
+        #[serde(rename = "type")]
+        pub task_type: String = "type",
+        pub state: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub reason: Option<String>,
+        pub count: i64,
+    }
 }
 
 /// The balances of one currency, in minor units.
@@ -54,20 +55,22 @@ pub struct CurrencyTotals {
     pub shortfall: i128,
 }
 
-/// What is still to be published.
-#[derive(Clone, Debug, Serialize)]
-pub struct OutboxTotals {
-    pub rows: i64,
-    pub events: i64,
-    /// Events without a queue, and events that the broker has refused.
-    pub held_events: i64,
+row! {
+    #[derive(Clone, Debug, Serialize)]
+    pub struct OutboxTotals {
+        pub rows: i64,
+        pub events: i64,
+        /// Events without a queue, and events that the broker has refused.
+        pub held_events: i64 = "held",
+    }
 }
 
-/// Number of open dead letters.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeadLetterCount {
-    pub reason: String,
-    pub count: i64,
+row! {
+    #[derive(Clone, Debug, Serialize)]
+    pub struct DeadLetterCount {
+        pub reason: String,
+        pub count: i64,
+    }
 }
 
 const ACCOUNTS: &str = "
@@ -103,27 +106,11 @@ impl Totals {
             legs: accounts.get("legs"),
             transitions: accounts.get("transitions"),
             holds: accounts.get("holds"),
-            payments: payments.iter().map(payment_count).collect(),
+            payments: payments.iter().map(PaymentCount::from).collect(),
             currencies: currencies.iter().map(currency_totals).collect(),
-            outbox: OutboxTotals {
-                rows: outbox.get("rows"),
-                events: outbox.get("events"),
-                held_events: outbox.get("held"),
-            },
-            dead_letters: dead_letters
-                .iter()
-                .map(|row| DeadLetterCount { reason: row.get("reason"), count: row.get("count") })
-                .collect(),
+            outbox: OutboxTotals::from(&outbox),
+            dead_letters: dead_letters.iter().map(DeadLetterCount::from).collect(),
         })
-    }
-}
-
-fn payment_count(row: &Row) -> PaymentCount {
-    PaymentCount {
-        task_type: row.get("type"),
-        state: row.get("state"),
-        reason: row.get("reason"),
-        count: row.get("count"),
     }
 }
 

@@ -13,7 +13,7 @@ WITH step AS (
            min(version) FILTER (WHERE state_before <> s.from_state) AS broken_at,
            min(version) FILTER (WHERE legal.from_state IS NULL) AS illegal_at
       FROM step s
-      LEFT JOIN unnest({from_states}::text[], {to_states}::text[]) AS legal (from_state, to_state)
+      LEFT JOIN unnest($1::text[], $2::text[]) AS legal (from_state, to_state)
              ON legal.from_state = s.from_state::text AND legal.to_state = s.to_state::text
      GROUP BY s.payment_id
 ), joined AS (

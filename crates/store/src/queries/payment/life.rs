@@ -6,7 +6,7 @@ use tokio_postgres::{Client, GenericClient, IsolationLevel, Row};
 use uuid::Uuid;
 
 use super::{Error, PaymentRow, StoredTask, columns, load_tasks, payment_row, read};
-use crate::sql::named;
+use crate::sql::{named, row};
 use settled_core::contract::{EventKind, PaymentState};
 
 /// A task, its states, and the tasks around it.
@@ -25,7 +25,6 @@ pub struct Life {
     pub awaited_by: Vec<Uuid>,
 }
 
-/// A state of a task.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
     /// Number of the state, from 1.
@@ -60,7 +59,6 @@ pub struct Parent {
     pub moved: Option<Moved>,
 }
 
-/// A change of a payment's state.
 #[derive(Clone, Debug, Serialize)]
 pub struct Moved {
     pub version: i32,
@@ -68,16 +66,17 @@ pub struct Moved {
     pub to: PaymentState,
 }
 
-/// What a task waits for.
-#[derive(Clone, Debug, Serialize)]
-pub struct Waits {
-    /// The awaited task; `None` if it waits for its time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waits_for: Option<Uuid>,
-    /// When it is tried next, unless the awaited task makes it due before.
-    pub due_at: Timestamp,
-    /// When a scheduled task is applied, or a parked one rejected.
-    pub deadline: Timestamp,
+row! {
+    #[derive(Clone, Debug, Serialize)]
+    pub struct Waits {
+        /// The awaited task; `None` if it waits for its time.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub waits_for: Option<Uuid>,
+        /// When it is tried next, unless the awaited task makes it due before.
+        pub due_at: Timestamp,
+        /// When a scheduled task is applied, or a parked one rejected.
+        pub deadline: Timestamp,
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -110,11 +109,7 @@ impl Life {
         let follow_ups = follow_ups(&snapshot, id).await?;
         let steps = steps(&snapshot, &task, &follow_ups).await?;
         let parent = parent(&snapshot, &task).await?;
-        let waits = named!(snapshot.query_opt(WAITS, id = id))?.map(|row| Waits {
-            waits_for: row.get("waits_for"),
-            due_at: row.get("due_at"),
-            deadline: row.get("deadline"),
-        });
+        let waits = named!(snapshot.query_opt(WAITS, id = id))?.as_ref().map(Waits::from);
         let awaited_by = named!(snapshot.query(AWAITED_BY, id = id))?.iter().map(|row| row.get("task_id")).collect();
         snapshot.commit().await?;
         Ok(Some(Self { task, steps, follow_ups, parent, waits, awaited_by }))

@@ -1,11 +1,10 @@
 //! Stored tasks and their outcomes.
 
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::whole::{self, Legs, WholePayment};
+use super::whole::{self, Legs, StoredEntry, WholePayment};
 use super::{Error, read, unreadable};
 use crate::sql::named;
 use settled_core::contract::{
@@ -31,34 +30,6 @@ pub struct StoredTask {
     pub entries: Vec<StoredEntry>,
     /// The payment that it is or acts on.
     pub payment: Option<WholePayment>,
-}
-
-/// One side of a movement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StoredEntry {
-    pub account: AccountName,
-    /// The account's version after it.
-    pub seq: i64,
-    /// The amount that was added, in minor units.
-    pub amount: i64,
-    /// The account's posted balance after it, in minor units.
-    pub balance_after: i64,
-}
-
-impl StoredEntry {
-    /// Reads the entries of a movement, the debit first. There are none if it was not posted.
-    pub(super) fn both(id: Uuid, row: &Row) -> Result<Vec<Self>, Error> {
-        let debit = Self::read(id, row, ["debit_account", "debit_seq", "debit_amount", "debit_balance"])?;
-        let credit = Self::read(id, row, ["credit_account", "credit_seq", "credit_amount", "credit_balance"])?;
-        Ok(debit.into_iter().chain(credit).collect())
-    }
-
-    fn read(id: Uuid, row: &Row, columns: [&'static str; 4]) -> Result<Option<Self>, Error> {
-        let [account, seq, amount, balance_after] = columns;
-        let Some(seq) = row.get(seq) else { return Ok(None) };
-        let account = read(id, account, row.get(account), AccountName::parse)?;
-        Ok(Some(Self { account, seq, amount: row.get(amount), balance_after: row.get(balance_after) }))
-    }
 }
 
 impl StoredTask {

@@ -1,21 +1,20 @@
-//! Payments with their legs and what was captured, refunded and charged back.
+//! Payments with their legs and what was captured, refunded and charged back, and the entries of movements.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::{Error, StoredEntry, read};
+use super::{Error, read};
 use crate::sql::named;
 use settled_core::contract::{AccountName, Currency, LegView, PaymentState, PaymentView, TaskType};
 
 /// A payment that follow-ups can act on.
 #[derive(Clone, Debug)]
 pub struct WholePayment {
-    /// The id of its task.
     pub id: Uuid,
-    /// The type of its task.
     pub task_type: TaskType,
     pub state: PaymentState,
     /// Number of states it has had.
@@ -40,6 +39,33 @@ pub struct WholeLeg {
     pub captured: i64,
     pub refunded: i64,
     pub charged_back: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredEntry {
+    pub account: AccountName,
+    /// The account's version after it.
+    pub seq: i64,
+    /// The amount that was added, in minor units.
+    pub amount: i64,
+    /// The account's posted balance after it, in minor units.
+    pub balance_after: i64,
+}
+
+impl StoredEntry {
+    /// Reads the entries of a movement, the debit first. There are none if it was not posted.
+    pub(super) fn both(id: Uuid, row: &Row) -> Result<Vec<Self>, Error> {
+        let debit = Self::read(id, row, ["debit_account", "debit_seq", "debit_amount", "debit_balance"])?;
+        let credit = Self::read(id, row, ["credit_account", "credit_seq", "credit_amount", "credit_balance"])?;
+        Ok(debit.into_iter().chain(credit).collect())
+    }
+
+    fn read(id: Uuid, row: &Row, columns: [&'static str; 4]) -> Result<Option<Self>, Error> {
+        let [account, seq, amount, balance_after] = columns;
+        let Some(seq) = row.get(seq) else { return Ok(None) };
+        let account = read(id, account, row.get(account), AccountName::parse)?;
+        Ok(Some(Self { account, seq, amount: row.get(amount), balance_after: row.get(balance_after) }))
+    }
 }
 
 impl WholePayment {

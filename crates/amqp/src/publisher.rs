@@ -1,17 +1,19 @@
-//! Publishes messages as persistent and mandatory, with publisher confirms.
+//! Publishes tasks, and dead letters again, for the command line: persistent and mandatory, with publisher confirms.
 
-use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use futures_util::{StreamExt, stream};
+use lapin::options::BasicPublishOptions;
 use lapin::protocol::AMQPErrorKind;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind, ExchangeKind, PublisherConfirm};
-use settled_amqp::{BrokerSettings, Connector, headers};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
 use settled_core::contract::{Bytes, Properties};
 use tokio::time::timeout;
 
-use crate::config::Config;
+use crate::connection::{self, Connector, confirm_channel};
+use crate::settings::BrokerSettings;
+use crate::{headers, topology};
 
 /// The most unconfirmed messages at a time.
 const WINDOW: usize = 512;
@@ -24,8 +26,11 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Outgoing {
     /// The exchange; `None` is that of the tasks.
     pub exchange: Option<String>,
+    /// The routing key.
     pub routing_key: String,
+    /// The body, as it is published.
     pub body: Vec<u8>,
+    /// Of them are published those that the broker takes from a publisher.
     pub properties: Properties,
 }
 
@@ -38,14 +43,18 @@ pub enum PublishError {
     /// The broker closed the channel because of a message: the user may not publish it, or it is too large.
     #[error("the broker refuses the message: {0}")]
     Denied(String),
+    /// It is unknown whether the broker has taken the message.
     #[error("the broker's connection was lost: {0}")]
     Lost(lapin::Error),
-    #[error("the broker has no exchange `{exchange}`: {error}")]
-    NoExchange { exchange: String, error: lapin::Error },
+    /// The exchange for tasks cannot be published to.
+    #[error("the broker has no exchange `{0}`: {1}")]
+    NoExchange(String, lapin::Error),
+    /// The broker took longer than a message may take.
     #[error("no confirm from the broker within {0:?}")]
     Slow(Duration),
     /// The message is mandatory, and no queue is bound for it.
     #[error("no queue takes `{routing_key}` from exchange `{exchange}`: {reply}")]
+    #[expect(missing_docs, reason = "the message says it")]
     Returned { exchange: String, routing_key: String, reply: String },
     /// The queue could not store the message.
     #[error("the broker refused the message (basic.nack)")]
@@ -71,6 +80,7 @@ impl PublishError {
 }
 
 /// A connection with publisher confirms.
+#[derive(Debug)]
 pub struct Publisher {
     connection: Connection,
     channel: Channel,
@@ -80,6 +90,7 @@ pub struct Publisher {
     sets_user_id: bool,
 }
 
+/// How far the broker has confirmed messages.
 #[derive(Debug)]
 pub struct Published {
     /// How many messages were confirmed, in the order in which they were given.
@@ -89,19 +100,18 @@ pub struct Published {
 }
 
 impl Publisher {
-    /// Connects to the first broker that can be reached. If the daemon verifies publishers, messages get the connection's
-    /// user as their `user_id`.
+    /// Connects to the first broker that can be reached. With `sets_user_id`, messages get the connection's user as
+    /// their `user_id`, by which the daemon verifies publishers.
     ///
     /// # Errors
     ///
     /// If no broker can be reached, or the exchange does not exist.
-    pub async fn connect(config: &Config) -> Result<Self, PublishError> {
-        let broker = &config.broker;
+    pub async fn connect(broker: &BrokerSettings, sets_user_id: bool) -> Result<Self, PublishError> {
         let connector = Connector::new(broker.clone(), "settled publish");
         let mut tried = Vec::new();
         for _ in &broker.uris {
             match connector.connect().await {
-                Ok(connection) => return Self::open(connection, broker, config.needs_user_id()).await,
+                Ok(connection) => return Self::open(connection, broker, sets_user_id).await,
                 Err(error) => tried.push(error.to_string()),
             }
         }
@@ -109,14 +119,11 @@ impl Publisher {
     }
 
     async fn open(connection: Connection, broker: &BrokerSettings, sets_user_id: bool) -> Result<Self, PublishError> {
-        let channel = connection.create_channel().await?;
-        let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
         let exchange = broker.exchange.clone();
-        channel
-            .exchange_declare(exchange.as_str().into(), ExchangeKind::Topic, passive, FieldTable::default())
+        topology::exchange_exists(&connection, &exchange)
             .await
-            .map_err(|error| PublishError::NoExchange { exchange: exchange.clone(), error })?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            .map_err(|error| PublishError::NoExchange(exchange.clone(), error))?;
+        let channel = confirm_channel(&connection).await?;
         // The connection may be to another of the URIs, but those of one cluster have the same user.
         let user = broker.uris.first().map(|uri| uri.endpoint().authority.userinfo.username).unwrap_or_default();
         Ok(Self { connection, channel, exchange, user, sets_user_id })
@@ -129,50 +136,23 @@ impl Publisher {
 
     /// Publishes messages in their order and waits until each is confirmed. Stops at the first that isn't.
     pub async fn publish<'a>(&self, messages: impl IntoIterator<Item = &'a Outgoing>) -> Published {
-        let mut published = Published { confirmed: 0, error: None };
-        let mut unconfirmed = VecDeque::with_capacity(WINDOW);
-        let mut messages = messages.into_iter();
-        loop {
-            let step = match messages.next() {
-                Some(message) if unconfirmed.len() < WINDOW => {
-                    self.send(message).await.map(|confirm| unconfirmed.push_back((message, confirm)))
-                }
-                next => {
-                    let Some((message, confirm)) = unconfirmed.pop_front() else { return published };
-                    let settled = self.settle(message, confirm).await.map(|()| published.confirmed += 1);
-                    match (settled, next) {
-                        (Ok(()), Some(message)) => {
-                            self.send(message).await.map(|confirm| unconfirmed.push_back((message, confirm)))
-                        }
-                        (settled, _) => settled,
-                    }
-                }
-            };
-            if let Err(error) = step {
-                published.error = Some(self.first_error(error, &mut unconfirmed, &mut published.confirmed).await);
-                return published;
+        // Each is passed to lapin when it is first polled, and they are polled first in their order. The results come in
+        // the same order: if the broker closes the channel because of a message, that one's error is the first.
+        let mut results = pin!(stream::iter(messages).map(|message| self.send(message)).buffered(WINDOW));
+        let mut confirmed = 0;
+        let error = loop {
+            match timeout(CONFIRM_TIMEOUT, results.next()).await {
+                Ok(Some(Ok(()))) => confirmed += 1,
+                Ok(Some(Err(error))) => break Some(error),
+                Ok(None) => break None,
+                Err(_) => break Some(PublishError::Slow(CONFIRM_TIMEOUT)),
             }
-        }
+        };
+        Published { confirmed, error }
     }
 
-    /// Returns the error of the first message that was not confirmed. If the broker refuses a message, it closes the
-    /// channel, and sending a later message may fail first.
-    async fn first_error(
-        &self,
-        error: PublishError,
-        unconfirmed: &mut VecDeque<(&Outgoing, PublisherConfirm)>,
-        confirmed: &mut usize,
-    ) -> PublishError {
-        while let (PublishError::Lost(_), Some((message, confirm))) = (&error, unconfirmed.pop_front()) {
-            match self.settle(message, confirm).await {
-                Ok(()) => *confirmed += 1,
-                Err(first) => return first,
-            }
-        }
-        error
-    }
-
-    async fn send(&self, message: &Outgoing) -> Result<PublisherConfirm, PublishError> {
+    /// Publishes a message and waits until it is confirmed.
+    async fn send(&self, message: &Outgoing) -> Result<(), PublishError> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = &message.properties;
         let exchange = match &message.exchange {
@@ -184,12 +164,7 @@ impl Publisher {
         if self.sets_user_id {
             amqp = amqp.with_user_id(short(&self.user));
         }
-        let sent = self.channel.basic_publish(exchange, key, options, &message.body, amqp);
-        Ok(timeout(CONFIRM_TIMEOUT, sent).await.map_err(|_| PublishError::Slow(CONFIRM_TIMEOUT))??)
-    }
-
-    async fn settle(&self, message: &Outgoing, confirm: PublisherConfirm) -> Result<(), PublishError> {
-        match timeout(CONFIRM_TIMEOUT, confirm).await.map_err(|_| PublishError::Slow(CONFIRM_TIMEOUT))?? {
+        match self.channel.basic_publish(exchange, key, options, &message.body, amqp).await?.await? {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => Err(PublishError::Returned {
                 exchange: message.exchange.as_ref().unwrap_or(&self.exchange).clone(),
@@ -202,7 +177,7 @@ impl Publisher {
 
     /// Closes the connection. Errors are ignored: what is confirmed is safe.
     pub async fn close(self) {
-        let _ = timeout(CONFIRM_TIMEOUT, self.connection.close(200, "done".into())).await;
+        connection::close(&self.connection, CONFIRM_TIMEOUT).await;
     }
 }
 
@@ -278,7 +253,7 @@ fn original(properties: &Properties, name: &str, text: Option<&str>) -> Option<S
 }
 
 /// The length limit of a short string in AMQP, in bytes.
-pub(super) const MAX_PROPERTY_BYTES: usize = 255;
+pub const MAX_PROPERTY_BYTES: usize = 255;
 
 /// Truncates a property to [`MAX_PROPERTY_BYTES`]. It can be longer after NULs were replaced by longer characters.
 fn short(text: &str) -> ShortString {
