@@ -3,44 +3,38 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::settings::{Choice, Element, Field, Key, Rule, Section, closest};
+use crate::section;
+use crate::settings::{Choice, Element, Rule, closest};
 use settled_core::contract::{Authority, KeyRule, Pattern, PublisherRules, TaskType};
 
-/// Checks that apply to the tasks of all publishers.
-#[derive(Debug, Clone)]
-pub struct AuthoritySettings {
-    /// How a routing key is checked against the task's type.
-    pub routing_key: KeyRule,
-    /// Queues that replies may be sent to.
-    pub replies: Vec<QueuePattern>,
-    /// Whether a publisher is identified only by the `user_id` property, which the broker verifies.
-    pub verified: bool,
+section! {
+    /// Checks that apply to the tasks of all publishers.
+    AuthoritySettings = "authority", "Who may do what. A task that is forbidden becomes a dead letter." {
+        routing_key: KeyRule = KeyRule::Agree, Parsed().recommended("\"require\""),
+            "How the routing key of a task published through broker.exchange is checked against the task's type; RabbitMQ's topic permissions check the routing key alone. \"ignore\": not at all. \"agree\": a key that names another type is forbidden. \"require\": the key must be task.<type>; further words may follow.";
+        replies: Vec<QueuePattern> = vec![QueuePattern("*".to_owned())], List().recommended("[\"amq.rabbitmq.reply-to*\", \"amq.gen-*\", \"*.replies\"]"),
+            "Queues that replies may be sent to, whoever asks for them. The daemon's own queues are never allowed.";
+        verified: bool = true, Flag(),
+            "Whether the rules of [[publisher]] are found by the property user_id alone, which the broker verifies. If false, app_id is used for a message without user_id.";
+    }
 }
 
-/// Names that the daemon itself uses on the broker.
-#[derive(Debug, Clone)]
-pub struct OwnNames {
-    /// The exchange that tasks are published to.
-    pub exchange: String,
-    /// Queues that the daemon consumes. Replies to them are forbidden.
-    pub queues: Vec<String>,
-}
-
-/// Permissions of one publisher.
-#[derive(Debug, Clone, Default)]
-pub struct PublisherSettings {
-    /// Name of the publisher: its user name on the broker.
-    pub name: String,
-    /// Types of tasks that it may publish.
-    pub types: Vec<TypePattern>,
-    /// Accounts that its payments may debit.
-    pub debit: Vec<AccountPattern>,
-    /// Accounts that its payments may credit.
-    pub credit: Vec<AccountPattern>,
-    /// Accounts that it may open and change.
-    pub accounts: Vec<AccountPattern>,
-    /// Queues to which its replies may be sent.
-    pub replies: Vec<QueuePattern>,
+section! {
+    /// Permissions of one publisher.
+    PublisherSettings = "publisher", "What a publisher may do: one [[publisher]] table for each. If there is at least one, a publisher without a table may do nothing, and what a table doesn't list is forbidden." {
+        name: String = String::new(), Text(&NAME),
+            "The publisher: the broker's user that publishes (user_id).";
+        types: Vec<TypePattern> = Vec::new(), List(),
+            "Types of tasks that it may publish; \"*\" is all of them.";
+        debit: Vec<AccountPattern> = Vec::new(), List(),
+            "Accounts that its payments may debit.";
+        credit: Vec<AccountPattern> = Vec::new(), List(),
+            "Accounts that its payments may credit. It may capture, void, refund, charge back and cancel payments of its own, and those of others that debit and credit such accounts.";
+        accounts: Vec<AccountPattern> = Vec::new(), List(),
+            "Accounts that it may open, close, freeze and limit.";
+        replies: Vec<QueuePattern> = Vec::new(), List(),
+            "Queues that replies to it may be sent to; authority.replies must allow them, too.";
+    }
 }
 
 impl Choice for KeyRule {
@@ -58,43 +52,6 @@ const NAME: Rule = Rule {
         _ => Ok(()),
     },
 };
-
-impl Default for AuthoritySettings {
-    fn default() -> Self {
-        Self { routing_key: KeyRule::Agree, replies: vec![QueuePattern("*".to_owned())], verified: true }
-    }
-}
-
-impl Section for AuthoritySettings {
-    const NAME: &'static str = "authority";
-    const ABOUT: &'static str = "Who may do what. A task that is forbidden becomes a dead letter.";
-
-    #[rustfmt::skip]
-    fn keys(&mut self) -> Vec<Key<'_>> {
-        vec![
-            Key::new("routing_key", Field::Parsed(&mut self.routing_key), "How the routing key of a task published through broker.exchange is checked against the task's type; RabbitMQ's topic permissions check the routing key alone. \"ignore\": not at all. \"agree\": a key that names another type is forbidden. \"require\": the key must be task.<type>; further words may follow.").recommended("\"require\""),
-            Key::new("replies", Field::List(&mut self.replies), "Queues that replies may be sent to, whoever asks for them. The daemon's own queues are never allowed.").recommended("[\"amq.rabbitmq.reply-to*\", \"amq.gen-*\", \"*.replies\"]"),
-            Key::new("verified", Field::Flag(&mut self.verified), "Whether the rules of [[publisher]] are found by the property user_id alone, which the broker verifies. If false, app_id is used for a message without user_id."),
-        ]
-    }
-}
-
-impl Section for PublisherSettings {
-    const NAME: &'static str = "publisher";
-    const ABOUT: &'static str = "What a publisher may do: one [[publisher]] table for each. If there is at least one, a publisher without a table may do nothing, and what a table doesn't list is forbidden.";
-
-    #[rustfmt::skip]
-    fn keys(&mut self) -> Vec<Key<'_>> {
-        vec![
-            Key::new("name", Field::Text(&mut self.name, &NAME), "The publisher: the broker's user that publishes (user_id)."),
-            Key::new("types", Field::List(&mut self.types), "Types of tasks that it may publish; \"*\" is all of them."),
-            Key::new("debit", Field::List(&mut self.debit), "Accounts that its payments may debit."),
-            Key::new("credit", Field::List(&mut self.credit), "Accounts that its payments may credit. It may capture, void, refund, charge back and cancel payments of its own, and those of others that debit and credit such accounts."),
-            Key::new("accounts", Field::List(&mut self.accounts), "Accounts that it may open, close, freeze and limit."),
-            Key::new("replies", Field::List(&mut self.replies), "Queues that replies to it may be sent to; authority.replies must allow them, too."),
-        ]
-    }
-}
 
 impl PublisherSettings {
     /// Returns the example for the sample configuration.
@@ -124,11 +81,12 @@ impl PublisherSettings {
 }
 
 impl AuthoritySettings {
-    /// Returns the rules by which tasks are checked.
-    pub fn authority(&self, publishers: &[PublisherSettings], own: OwnNames) -> Authority {
+    /// Returns the rules by which tasks are checked that are published to `exchange`. Replies to the daemon's
+    /// `own_queues` are forbidden.
+    pub fn authority(&self, publishers: &[PublisherSettings], exchange: String, own_queues: Vec<String>) -> Authority {
         Authority {
-            exchange: own.exchange,
-            own_queues: own.queues,
+            exchange,
+            own_queues,
             routing_key: self.routing_key,
             replies: patterns(&self.replies),
             verified: self.verified,

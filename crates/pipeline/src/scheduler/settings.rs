@@ -4,37 +4,28 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::settings::{Field, Key, List, Section};
+use crate::section;
+use crate::settings::List;
 use settled_core::contract::{AddedCurrency, Currencies};
 use settled_core::ledger::Rules;
 
-/// Durations of holds and waits, and rules for accounts.
-#[derive(Debug, Clone)]
-pub struct PaymentSettings {
-    /// Default duration of a hold.
-    pub hold: Duration,
-    /// Longest duration of a hold.
-    pub longest_hold: Duration,
-    /// How long a task waits for another task that hasn't arrived yet.
-    pub parking: Duration,
-    /// Whether a frozen account accepts credits.
-    pub frozen_takes_credits: bool,
-    /// Currencies in which accounts can be opened.
-    pub currencies: Currencies,
-    /// Interval between searches for what is due.
-    pub interval: Duration,
-}
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
-impl Default for PaymentSettings {
-    fn default() -> Self {
-        Self {
-            hold: Duration::from_secs(7 * 24 * 3600),
-            longest_hold: Duration::from_secs(31 * 24 * 3600),
-            parking: Duration::from_secs(15 * 60),
-            frozen_takes_credits: true,
-            currencies: Currencies::default(),
-            interval: Duration::from_millis(200),
-        }
+section! {
+    /// Durations of holds and waits, and rules for accounts.
+    PaymentSettings = "payments", "How long things may wait, and what a frozen account is. The same for all daemons." {
+        hold: Duration = Duration::from_secs(7 * 24 * 3600), Span(Duration::from_secs(1)..=YEAR),
+            "How long an authorization holds money if it doesn't say so itself; at most longest_hold.";
+        longest_hold: Duration = Duration::from_secs(31 * 24 * 3600), Span(Duration::from_secs(1)..=YEAR),
+            "How long an authorization may hold money; one that asks for more is rejected.";
+        parking: Duration = Duration::from_secs(15 * 60), Span(Duration::from_millis(100)..=YEAR),
+            "How long a task waits for the payment it acts on, or for the task it comes after, before it is rejected.";
+        frozen_takes_credits: bool = true, Flag(),
+            "Whether a frozen account can be paid. Nothing but a chargeback or its reversal debits it.";
+        currencies: Currencies = Currencies::default(), List(),
+            "Currencies beside the active ones of ISO 4217 in which accounts can be opened, each with the number of digits behind the decimal point: [\"BTC:8\"]. An account that is open keeps its currency, whatever is listed here.";
+        interval: Duration = Duration::from_millis(200), Span(Duration::from_millis(10)..=Duration::from_millis(1000)),
+            "How often scheduled and parked tasks and holds that run out are looked for. What a commit makes due is looked at at once.";
     }
 }
 
@@ -49,24 +40,6 @@ impl PaymentSettings {
             frozen_takes_credits: self.frozen_takes_credits,
             currencies: self.currencies.clone(),
         }
-    }
-}
-
-impl Section for PaymentSettings {
-    const NAME: &'static str = "payments";
-    const ABOUT: &'static str = "How long things may wait, and what a frozen account is. The same for all daemons.";
-
-    #[rustfmt::skip]
-    fn keys(&mut self) -> Vec<Key<'_>> {
-        let year = Duration::from_secs(366 * 24 * 3600);
-        vec![
-            Key::new("hold", Field::Span(&mut self.hold, Duration::from_secs(1)..=year), "How long an authorization holds money if it doesn't say so itself; at most longest_hold."),
-            Key::new("longest_hold", Field::Span(&mut self.longest_hold, Duration::from_secs(1)..=year), "How long an authorization may hold money; one that asks for more is rejected."),
-            Key::new("parking", Field::Span(&mut self.parking, Duration::from_millis(100)..=year), "How long a task waits for the payment it acts on, or for the task it comes after, before it is rejected."),
-            Key::new("frozen_takes_credits", Field::Flag(&mut self.frozen_takes_credits), "Whether a frozen account can be paid. Nothing but a chargeback or its reversal debits it."),
-            Key::new("currencies", Field::List(&mut self.currencies), "Currencies beside the active ones of ISO 4217 in which accounts can be opened, each with the number of digits behind the decimal point: [\"BTC:8\"]. An account that is open keeps its currency, whatever is listed here."),
-            Key::new("interval", Field::Span(&mut self.interval, Duration::from_millis(10)..=Duration::from_millis(1000)), "How often scheduled and parked tasks and holds that run out are looked for. What a commit makes due is looked at at once."),
-        ]
     }
 }
 

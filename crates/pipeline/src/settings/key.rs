@@ -21,6 +21,39 @@ pub trait Section {
     fn keys(&mut self) -> Vec<Key<'_>>;
 }
 
+/// Declares the settings of a section: the struct, its defaults and its [`Section`], from one line for each key: name,
+/// type, default, the [`Field`] with the values that it accepts, and the description, which is also that of the field.
+#[macro_export]
+macro_rules! section {
+    ($(#[$meta:meta])* $settings:ident = $name:literal, $about:literal {
+        $($key:ident: $type:ty = $default:expr, $field:ident($($accepts:expr),*)$(.$more:ident($value:expr))*, $doc:literal;)+
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug)]
+        // The descriptions are written for the sample: TOML in brackets is no link, and `<type>` no tag.
+        #[allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
+        pub struct $settings {
+            $(#[doc = $doc] pub $key: $type,)+
+        }
+
+        impl Default for $settings {
+            fn default() -> Self {
+                Self { $($key: $default,)+ }
+            }
+        }
+
+        impl $crate::settings::Section for $settings {
+            const NAME: &'static str = $name;
+            const ABOUT: &'static str = $about;
+
+            fn keys(&mut self) -> Vec<$crate::settings::Key<'_>> {
+                use $crate::settings::{Field, Key};
+                vec![$(Key::new(stringify!($key), Field::$field(&mut self.$key $(, $accepts)*), $doc)$(.$more($value))*),+]
+            }
+        }
+    };
+}
+
 /// A key of a section.
 pub struct Key<'a> {
     /// The name in the file.
