@@ -202,15 +202,4 @@ mod tests {
         let text = exporter.render();
         assert!(text.contains("settled_paused 0") && text.contains("settled_broker_blocked 0"), "{text}");
     }
-
-    #[test]
-    fn work_that_does_not_move_is_not_live() {
-        let (health, _) = health();
-        assert!(health.live(Duration::ZERO));
-        health.progress().entered(1);
-        std::thread::sleep(Duration::from_millis(5));
-        assert!(!health.live(Duration::from_millis(1)));
-        health.progress().settled(1);
-        assert!(health.live(Duration::ZERO));
-    }
 }

@@ -30,5 +30,7 @@ pub use self::account::{Account, AccountIx, AccountStatus};
 pub use self::apply::apply;
 pub use self::books::{Arrival, Books, Item, Known, NonePending, Pending, Rules};
 pub use self::expire::expire;
+#[cfg(test)]
+pub(crate) use self::guards::alone;
 pub use self::outcome::{Acted, Balance, Decision, Movement, Outcome, Posting, Step};
 pub use self::payment::{Payment, PaymentLeg, Transition};
