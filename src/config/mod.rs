@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use settled_amqp::BrokerSettings;
 use settled_core::contract::Authority;
-use settled_pipeline::intake::{AuthoritySettings, Consumption, OwnNames, PublisherSettings};
+use settled_pipeline::intake::{AuthoritySettings, Consumption, PublisherSettings};
 use settled_pipeline::machine::MachineSettings;
 use settled_pipeline::outbox::EventSettings;
 use settled_pipeline::retry::RetrySettings;
@@ -156,11 +156,8 @@ impl Config {
 
     /// Returns what decides whether a publisher may publish a task.
     pub fn authority(&self) -> Authority {
-        let own = OwnNames {
-            exchange: self.broker.exchange.clone(),
-            queues: vec![self.broker.queue.clone(), self.broker.dead_letter_queue.clone()],
-        };
-        self.authority.authority(&self.publishers, own)
+        let own_queues = vec![self.broker.queue.clone(), self.broker.dead_letter_queue.clone()];
+        self.authority.authority(&self.publishers, self.broker.exchange.clone(), own_queues)
     }
 
     pub fn machine(&self) -> MachineSettings {

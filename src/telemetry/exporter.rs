@@ -58,8 +58,8 @@ impl Exporter {
 
     /// Updates the metrics about the process (CPU, memory, file descriptors) before every scrape.
     pub fn watch_process(&self, metrics: Arc<Metrics>) {
-        process::set_start_time(&metrics.process);
-        self.on_scrape(move || process::update(&metrics.process));
+        process::set_start_time(&metrics);
+        self.on_scrape(move || process::update(&metrics));
     }
 
     pub fn render(&self) -> String {

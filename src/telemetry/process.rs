@@ -3,31 +3,31 @@
 use std::fs;
 use std::time::SystemTime;
 
-use settled_pipeline::metrics::ProcessMetrics;
+use settled_pipeline::metrics::Metrics;
 
 /// Clock ticks per second in `/proc/self/stat`: 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: u64 = 100;
 
 /// Sets the start time to now; call it at the start of the process.
-pub(super) fn set_start_time(metrics: &ProcessMetrics) {
+pub(super) fn set_start_time(metrics: &Metrics) {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    metrics.start_time.set(since_epoch.as_secs_f64());
+    metrics.process_start_time.set(since_epoch.as_secs_f64());
 }
 
-pub(super) fn update(metrics: &ProcessMetrics) {
+pub(super) fn update(metrics: &Metrics) {
     if let Some(ticks) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_ticks) {
-        metrics.cpu.absolute(ticks / TICKS_PER_SECOND);
+        metrics.process_cpu.absolute(ticks / TICKS_PER_SECOND);
     }
     if let Ok(status) = fs::read_to_string("/proc/self/status") {
         if let Some(kibibytes) = status_field(&status, "VmRSS:") {
-            metrics.rss.set((kibibytes * 1024) as f64);
+            metrics.process_rss.set((kibibytes * 1024) as f64);
         }
         if let Some(threads) = status_field(&status, "Threads:") {
-            metrics.threads.set(threads as f64);
+            metrics.process_threads.set(threads as f64);
         }
     }
     if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
-        metrics.open_fds.set(descriptors.count() as f64);
+        metrics.process_open_fds.set(descriptors.count() as f64);
     }
 }
 

@@ -194,13 +194,12 @@ fn a_proof_of_commit_is_made_by_the_store_alone() {
 #[test]
 fn what_an_error_of_the_store_means_is_said_in_one_place() {
     in_the_product_only_in(&["StoreError::"], &["crates/store/src/", "crates/pipeline/src/disposition.rs"]);
-    // Only who goes by that table to have a batch committed, or to settle it.
+    // Only who goes by that table to have a batch committed.
     in_the_product_only_in(
         &["Disposition::"],
         &[
             "crates/pipeline/src/committer/mod.rs",
             "crates/pipeline/src/committer/attempts.rs",
-            "crates/pipeline/src/worker/settle.rs",
         ],
     );
     // Whoever has tasks committed does it through the committer.

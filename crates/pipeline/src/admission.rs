@@ -34,7 +34,7 @@ pub trait Delivery: Send + 'static {
 /// A task in flight.
 #[derive(Debug)]
 pub struct Job<D> {
-    /// Its arrival number.
+    /// Its number in the order of arrival, given on admission.
     pub arrival: Arrival,
     /// The task, or the dead letter made from an invalid message.
     pub message: Message,

@@ -1,15 +1,10 @@
-//! The table that maps each outcome and each error to what happens to the message.
+//! The table that maps each error of a commit to what happens to the batch.
 
-use crate::store::{Answer, StoreError};
+use crate::store::StoreError;
 
-/// What happens to a message or a batch.
+/// What happens to a batch that was not committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// A committed row records the outcome: acknowledge the message.
-    Ack,
-    /// Not decided yet: the task keeps its place in the lane and is tried again when the tasks it waits for are
-    /// committed.
-    Deferred,
     /// Conflict with another transaction: retry the whole batch immediately, a bounded number of times, then treat it
     /// as `Pause`.
     RetryNow,
@@ -26,19 +21,6 @@ pub enum Disposition {
 }
 
 impl Disposition {
-    /// Returns the disposition of a message with this outcome.
-    pub const fn of_answer(answer: &Answer) -> Self {
-        match answer {
-            Answer::Settled
-            | Answer::Rejected(_)
-            | Answer::Waiting(_)
-            | Answer::StillWaiting
-            | Answer::Duplicate
-            | Answer::DeadLettered(_) => Self::Ack,
-            Answer::Deferred { .. } => Self::Deferred,
-        }
-    }
-
     /// Returns the disposition of a batch whose commit failed with this error.
     pub const fn of_error(error: &StoreError) -> Self {
         match error {

@@ -76,9 +76,8 @@ impl Health {
 
     /// Reports that intake is paused because nothing can be committed.
     pub fn pause(&self, reason: impl AsRef<str>) {
-        let reason = reason.as_ref();
-        let mut latches = self.latches.lock();
-        if latches.pause(reason, Timestamp::now()) {
+        let (reason, mut latches) = (reason.as_ref(), self.latches.lock());
+        if latches.paused.begin(reason, Timestamp::now()) {
             self.change(&self.metrics.paused, 1.0);
             tracing::warn!(reason, "intake is paused");
         }
@@ -87,22 +86,21 @@ impl Health {
     /// Reports that intake goes on after a pause.
     pub fn resume(&self) {
         let mut latches = self.latches.lock();
-        if let Some(pause) = latches.resume() {
+        if let Some(since) = latches.paused.end() {
             self.change(&self.metrics.paused, 0.0);
-            tracing::info!(paused_seconds = seconds(pause.since, Timestamp::now()), "intake goes on");
+            tracing::info!(paused_seconds = seconds(since, Timestamp::now()), "intake goes on");
         }
     }
 
     /// Whether intake is paused.
     pub fn is_paused(&self) -> bool {
-        self.latches.lock().is_paused()
+        self.latches.lock().paused.holds()
     }
 
     /// Reports that the broker accepts no events (`connection.blocked`).
     pub fn block(&self, reason: impl AsRef<str>) {
-        let reason = reason.as_ref();
-        let mut latches = self.latches.lock();
-        if latches.block(reason, Timestamp::now()) {
+        let (reason, mut latches) = (reason.as_ref(), self.latches.lock());
+        if latches.broker_blocked.begin(reason, Timestamp::now()) {
             self.change(&self.metrics.broker_blocked, 1.0);
             tracing::warn!(reason, "the broker blocks publishing: events stay in the outbox");
         }
@@ -111,15 +109,15 @@ impl Health {
     /// Reports that the broker accepts events again, or that the blocked connection is closed.
     pub fn unblock(&self) {
         let mut latches = self.latches.lock();
-        if let Some(block) = latches.unblock() {
+        if let Some(since) = latches.broker_blocked.end() {
             self.change(&self.metrics.broker_blocked, 0.0);
-            tracing::info!(blocked_seconds = seconds(block.since, Timestamp::now()), "the broker takes events again");
+            tracing::info!(blocked_seconds = seconds(since, Timestamp::now()), "the broker takes events again");
         }
     }
 
     /// Reports that the drain begins. The daemon is never ready again.
     pub fn drain(&self) {
-        if self.latches.lock().drain() {
+        if !std::mem::replace(&mut self.latches.lock().draining, true) {
             self.changed.send_replace(());
             tracing::info!(in_flight = self.progress.in_flight(), "draining");
         }
@@ -181,6 +179,12 @@ mod tests {
         assert!(!changes.has_changed().expect("health is there"), "nothing changed");
         assert!(exporter.render().contains(r#"settled_dependency_up{dependency="postgres"} 1"#));
 
+        health.drain();
+        assert!(changes.has_changed().expect("health is there"));
+        changes.mark_unchanged();
+        health.drain();
+        assert!(!changes.has_changed().expect("health is there"), "it has begun before");
+
         health.set_down(Dependency::Postgres, "refused");
         assert!(exporter.render().contains(r#"settled_dependency_up{dependency="postgres"} 0"#));
     }
@@ -197,16 +201,5 @@ mod tests {
         health.unblock();
         let text = exporter.render();
         assert!(text.contains("settled_paused 0") && text.contains("settled_broker_blocked 0"), "{text}");
-    }
-
-    #[test]
-    fn work_that_does_not_move_is_not_live() {
-        let (health, _) = health();
-        assert!(health.live(Duration::ZERO));
-        health.progress().entered(1);
-        std::thread::sleep(Duration::from_millis(5));
-        assert!(!health.live(Duration::from_millis(1)));
-        health.progress().settled(1);
-        assert!(health.live(Duration::ZERO));
     }
 }

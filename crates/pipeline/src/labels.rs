@@ -83,7 +83,7 @@ impl Outcome {
     }
 }
 
-/// Declares an enum of label values with `ALL` and `name()`.
+/// Declares an enum whose values have names, with `ALL` and `name()`.
 macro_rules! label {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -96,7 +96,7 @@ macro_rules! label {
             /// All values, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Returns the value as Prometheus shows it.
+            /// Returns the name, as metrics and `/readyz` show it.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $value),+
@@ -105,6 +105,8 @@ macro_rules! label {
         }
     };
 }
+
+pub(crate) use label;
 
 label! {
     /// A server connection without which the daemon is not ready.

@@ -13,14 +13,11 @@ use crate::committer::Committer;
 use crate::health::Health;
 use crate::intake::{Consumption, Delivery, Intake, IntakeError, Source};
 use crate::metrics::Metrics;
-use crate::outbox::EventSettings;
-use crate::outbox::{OutboxSweeper, Relay, RelayQueue, Sink};
+use crate::outbox::{EventSettings, OutboxSweeper, Relay, RelayQueue, Sink};
 use crate::retry::RetrySettings;
-use crate::scheduler::PaymentSettings;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{PaymentSettings, Scheduler};
 use crate::shutdown::Shutdown;
-use crate::store::BatchStore;
-use crate::store::OutboxStore;
+use crate::store::{BatchStore, OutboxStore};
 use crate::worker::{PipelineSettings, Workers};
 use settled_core::contract::Authority;
 
@@ -181,18 +178,19 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         let relaying = vital(relay.run(), &broken);
         let sweeping = vital(sweeper.run(), &broken);
         let drain = shutdown.drain().clone();
-        let scheduler = Scheduler::new(store, committer, max_batch, payments, retry.clone(), drain.clone());
+        let (stop, settings) = (drain.clone(), payments);
+        let scheduler = Scheduler { store, committer, max_batch, settings, retry: retry.clone(), stop };
         let scheduling = vital(scheduler.run(), &broken);
-        let intake = Intake::new(
+        let intake = Intake {
             source,
             consumption,
             authority,
-            Arc::clone(&admission),
+            admission: Arc::clone(&admission),
             retry,
-            Arc::clone(health),
+            health: Arc::clone(health),
             metrics,
-            drain.clone(),
-        );
+            drain: drain.clone(),
+        };
 
         let limit = limits.drain_timeout;
         let time_is_up = async {

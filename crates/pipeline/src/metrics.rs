@@ -36,38 +36,48 @@ pub enum Kind {
     Histogram,
 }
 
-/// Registers a metric without labels.
+/// Registers a metric: one handle, or one for each value of its label.
 macro_rules! register {
-    (Counter $name:ident) => {
-        counter!($name)
+    ($kind:ident $name:ident by $label:ident $values:ident) => {
+        $values::ALL.iter().map(|value| register!($kind $name, stringify!($label) => value.name())).collect()
     };
-    (Gauge $name:ident) => {
-        gauge!($name)
-    };
-    (Histogram $name:ident) => {
-        histogram!($name)
-    };
+    (Counter $($metric:tt)+) => { counter!($($metric)+) };
+    (Gauge $($metric:tt)+) => { gauge!($($metric)+) };
+    (Histogram $($metric:tt)+) => { histogram!($($metric)+) };
 }
 
-/// Declares a constant for each metric's name, [`ALL`] with the descriptions, and the handles of the metrics without
-/// labels (`as` a field).
+/// The type of what [`register`] returns.
+macro_rules! handle {
+    ($kind:ident) => { $kind };
+    ($kind:ident $values:ident) => { Vec<$kind> };
+}
+
+/// Declares a constant for each metric's name, [`ALL`] with the descriptions, and handles: `as` a field, or `by` a label
+/// whose values are an enum, a method that takes one of them.
 macro_rules! metrics {
-    ($($const:ident $(as $field:ident)? = $name:literal, $kind:ident, $unit:ident, $help:literal;)+) => {
+    ($($const:ident $(as $field:ident $(by $label:ident: $values:ident)?)? = $name:literal, $kind:ident, $unit:ident, $help:literal;)+) => {
         $(const $const: &str = $name;)+
 
         /// All metrics of the daemon.
         pub const ALL: &[Description] =
             &[$(Description { name: $name, kind: Kind::$kind, unit: Unit::$unit, help: $help }),+];
 
-        /// Handles to the metrics without labels.
+        /// Handles to the metrics that have at most one label, with a fixed set of values.
         pub struct Handles {
-            $($(#[doc = $help] pub $field: $kind,)?)+
+            $($(#[doc = $help] pub $field: handle!($kind $($values)?),)?)+
         }
 
         impl Handles {
             fn register() -> Self {
-                Self { $($($field: register!($kind $const),)?)+ }
+                Self { $($($field: register!($kind $const $(by $label $values)?),)?)+ }
             }
+
+            $($($(
+                #[doc = $help]
+                pub fn $field(&self, value: $values) -> &$kind {
+                    &self.$field[value as usize]
+                }
+            )?)?)+
         }
     };
 }
@@ -81,11 +91,11 @@ metrics! {
     TASKS_MEMORY as tasks_memory = "settled_tasks_memory_bytes", Gauge, Bytes, "Memory of deliveries that are not settled; nothing is read from the broker while it is at `broker.prefetch_bytes`.";
     TASKS_DEFERRED as tasks_deferred = "settled_tasks_set_aside", Gauge, Count, "Tasks whose decline waits for an earlier task of another lane.";
     ACK_LAG as ack_lag = "settled_ack_lag", Gauge, Count, "Deliveries that are settled and not yet acknowledged.";
-    ACKS = "settled_acks_total", Counter, Count, "Acknowledgements sent, by kind: one multiple covers many deliveries.";
+    ACKS as acks by kind: AckKind = "settled_acks_total", Counter, Count, "Acknowledgements sent, by kind: one multiple covers many deliveries.";
     TRANSACTION_SECONDS as transaction_seconds = "settled_transaction_seconds", Histogram, Seconds, "From the BEGIN of a batch to the answer to its COMMIT.";
     PUBLISH_TO_COMMIT_SECONDS as publish_to_commit_seconds = "settled_publish_to_commit_seconds", Histogram, Seconds, "From a task's AMQP timestamp (whole seconds, the publisher's clock) or its UUIDv7 to its commit.";
     RECEIVE_TO_COMMIT_SECONDS as receive_to_commit_seconds = "settled_receive_to_commit_seconds", Histogram, Seconds, "From taking a task to its commit.";
-    RETRIES = "settled_retries_total", Counter, Count, "Batches run again, by cause.";
+    RETRIES as retries by kind: RetryKind = "settled_retries_total", Counter, Count, "Batches run again, by cause.";
     BISECTIONS as bisections = "settled_bisections_total", Counter, Count, "Batches split to find the task that PostgreSQL refuses.";
     UNKNOWN_COMMITS as unknown_commits = "settled_unknown_commits_total", Counter, Count, "Commits without an answer, whose outcome was looked up.";
     OUTBOX_DEPTH as outbox_depth = "settled_outbox_depth", Gauge, Count, "Events in the outbox: committed and not yet confirmed by the broker.";
@@ -93,16 +103,16 @@ metrics! {
     OUTBOX_HELD as outbox_held = "settled_outbox_held", Gauge, Count, "Events in the outbox that are held: no queue takes them, or the broker refuses them.";
     OUTBOX_REFUSED as outbox_refused = "settled_outbox_refused", Gauge, Count, "Events in the outbox that are held because the broker refuses them: `settled outbox list` has the reasons.";
     OUTBOX_OLDEST_SECONDS as outbox_oldest_seconds = "settled_outbox_oldest_seconds", Gauge, Seconds, "Age of the oldest outbox row that is not held; 0 when there is none.";
-    EVENTS_PUBLISHED = "settled_events_published_total", Counter, Count, "Events confirmed by the broker, by type.";
-    EVENTS_UNROUTABLE = "settled_events_unroutable_total", Counter, Count, "Events that no queue took, by what was done with them.";
-    EVENTS_REFUSED = "settled_events_refused_total", Counter, Count, "Events that the broker refused by closing the channel, by reason; each attempt counts. They are held.";
+    EVENTS_PUBLISHED as events_published by type: EventKind = "settled_events_published_total", Counter, Count, "Events confirmed by the broker, by type.";
+    EVENTS_UNROUTABLE as events_unroutable by action: UnroutableAction = "settled_events_unroutable_total", Counter, Count, "Events that no queue took, by what was done with them.";
+    EVENTS_REFUSED as events_refused by reason: RefusalReason = "settled_events_refused_total", Counter, Count, "Events that the broker refused by closing the channel, by reason; each attempt counts. They are held.";
     EVENT_CONFIRM_SECONDS as event_confirm_seconds = "settled_event_confirm_seconds", Histogram, Seconds, "From publishing a message of events to the broker's confirm.";
-    DEAD_LETTERS = "settled_dead_letters_total", Counter, Count, "Messages committed as dead letters, by reason.";
+    DEAD_LETTERS as dead_letters by reason: DeadReason = "settled_dead_letters_total", Counter, Count, "Messages committed as dead letters, by reason.";
     FORBIDDEN = "settled_forbidden_total", Counter, Count, "Tasks that their publisher may not publish, by publisher: one of the settings' [[publisher]], or other.";
     DEAD_LETTERS_OPEN as dead_letters_open = "settled_dead_letters_open", Gauge, Count, "Dead letters that nobody has replayed or discarded.";
     DEAD_LETTER_QUEUE_DEPTH as dead_letter_queue_depth = "settled_dead_letter_queue_depth", Gauge, Count, "Messages in the broker's dead-letter queue that are not in the table dead_letter yet; NaN while that isn't known.";
-    RECONNECTS = "settled_reconnects_total", Counter, Count, "Connections to the broker made again, by connection.";
-    DEPENDENCY_UP = "settled_dependency_up", Gauge, Count, "1 while a dependency answers, 0 while it does not.";
+    RECONNECTS as reconnects by connection: Connection = "settled_reconnects_total", Counter, Count, "Connections to the broker made again, by connection.";
+    DEPENDENCY_UP as dependency_up by dependency: Dependency = "settled_dependency_up", Gauge, Count, "1 while a dependency answers, 0 while it does not.";
     PAUSED as paused = "settled_paused", Gauge, Count, "1 while intake is paused because nothing can be committed.";
     BROKER_BLOCKED as broker_blocked = "settled_broker_blocked", Gauge, Count, "1 while the broker blocks publishing (memory or disk alarm).";
     SCHEDULED as scheduled = "settled_scheduled", Gauge, Count, "Tasks that wait for their execute_at.";
@@ -115,11 +125,11 @@ metrics! {
     HOLDS_EXPIRED as holds_expired = "settled_holds_expired_total", Counter, Count, "Payments whose hold ran out.";
     SHORTFALLS as shortfalls = "settled_shortfalls_total", Counter, Count, "Chargebacks and reversals that left an account below its limit.";
     BUILD_INFO = "settled_build_info", Gauge, Count, "1, with the version as its label.";
-    PROCESS_START_TIME = "process_start_time_seconds", Gauge, Seconds, "When the process started, as Unix time.";
-    PROCESS_CPU = "process_cpu_seconds_total", Counter, Seconds, "CPU time used, user and system, in whole seconds.";
-    PROCESS_RSS = "process_resident_memory_bytes", Gauge, Bytes, "Resident memory.";
-    PROCESS_OPEN_FDS = "process_open_fds", Gauge, Count, "Open file descriptors.";
-    PROCESS_THREADS = "process_threads", Gauge, Count, "Threads.";
+    PROCESS_START_TIME as process_start_time = "process_start_time_seconds", Gauge, Seconds, "When the process started, as Unix time.";
+    PROCESS_CPU as process_cpu = "process_cpu_seconds_total", Counter, Seconds, "CPU time used, user and system, in whole seconds.";
+    PROCESS_RSS as process_rss = "process_resident_memory_bytes", Gauge, Bytes, "Resident memory.";
+    PROCESS_OPEN_FDS as process_open_fds = "process_open_fds", Gauge, Count, "Open file descriptors.";
+    PROCESS_THREADS as process_threads = "process_threads", Gauge, Count, "Threads.";
 }
 
 /// The name of the histogram of tasks per transaction, the only one that does not observe seconds.
@@ -130,31 +140,11 @@ pub const BATCH_SIZE_NAME: &str = BATCH_SIZE;
 /// Without a recorder, as in unit tests, the handles do nothing.
 pub struct Metrics {
     handles: Handles,
-    /// Handles to the metrics about the process itself.
-    pub process: ProcessMetrics,
     outcomes: Vec<Counter>,
     lane_depth: Vec<Gauge>,
-    acks: Vec<Counter>,
-    retries: Vec<Counter>,
-    events_published: Vec<Counter>,
-    events_unroutable: Vec<Counter>,
-    events_refused: Vec<Counter>,
-    dead_letters: Vec<Counter>,
     forbidden: Vec<(String, Counter)>,
     forbidden_other: Counter,
     verified: bool,
-    reconnects: Vec<Counter>,
-    dependency_up: Vec<Gauge>,
-}
-
-/// Handles to the metrics about the process itself.
-#[expect(missing_docs, reason = "the help texts above say what each one is")]
-pub struct ProcessMetrics {
-    pub start_time: Gauge,
-    pub cpu: Counter,
-    pub rss: Gauge,
-    pub open_fds: Gauge,
-    pub threads: Gauge,
 }
 
 impl Deref for Metrics {
@@ -175,29 +165,11 @@ impl Metrics {
         handles.dead_letter_queue_depth.set(f64::NAN);
         Self {
             handles,
-            process: ProcessMetrics {
-                start_time: gauge!(PROCESS_START_TIME),
-                cpu: counter!(PROCESS_CPU),
-                rss: gauge!(PROCESS_RSS),
-                open_fds: gauge!(PROCESS_OPEN_FDS),
-                threads: gauge!(PROCESS_THREADS),
-            },
             outcomes: outcome_counters(),
             lane_depth: (0..lanes).map(|lane| gauge!(LANE_DEPTH, "lane" => lane.to_string())).collect(),
-            acks: counters(ACKS, "kind", AckKind::ALL, AckKind::name),
-            retries: counters(RETRIES, "kind", RetryKind::ALL, RetryKind::name),
-            events_published: counters(EVENTS_PUBLISHED, "type", &EventKind::ALL, EventKind::name),
-            events_unroutable: counters(EVENTS_UNROUTABLE, "action", UnroutableAction::ALL, UnroutableAction::name),
-            events_refused: counters(EVENTS_REFUSED, "reason", RefusalReason::ALL, RefusalReason::name),
-            dead_letters: counters(DEAD_LETTERS, "reason", &DeadReason::ALL, DeadReason::name),
             forbidden: Vec::new(),
             forbidden_other: counter!(FORBIDDEN, "publisher" => "other"),
             verified: false,
-            reconnects: counters(RECONNECTS, "connection", Connection::ALL, Connection::name),
-            dependency_up: Dependency::ALL
-                .iter()
-                .map(|dependency| gauge!(DEPENDENCY_UP, "dependency" => dependency.name()))
-                .collect(),
         }
     }
 
@@ -222,36 +194,6 @@ impl Metrics {
         &self.lane_depth[lane]
     }
 
-    /// Returns the counter of acknowledgements sent.
-    pub fn acks(&self, kind: AckKind) -> &Counter {
-        &self.acks[kind as usize]
-    }
-
-    /// Returns the counter of batches that were committed again.
-    pub fn retries(&self, kind: RetryKind) -> &Counter {
-        &self.retries[kind as usize]
-    }
-
-    /// Returns the counter of confirmed events.
-    pub fn events_published(&self, kind: EventKind) -> &Counter {
-        &self.events_published[kind as usize]
-    }
-
-    /// Returns the counter of events that no queue took.
-    pub fn events_unroutable(&self, action: UnroutableAction) -> &Counter {
-        &self.events_unroutable[action as usize]
-    }
-
-    /// Returns the counter of events that the broker refused.
-    pub fn events_refused(&self, reason: RefusalReason) -> &Counter {
-        &self.events_refused[reason as usize]
-    }
-
-    /// Returns the counter of committed dead letters.
-    pub fn dead_letters(&self, reason: DeadReason) -> &Counter {
-        &self.dead_letters[reason as usize]
-    }
-
     /// Adds a series of [`Metrics::forbidden`] for each publisher. If `verified`, messages are attributed by their
     /// `user_id` only, which the broker verifies.
     #[must_use]
@@ -266,16 +208,6 @@ impl Metrics {
         let name = if self.verified { &properties.user_id } else { &properties.publisher };
         let of = self.forbidden.iter().find(|(own, _)| Some(own.as_str()) == name.as_deref());
         of.map_or(&self.forbidden_other, |(_, counter)| counter)
-    }
-
-    /// Returns the counter of connections that were opened again.
-    pub fn reconnects(&self, connection: Connection) -> &Counter {
-        &self.reconnects[connection as usize]
-    }
-
-    /// Returns the gauge of a dependency: 1 if it is up. Only [`Health`](crate::health::Health) sets it.
-    pub fn dependency_up(&self, dependency: Dependency) -> &Gauge {
-        &self.dependency_up[dependency as usize]
     }
 }
 
@@ -292,15 +224,6 @@ fn describe() {
             Kind::Histogram => metrics::describe_histogram!(name, unit, help),
         }
     }
-}
-
-fn counters<T: Copy>(
-    name: &'static str,
-    label: &'static str,
-    values: &[T],
-    value: fn(T) -> &'static str,
-) -> Vec<Counter> {
-    values.iter().map(|&each| counter!(name, label => value(each))).collect()
 }
 
 fn outcome_counters() -> Vec<Counter> {

@@ -1,5 +1,7 @@
 //! Requests to stop the daemon: first by a drain, then at once.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 /// The requests to stop that have been made. Clones share them.
@@ -35,6 +37,15 @@ impl Shutdown {
             tracing::error!(source, "asked again to stop: stopping at once, without finishing the drain");
             self.now.cancel();
         }
+    }
+}
+
+/// Waits for `delay`. Returns false if `stop` is cancelled meanwhile.
+pub(crate) async fn sleep_unless(stop: &CancellationToken, delay: Duration) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(delay) => true,
     }
 }
 

@@ -47,11 +47,19 @@ pub enum Answer {
     Duplicate,
     /// Committed as a dead letter.
     DeadLettered(DeadReason),
-    /// Nothing was committed: see [`settled_core::ledger::Outcome::Deferred`].
+    /// Nothing was committed: see [`settled_core::ledger::Outcome::Deferred`]. The delivery is not settled: the task
+    /// keeps its place in the lane and is tried again when the tasks that it waits for are committed.
     Deferred {
         /// The account whose earlier tasks have to be decided first.
         waits_on: Option<AccountName>,
     },
+}
+
+impl Answer {
+    /// Whether nothing is decided yet. Of any other answer there is a committed row.
+    pub const fn is_deferred(&self) -> bool {
+        matches!(self, Self::Deferred { .. })
+    }
 }
 
 /// The events of a batch, for the relay.
@@ -61,7 +69,7 @@ pub struct EventBatch {
     pub id: i64,
     /// The events, one per line.
     pub body: Vec<u8>,
-    /// Number of events.
+    /// Number of lines in `body`, one for each event or reply.
     pub events: u32,
     /// The routing key for which there was no queue at the last attempt.
     pub held_key: Option<String>,
@@ -89,7 +97,7 @@ pub struct Committed {
 impl Committed {
     /// Returns true if a task was deferred: it has no outcome and stays in its lane.
     pub fn defers(&self) -> bool {
-        self.answers.iter().any(|answer| matches!(answer, Answer::Deferred { .. }))
+        self.answers.iter().any(Answer::is_deferred)
     }
 }
 
@@ -138,7 +146,7 @@ pub enum StoreError {
     Refused {
         /// SQLSTATE code of the error.
         sqlstate: String,
-        /// PostgreSQL's error message.
+        /// What PostgreSQL says about the row.
         message: String,
     },
     /// An invariant doesn't hold. Continuing could damage the ledger.
@@ -164,20 +172,15 @@ impl Due {
     }
 }
 
-/// Counts of waiting tasks and holds, for the metrics.
+/// Waiting tasks and holds, for the gauges of the same names.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs, reason = "the help texts of the metrics say what each one is")]
 pub struct Waiting {
-    /// Number of tasks that wait for their execution time.
     pub scheduled: i64,
-    /// Age of the oldest scheduled task, in seconds.
     pub scheduled_oldest_seconds: f64,
-    /// Number of tasks that wait for another task.
     pub parked: i64,
-    /// Age of the oldest parked task, in seconds.
     pub parked_oldest_seconds: f64,
-    /// Number of holds, counted per leg.
     pub holds: i64,
-    /// Number of holds that expire within an hour.
     pub holds_expiring: i64,
     /// Sum of the holds per currency, in minor units. The sum can exceed 64 bits.
     pub held: Vec<(String, f64)>,
@@ -192,16 +195,16 @@ pub struct Unrouted {
     pub reason: Option<String>,
     /// The events, one per line.
     pub lines: Vec<u8>,
-    /// Number of events.
+    /// Number of events in `lines`.
     pub events: i32,
 }
 
 /// Size of an outbox row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowSize {
-    /// Id of the row.
+    /// Id of the outbox row.
     pub id: i64,
-    /// Number of events.
+    /// Number of events that the relay queue needs room for.
     pub events: usize,
     /// Total length of the events, in bytes.
     pub bytes: usize,
@@ -224,18 +227,15 @@ impl Proof {
     }
 }
 
-/// State of the outbox, for the gauges.
+/// State of the outbox, for the gauges `settled_outbox_…` of the same names.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[allow(missing_docs, reason = "the help texts of the metrics say what each one is")]
 pub struct Depth {
-    /// Number of rows, each with the events of one batch.
     pub rows: i64,
-    /// Number of events in all rows.
+    /// Events in all rows: the gauge `settled_outbox_depth`.
     pub events: i64,
-    /// Number of held events.
     pub held: i64,
-    /// Number of held events that the broker refused.
     pub refused: i64,
-    /// Age of the oldest row that is not held, in seconds.
     pub oldest_seconds: f64,
 }
 

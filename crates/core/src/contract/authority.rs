@@ -40,9 +40,9 @@ pub enum KeyRule {
 /// What a publisher may do. Whatever isn't listed is forbidden.
 #[derive(Clone, Debug, Default)]
 pub struct PublisherRules {
-    /// The publisher's name.
+    /// Name of the publisher: its user on the broker, or `*` for all that have no rules of their own.
     pub name: String,
-    /// Types of tasks.
+    /// Types of tasks that it may publish.
     pub types: Vec<Pattern>,
     /// Accounts that its payments may debit.
     pub debit: Vec<Pattern>,
@@ -61,7 +61,7 @@ pub struct Pattern(String);
 /// Which existing payments a publisher may act on.
 #[derive(Clone, Copy, Debug)]
 pub enum Access<'a> {
-    /// All payments.
+    /// It may act on all payments.
     Everything,
     /// Payments that its rules cover, and its own: those published under the name, if the name is verified.
     Only(&'a PublisherRules, Option<&'a str>),
@@ -217,7 +217,7 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether the text matches.
+    /// Whether the whole text matches the pattern.
     pub fn matches(&self, text: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else { return self.0 == text };
         let Some(mut text) = text.strip_prefix(first) else { return false };

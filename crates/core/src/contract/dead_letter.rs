@@ -1,74 +1,41 @@
 //! Messages that can't become payments, and why.
 
 use aws_lc_rs::digest;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Properties;
+use crate::named::named;
 
-/// Why a message is a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeadReason {
-    /// The body is not a task, or a property contradicts it.
-    Malformed,
-    /// The body is larger than a task may be.
-    Oversize,
-    /// The id was used before, for a task that asks for something else.
-    IdempotencyConflict,
-    /// PostgreSQL refuses this task and no other of its batch.
-    Unprocessable,
-    /// Its publisher may not publish it.
-    Forbidden,
-    /// The broker gave it up because its time to live ran out before it was taken.
-    Expired,
-    /// The broker gave it up because the queue was longer than its limit.
-    QueueFull,
-    /// The broker gave it up because it was delivered too often without an acknowledgement.
-    DeliveryLimit,
-    /// It was in the broker's dead-letter queue for another reason.
-    Returned,
-}
-
-impl DeadReason {
-    /// All reasons.
-    pub const ALL: [Self; 9] = [
-        Self::Malformed,
-        Self::Oversize,
-        Self::IdempotencyConflict,
-        Self::Unprocessable,
-        Self::Forbidden,
-        Self::Expired,
-        Self::QueueFull,
-        Self::DeliveryLimit,
-        Self::Returned,
-    ];
-
-    /// The name in the contract and in the database.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Oversize => "oversize",
-            Self::IdempotencyConflict => "idempotency_conflict",
-            Self::Unprocessable => "unprocessable",
-            Self::Expired => "expired",
-            Self::QueueFull => "queue_full",
-            Self::DeliveryLimit => "delivery_limit",
-            Self::Returned => "returned",
-            Self::Forbidden => "forbidden",
-        }
-    }
-
-    /// Returns the reason with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.name() == name)
+named! {
+    /// Why a message is a dead letter.
+    #[derive(Deserialize)]
+    DeadReason {
+        /// The body is not a task, or a property contradicts it.
+        Malformed = "malformed";
+        /// The body is larger than a task may be.
+        Oversize = "oversize";
+        /// The id was used before, for a task that asks for something else.
+        IdempotencyConflict = "idempotency_conflict";
+        /// PostgreSQL refuses this task and no other of its batch.
+        Unprocessable = "unprocessable";
+        /// Its publisher may not publish it.
+        Forbidden = "forbidden";
+        /// The broker gave it up because its time to live ran out before it was taken.
+        Expired = "expired";
+        /// The broker gave it up because the queue was longer than its limit.
+        QueueFull = "queue_full";
+        /// The broker gave it up because it was delivered too often without an acknowledgement.
+        DeliveryLimit = "delivery_limit";
+        /// It was in the broker's dead-letter queue for another reason.
+        Returned = "returned";
     }
 }
 
 /// Why a message is a dead letter, and what of it is wrong. The message itself is stored beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The kind of reason.
+    /// Why the message can't become a payment.
     pub reason: DeadReason,
     /// The name of the field or property that is wrong, if one is.
     pub field: Option<String>,

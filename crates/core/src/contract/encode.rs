@@ -5,6 +5,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+#[cfg(test)]
+use super::schema::values;
 use super::task::{AccountChange, Action, Leg, Terms};
 use super::{Currency, NO_LIMIT, Task, TaskBody};
 
@@ -41,40 +43,74 @@ struct Document<'a> {
     asked: Asked<'a>,
 }
 
-/// The fields of all types of tasks; each type has some of them.
+/// The fields of all types of tasks; each type has some of them. What is said of them is for the readers of events.
 #[derive(Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Asked<'a> {
+    /// Of a task that acts on an earlier one: the id of that one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::TaskId"))]
     payment_id: Option<Uuid>,
+    /// Of a task about an account: the account.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::AccountName"))]
     account: Option<&'a str>,
+    /// The account that pays; of a `transfer` or `authorize` without `legs`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::AccountName"))]
     debit_account: Option<&'a str>,
+    /// The account that is paid; of a `transfer` or `authorize` without `legs`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::AccountName"))]
     credit_account: Option<&'a str>,
+    /// How much was moved, in minor units of `currency`. Where nothing was, as the task said it: of a
+    /// rejected task perhaps outside the bounds of an amount. Left out where it is not of one currency.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::AskedAmount"))]
     pub(super) amount: Option<i64>,
+    /// The currency of `amount`; of `open_account`, the account's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::Currency"))]
     pub(super) currency: Option<Currency>,
+    /// The movements, as the task said them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Vec<Leg>", length(min = 1, max = Leg::MOST)))]
     legs: Option<&'a [Leg]>,
+    /// As the task said it: the leg of the payment that was acted on.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::LegPlace"))]
     pub(super) leg: Option<u8>,
+    /// `capture`: whether the rest is released.
     #[serde(rename = "final", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "bool"))]
     is_final: Option<bool>,
+    /// `authorize`: for how many seconds the money is held, as the task said it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "u32", range(min = 1, max = u32::MAX)))]
     expires_in: Option<u32>,
+    /// `open_account` and `set_limits`: the limit, in minor units, as the task said it; `null` is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::AskedLimit"))]
     min_balance: Option<Limit>,
+    /// `set_limits`: the limit, in minor units, as the task said it; `null` is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::AskedLimit"))]
     max_balance: Option<Limit>,
+    /// When the task was to be applied, in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::Time"))]
     execute_at: Option<Timestamp>,
+    /// The task that was to have its outcome first.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::TaskId"))]
     after: Option<Uuid>,
+    /// As the task said it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::Reference"))]
     reference: Option<&'a str>,
+    /// As the task said it, keys sorted.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::Metadata"))]
     metadata: Option<&'a RawValue>,
 }
 

@@ -16,22 +16,33 @@ use self::data::Data;
 pub use self::dead_letter::DeadLetterEvent;
 pub use self::kind::EventKind;
 pub use self::view::{LegView, PaymentView};
+#[cfg(test)]
+use super::{MAX_BALANCE, schema};
 use super::{PaymentState, Properties, Rejection, Task};
+#[cfg(test)]
+pub(super) use {self::data::Data as EventData, self::dead_letter::Data as DeadLetterData};
 
-/// The balance of an account right after a task.
+/// The balance of an account right after a task; amounts are in minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Balance"))]
 pub struct BalanceAfter<'a> {
     /// Name of the account.
+    #[cfg_attr(test, schemars(with = "schema::values::AccountName"))]
     pub account: &'a str,
-    /// The sum of the account's entries, in minor units.
+    /// The sum of the account's entries.
+    #[cfg_attr(test, schemars(range(min = -MAX_BALANCE, max = MAX_BALANCE)))]
     pub posted: i64,
-    /// The amount that holds reserve, in minor units; `None` if it isn't stored any more.
+    /// The amount that holds reserve. Left out of an answer to a repetition, when it isn't known any more.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "i64", range(min = 0, max = MAX_BALANCE)))]
     pub held: Option<i64>,
-    /// The number of the account's entries.
+    /// The number of the account's entries: of two balances of an account, the one with the higher version is the
+    /// later one. Holding and releasing money don't count.
+    #[cfg_attr(test, schemars(range(min = 0)))]
     pub version: i64,
-    /// How far chargebacks have taken the account below its limit, in minor units.
+    /// How far chargebacks have taken the account below its limit. Left out when they haven't.
     #[serde(skip_serializing_if = "is_zero")]
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub shortfall: i64,
 }
 
@@ -148,50 +159,4 @@ fn write_line(out: &mut Vec<u8>, document: &impl Serialize) {
     let written = serde_json::to_writer(&mut *out, document);
     debug_assert!(written.is_ok(), "{written:?}");
     out.push(b'\n');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::contract::{AccountName, Currency, TaskBody, Transfer};
-
-    #[test]
-    fn an_event_is_one_line_that_names_state_reason_and_balances() {
-        let name = |text| AccountName::parse(text).expect("valid");
-        let task = Task::new(
-            Uuid::from_u128(7),
-            TaskBody::Transfer(Transfer {
-                debit_account: name("a"),
-                credit_account: name("b"),
-                amount: 5,
-                currency: Currency::parse("USD").expect("valid"),
-                reference: None,
-                metadata: Some(r#"{"k":"v"}"#.into()),
-            }),
-        );
-        let balances = [BalanceAfter { account: "a", posted: -5, held: Some(0), version: 1, shortfall: 0 }];
-        let event = Event {
-            kind: EventKind::PaymentRejected,
-            task: &task,
-            properties: &Properties::default(),
-            state: PaymentState::Rejected,
-            version: 1,
-            rejection: Some(Rejection::InsufficientFunds),
-            moved: None,
-            payment: None,
-            settled_at: Timestamp::UNIX_EPOCH,
-            balances: &balances,
-            source: "settled",
-        };
-        let mut out = Vec::new();
-        event.write(&mut out);
-        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
-        let json: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
-        assert_eq!(json["type"], "payment.rejected");
-        assert_eq!(json["id"], "00000000-0000-0000-0000-000000000007/1");
-        assert_eq!(json["data"]["reason"], "insufficient_funds");
-        assert_eq!(json["data"]["reason_code"], "AM04");
-        assert_eq!(json["data"]["metadata"]["k"], "v");
-        assert_eq!(json["data"]["balances"][0]["posted"], -5);
-    }
 }

@@ -5,11 +5,9 @@
 #![allow(dead_code, reason = "types that only describe")]
 
 mod asyncapi;
-mod dead_letter;
-mod event;
 mod task;
 mod tests;
-mod values;
+pub(super) mod values;
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -23,9 +21,22 @@ fn schema_of<T: JsonSchema>() -> Schema {
     schema
 }
 
+/// What the documentation of a value of the enum `T` says of it.
+fn meaning<T: JsonSchema>(name: &str) -> Value {
+    let schema = schema_of::<T>();
+    let alternatives = schema.get("oneOf").and_then(Value::as_array).expect("one a value");
+    let own = alternatives.iter().find(|each| each["const"] == name).expect("every value is named");
+    own["description"].clone()
+}
+
 /// Whether a document is a task, by the schema alone.
 pub(super) fn task_validator() -> jsonschema::Validator {
     tests::validator::<task::Task>()
+}
+
+/// Tasks of all types, each with the least that its type asks for and with all that it can have.
+pub(super) fn task_documents() -> Vec<Value> {
+    tests::tasks::documents()
 }
 
 /// The lines of a doc comment end where the source's do: only its paragraphs mean something.

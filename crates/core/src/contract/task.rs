@@ -13,8 +13,11 @@ pub use self::body::{
     AccountChange, Action, Authorize, ChangeAccount, FollowUp, Leg, NO_LIMIT, OpenAccount, SetLimits, Split, Terms,
     Transfer,
 };
+#[cfg(test)]
+pub(super) use self::differs::FIELDS;
 pub use self::fingerprint::Fingerprint;
 use super::{AccountName, Evidence, MessageId};
+use crate::named::named;
 
 /// The largest body of a task, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -58,65 +61,41 @@ pub enum TaskBody {
     ChangeAccount(ChangeAccount),
 }
 
-/// Declares the types of tasks with their names.
-macro_rules! task_types {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
-        /// The name of a task's type.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum TaskType {
-            $($(#[$doc])* $variant),+
-        }
-
-        impl TaskType {
-            /// All types.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
-
-            /// The name in the contract and in the database.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name),+
-                }
-            }
-        }
-    };
-}
-
-task_types! {
-    /// `open_account`
-    OpenAccount = "open_account",
-    /// `transfer`
-    Transfer = "transfer",
-    /// `authorize`
-    Authorize = "authorize",
-    /// `capture`
-    Capture = "capture",
-    /// `void`
-    Void = "void",
-    /// `refund`
-    Refund = "refund",
-    /// `chargeback`
-    Chargeback = "chargeback",
-    /// `chargeback_reversal`
-    ChargebackReversal = "chargeback_reversal",
-    /// `cancel`
-    Cancel = "cancel",
-    /// `close_account`
-    CloseAccount = "close_account",
-    /// `freeze_account`
-    FreezeAccount = "freeze_account",
-    /// `unfreeze_account`
-    UnfreezeAccount = "unfreeze_account",
-    /// `set_limits`
-    SetLimits = "set_limits",
+named! {
+    /// The type of a task, as the schema of tasks describes it.
+    #[derive(Deserialize)]
+    TaskType {
+        /// Opens an account with a balance of zero.
+        OpenAccount = "open_account";
+        /// Moves money from one account to another.
+        Transfer = "transfer";
+        /// Holds money on the debit account until it is captured, voided, or the hold expires.
+        Authorize = "authorize";
+        /// Posts what is held.
+        Capture = "capture";
+        /// Releases what is held.
+        Void = "void";
+        /// Moves captured money back from the credit to the debit account.
+        Refund = "refund";
+        /// Moves captured money back, imposed from outside: it may take the credit account below its limit.
+        Chargeback = "chargeback";
+        /// Takes a chargeback back.
+        ChargebackReversal = "chargeback_reversal";
+        /// Calls off a task that is scheduled or parked; any type of task.
+        Cancel = "cancel";
+        /// Closes an account for ever. Its balance has to be zero, and nothing may be held.
+        CloseAccount = "close_account";
+        /// Freezes an account: it takes no debits, holds and captures any more (by the operator's choice no credits
+        /// either).
+        FreezeAccount = "freeze_account";
+        /// Ends a freeze.
+        UnfreezeAccount = "unfreeze_account";
+        /// Gives an account new limits; at least one of them.
+        SetLimits = "set_limits";
+    }
 }
 
 impl TaskType {
-    /// Returns the type with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|task_type| task_type.name() == name)
-    }
-
     /// Whether it opens or changes an account, and moves nothing.
     pub const fn is_about_an_account(self) -> bool {
         matches!(
@@ -153,7 +132,7 @@ impl Task {
 }
 
 impl TaskBody {
-    /// The task's type.
+    /// Returns the type of the task.
     pub const fn task_type(&self) -> TaskType {
         match self {
             Self::OpenAccount(_) => TaskType::OpenAccount,
@@ -177,14 +156,7 @@ impl TaskBody {
     /// Returns the account by which the task is ordered: the account that is debited (by the first leg), opened or
     /// changed. `None` for a follow-up, which is ordered by its payment.
     pub fn ordering_account(&self) -> Option<&AccountName> {
-        match self {
-            Self::OpenAccount(open) => Some(&open.account),
-            Self::ChangeAccount(change) => Some(&change.account),
-            Self::Transfer(transfer) => Some(&transfer.debit_account),
-            Self::Split(split) => split.legs.first().map(|leg| &leg.debit_account),
-            Self::Authorize(authorize) => authorize.legs().first().map(|leg| &leg.debit_account),
-            Self::FollowUp(_) => None,
-        }
+        self.account_pairs().next().map(|(first, _)| first)
     }
 
     /// Returns all accounts that the task names, in pairs: the account that pays and the account that is paid. A task

@@ -1,40 +1,23 @@
 //! Accounts as the ledger knows them, with their balances and limits.
 
 use crate::contract::{Currency, MAX_BALANCE, OpenAccount, Rejection, SetLimits};
+use crate::named::named;
 
 /// The position of an account in the batch's list of accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AccountIx(pub usize);
 
-/// The status of an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AccountStatus {
-    /// A task has named the account, and none has opened it.
-    Unopened,
-    /// It takes part in payments.
-    Open,
-    /// It takes credits and no debits.
-    Frozen,
-    /// It takes part in no payment.
-    Closed,
-}
-
-impl AccountStatus {
-    const ALL: [Self; 4] = [Self::Unopened, Self::Open, Self::Frozen, Self::Closed];
-
-    /// The name in the database.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unopened => "unopened",
-            Self::Open => "open",
-            Self::Frozen => "frozen",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// Returns the status with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.name() == name)
+named! {
+    /// The status of an account.
+    AccountStatus {
+        /// A task has named the account, and none has opened it.
+        Unopened = "unopened";
+        /// It takes part in payments.
+        Open = "open";
+        /// It takes credits and no debits.
+        Frozen = "frozen";
+        /// It takes part in no payment.
+        Closed = "closed";
     }
 }
 
@@ -43,7 +26,7 @@ impl AccountStatus {
 pub struct Account {
     /// The id by which the store knows the name.
     pub id: i64,
-    /// Its status.
+    /// Whether it is open, and takes debits and credits.
     pub status: AccountStatus,
     /// Its currency; `None` while unopened.
     pub currency: Option<Currency>,

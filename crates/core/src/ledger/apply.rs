@@ -13,56 +13,15 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
-use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::aside::Aside;
 use super::guards::{Decline, alone};
 use super::state::{Stage, Trigger};
-use super::{Account, AccountIx, Arrival, Books, Decision, Outcome, Payment, Rules, Step, Transition};
-use crate::contract::{Access, AccountName, Fingerprint, PaymentState, Rejection, Task, TaskBody};
-
-/// A task of a batch.
-#[derive(Clone, Debug)]
-pub struct Item<'a> {
-    /// The task.
-    pub task: &'a Task,
-    /// Its place in the order of arrival.
-    pub arrival: Arrival,
-    /// The places of its [`TaskBody::account_pairs`] in the batch's list of accounts.
-    pub pairs: SmallVec<[(AccountIx, AccountIx); 1]>,
-    /// Whether the task is stored as scheduled or parked, and is now looked at again.
-    pub resumes: bool,
-    /// Name of the publisher.
-    pub publisher: Option<&'a str>,
-    /// The payments on which the publisher may act.
-    pub access: Access<'a>,
-}
-
-/// A task that already has its outcome.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// The fingerprint of the task.
-    pub fingerprint: Fingerprint,
-    /// The task; only needed if the fingerprints differ.
-    pub task: Option<Task>,
-}
-
-/// The tasks that are on their way in this daemon, beside the batch.
-pub trait Pending {
-    /// Returns the arrivals before `before` of undecided tasks that credit, open or change `account`, or may do so.
-    fn earlier(&self, account: &AccountName, before: Arrival) -> Vec<Arrival>;
-}
-
-/// A [`Pending`] without tasks.
-#[derive(Clone, Copy, Debug)]
-pub struct NonePending;
-
-impl Pending for NonePending {
-    fn earlier(&self, _: &AccountName, _: Arrival) -> Vec<Arrival> {
-        Vec::new()
-    }
-}
+use super::{
+    Account, AccountIx, Arrival, Books, Decision, Item, Known, Outcome, Payment, Pending, Rules, Step, Transition,
+};
+use crate::contract::{AccountName, PaymentState, Rejection, TaskBody};
 
 /// Decides `items`, which are in order of arrival, and changes accounts and payments accordingly.
 pub fn apply(items: &[Item<'_>], books: Books<'_>, pending: &impl Pending) -> Decision {
@@ -177,7 +136,7 @@ impl<'b, 'i, P: Pending> Batch<'b, 'i, P> {
             self.decision.transitions.push(Transition::between(id, before, step.after, Some(id)));
         }
         if item.resumes || self.referred.contains(&id) {
-            self.payments.insert(id, Payment::of(item, outcome, step.after));
+            self.payments.insert(id, outcome.payment(item, step.after));
         }
     }
 

@@ -6,7 +6,9 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{AccountIx, Item, Payment};
+use super::account::AccountIx;
+use super::books::Item;
+use super::payment::Payment;
 use crate::contract::{Action, TaskBody};
 
 /// The tasks that are deferred so far.

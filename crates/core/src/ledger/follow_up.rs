@@ -3,12 +3,12 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::apply::{Batch, Item, Verdict};
+use super::apply::{Batch, Verdict};
 use super::movement::{Cover, Move, keep_last};
 use super::returns::Return;
 use super::shares::{Short, shares};
 use super::state::{Next, Trigger, next};
-use super::{Acted, Balance, Movement, Outcome, Payment, PaymentLeg, Pending};
+use super::{Acted, Balance, Item, Movement, Outcome, Payment, PaymentLeg, Pending};
 use crate::contract::{Access, Action, FollowUp, Rejection};
 
 impl<P: Pending> Batch<'_, '_, P> {

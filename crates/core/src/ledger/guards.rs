@@ -26,7 +26,7 @@ impl From<Rejection> for Decline {
 
 /// Checks a task without accounts and payments: `unknown_currency` of an account to open, then `amount_out_of_range`,
 /// then `same_account`; leg by leg.
-pub(super) fn alone(task: &Task, rules: &Rules, now: Timestamp) -> Result<(), Rejection> {
+pub(crate) fn alone(task: &Task, rules: &Rules, now: Timestamp) -> Result<(), Rejection> {
     match &task.body {
         TaskBody::OpenAccount(open) if !rules.currencies.can_open(open.currency, now) => {
             Err(Rejection::UnknownCurrency)

@@ -7,14 +7,16 @@ use jiff::Timestamp;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use super::account::AccountIx;
+use super::books::Item;
+use super::payment::{Payment, PaymentLeg, Transition};
 use super::state::{Stage, Trigger};
-use super::{AccountIx, Item, Payment};
-use crate::contract::{AccountName, PaymentState, Rejection};
+use crate::contract::{AccountName, Rejection};
 
 /// An account's balance at one moment; amounts are in minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balance {
-    /// The account.
+    /// The account whose balance it is.
     pub account: AccountIx,
     /// The sum of its entries.
     pub posted: i64,
@@ -141,6 +143,26 @@ impl Outcome {
         if let Self::Scheduled(until) | Self::Parked { deadline: until, .. } = self { Some(*until) } else { None }
     }
 
+    /// The payment that a task is right after this outcome, which has taken it to `stage`.
+    pub(super) fn payment(&self, item: &Item<'_>, stage: Stage) -> Payment {
+        let own = Payment {
+            deadline: self.deadline(),
+            publisher: item.publisher.map(Into::into),
+            ..Payment::bare(item.task.id, item.task.body.task_type(), stage)
+        };
+        match self {
+            Self::Settled { .. } => Payment { legs: item.legs().map(PaymentLeg::posted).collect(), ..own },
+            Self::Acted(acted) => acted.payment.clone().filter(|payment| payment.id == own.id).unwrap_or(own),
+            Self::Opened
+            | Self::Scheduled(_)
+            | Self::Parked { .. }
+            | Self::Rejected(_)
+            | Self::Duplicate
+            | Self::Conflict(_)
+            | Self::Deferred { .. } => own,
+        }
+    }
+
     /// What has happened to the task's own payment. `None` if the outcome leaves it as it was.
     pub(super) fn trigger(&self) -> Option<Trigger> {
         match self {
@@ -170,31 +192,10 @@ impl Step {
     }
 }
 
-/// A change of a payment that exists already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// The id of the payment.
-    pub payment: Uuid,
-    /// The version of the payment after it; the first state has version 1.
-    pub version: i32,
-    /// The state before.
-    pub from: PaymentState,
-    /// The state after.
-    pub to: PaymentState,
-    /// The task that has caused it; `None` is the clock.
-    pub cause: Option<Uuid>,
-}
-
-impl Transition {
-    pub(super) const fn between(payment: Uuid, before: Stage, after: Stage, cause: Option<Uuid>) -> Self {
-        Self { payment, version: after.version(), from: before.state(), to: after.state(), cause }
-    }
-}
-
 /// The ledger's decision on a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// One per item.
+    /// The outcome of each item, in their order.
     pub outcomes: Vec<Outcome>,
     /// One per item: the change of its own payment. `None` if the outcome leaves that as it was.
     pub steps: Vec<Option<Step>>,
@@ -218,6 +219,6 @@ impl Decision {
         let step = self.steps[ix]?;
         // What nobody else in the batch refers to is as its outcome left it.
         let later = payments.get(&item.task.id).map(Cow::Borrowed);
-        Some(later.unwrap_or_else(|| Cow::Owned(Payment::of(item, &self.outcomes[ix], step.after))))
+        Some(later.unwrap_or_else(|| Cow::Owned(self.outcomes[ix].payment(item, step.after))))
     }
 }

@@ -7,18 +7,18 @@ use jiff::Timestamp;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use super::account::AccountIx;
 use super::state::{Stage, Trigger};
-use super::{AccountIx, Item, Outcome, Transition};
-use crate::contract::{Currency, Leg, PaymentState, Rejection, TaskBody, TaskType};
+use crate::contract::{Currency, PaymentState, Rejection, TaskType};
 
 /// The payment that a task is; of a task about an account or a follow-up, its state alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
-    /// The task's id.
+    /// The id of the task that the payment is.
     pub id: Uuid,
-    /// The task's type.
+    /// The type of that task.
     pub task_type: TaskType,
-    /// Its state and version.
+    /// Its place in the state machine: state and version.
     pub stage: Stage,
     /// While money is held: when the hold runs out.
     pub expires_at: Option<Timestamp>,
@@ -52,26 +52,6 @@ pub struct PaymentLeg {
 }
 
 impl PaymentLeg {
-    /// The legs that a task asks for, with nothing posted yet.
-    pub(super) fn of(item: &Item<'_>) -> impl Iterator<Item = Self> {
-        let (one, legs): (_, &[Leg]) = match &item.task.body {
-            TaskBody::Transfer(transfer) => (Some((transfer.currency, transfer.amount)), &[]),
-            TaskBody::Split(split) => (None, &split.legs),
-            TaskBody::Authorize(authorize) => (None, authorize.legs()),
-            TaskBody::OpenAccount(_) | TaskBody::FollowUp(_) | TaskBody::ChangeAccount(_) => (None, &[]),
-        };
-        let amounts = one.into_iter().chain(legs.iter().map(|leg| (leg.currency, leg.amount)));
-        item.pairs.iter().zip(amounts).map(|((debit, credit), (currency, amount))| Self {
-            debit: *debit,
-            credit: *credit,
-            currency,
-            amount,
-            captured: 0,
-            refunded: 0,
-            charged_back: 0,
-        })
-    }
-
     /// The leg with all of it posted.
     pub(super) const fn posted(self) -> Self {
         Self { captured: self.amount, ..self }
@@ -98,32 +78,12 @@ impl Payment {
         }
     }
 
-    /// The payment that a task is right after its outcome, which has taken it to `stage`.
-    pub(super) fn of(item: &Item<'_>, outcome: &Outcome, stage: Stage) -> Self {
-        let own = Self {
-            deadline: outcome.deadline(),
-            publisher: item.publisher.map(Into::into),
-            ..Self::bare(item.task.id, item.task.body.task_type(), stage)
-        };
-        match outcome {
-            Outcome::Settled { .. } => Self { legs: PaymentLeg::of(item).map(PaymentLeg::posted).collect(), ..own },
-            Outcome::Acted(acted) => acted.payment.clone().filter(|payment| payment.id == own.id).unwrap_or(own),
-            Outcome::Opened
-            | Outcome::Scheduled(_)
-            | Outcome::Parked { .. }
-            | Outcome::Rejected(_)
-            | Outcome::Duplicate
-            | Outcome::Conflict(_)
-            | Outcome::Deferred { .. } => own,
-        }
-    }
-
-    /// Its state.
+    /// Returns the state of the payment.
     pub const fn state(&self) -> PaymentState {
         self.stage.state()
     }
 
-    /// The number of states that it has had.
+    /// Returns the number of states that the payment has had.
     pub const fn version(&self) -> i32 {
         self.stage.version()
     }
@@ -167,5 +127,27 @@ impl Payment {
         } else {
             Some(Trigger::RefundPart)
         }
+    }
+}
+
+/// A change of a payment that exists already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The id of the payment.
+    pub payment: Uuid,
+    /// The version of the payment after it; the first state has version 1.
+    pub version: i32,
+    /// The state before.
+    pub from: PaymentState,
+    /// The state after.
+    pub to: PaymentState,
+    /// The task that has caused it; `None` is the clock.
+    pub cause: Option<Uuid>,
+}
+
+impl Transition {
+    /// The change from `before` to `after` of the payment with this id.
+    pub(super) const fn between(payment: Uuid, before: Stage, after: Stage, cause: Option<Uuid>) -> Self {
+        Self { payment, version: after.version(), from: before.state(), to: after.state(), cause }
     }
 }

@@ -3,11 +3,11 @@
 
 use smallvec::SmallVec;
 
-use super::apply::{Batch, Item, Verdict};
+use super::apply::{Batch, Verdict};
 use super::movement::{Cover, Move};
 use super::shares::{Short, shares};
 use super::state::Trigger;
-use super::{Outcome, Payment, PaymentLeg, Pending};
+use super::{Item, Outcome, Payment, PaymentLeg, Pending};
 
 /// The ways in which money goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

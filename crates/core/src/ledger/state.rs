@@ -10,89 +10,54 @@
 mod diagram;
 mod stage;
 
+use Next::{Early, Never, To};
 use PaymentState::{
     Authorized, Canceled, ChargedBack, Expired, Parked, PartiallyCaptured, PartiallyRefunded, Refunded, Rejected,
     Scheduled, Settled, Voided,
+};
+use Trigger::{
+    Authorize, Cancel, CapturePart, CaptureRest, ChargeBack, Expire, Park, RefundPart, RefundRest, Reject, ReversePart,
+    ReverseRest, Schedule, Settle, Void,
 };
 
 pub use self::diagram::diagram;
 pub use self::stage::Stage;
 use crate::contract::{PaymentState, Rejection};
+use crate::named::named;
 
-/// What can happen to a payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trigger {
-    /// The task waits for its `execute_at`.
-    Schedule,
-    /// The task was applied: its money has moved, its account is open or changed.
-    Settle,
-    /// The task was applied: its money is held.
-    Authorize,
-    /// The task was declined.
-    Reject,
-    /// The task waits for another task.
-    Park,
-    /// The task was canceled before it was applied.
-    Cancel,
-    /// A part of the held money was posted, the rest stays held.
-    CapturePart,
-    /// Held money was posted for the last time, the rest is released.
-    CaptureRest,
-    /// The held money was released.
-    Void,
-    /// The hold has run out.
-    Expire,
-    /// A part of the posted money was refunded.
-    RefundPart,
-    /// The rest of the posted money was refunded.
-    RefundRest,
-    /// Posted money was charged back.
-    ChargeBack,
-    /// A part of the chargebacks was reversed.
-    ReversePart,
-    /// The rest of the chargebacks was reversed.
-    ReverseRest,
-}
-
-impl Trigger {
-    /// All triggers, in the order of the table.
-    pub const ALL: [Self; 15] = [
-        Self::Schedule,
-        Self::Settle,
-        Self::Authorize,
-        Self::Reject,
-        Self::Park,
-        Self::Cancel,
-        Self::CapturePart,
-        Self::CaptureRest,
-        Self::Void,
-        Self::Expire,
-        Self::RefundPart,
-        Self::RefundRest,
-        Self::ChargeBack,
-        Self::ReversePart,
-        Self::ReverseRest,
-    ];
-
-    /// The words on the arrows of the diagram.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::Settle => "settle",
-            Self::Authorize => "authorize",
-            Self::Reject => "reject",
-            Self::Park => "park",
-            Self::Cancel => "cancel",
-            Self::CapturePart => "capture a part",
-            Self::CaptureRest => "capture the rest",
-            Self::Void => "void",
-            Self::Expire => "expire",
-            Self::RefundPart => "refund a part",
-            Self::RefundRest => "refund the rest",
-            Self::ChargeBack => "charge back",
-            Self::ReversePart => "reverse a part",
-            Self::ReverseRest => "reverse the rest",
-        }
+named! {
+    /// What can happen to a payment, in the order of the table. The names are the words on the arrows of the diagram.
+    Trigger {
+        /// The task waits for its `execute_at`.
+        Schedule = "schedule";
+        /// The task was applied: its money has moved, its account is open or changed.
+        Settle = "settle";
+        /// The task was applied: its money is held.
+        Authorize = "authorize";
+        /// The task was declined.
+        Reject = "reject";
+        /// The task waits for another task.
+        Park = "park";
+        /// The task was canceled before it was applied.
+        Cancel = "cancel";
+        /// A part of the held money was posted, the rest stays held.
+        CapturePart = "capture a part";
+        /// Held money was posted for the last time, the rest is released.
+        CaptureRest = "capture the rest";
+        /// The held money was released.
+        Void = "void";
+        /// The hold has run out.
+        Expire = "expire";
+        /// A part of the posted money was refunded.
+        RefundPart = "refund a part";
+        /// The rest of the posted money was refunded.
+        RefundRest = "refund the rest";
+        /// Posted money was charged back.
+        ChargeBack = "charge back";
+        /// A part of the chargebacks was reversed.
+        ReversePart = "reverse a part";
+        /// The rest of the chargebacks was reversed.
+        ReverseRest = "reverse the rest";
     }
 }
 
@@ -107,7 +72,7 @@ pub enum Next {
     Never(Rejection),
 }
 
-/// The table.
+/// Returns what the table has for a trigger in this state.
 pub const fn next(state: PaymentState, trigger: Trigger) -> Next {
     match state {
         Scheduled | Parked => of_waiting(state, trigger),
@@ -122,107 +87,68 @@ pub const fn next(state: PaymentState, trigger: Trigger) -> Next {
 
 /// The rows of a task that waits. It can't be scheduled once its time has come.
 const fn of_waiting(state: PaymentState, trigger: Trigger) -> Next {
-    use Next::{Early, Never, To};
-    use Trigger as H;
     match trigger {
-        H::Schedule if matches!(state, Parked) => Never(Rejection::AlreadyApplied),
-        H::Schedule => To(Scheduled),
-        H::Settle => To(Settled),
-        H::Authorize => To(Authorized),
-        H::Reject => To(Rejected),
-        H::Park => To(Parked),
-        H::Cancel => To(Canceled),
-        H::CapturePart
-        | H::CaptureRest
-        | H::Void
-        | H::Expire
-        | H::RefundPart
-        | H::RefundRest
-        | H::ChargeBack
-        | H::ReversePart
-        | H::ReverseRest => Early(Rejection::PaymentNotFound),
+        Schedule if matches!(state, Parked) => Never(Rejection::AlreadyApplied),
+        Schedule => To(Scheduled),
+        Settle => To(Settled),
+        Authorize => To(Authorized),
+        Reject => To(Rejected),
+        Park => To(Parked),
+        Cancel => To(Canceled),
+        CapturePart | CaptureRest | Void | Expire | RefundPart | RefundRest | ChargeBack | ReversePart
+        | ReverseRest => Early(Rejection::PaymentNotFound),
     }
 }
 
 /// The rows of a payment that holds money. What was captured stays.
 const fn of_held(state: PaymentState, trigger: Trigger) -> Next {
-    use Next::{Early, Never, To};
-    use Trigger as H;
     let is_captured = matches!(state, PartiallyCaptured);
     match trigger {
-        H::CapturePart => To(PartiallyCaptured),
-        H::CaptureRest => To(Settled),
-        H::Void => To(if is_captured { Settled } else { Voided }),
-        H::Expire => To(if is_captured { Settled } else { Expired }),
-        H::RefundPart | H::RefundRest | H::ChargeBack | H::ReversePart | H::ReverseRest if is_captured => {
-            To(PartiallyCaptured)
-        }
-        H::RefundPart | H::RefundRest | H::ChargeBack | H::ReversePart | H::ReverseRest => {
-            Early(Rejection::NotCaptured)
-        }
-        H::Schedule | H::Settle | H::Authorize | H::Reject | H::Park | H::Cancel => Never(Rejection::AlreadyApplied),
+        CapturePart => To(PartiallyCaptured),
+        CaptureRest => To(Settled),
+        Void => To(if is_captured { Settled } else { Voided }),
+        Expire => To(if is_captured { Settled } else { Expired }),
+        RefundPart | RefundRest | ChargeBack | ReversePart | ReverseRest if is_captured => To(PartiallyCaptured),
+        RefundPart | RefundRest | ChargeBack | ReversePart | ReverseRest => Early(Rejection::NotCaptured),
+        Schedule | Settle | Authorize | Reject | Park | Cancel => Never(Rejection::AlreadyApplied),
     }
 }
 
 /// The rows of a payment that is posted.
 const fn of_posted(state: PaymentState, trigger: Trigger) -> Next {
-    use Next::{Early, Never, To};
-    use Trigger as H;
     let (is_refunded, is_charged_back) = (matches!(state, Refunded), matches!(state, ChargedBack));
     match trigger {
-        H::RefundPart | H::RefundRest | H::ChargeBack | H::ReversePart | H::ReverseRest if is_refunded => {
+        RefundPart | RefundRest | ChargeBack | ReversePart | ReverseRest if is_refunded => {
             Never(Rejection::AmountExceedsRemaining)
         }
-        H::RefundPart | H::RefundRest | H::ChargeBack | H::ReversePart if is_charged_back => To(ChargedBack),
-        H::ReverseRest if is_charged_back => To(Settled),
-        H::RefundPart => To(PartiallyRefunded),
-        H::RefundRest => To(Refunded),
-        H::ChargeBack => To(ChargedBack),
-        H::ReversePart | H::ReverseRest => Early(Rejection::AmountExceedsRemaining),
-        H::CapturePart | H::CaptureRest | H::Void | H::Expire => Never(Rejection::AlreadyCaptured),
-        H::Schedule | H::Settle | H::Authorize | H::Reject | H::Park | H::Cancel => Never(Rejection::AlreadyApplied),
+        RefundPart | RefundRest | ChargeBack | ReversePart if is_charged_back => To(ChargedBack),
+        ReverseRest if is_charged_back => To(Settled),
+        RefundPart => To(PartiallyRefunded),
+        RefundRest => To(Refunded),
+        ChargeBack => To(ChargedBack),
+        ReversePart | ReverseRest => Early(Rejection::AmountExceedsRemaining),
+        CapturePart | CaptureRest | Void | Expire => Never(Rejection::AlreadyCaptured),
+        Schedule | Settle | Authorize | Reject | Park | Cancel => Never(Rejection::AlreadyApplied),
     }
 }
 
 /// The rows of a payment that has ended with nothing posted: `ended` is the rejection of what would move its money,
 /// `cancel` that of a cancellation.
 const fn of_ended(trigger: Trigger, ended: Rejection, cancel: Rejection) -> Next {
-    use Next::Never;
-    use Trigger as H;
     match trigger {
-        H::CapturePart
-        | H::CaptureRest
-        | H::Void
-        | H::Expire
-        | H::RefundPart
-        | H::RefundRest
-        | H::ChargeBack
-        | H::ReversePart
-        | H::ReverseRest => Never(ended),
-        H::Cancel => Never(cancel),
-        H::Schedule | H::Settle | H::Authorize | H::Reject | H::Park => Never(Rejection::AlreadyApplied),
+        CapturePart | CaptureRest | Void | Expire | RefundPart | RefundRest | ChargeBack | ReversePart
+        | ReverseRest => Never(ended),
+        Cancel => Never(cancel),
+        Schedule | Settle | Authorize | Reject | Park => Never(Rejection::AlreadyApplied),
     }
 }
 
-/// The table's row for a task that has no state yet. `None` for what can only happen to a payment that exists.
+/// The table's row for a task that has no state yet: that of one whose time has come, but nothing is there to cancel.
+/// `None` for what can only happen to a payment that exists.
 const fn first(trigger: Trigger) -> Option<PaymentState> {
-    use Trigger as H;
-    match trigger {
-        H::Schedule => Some(Scheduled),
-        H::Park => Some(Parked),
-        H::Authorize => Some(Authorized),
-        H::Settle => Some(Settled),
-        H::Reject => Some(Rejected),
-        H::Cancel
-        | H::CapturePart
-        | H::CaptureRest
-        | H::Void
-        | H::Expire
-        | H::RefundPart
-        | H::RefundRest
-        | H::ChargeBack
-        | H::ReversePart
-        | H::ReverseRest => None,
+    match of_waiting(Scheduled, trigger) {
+        To(Canceled) | Early(_) | Never(_) => None,
+        To(state) => Some(state),
     }
 }
 
@@ -233,11 +159,11 @@ pub const FIRST: [PaymentState; 5] = [Scheduled, Parked, Authorized, Settled, Re
 /// triggers, the state instead of `settled`.
 const INSTEAD_OF_SETTLED: [(PaymentState, &[Trigger], PaymentState); 4] = [
     // Money went back while the rest was held. Of what is captured last, nothing can have gone back.
-    (PartiallyCaptured, &[Trigger::CaptureRest, Trigger::Void, Trigger::Expire], PartiallyRefunded),
-    (PartiallyCaptured, &[Trigger::Void, Trigger::Expire], Refunded),
-    (PartiallyCaptured, &[Trigger::CaptureRest, Trigger::Void, Trigger::Expire], ChargedBack),
+    (PartiallyCaptured, &[CaptureRest, Void, Expire], PartiallyRefunded),
+    (PartiallyCaptured, &[Void, Expire], Refunded),
+    (PartiallyCaptured, &[CaptureRest, Void, Expire], ChargedBack),
     // Money was refunded before the chargeback was reversed.
-    (ChargedBack, &[Trigger::ReverseRest], PartiallyRefunded),
+    (ChargedBack, &[ReverseRest], PartiallyRefunded),
 ];
 
 /// All pairs of states that a stored transition can have: the state that it leaves, the state that it comes to,
@@ -246,8 +172,8 @@ const INSTEAD_OF_SETTLED: [(PaymentState, &[Trigger], PaymentState); 4] = [
 pub fn transitions() -> Vec<(PaymentState, PaymentState)> {
     let of_table = PaymentState::ALL.into_iter().flat_map(|from| {
         Trigger::ALL.into_iter().filter_map(move |trigger| match next(from, trigger) {
-            Next::To(to) if !(from.is_pending() && to == from) => Some((from, to)),
-            Next::To(_) | Next::Early(_) | Next::Never(_) => None,
+            To(to) if !(from.is_pending() && to == from) => Some((from, to)),
+            To(_) | Early(_) | Never(_) => None,
         })
     });
     let mut all: Vec<_> = of_table.chain(INSTEAD_OF_SETTLED.map(|(from, _, to)| (from, to))).collect();

@@ -2,10 +2,10 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::apply::{Batch, Item, Verdict};
+use super::apply::{Batch, Verdict};
 use super::movement::{Cover, Move};
 use super::state::Trigger;
-use super::{Account, AccountIx, AccountStatus, Acted, Outcome, Payment, PaymentLeg, Pending};
+use super::{Account, AccountIx, AccountStatus, Acted, Item, Outcome, Payment, PaymentLeg, Pending};
 use crate::contract::{AccountChange, Authorize, ChangeAccount, OpenAccount, Rejection, Transfer};
 
 impl<P: Pending> Batch<'_, '_, P> {
@@ -37,7 +37,7 @@ impl<P: Pending> Batch<'_, '_, P> {
     }
 
     pub(super) fn split(&mut self, item: &Item<'_>) -> Verdict {
-        let legs: SmallVec<[PaymentLeg; 1]> = PaymentLeg::of(item).map(PaymentLeg::posted).collect();
+        let legs: SmallVec<[PaymentLeg; 1]> = item.legs().map(PaymentLeg::posted).collect();
         let moves: SmallVec<[Move; 1]> = (0..)
             .zip(&legs)
             .map(|(ix, leg)| {
@@ -56,7 +56,7 @@ impl<P: Pending> Batch<'_, '_, P> {
         if lasts > self.rules.longest_hold || expires_at.is_none() {
             return Err(Rejection::ExpiryOutOfRange.into());
         }
-        let legs: SmallVec<[PaymentLeg; 1]> = PaymentLeg::of(item).collect();
+        let legs: SmallVec<[PaymentLeg; 1]> = item.legs().collect();
         let balances = self.holds(&legs)?;
         let listed = task.terms.is_listed();
         let payment = Payment { listed, legs, expires_at, ..self.new_payment(item, Trigger::Authorize) };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::labels::Dependency;
+use crate::labels::{Dependency, label};
 
 /// The state of a dependency, as `/readyz` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -12,7 +12,7 @@ pub struct DependencyState {
     pub name: &'static str,
     /// Whether the dependency is available.
     pub up: bool,
-    /// Why it is down.
+    /// Why the dependency is down, for operators; `None` while it is up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it became up or down. Another reason does not change the time.
@@ -28,29 +28,19 @@ pub struct Condition {
     pub since: Timestamp,
 }
 
-/// The phase that the daemon is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// The daemon takes tasks.
-    Ready,
-    /// The daemon waits for a dependency.
-    Waiting,
-    /// The daemon takes no tasks, because none can be committed.
-    Paused,
-    /// The daemon finishes its tasks in flight and stops.
-    Draining,
-}
-
-impl Phase {
-    /// Returns the name, as it is serialized.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Waiting => "waiting",
-            Self::Paused => "paused",
-            Self::Draining => "draining",
-        }
+label! {
+    /// The phase that the daemon is in.
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    Phase {
+        /// The daemon takes tasks.
+        Ready = "ready",
+        /// The daemon waits for a dependency.
+        Waiting = "waiting",
+        /// The daemon takes no tasks, because none can be committed.
+        Paused = "paused",
+        /// The daemon finishes its tasks in flight and stops.
+        Draining = "draining",
     }
 }
 
@@ -102,13 +92,37 @@ pub(super) enum Down {
     News,
 }
 
-/// The state that [`Readiness`] shows. Each setter returns whether it changed something.
+/// The state that [`Readiness`] shows.
 #[derive(Clone, Debug)]
 pub(super) struct Latches {
     dependencies: Vec<DependencyState>,
-    paused: Option<Condition>,
-    broker_blocked: Option<Condition>,
-    draining: bool,
+    pub(super) paused: Latch,
+    pub(super) broker_blocked: Latch,
+    /// Whether the drain has begun. It cannot be undone.
+    pub(super) draining: bool,
+}
+
+/// A condition that begins and ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Latch(Option<Condition>);
+
+impl Latch {
+    /// Begins the condition and returns true, or updates its reason and returns false.
+    pub(super) fn begin(&mut self, reason: &str, now: Timestamp) -> bool {
+        let begins = self.0.is_none();
+        let condition = self.0.get_or_insert_with(|| Condition { reason: String::new(), since: now });
+        reason.clone_into(&mut condition.reason);
+        begins
+    }
+
+    /// Ends the condition. Returns since when it was there, if it was.
+    pub(super) fn end(&mut self) -> Option<Timestamp> {
+        self.0.take().map(|condition| condition.since)
+    }
+
+    pub(super) const fn holds(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 impl Latches {
@@ -122,8 +136,8 @@ impl Latches {
         };
         Self {
             dependencies: Dependency::ALL.iter().map(starting).collect(),
-            paused: None,
-            broker_blocked: None,
+            paused: Latch::default(),
+            broker_blocked: Latch::default(),
             draining: false,
         }
     }
@@ -154,41 +168,12 @@ impl Latches {
         down
     }
 
-    /// Returns true if intake was not paused before.
-    pub(super) fn pause(&mut self, reason: &str, now: Timestamp) -> bool {
-        begin(&mut self.paused, reason, now)
-    }
-
-    /// Returns the pause that ends, if there was one.
-    pub(super) fn resume(&mut self) -> Option<Condition> {
-        self.paused.take()
-    }
-
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused.is_some()
-    }
-
-    /// Returns true if publishing was not blocked before.
-    pub(super) fn block(&mut self, reason: &str, now: Timestamp) -> bool {
-        begin(&mut self.broker_blocked, reason, now)
-    }
-
-    /// Returns the block that ends, if there was one.
-    pub(super) fn unblock(&mut self) -> Option<Condition> {
-        self.broker_blocked.take()
-    }
-
-    /// Returns true if the drain had not begun before. It cannot be undone.
-    pub(super) fn drain(&mut self) -> bool {
-        !std::mem::replace(&mut self.draining, true)
-    }
-
     pub(super) fn readiness(&self) -> Readiness {
         let status = if self.draining {
             Phase::Draining
         } else if self.dependencies.iter().any(|state| !state.up) {
             Phase::Waiting
-        } else if self.paused.is_some() {
+        } else if self.paused.holds() {
             Phase::Paused
         } else {
             Phase::Ready
@@ -197,22 +182,8 @@ impl Latches {
             ready: status == Phase::Ready,
             status,
             dependencies: self.dependencies.clone(),
-            paused: self.paused.clone(),
-            broker_blocked: self.broker_blocked.clone(),
-        }
-    }
-}
-
-/// Begins a condition and returns true, or updates its reason and returns false.
-fn begin(condition: &mut Option<Condition>, reason: &str, now: Timestamp) -> bool {
-    match condition {
-        Some(present) => {
-            reason.clone_into(&mut present.reason);
-            false
-        }
-        None => {
-            *condition = Some(Condition { reason: reason.to_owned(), since: now });
-            true
+            paused: self.paused.0.clone(),
+            broker_blocked: self.broker_blocked.0.clone(),
         }
     }
 }
@@ -249,14 +220,10 @@ mod tests {
         assert_eq!(latches.set_down(Dependency::Postgres, "refused", at(5)), Down::News);
         assert_eq!(latches.set_down(Dependency::Postgres, "refused", at(6)), Down::Known);
         assert_eq!(latches.set_down(Dependency::BrokerIntake, "refused", at(6)), Down::News);
-        assert!(latches.pause("disk full", at(7)));
-        assert!(!latches.pause("disk full", at(8)));
-        assert_eq!(latches.resume().map(|pause| pause.since), Some(at(7)));
-        assert_eq!(latches.resume(), None);
-        assert!(latches.block("memory", at(8)));
-        assert!(latches.unblock().is_some());
-        assert!(latches.drain());
-        assert!(!latches.drain());
+        assert!(latches.paused.begin("disk full", at(7)));
+        assert!(!latches.paused.begin("disk full", at(8)));
+        assert_eq!(latches.paused.end(), Some(at(7)));
+        assert_eq!(latches.paused.end(), None);
     }
 
     #[test]
@@ -272,14 +239,14 @@ mod tests {
     fn ready_means_all_up_and_neither_paused_nor_draining() {
         let mut latches = all_up();
         assert_eq!(latches.readiness().summary(), "ready");
-        latches.block("disk alarm", at(2));
+        latches.broker_blocked.begin("disk alarm", at(2));
         assert!(latches.readiness().ready, "payments go on while the broker takes no events");
-        latches.pause("the disk is full", at(2));
+        latches.paused.begin("the disk is full", at(2));
         assert_eq!(latches.readiness().status, Phase::Paused);
-        latches.resume();
+        latches.paused.end();
         latches.set_down(Dependency::BrokerRelay, "gone", at(3));
         assert_eq!(latches.readiness().status, Phase::Waiting);
-        latches.drain();
+        latches.draining = true;
         assert_eq!(latches.readiness().status, Phase::Draining);
     }
 }

@@ -23,15 +23,6 @@ section! {
     pub verified: bool = true => Flag();
 }
 
-/// Names that the daemon itself uses on the broker.
-#[derive(Debug, Clone)]
-pub struct OwnNames {
-    /// The exchange that tasks are published to.
-    pub exchange: String,
-    /// Queues that the daemon consumes. Replies to them are forbidden.
-    pub queues: Vec<String>,
-}
-
 section! {
     /// Permissions of one publisher.
     pub struct PublisherSettings in "publisher",
@@ -97,11 +88,12 @@ impl PublisherSettings {
 }
 
 impl AuthoritySettings {
-    /// Returns the rules by which tasks are checked.
-    pub fn authority(&self, publishers: &[PublisherSettings], own: OwnNames) -> Authority {
+    /// Returns the rules by which tasks are checked that are published to `exchange`. Replies to the daemon's
+    /// `own_queues` are forbidden.
+    pub fn authority(&self, publishers: &[PublisherSettings], exchange: String, own_queues: Vec<String>) -> Authority {
         Authority {
-            exchange: own.exchange,
-            own_queues: own.queues,
+            exchange,
+            own_queues,
             routing_key: self.routing_key,
             replies: patterns(&self.replies),
             verified: self.verified,

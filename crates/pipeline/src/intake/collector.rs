@@ -19,6 +19,7 @@ use crate::committer::{Committer, Patience, Uncommitted};
 use crate::health::Health;
 use crate::labels;
 use crate::retry::{Delays, RetrySettings};
+use crate::shutdown::sleep_unless;
 use crate::store::{Answer, BatchStore, Submission};
 use settled_core::contract::{Authority, Message};
 use settled_core::ledger::{Arrival, NonePending};
@@ -70,9 +71,7 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
             }
             let began = Instant::now();
             let Err(error) = self.collect(&mut connected_before, &mut told).await else { return };
-            if began.elapsed() >= self.retry.max {
-                delays.reset();
-            }
+            delays.session_ended(began.elapsed());
             let wait = match &error {
                 DeadQueueError::NotThere(_) => {
                     self.committer.metrics().dead_letter_queue_depth.set(f64::NAN);
@@ -81,10 +80,8 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
                 DeadQueueError::Lost(_) => delays.next_delay(),
             };
             self.tell(&error, &mut told);
-            tokio::select! {
-                biased;
-                () = self.drain.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
+            if !sleep_unless(&self.drain, wait).await {
+                return;
             }
         }
     }
@@ -184,10 +181,8 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
                     if !std::mem::replace(&mut is_told, true) {
                         warn!(%error, "what the broker gave up can't be committed: it stays in the dead-letter queue until it can");
                     }
-                    tokio::select! {
-                        biased;
-                        () = self.drain.cancelled() => return Ok(false),
-                        () = tokio::time::sleep(delays.next_delay()) => {}
+                    if !sleep_unless(&self.drain, delays.next_delay()).await {
+                        return Ok(false);
                     }
                 }
             }

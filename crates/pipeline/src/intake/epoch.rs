@@ -20,7 +20,7 @@ use crate::store::{Answer, Proof};
 /// How long to wait before acknowledging, so that one acknowledgement covers a whole batch.
 const COALESCE: Duration = Duration::from_millis(1);
 
-/// One epoch.
+/// The deliveries of one consuming channel, from its opening to its end.
 #[derive(Debug)]
 pub struct Epoch {
     window: Mutex<AckWindow>,

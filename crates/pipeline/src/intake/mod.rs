@@ -11,7 +11,7 @@ mod source;
 mod supervisor;
 
 pub use ack_window::{Ack, AckWindow};
-pub use authority::{AccountPattern, AuthoritySettings, OwnNames, PublisherSettings, QueuePattern, TypePattern};
+pub use authority::{AccountPattern, AuthoritySettings, PublisherSettings, QueuePattern, TypePattern};
 pub use collector::Collector;
 pub use epoch::{Delivery, Epoch};
 pub use source::{

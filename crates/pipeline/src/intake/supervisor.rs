@@ -16,6 +16,7 @@ use crate::health::{Dependency, Health};
 use crate::labels;
 use crate::metrics::Metrics;
 use crate::retry::{Delays, RetrySettings};
+use crate::shutdown::sleep_unless;
 use settled_core::contract::{Authority, Message};
 
 /// Interval between acknowledgements during a drain.
@@ -46,35 +47,21 @@ pub struct Consumption {
     pub prefetch: u16,
 }
 
-/// Consumes the task queue and submits each message to admission.
+/// Consumes the task queue and submits each message to admission. Tasks that `authority` forbids are submitted as dead
+/// letters.
 pub struct Intake<B> {
-    source: B,
-    consumption: Consumption,
-    authority: Authority,
-    admission: Arc<Admission<Delivery>>,
-    retry: RetrySettings,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    drain: CancellationToken,
+    pub(crate) source: B,
+    pub(crate) consumption: Consumption,
+    pub(crate) authority: Authority,
+    pub(crate) admission: Arc<Admission<Delivery>>,
+    pub(crate) retry: RetrySettings,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Ends the consumption when it is cancelled.
+    pub(crate) drain: CancellationToken,
 }
 
 impl<B: Source> Intake<B> {
-    /// Creates the intake, which consumes from `source` until `drain` is cancelled. Tasks that `authority` forbids
-    /// are submitted as dead letters.
-    #[expect(clippy::too_many_arguments, reason = "each is another part of the daemon, wired once")]
-    pub const fn new(
-        source: B,
-        consumption: Consumption,
-        authority: Authority,
-        admission: Arc<Admission<Delivery>>,
-        retry: RetrySettings,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        drain: CancellationToken,
-    ) -> Self {
-        Self { source, consumption, authority, admission, retry, health, metrics, drain }
-    }
-
     /// Runs until drained: the consumer is cancelled, and all deliveries are settled and acknowledged.
     ///
     /// # Errors
@@ -98,10 +85,7 @@ impl<B: Source> Intake<B> {
                     self.health.set_up(Dependency::BrokerIntake);
                     let began = Instant::now();
                     let end = self.consume(session).await;
-                    if began.elapsed() >= self.retry.max {
-                        // Reset only after a session that lasted: sessions that fail at once need the longer delay.
-                        delays.reset();
-                    }
+                    delays.session_ended(began.elapsed());
                     match end {
                         End::Drained => return Ok(()),
                         End::Lost(reason) => reason,
@@ -111,11 +95,7 @@ impl<B: Source> Intake<B> {
                 Err(OpenError::Unavailable(reason)) => reason,
             };
             self.health.set_down(Dependency::BrokerIntake, reason);
-            tokio::select! {
-                biased;
-                () = self.drain.cancelled() => {}
-                () = tokio::time::sleep(delays.next_delay()) => {}
-            }
+            sleep_unless(&self.drain, delays.next_delay()).await;
         }
         Ok(())
     }

@@ -10,7 +10,6 @@ mod publication;
 mod refusals;
 mod relay;
 mod relay_queue;
-mod report;
 mod routing;
 mod settings;
 mod sink;
@@ -18,8 +17,7 @@ mod sweeper;
 
 pub use self::publication::{BatchLimits, Publication, publications};
 pub use self::relay::Relay;
-pub use self::relay_queue::{Leases, QueuedBatch, RelayQueue, RelayReceiver, Reservation};
-pub use self::report::Report;
+pub use self::relay_queue::{Leases, QueuedBatch, RelayQueue, RelayReceiver, Report, Reservation};
 pub use self::settings::{EventFormat, EventSettings, Unroutable};
 pub use self::sink::{Channel, Confirmation, Refusal, RelayError, Session, Sink};
 pub use self::sweeper::OutboxSweeper;

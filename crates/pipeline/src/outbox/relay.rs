@@ -21,14 +21,14 @@ use tracing::warn;
 
 use self::publisher::Publisher;
 use super::direct_reply;
-use super::relay_queue::{QueuedBatch, RelayReceiver};
-use super::report::Report;
+use super::relay_queue::{QueuedBatch, RelayReceiver, Report};
 use super::settings::EventSettings;
 use super::sink::{RelayError, Session, Sink};
 use crate::health::{Dependency, Health};
 use crate::labels::{Connection, UnroutableAction};
 use crate::metrics::Metrics;
 use crate::retry::{Delays, RetrySettings};
+use crate::shutdown::sleep_unless;
 use crate::store::EventBatch;
 
 /// Events above which a channel takes no further event batch.
@@ -97,11 +97,7 @@ impl<B: Sink> Relay<B> {
                     self.health.set_up(Dependency::BrokerRelay);
                     let began = Instant::now();
                     let ended = self.publish_all(&session).await;
-                    if began.elapsed() >= self.retry.max {
-                        // Only after a while: sessions that end at once, again and again, must not be opened without
-                        // delay.
-                        delays.reset();
-                    }
+                    delays.session_ended(began.elapsed());
                     match ended {
                         Ok(()) => return session.close().await,
                         Err(error) => {
@@ -116,10 +112,8 @@ impl<B: Sink> Relay<B> {
             };
             self.health.unblock();
             self.health.set_down(Dependency::BrokerRelay, reason);
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(delays.next_delay()) => {}
+            if !sleep_unless(&self.stop, delays.next_delay()).await {
+                return;
             }
         }
     }

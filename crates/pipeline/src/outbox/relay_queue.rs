@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
-use super::report::Report;
 use crate::store::{EventBatch, Unrouted};
 
 /// Bytes reserved for an event besides those that its task contributes. Most events are shorter.
@@ -138,6 +137,21 @@ impl DerefMut for QueuedBatch {
     fn deref_mut(&mut self) -> &mut EventBatch {
         &mut self.event_batch
     }
+}
+
+/// What became of an event batch, for the sweeper.
+#[derive(Debug)]
+pub struct Report {
+    /// Id of the outbox row.
+    pub id: i64,
+    /// The routing key under which the row was held before.
+    pub held_key: Option<String>,
+    /// Whether the row was held because the broker had refused it.
+    pub was_refused: bool,
+    /// The events to hold. If there are none, the row is done and can be deleted.
+    pub unrouted: Vec<Unrouted>,
+    /// The bytes that stay reserved in the relay queue until the report is dropped.
+    pub bytes: OwnedSemaphorePermit,
 }
 
 /// The receiving side of the relay queue.

@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::relay_queue::{RelayQueue, Reservation};
-use super::report::Report;
+use super::relay_queue::{RelayQueue, Report, Reservation};
 use super::settings::EventSettings;
 use crate::health::{Dependency, Health};
 use crate::labels::UnroutableAction;

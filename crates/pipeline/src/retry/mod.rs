@@ -35,6 +35,14 @@ impl Delays {
         self.0.next_backoff().unwrap_or(self.0.max_interval)
     }
 
+    /// Begins the series anew if a session has `lasted` for as long as the longest delay: sessions that end at once,
+    /// again and again, must not be opened without delay.
+    pub fn session_ended(&mut self, lasted: Duration) {
+        if lasted >= self.0.max_interval {
+            self.reset();
+        }
+    }
+
     /// Begins the series anew, after a success.
     pub fn reset(&mut self) {
         self.0.reset();

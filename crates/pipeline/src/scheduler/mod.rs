@@ -23,6 +23,7 @@ use self::gauges::Gauges;
 pub use self::settings::PaymentSettings;
 use crate::committer::{Committer, Patience, Uncommitted};
 use crate::retry::{Delays, RetrySettings};
+use crate::shutdown::sleep_unless;
 use crate::store::{Answer, BatchStore, Due, StoreError, Submission};
 use settled_core::contract::Message;
 use settled_core::ledger::{Arrival, NonePending};
@@ -32,28 +33,16 @@ const POSTPONED: Duration = Duration::from_secs(60);
 
 /// Resumes waiting tasks and ends expired holds.
 pub struct Scheduler<S> {
-    store: Arc<S>,
-    committer: Arc<Committer<S>>,
-    max_batch: usize,
-    settings: PaymentSettings,
-    retry: RetrySettings,
-    stop: CancellationToken,
+    pub(crate) store: Arc<S>,
+    pub(crate) committer: Arc<Committer<S>>,
+    /// The most tasks that are read and resumed at a time.
+    pub(crate) max_batch: usize,
+    pub(crate) settings: PaymentSettings,
+    pub(crate) retry: RetrySettings,
+    pub(crate) stop: CancellationToken,
 }
 
 impl<S: BatchStore> Scheduler<S> {
-    /// Creates a scheduler that runs what is due in `store`, at most `max_batch` tasks at a time, until `stop` is
-    /// cancelled.
-    pub const fn new(
-        store: Arc<S>,
-        committer: Arc<Committer<S>>,
-        max_batch: usize,
-        settings: PaymentSettings,
-        retry: RetrySettings,
-        stop: CancellationToken,
-    ) -> Self {
-        Self { store, committer, max_batch, settings, retry, stop }
-    }
-
     /// Runs until stopped or until an invariant is found broken.
     pub async fn run(self) {
         let mut rounds = tokio::time::interval(self.settings.interval);
@@ -73,10 +62,8 @@ impl<S: BatchStore> Scheduler<S> {
                 // The workers log what is wrong with the database.
                 Err(Uncommitted::Refused(error) | Uncommitted::Failed(error)) => {
                     debug!(%error, "what is due has to wait");
-                    tokio::select! {
-                        biased;
-                        () = self.stop.cancelled() => return,
-                        () = tokio::time::sleep(delays.next_delay()) => {}
+                    if !sleep_unless(&self.stop, delays.next_delay()).await {
+                        return;
                     }
                 }
             }

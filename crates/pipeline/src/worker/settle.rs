@@ -9,7 +9,6 @@ use tracing::{debug, warn};
 use super::Workers;
 use super::buffers::Buffer;
 use crate::admission::{Delivery, Job};
-use crate::disposition::Disposition;
 use crate::labels::Outcome;
 use crate::lanes::LaneGuard;
 use crate::metrics::observe;
@@ -44,15 +43,12 @@ impl<S: BatchStore, D: Delivery> Workers<S, D> {
     /// Settles the decided tasks. Returns what the deferred tasks wait for, and the deferred tasks.
     pub(super) fn settle(&self, lane: &LaneGuard<'_, Job<D>>, decided: Decided<'_, D>) -> (Waits, Vec<Job<D>>) {
         let Decided { mut jobs, committed: Committed { proof, answers, .. }, at } = decided;
-        let is_aside = |answer: &Answer| Disposition::of_answer(answer) == Disposition::Deferred;
-        let done = jobs.iter().zip(&answers).filter(|(_, answer)| !is_aside(answer));
+        let done = jobs.iter().zip(&answers).filter(|(_, answer)| !answer.is_deferred());
         self.admission.committed(done.map(|(job, _)| (job.arrival, job.message.content.as_ref().ok())));
         let (mut waits, mut aside, mut settled) = (Waits::new(), Vec::new(), 0);
         for (job, answer) in jobs.drain(..).zip(answers) {
-            if is_aside(&answer) {
-                if let Answer::Deferred { waits_on: Some(account) } = answer {
-                    waits.push((account, job.arrival));
-                }
+            if let Answer::Deferred { waits_on } = answer {
+                waits.extend(waits_on.map(|account| (account, job.arrival)));
                 aside.push(job);
                 continue;
             }

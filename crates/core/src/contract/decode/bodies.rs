@@ -1,5 +1,6 @@
 //! Makes the body of a task from the fields that its type has.
 
+use compact_str::CompactString;
 use uuid::Uuid;
 
 use super::Refusal;
@@ -47,26 +48,23 @@ fn open_account(raw: &mut RawTask<'_>) -> Result<TaskBody, Refusal> {
 }
 
 fn transfer(raw: &mut RawTask<'_>) -> Result<TaskBody, Refusal> {
-    match terms(raw)? {
+    let (terms, (reference, metadata)) = (terms(raw)?, notes(raw)?);
+    Ok(match terms {
         Terms::One(Leg { debit_account, credit_account, amount, currency }) => {
-            let (reference, metadata) = (raw.reference.take().map(reference).transpose()?, raw.metadata.take());
-            let transfer = Transfer { debit_account, credit_account, amount, currency, reference, metadata };
-            Ok(TaskBody::Transfer(transfer))
+            TaskBody::Transfer(Transfer { debit_account, credit_account, amount, currency, reference, metadata })
         }
-        Terms::Legs(legs) => {
-            let (reference, metadata) = (raw.reference.take().map(reference).transpose()?, raw.metadata.take());
-            Ok(TaskBody::Split(Split { legs, reference, metadata }))
-        }
-    }
+        Terms::Legs(legs) => TaskBody::Split(Split { legs, reference, metadata }),
+    })
 }
 
 fn authorize(raw: &mut RawTask<'_>) -> Result<TaskBody, Refusal> {
-    Ok(TaskBody::Authorize(Authorize {
-        terms: terms(raw)?,
-        expires_in: raw.expires_in.take(),
-        reference: raw.reference.take().map(reference).transpose()?,
-        metadata: raw.metadata.take(),
-    }))
+    let (terms, (reference, metadata)) = (terms(raw)?, notes(raw)?);
+    Ok(TaskBody::Authorize(Authorize { terms, expires_in: raw.expires_in.take(), reference, metadata }))
+}
+
+/// Takes `reference` and `metadata`.
+fn notes(raw: &mut RawTask<'_>) -> Result<(Option<CompactString>, Option<CompactString>), Refusal> {
+    Ok((raw.reference.take().map(reference).transpose()?, raw.metadata.take()))
 }
 
 /// Takes one movement from the task's own fields, or the list `legs`. Both are refused.
@@ -99,12 +97,9 @@ fn follow_up<'a>(
     raw: &mut RawTask<'a>,
     action: impl FnOnce(&mut RawTask<'a>) -> Result<Action, Refusal>,
 ) -> Result<TaskBody, Refusal> {
-    Ok(TaskBody::FollowUp(FollowUp {
-        payment_id: other_task(raw.origin, "payment_id", raw.payment_id.take(), id)?,
-        action: action(raw)?,
-        reference: raw.reference.take().map(reference).transpose()?,
-        metadata: raw.metadata.take(),
-    }))
+    let payment_id = other_task(raw.origin, "payment_id", raw.payment_id.take(), id)?;
+    let (action, (reference, metadata)) = (action(raw)?, notes(raw)?);
+    Ok(TaskBody::FollowUp(FollowUp { payment_id, action, reference, metadata }))
 }
 
 fn capture(raw: &mut RawTask<'_>) -> Result<Action, Refusal> {

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use compact_str::CompactString;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::json::{Integer, Text, Whole, put, put_with};
 use super::legs::{Legs, RawLeg};
@@ -48,7 +48,7 @@ impl<'a> RawTask<'a> {
     pub(super) fn read(origin: Origin, body: &'a [u8]) -> Result<Self, Refusal> {
         let field = Cell::new(None);
         let mut json = serde_json::Deserializer::from_slice(body);
-        let read = TaskFields { origin, field: &field }.deserialize(&mut json).and_then(|raw| {
+        let read = json.deserialize_map(TaskFields { origin, field: &field }).and_then(|raw| {
             field.set(None);
             json.end().map(|()| raw)
         });
@@ -79,14 +79,6 @@ impl<'a> RawTask<'a> {
 struct TaskFields<'c> {
     origin: Origin,
     field: &'c Cell<Option<String>>,
-}
-
-impl<'de> DeserializeSeed<'de> for TaskFields<'_> {
-    type Value = RawTask<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
 }
 
 impl<'de> Visitor<'de> for TaskFields<'_> {

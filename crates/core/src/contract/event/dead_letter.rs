@@ -7,6 +7,8 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::{Document, EventKind, Reply, ReplyDocument, write_line};
+#[cfg(test)]
+use crate::contract::schema::values;
 use crate::contract::{Bytes, DeadReason, MessageId, Properties, TaskType};
 
 /// The content of an event about a dead letter.
@@ -18,7 +20,7 @@ pub struct DeadLetterEvent<'a> {
     pub task_id: Option<Uuid>,
     /// The task's type, where it could be read.
     pub task_type: Option<TaskType>,
-    /// The kind of reason.
+    /// Why the message can't become a payment.
     pub reason: DeadReason,
     /// The name of the field or property that is wrong, if one is.
     pub field: Option<&'a str>,
@@ -106,22 +108,47 @@ impl Serialize for Subject<'_> {
     }
 }
 
+/// What is told of a message that became a dead letter: the body of a reply and of an event of the type
+/// `task.dead_lettered` in the format `single`, the `data` of such an event in the format `batch`.
+///
+/// Later versions may add fields.
 #[derive(Serialize)]
-struct Data<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "settled: dead letter data"))]
+pub(in crate::contract) struct Data<'a> {
+    /// The task's id: the body's, or that of `message_id` where the body can't be read. Left out where
+    /// neither says it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::Id"))]
     id: Option<Uuid>,
+    /// The task's type; only of a well-formed task.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "values::TypeName"))]
     task_type: Option<&'static str>,
+    /// Tells it from a task that has an outcome.
+    #[cfg_attr(test, schemars(extend("const" = "dead_lettered")))]
     state: &'static str,
+    /// Why.
+    #[cfg_attr(test, schemars(with = "values::DeadReasonName"))]
     reason: DeadReason,
+    /// The field or property at fault, if one is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
     field: Option<&'a str>,
+    /// What is wrong and what was expected, for people.
     detail: &'a str,
+    /// The message's id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
     message_id: Option<&'a MessageId>,
+    /// The message's correlation id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
     correlation_id: Option<&'a str>,
+    /// Who published it: the `user_id` of the message, else its `app_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
     publisher: Option<&'a str>,
+    /// When it was committed as a dead letter, by the database's clock.
+    #[cfg_attr(test, schemars(with = "values::Time"))]
     dead_lettered_at: Timestamp,
 }

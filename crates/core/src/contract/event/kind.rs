@@ -1,74 +1,54 @@
 //! The types of events.
 
 use crate::contract::{PaymentState, TaskType};
+use crate::named::named;
 
-/// Declares the kinds with their names.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
-        /// The types of events; the name is the routing key.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[cfg_attr(test, derive(schemars::JsonSchema))]
-        pub enum EventKind {
-            $($(#[$doc])* #[cfg_attr(test, schemars(rename = $name))] $variant),+
-        }
-
-        impl EventKind {
-            /// All of them.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
-
-            /// The CloudEvents type and the routing key.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name),+
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// An account was opened.
-    AccountOpened = "account.opened",
-    /// An account was closed.
-    AccountClosed = "account.closed",
-    /// An account was frozen.
-    AccountFrozen = "account.frozen",
-    /// An account was unfrozen.
-    AccountUnfrozen = "account.unfrozen",
-    /// An account has other limits.
-    AccountLimitsSet = "account.limits_set",
-    /// A task about an account waits for its time.
-    AccountScheduled = "account.scheduled",
-    /// A task about an account waits for another task.
-    AccountParked = "account.parked",
-    /// An account was not opened or not changed.
-    AccountRejected = "account.rejected",
-    /// A payment was posted to the ledger.
-    PaymentSettled = "payment.settled",
-    /// Money is held.
-    PaymentAuthorized = "payment.authorized",
-    /// Held money was posted.
-    PaymentCaptured = "payment.captured",
-    /// A hold was released.
-    PaymentVoided = "payment.voided",
-    /// A hold ran out.
-    PaymentExpired = "payment.expired",
-    /// Money has gone back.
-    PaymentRefunded = "payment.refunded",
-    /// Money was taken back from outside.
-    PaymentChargedBack = "payment.charged_back",
-    /// A chargeback was taken back.
-    PaymentChargebackReversed = "payment.chargeback_reversed",
-    /// A task that waited was called off: a payment, or a task about an account.
-    PaymentCanceled = "payment.canceled",
-    /// A payment waits for its time.
-    PaymentScheduled = "payment.scheduled",
-    /// A payment waits for another task.
-    PaymentParked = "payment.parked",
-    /// A payment was declined.
-    PaymentRejected = "payment.rejected",
-    /// A message became a dead letter; told where `events.dead_letters` is set, and to who asked.
-    TaskDeadLettered = "task.dead_lettered",
+named! {
+    /// The types of events; the name is the CloudEvents type and the routing key.
+    EventKind {
+        /// An account was opened.
+        AccountOpened = "account.opened";
+        /// An account was closed.
+        AccountClosed = "account.closed";
+        /// An account was frozen.
+        AccountFrozen = "account.frozen";
+        /// An account was unfrozen.
+        AccountUnfrozen = "account.unfrozen";
+        /// An account has other limits.
+        AccountLimitsSet = "account.limits_set";
+        /// A task about an account waits for its time.
+        AccountScheduled = "account.scheduled";
+        /// A task about an account waits for another task.
+        AccountParked = "account.parked";
+        /// An account was not opened or not changed.
+        AccountRejected = "account.rejected";
+        /// A payment was posted to the ledger.
+        PaymentSettled = "payment.settled";
+        /// Money is held.
+        PaymentAuthorized = "payment.authorized";
+        /// Held money was posted.
+        PaymentCaptured = "payment.captured";
+        /// A hold was released.
+        PaymentVoided = "payment.voided";
+        /// A hold ran out.
+        PaymentExpired = "payment.expired";
+        /// Money has gone back.
+        PaymentRefunded = "payment.refunded";
+        /// Money was taken back from outside.
+        PaymentChargedBack = "payment.charged_back";
+        /// A chargeback was taken back.
+        PaymentChargebackReversed = "payment.chargeback_reversed";
+        /// A task that waited was called off: a payment, or a task about an account.
+        PaymentCanceled = "payment.canceled";
+        /// A payment waits for its time.
+        PaymentScheduled = "payment.scheduled";
+        /// A payment waits for another task.
+        PaymentParked = "payment.parked";
+        /// A payment was declined.
+        PaymentRejected = "payment.rejected";
+        /// A message became a dead letter; told where `events.dead_letters` is set, and to who asked.
+        TaskDeadLettered = "task.dead_lettered";
+    }
 }
 
 impl EventKind {
@@ -112,10 +92,5 @@ impl EventKind {
             TaskType::ChargebackReversal => Self::PaymentChargebackReversed,
             TaskType::Cancel => Self::PaymentCanceled,
         }
-    }
-
-    /// The event of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }

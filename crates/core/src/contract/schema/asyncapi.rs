@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schema_of;
 use super::task::Task;
+use super::{meaning, schema_of};
 use crate::contract::{EventKind, TaskType};
 
 const BINDING: &str = "0.3.0";
@@ -37,14 +37,14 @@ fn channels() -> Value {
             "title": "Tasks",
             "description": "Where tasks are published: persistent, with `mandatory`, and with publisher confirms.",
             "parameters": { "type": { "description": "The task's type.", "enum": types } },
-            "messages": references("#/components/messages", types.map(|name| (name, task_key(name)))),
+            "messages": references(types.map(|name| (name, format!("task.{name}")))),
             "bindings": exchange("payments"),
         },
         "taskQueue": {
             "address": "payments.tasks",
             "title": "The queue of tasks",
             "description": "A quorum queue, bound to the exchange of the tasks with `task.#`: what the daemon consumes.",
-            "messages": references("#/components/messages", types.map(|name| (name, task_key(name)))),
+            "messages": references(types.map(|name| (name, format!("task.{name}")))),
             "bindings": { "amqp": {
                 "is": "queue",
                 "queue": { "name": "payments.tasks", "durable": true, "exclusive": false, "autoDelete": false },
@@ -57,9 +57,7 @@ fn channels() -> Value {
             "description": "What became of tasks: one message an event, or with `events.format = \"batch\"` many of one \
                 type in one message. Delivered at least once and in any order.",
             "parameters": { "type": { "description": "The event's type.", "enum": kinds } },
-            "messages": references("#/components/messages", kinds.into_iter().flat_map(|kind| {
-                [single_key(kind), batch_key(kind)].map(|key| (key.clone(), key))
-            })),
+            "messages": references(kinds.into_iter().flat_map(published).map(|key| (key.clone(), key))),
             "bindings": exchange("payments.events"),
         },
         "replies": {
@@ -67,7 +65,7 @@ fn channels() -> Value {
             "title": "Replies",
             "description": "The queue that a task's `reply_to` names, through the default exchange. Always one message \
                 an outcome.",
-            "messages": references("#/components/messages", kinds.map(|kind| (reply_key(kind), reply_key(kind)))),
+            "messages": references(kinds.map(reply).map(|key| (key.clone(), key))),
         },
     })
 }
@@ -92,34 +90,39 @@ fn operations() -> Value {
                     "description": "The AMQP property `reply_to`; without it there is no reply.",
                 },
                 "channel": { "$ref": "#/channels/replies" },
-                "messages": of("replies", kinds.map(reply_key).into()),
+                "messages": of("replies", kinds.map(reply).into()),
             },
         },
         "tellEvent": {
             "action": "send",
             "title": "Tell what became of a task",
             "channel": { "$ref": "#/channels/events" },
-            "messages": of("events", kinds.into_iter().flat_map(|kind| [single_key(kind), batch_key(kind)]).collect()),
+            "messages": of("events", kinds.into_iter().flat_map(published).collect()),
             "bindings": { "amqp": { "deliveryMode": 2, "mandatory": true, "bindingVersion": BINDING } },
         },
     })
 }
 
+/// The messages in which events of a kind are published: alone, and many in one.
+fn published(kind: &str) -> [String; 2] {
+    [kind.to_owned(), format!("{kind}.batch")]
+}
+
+/// The message in which an event of a kind is the reply.
+fn reply(kind: &str) -> String {
+    format!("{kind}.reply")
+}
+
 fn messages() -> Value {
     let mut messages = Map::new();
     for task_type in TaskType::ALL {
-        messages.insert(task_key(task_type.name()), task(task_type));
+        messages.insert(format!("task.{}", task_type.name()), task(task_type));
     }
     for kind in EventKind::ALL {
-        let name = kind.name();
-        let id = id_of(kind);
-        let correlated = match kind {
-            EventKind::TaskDeadLettered => "The task's id, else the message's, else the event's.",
-            _ => "The task's id.",
-        };
-        messages.insert(single_key(name), single(kind, id, correlated));
-        messages.insert(batch_key(name), batch(kind));
-        messages.insert(reply_key(name), single(kind, &format!("{id}/reply"), "That of the task's message."));
+        let (About { id, subject, .. }, [alone, many]) = (about(kind), published(kind.name()));
+        messages.insert(alone, single(kind, id, subject));
+        messages.insert(many, batch(kind));
+        messages.insert(reply(kind.name()), single(kind, &format!("{id}/reply"), "That of the task's message."));
     }
     messages.into()
 }
@@ -153,18 +156,12 @@ fn task(task_type: TaskType) -> Value {
 
 /// An event in binary mode: its attributes are headers, its data is the body.
 fn single(kind: EventKind, message_id: &str, correlation_id: &str) -> Value {
-    let mut properties = Map::new();
-    for (name, schema) in attributes(kind) {
-        properties.insert(format!("cloudEvents:{name}"), schema);
-    }
-    let required: Vec<String> = properties.keys().cloned().collect();
-    properties.extend(trace()["properties"].as_object().cloned().unwrap_or_default());
     json!({
         "name": kind.name(),
-        "summary": meaning(kind),
+        "summary": meaning::<EventKind>(kind.name()),
         "contentType": "application/json",
-        "headers": { "type": "object", "required": required, "properties": properties },
-        "payload": { "$ref": data_of(kind) },
+        "headers": attributes(kind, "cloudEvents:", []),
+        "payload": { "$ref": about(kind).data },
         "x-amqp-properties": {
             "message_id": format!("`{message_id}`: the same however often it is published."),
             "correlation_id": correlation_id,
@@ -175,21 +172,13 @@ fn single(kind: EventKind, message_id: &str, correlation_id: &str) -> Value {
 
 /// Events of one type in structured mode, as one array.
 fn batch(kind: EventKind) -> Value {
-    let mut properties: Map<String, Value> =
-        attributes(kind).into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
-    properties.insert("datacontenttype".into(), json!({ "const": "application/json" }));
-    properties.insert("data".into(), json!({ "$ref": data_of(kind) }));
-    let required: Vec<String> = properties.keys().cloned().collect();
-    properties.extend(trace()["properties"].as_object().cloned().unwrap_or_default());
+    let data = json!({ "$ref": about(kind).data });
+    let beside = [("datacontenttype", json!({ "const": "application/json" })), ("data", data)];
     json!({
         "name": kind.name(),
-        "summary": meaning(kind),
+        "summary": meaning::<EventKind>(kind.name()),
         "contentType": "application/cloudevents-batch+json",
-        "payload": {
-            "type": "array",
-            "minItems": 1,
-            "items": { "type": "object", "required": required, "properties": properties },
-        },
+        "payload": { "type": "array", "minItems": 1, "items": attributes(kind, "", beside) },
         "x-amqp-properties": {
             "message_id": "Changes when the same events are published again: repetitions are told by the `id` of each.",
             "type": format!("`{}`", kind.name()),
@@ -197,31 +186,33 @@ fn batch(kind: EventKind) -> Value {
     })
 }
 
-/// What an event's id is made of.
-const fn id_of(kind: EventKind) -> &'static str {
+/// What an event is about.
+struct About {
+    /// What its id is made of.
+    id: &'static str,
+    subject: &'static str,
+    /// The schema of its data.
+    data: &'static str,
+}
+
+const fn about(kind: EventKind) -> About {
     match kind {
-        EventKind::TaskDeadLettered => "dead-letter/<digest>",
-        _ => "<task id>/<version>",
+        EventKind::TaskDeadLettered => About {
+            id: "dead-letter/<digest>",
+            subject: "The task's id, else the message's, else the event's.",
+            data: "./dead-letter.schema.json",
+        },
+        _ => About { id: "<task id>/<version>", subject: "The task's id.", data: "./event.schema.json" },
     }
 }
 
-/// The schema of an event's data.
-const fn data_of(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::TaskDeadLettered => "./dead-letter.schema.json",
-        _ => "./event.schema.json",
-    }
-}
-
-/// The attributes of CloudEvents that every event has.
-fn attributes(kind: EventKind) -> [(&'static str, Value); 6] {
+/// The attributes of CloudEvents that every event has, what is `beside` them, and the trace context, which few have.
+fn attributes<const N: usize>(kind: EventKind, prefix: &str, beside: [(&str, Value); N]) -> Value {
     let text = |meaning: &str| json!({ "type": "string", "description": meaning });
-    let time = json!({
-        "type": "string", "format": "date-time", "description": "When the task came to its state, by the database's clock.",
-    });
-    [
+    let About { id, subject, .. } = about(kind);
+    let every = [
         ("specversion", json!({ "const": "1.0" })),
-        ("id", text(&format!("`{}`: the same for each publication of the same event.", id_of(kind)))),
+        ("id", text(&format!("`{id}`: the same for each publication of the same event."))),
         (
             "source",
             text(
@@ -229,23 +220,19 @@ fn attributes(kind: EventKind) -> [(&'static str, Value); 6] {
             ),
         ),
         ("type", json!({ "const": kind.name() })),
+        ("subject", text(subject)),
         (
-            "subject",
-            text(match kind {
-                EventKind::TaskDeadLettered => "The task's id, else the message's, else the event's.",
-                _ => "The task's id.",
+            "time",
+            json!({
+                "type": "string", "format": "date-time", "description": "When the task came to its state, by the database's clock.",
             }),
         ),
-        ("time", time),
-    ]
-}
-
-/// What the kind's own documentation says.
-fn meaning(kind: EventKind) -> Value {
-    let schema = schema_of::<EventKind>();
-    let alternatives = schema.get("oneOf").and_then(Value::as_array).expect("one a kind");
-    let own = alternatives.iter().find(|each| each["const"] == kind.name()).expect("every kind is named");
-    own["description"].clone()
+    ];
+    let mut properties: Map<String, Value> =
+        every.into_iter().chain(beside).map(|(name, schema)| (format!("{prefix}{name}"), schema)).collect();
+    let required: Vec<String> = properties.keys().cloned().collect();
+    properties.extend(trace()["properties"].as_object().cloned().unwrap_or_default());
+    json!({ "type": "object", "required": required, "properties": properties })
 }
 
 fn trace() -> Value {
@@ -266,22 +253,7 @@ fn exchange(name: &str) -> Value {
     } })
 }
 
-fn references<K: Into<String>>(to: &str, names: impl IntoIterator<Item = (K, String)>) -> Map<String, Value> {
-    names.into_iter().map(|(name, key)| (name.into(), json!({ "$ref": format!("{to}/{key}") }))).collect()
-}
-
-fn task_key(name: &str) -> String {
-    format!("task.{name}")
-}
-
-fn single_key(kind: &str) -> String {
-    kind.to_owned()
-}
-
-fn batch_key(kind: &str) -> String {
-    format!("{kind}.batch")
-}
-
-fn reply_key(kind: &str) -> String {
-    format!("{kind}.reply")
+fn references<K: Into<String>>(names: impl IntoIterator<Item = (K, String)>) -> Map<String, Value> {
+    let to = |key: String| json!({ "$ref": format!("#/components/messages/{key}") });
+    names.into_iter().map(|(name, key)| (name.into(), to(key))).collect()
 }

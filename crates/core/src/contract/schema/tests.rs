@@ -1,16 +1,15 @@
 mod dead_letters;
 mod events;
-mod tasks;
+pub(super) mod tasks;
 
 use std::path::Path;
 
 use jsonschema::Validator;
 use serde::Serialize;
 
-use super::dead_letter::DeadLetterData;
-use super::event::EventData;
 use super::task::Task;
 use super::*;
+use crate::contract::event::{DeadLetterData, EventData};
 
 /// Formats included: a date has to exist.
 pub(super) fn validator<T: JsonSchema>() -> Validator {
@@ -22,8 +21,8 @@ pub(super) fn validator<T: JsonSchema>() -> Validator {
 fn the_files_are_what_the_types_say() {
     let files = [
         ("task.schema", pretty(&schema_of::<Task>())),
-        ("event.schema", pretty(&schema_of::<EventData>())),
-        ("dead-letter.schema", pretty(&schema_of::<DeadLetterData>())),
+        ("event.schema", pretty(&schema_of::<EventData<'_>>())),
+        ("dead-letter.schema", pretty(&schema_of::<DeadLetterData<'_>>())),
         ("asyncapi", pretty(&asyncapi::document())),
     ];
     for (name, text) in files {

@@ -24,46 +24,53 @@ const UNSET_UUID: &str = "^(0{8}-0{4}-[0-9A-Fa-f]0{3}-[0-9A-Fa-f]0{3}-0{12}|\
 /// A UUID in its usual spelling. Version 7 is recommended. What an id is before anybody has set it is
 /// refused: all bits 0 or all bits 1, beside the digits of version and variant.
 #[derive(JsonSchema)]
-pub(super) struct Id(
+pub(in crate::contract) struct Id(
     #[schemars(regex(pattern = UUID), extend("format" = "uuid", "not" = { "pattern": UNSET_UUID }))] String,
 );
 
 /// The id of a task: a UUID.
 #[derive(JsonSchema)]
-pub(super) struct TaskId(#[schemars(regex(pattern = UUID), extend("format" = "uuid"))] String);
+pub(in crate::contract) struct TaskId(#[schemars(regex(pattern = UUID), extend("format" = "uuid"))] String);
 
 /// The name of an account.
 #[derive(JsonSchema)]
-pub(super) struct AccountName(#[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$"))] String);
+pub(in crate::contract) struct AccountName(#[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$"))] String);
 
 /// An ISO 4217 code. An account is opened in one that ISO 4217 lists as active or the operator has added;
 /// another is rejected as `unknown_currency`.
 #[derive(JsonSchema)]
-pub(super) struct Currency(#[schemars(regex(pattern = "^[A-Z]{3}$"))] String);
+pub(in crate::contract) struct Currency(#[schemars(regex(pattern = "^[A-Z]{3}$"))] String);
 
 /// An amount in minor units.
 #[derive(JsonSchema)]
-pub(super) struct Amount(#[schemars(range(min = 1, max = MAX_AMOUNT))] i64);
+pub(in crate::contract) struct Amount(#[schemars(range(min = 1, max = MAX_AMOUNT))] i64);
 
 /// A date and time of the years 2002 to 9998 with its offset from UTC, as RFC 3339 writes it: capital `T`
 /// and `Z`, at most six digits of a second.
 #[derive(JsonSchema)]
-pub(super) struct Moment(#[schemars(regex(pattern = MOMENT), extend("format" = "date-time"))] String);
+pub(in crate::contract) struct Moment(#[schemars(regex(pattern = MOMENT), extend("format" = "date-time"))] String);
+
+/// A moment, as events say it.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+pub(in crate::contract) struct Time(#[schemars(extend("format" = "date-time"))] String);
 
 /// The place of a leg in the payment's `legs`; the first is 0.
 #[derive(JsonSchema)]
-pub(super) struct LegPlace(#[schemars(range(min = 0, max = Leg::MOST - 1))] u8);
+pub(in crate::contract) struct LegPlace(#[schemars(range(min = 0, max = Leg::MOST - 1))] u8);
 
 /// The publisher's own reference.
 #[derive(JsonSchema)]
-pub(super) struct Reference(#[schemars(length(min = 1, max = MAX_REFERENCE_CHARS), regex(pattern = NO_NUL))] String);
+pub(in crate::contract) struct Reference(
+    #[schemars(length(min = 1, max = MAX_REFERENCE_CHARS), regex(pattern = NO_NUL))] String,
+);
 
 /// Declares types whose schema is written out.
 macro_rules! written {
     ($($(#[$doc:meta])* $name:ident, $inline:literal: $schema:expr;)+) => {
         $(
             $(#[$doc])*
-            pub(super) struct $name;
+            pub(in crate::contract) struct $name;
 
             impl JsonSchema for $name {
                 fn schema_name() -> Cow<'static, str> {

@@ -5,6 +5,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::TaskType;
+#[cfg(test)]
+use crate::contract::schema::values;
 use crate::contract::{AccountName, Currency};
 
 /// The word that a task has in place of a limit to ask for no limit.
@@ -40,14 +42,19 @@ pub struct Transfer {
 
 /// One of several movements that are applied together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "AskedLeg"))]
 pub struct Leg {
     /// Name of the account that pays.
+    #[cfg_attr(test, schemars(with = "values::AccountName"))]
     pub debit_account: AccountName,
     /// Name of the account that is paid.
+    #[cfg_attr(test, schemars(with = "values::AccountName"))]
     pub credit_account: AccountName,
-    /// The amount, in minor units of `currency`.
+    /// The amount, in minor units of `currency`, as the task says it.
+    #[cfg_attr(test, schemars(with = "values::AskedAmount"))]
     pub amount: i64,
     /// The currency of both accounts.
+    #[cfg_attr(test, schemars(with = "values::Currency"))]
     pub currency: Currency,
 }
 
@@ -81,7 +88,7 @@ pub struct Authorize {
 }
 
 impl Authorize {
-    /// Returns the movements.
+    /// Returns the movements that the money is held for.
     pub fn legs(&self) -> &[Leg] {
         self.terms.as_slice()
     }
@@ -148,14 +155,14 @@ pub enum Action {
     },
     /// Moves captured money back, as a bank or card scheme has decided.
     Chargeback {
-        /// The amount.
+        /// The amount that goes back or comes again.
         amount: i64,
         /// The place of one leg; `None` is all legs.
         leg: Option<u8>,
     },
     /// Moves charged back money to where it was.
     ChargebackReversal {
-        /// The amount.
+        /// The amount that goes back or comes again.
         amount: i64,
         /// The place of one leg; `None` is all legs.
         leg: Option<u8>,
@@ -203,7 +210,7 @@ impl Action {
 pub struct ChangeAccount {
     /// Name of the account.
     pub account: AccountName,
-    /// The change.
+    /// What is changed of the account.
     pub change: AccountChange,
 }
 
@@ -214,7 +221,7 @@ pub enum AccountChange {
     Close,
     /// Freezes it: it takes no debits.
     Freeze,
-    /// Ends a freeze.
+    /// Ends a freeze: it takes debits again.
     Unfreeze,
     /// Sets its limits.
     SetLimits(SetLimits),

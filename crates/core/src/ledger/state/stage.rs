@@ -20,7 +20,7 @@ impl Stage {
         Self { state, version }
     }
 
-    /// The state.
+    /// Returns the payment's state.
     pub const fn state(self) -> PaymentState {
         self.state
     }

@@ -6,7 +6,6 @@ mod authority;
 mod captures;
 mod legs;
 mod precedence;
-mod properties;
 mod refunds;
 mod setting_aside;
 mod table;
@@ -14,6 +13,9 @@ mod tasks;
 mod timing;
 mod transfers;
 mod world;
+
+use jiff::SignedDuration;
+use uuid::Uuid;
 
 use self::tasks::*;
 use self::world::{EARLIER, Earlier, World};

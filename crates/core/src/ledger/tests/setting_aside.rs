@@ -73,7 +73,7 @@ fn what_is_set_aside_when_its_time_has_come_keeps_others_behind_it() {
     world.now = second(10);
     let scheduled = world.payment(1).clone();
     let tasks = [cancel(2, 1), refund(3, 1, None), after(1, transfer(4, 4, 2, 1)), transfer(5, 1, 2, 1)];
-    let outcomes = world.decide_with_what_waits(&tasks, &Earlier).outcomes;
+    let outcomes = world.decide_with(|_| true, &tasks, &Earlier).outcomes;
     assert_eq!(outcomes, [waits_on(1), BEHIND, BEHIND, BEHIND, BEHIND]);
     assert_eq!(world.payment(1), &scheduled, "it is still scheduled");
 }

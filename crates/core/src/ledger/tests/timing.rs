@@ -245,7 +245,7 @@ fn each_task_says_from_which_stage_to_which_its_own_payment_went() {
 fn what_goes_on_waiting_and_is_then_canceled_in_the_same_batch_takes_one_step() {
     let mut world = World::funded(10);
     world.one(refund(1, 9, 1));
-    let decision = world.decide_with_what_waits(&[cancel(2, 1)], &NonePending);
+    let decision = world.decide_with(|_| true, &[cancel(2, 1)], &NonePending);
     assert_eq!(decision.outcomes[0], parked(9, 60));
     assert!(decision.steps[0].is_some_and(|step| step.keeps_waiting()), "nothing that anybody is told");
     assert_eq!(decision.transitions, [step(1, 2, PaymentState::Parked, PaymentState::Canceled, 2)]);

@@ -91,11 +91,7 @@ impl World {
     }
 
     pub(super) fn decide(&mut self, tasks: &[Task], pending: &impl Pending) -> Decision {
-        let first = self.arrivals;
-        self.arrivals += tasks.len() as u64;
-        let batch: Vec<(Arrival, &Task, bool)> =
-            (first..).zip(tasks).map(|(arrival, task)| (Arrival(arrival), task, false)).collect();
-        self.run(&batch, pending)
+        self.decide_with(|_| false, tasks, pending)
     }
 
     /// What is scheduled or parked, in order of arrival.
@@ -108,22 +104,23 @@ impl World {
         self.resume_those(|_| true)
     }
 
-    /// Applies new tasks in one batch with all that waits, which has come before them.
-    pub(super) fn decide_with_what_waits(&mut self, tasks: &[Task], pending: &impl Pending) -> Decision {
-        let waiting = self.waiting.clone();
-        let first = self.arrivals;
-        self.arrivals += tasks.len() as u64;
-        let new = (first..).zip(tasks).map(|(arrival, task)| (Arrival(arrival), task, false));
-        let batch: Vec<_> = waiting.iter().map(|(at, task)| (*at, task, true)).chain(new).collect();
-        self.run(&batch, pending)
-    }
-
     /// Looks again at what waits and is `chosen`, in order of arrival, as one batch.
     pub(super) fn resume_those(&mut self, chosen: impl Fn(&Task) -> bool) -> Decision {
-        let waiting = self.waiting.clone();
-        let chosen: Vec<_> =
-            waiting.iter().filter(|(_, task)| chosen(task)).map(|(at, task)| (*at, task, true)).collect();
-        self.run(&chosen, &NonePending)
+        self.decide_with(chosen, &[], &NonePending)
+    }
+
+    /// Applies new tasks in one batch with what waits and is `chosen`, which has come before them.
+    pub(super) fn decide_with(
+        &mut self,
+        chosen: impl Fn(&Task) -> bool,
+        tasks: &[Task],
+        pending: &impl Pending,
+    ) -> Decision {
+        let (waiting, first) = (self.waiting.clone(), self.arrivals);
+        self.arrivals += tasks.len() as u64;
+        let waiting = waiting.iter().filter(|(_, task)| chosen(task)).map(|(at, task)| (*at, task, true));
+        let new = (first..).zip(tasks).map(|(arrival, task)| (Arrival(arrival), task, false));
+        self.run(&waiting.chain(new).collect::<Vec<_>>(), pending)
     }
 
     /// Expires the holds of these payments, if it is time.

@@ -24,7 +24,7 @@ const PARTS: [(&str, &str); 5] = [
 /// Every field that an event can have, over all types and states, and over what payments can be.
 #[test]
 fn the_schema_of_events_knows_what_events_say_and_nothing_else() {
-    let schema = validator::<EventData>();
+    let schema = validator::<EventData<'_>>();
     let mut told: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for data in events() {
         assert!(schema.is_valid(&data), "{data}: {:?}", schema.validate(&data));
@@ -37,7 +37,7 @@ fn the_schema_of_events_knows_what_events_say_and_nothing_else() {
             told.entry(part).or_default().extend(objects.into_iter().flat_map(|object| object.keys().cloned()));
         }
     }
-    let schema = schema_of::<EventData>();
+    let schema = schema_of::<EventData<'_>>();
     for (_, part) in PARTS {
         let own = if part.is_empty() { schema.as_value() } else { &schema.as_value()["$defs"][part] };
         let described = own["properties"].as_object().expect("properties").keys().cloned().collect();
@@ -83,8 +83,15 @@ fn data(task: &Asked, state: PaymentState, rejection: Option<Rejection>, payment
     };
     let mut line = Vec::new();
     event.write(&mut line);
+    assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "an event is one line");
     let mut document: Value = serde_json::from_slice(&line).expect("JSON");
-    assert!(EventKind::from_name(document["type"].as_str().expect("a name")).is_some(), "{document}");
+    assert_eq!((&document["type"], &document["id"]), (&json!(event.kind.name()), &json!(format!("{}/1", task.id))));
+    let data = &document["data"];
+    let said = (&data["reason"], &data["reason_code"]);
+    assert_eq!(said, (&json!(rejection.map(Rejection::name)), &json!(rejection.map(Rejection::iso_code))));
+    assert_eq!(data["balances"].as_array().map(Vec::len), Some(event.balances.len()));
+    let metadata: Option<Value> = task.body.metadata().map(|json| serde_json::from_str(json).expect("JSON"));
+    assert_eq!(data.get("metadata"), metadata.as_ref());
     document["data"].take()
 }
 
