@@ -21,9 +21,16 @@ pub(crate) const DEAD_QUEUE: &str = "payments.tasks.dead";
 pub(crate) const EVENTS_EXCHANGE: &str = "payments.events";
 
 /// A connection with a name that shows in the broker's own tools.
-pub(crate) async fn connect(uri: &str, name: &str) -> Result<Connection> {
+async fn connect(uri: &str, name: &str) -> Result<Connection> {
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     Ok(Connection::connect(uri, properties).await?)
+}
+
+/// A channel on a connection of its own, which is closed when it is dropped.
+pub(crate) async fn channel(uri: &str, name: &str) -> Result<(Connection, Channel)> {
+    let connection = connect(uri, name).await?;
+    let channel = connection.create_channel().await?;
+    Ok((connection, channel))
 }
 
 /// How many messages wait in a queue. A message that was delivered and not yet acknowledged does

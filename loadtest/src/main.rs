@@ -29,9 +29,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use settled_testkit::servers::{VERB, guard};
 
-use args::{ChaosArgs, Cli, Command, CompareArgs, ConsumerVerb, FloorArgs, SpeedArgs, Verb};
-use judge::verdict;
-use progress::Step;
+use args::{Cli, Command, ConsumerVerb, FloorArgs, Verb};
 use reference::floor;
 use report::model::Results;
 use report::{compare, folder, text};
@@ -58,16 +56,7 @@ async fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == VERB) {
         return guard().await;
     }
-    let done = match Cli::parse().command {
-        Command::Load(verb) => answer(&verb).await,
-        Command::Chaos(options) => chaos(&options).await,
-        Command::Floor(options) => floor(&options).await,
-        Command::Speed(options) => speed(&options).await,
-        Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
-            reference::baseline::run(&config).await.map(|()| Some(true))
-        }
-        Command::Compare(CompareArgs { a, b, json }) => compare::run(&a, &b, json).map(|()| Some(true)),
-    };
+    let done = carry_out(Cli::parse().command).await;
     match done {
         Ok(Some(true)) => ExitCode::SUCCESS,
         Ok(Some(false)) => ExitCode::FAILURE,
@@ -79,43 +68,40 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Carries out what is asked for and prints the result; whether it passed, or `None` if it was
-/// interrupted. In every case what was started is stopped.
-async fn answer(verb: &Verb) -> Result<Option<bool>> {
-    let mut stop = Stop::listen()?;
+/// Carries out what is asked for; whether it passed, or `None` if it was interrupted.
+async fn carry_out(command: Command) -> Result<Option<bool>> {
+    match command {
+        Command::Load(verb) => answer(&verb, &mut Stop::listen()?).await,
+        Command::Chaos(options) => chaos::run(&options.job()?, &mut Stop::listen()?).await,
+        Command::Floor(options) => floor(&options, &mut Stop::listen()?).await,
+        Command::Speed(options) => speed::run(&options, &mut Stop::listen()?).await,
+        Command::BaselineConsumer { verb: ConsumerVerb::Run { config } } => {
+            reference::baseline::run(&config).await.map(|()| Some(true))
+        }
+        Command::Compare { a, b, json } => compare::run(&a, &b, json).map(|()| Some(true)),
+    }
+}
+
+/// Carries out a run and prints its result. In every case what was started is stopped.
+async fn answer(verb: &Verb, stop: &mut Stop) -> Result<Option<bool>> {
     let job = verb.job()?;
     if let Some(out) = job.output.out.as_ref().filter(|_| job.search.is_none()) {
         folder::ensure_usable(out)?;
     }
-    let step = Step::begin();
-    let rig = Rig::start(job.blueprint.clone()).await?;
-    step.done(if rig.is_private() { "PostgreSQL and RabbitMQ of our own" } else { "servers as given" });
-    let measured = tokio::select! {
-        measured = measure(&rig, &job) => Some(measured),
-        () = stop.asked() => None,
-    };
-    let logs = rig.log_tails();
-    let cleanup = rig.end().await;
-    let Some(measured) = measured else {
-        cleanup?;
+    let Some(ended) = Rig::during(job.blueprint.clone(), stop, None, async |rig| measure(rig, &job).await).await?
+    else {
         return Ok(None);
     };
-    let mut measured = measured.with_context(|| format!("the end of the daemon's log:\n{logs}"))?;
+    let left = ended.left_nothing();
+    let mut measured = ended.done.context(ended.logs)?;
     if let Answer::Run(results) = &mut measured {
-        let left = cleanup.map_err(|error| format!("{error:#}"));
-        results.close(verdict::check("no process, directory or port is left behind", left));
+        results.close(left);
     }
     publish(&measured, &job).map(Some)
 }
 
-async fn chaos(options: &ChaosArgs) -> Result<Option<bool>> {
-    let mut stop = Stop::listen()?;
-    chaos::run(&options.job()?, &mut stop).await
-}
-
 /// The same for the floor, which needs no daemon.
-async fn floor(options: &FloorArgs) -> Result<Option<bool>> {
-    let mut stop = Stop::listen()?;
+async fn floor(options: &FloorArgs, stop: &mut Stop) -> Result<Option<bool>> {
     if let Some(out) = &options.out {
         folder::ensure_usable(out)?;
     }
@@ -124,11 +110,6 @@ async fn floor(options: &FloorArgs) -> Result<Option<bool>> {
         () = stop.asked() => return Ok(None),
     };
     conclude(&results, options.out.as_deref(), options.json).map(Some)
-}
-
-/// The table of the speed, of runs like these.
-async fn speed(options: &SpeedArgs) -> Result<Option<bool>> {
-    speed::run(options, &mut Stop::listen()?).await
 }
 
 async fn measure(rig: &Rig, job: &Job) -> Result<Answer> {
@@ -150,8 +131,8 @@ fn publish(answer: &Answer, job: &Job) -> Result<bool> {
         Answer::Run(results) => conclude(results, out.as_deref(), *json),
         Answer::Search(found) => {
             let text = serde_json::to_string_pretty(found)? + "\n";
-            if let Some(path) = out.as_ref().map(|out| out.join("find-max.json")) {
-                std::fs::write(&path, &text).with_context(|| format!("write {}", path.display()))?;
+            if let Some(out) = out {
+                folder::put(out, "find-max.json", &text)?;
             }
             write!(io::stdout().lock(), "{}", if *json { text } else { found.to_string() })?;
             Ok(found.passed())

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::report::numbers::count;
+
 /// How often a line is written where there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 const TEMPLATE: &str = "  {msg:<10} {bar:40.cyan/dim} {human_pos:>8} of {human_len}  {per_sec:.dim}  {elapsed:.dim}";
@@ -56,14 +58,10 @@ impl Count {
     }
 
     pub(crate) fn done(self) {
-        let (count, seconds) = (self.bar.position(), self.began.elapsed().as_secs_f64());
+        let (done, seconds) = (self.bar.position(), self.began.elapsed().as_secs_f64());
         self.bar.finish_and_clear();
-        say(&format!("  ✓ {} {} ({seconds:.1} s)", grouped(count), self.what));
+        say(&format!("  ✓ {} {} ({seconds:.1} s)", count(done), self.what));
     }
-}
-
-pub(crate) fn grouped(number: u64) -> String {
-    indicatif::HumanCount(number).to_string()
 }
 
 /// Where nobody listens there is nobody to tell.

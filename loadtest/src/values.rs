@@ -3,6 +3,13 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use clap::ValueEnum;
+
+/// Returns what is written for a value of an enumeration.
+pub(crate) fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
 /// `--rate`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rate {

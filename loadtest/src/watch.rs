@@ -14,7 +14,8 @@ use tokio_postgres::Client;
 use crate::broker::{self, TASKS_QUEUE};
 use crate::judge::books;
 use crate::load::clock::now_micros;
-use crate::rig::process::{self, Family, Use};
+use crate::report::model::ProcessUse;
+use crate::rig::process::{self, Family};
 use crate::rig::{Pids, Rig};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -26,33 +27,21 @@ pub(crate) struct Tick {
     /// Tasks that wait in the queue; those that a daemon has are not among them.
     pub(crate) queue_depth: u64,
     pub(crate) outbox_events: u64,
-    pub(crate) daemon: Busy,
-    pub(crate) postgres: Busy,
-    pub(crate) rabbitmq: Busy,
-    pub(crate) generator: Busy,
+    /// What daemons, PostgreSQL, RabbitMQ and this process used, in that order.
+    pub(crate) busy: [Busy; 4],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Busy {
     pub(crate) cores: f64,
-    /// Resident memory, in bytes.
     pub(crate) rss_bytes: u64,
-}
-
-/// What processes used from the first look to the last.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Total {
-    /// Of all threads, in seconds.
-    pub(crate) cpu_seconds: f64,
-    /// The most there was at any tick, in bytes.
-    pub(crate) max_rss_bytes: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) ticks: Vec<Tick>,
-    /// Daemons, PostgreSQL, RabbitMQ and this process, in that order.
-    pub(crate) totals: [Total; 4],
+    /// What each used from the first look to the last, in the order of [`Tick::busy`]: of memory, the most at any tick.
+    pub(crate) totals: [ProcessUse; 4],
 }
 
 /// The one who looks. It ends when this is dropped.
@@ -68,26 +57,23 @@ struct Eyes {
     channel: Channel,
     database: Client,
     daemons: Pids,
-    servers: (Option<u32>, Option<u32>),
-    before: Option<Before>,
+    servers: [Option<u32>; 2],
+    before: Option<Looked>,
 }
 
-/// What was used up to the last look.
-struct Before {
+/// Processor time that was used up to a look, in seconds.
+struct Looked {
     at: i64,
     daemons: HashMap<u32, f64>,
-    postgres: f64,
-    rabbitmq: f64,
-    generator: f64,
+    /// PostgreSQL, RabbitMQ and this process.
+    others: [f64; 3],
 }
 
 impl Watch {
     pub(crate) async fn start(rig: &Rig, daemons: Pids) -> Result<Self> {
-        let connection = broker::connect(rig.amqp_uri(), "settled-loadtest watch").await?;
-        let channel = connection.create_channel().await?;
+        let (_connection, channel) = broker::channel(&rig.amqp_uri, "settled-loadtest watch").await?;
         let (database, servers) = (rig.database().await?, rig.server_pids());
-        let mut eyes =
-            Eyes { _connection: connection, channel: channel.clone(), database, daemons, servers, before: None };
+        let mut eyes = Eyes { _connection, channel: channel.clone(), database, daemons, servers, before: None };
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let shared = Arc::clone(&seen);
         let (last, mut end) = oneshot::channel();
@@ -138,32 +124,25 @@ impl Eyes {
         let queue_depth = broker::waiting(&self.channel, TASKS_QUEUE).await.ok();
         let outbox_events = books::outbox_events(&self.database).await.ok();
         let (now, family) = (now_micros(), Family::now());
-        let tree = |pid: Option<u32>| pid.map(|pid| family.of_tree(pid)).unwrap_or_default();
         let pids = self.daemons.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let daemons: HashMap<u32, Use> =
-            pids.into_iter().filter_map(|pid| Some((pid, process::of_process(pid)?))).collect();
-        let (postgres, rabbitmq) = (tree(self.servers.0), tree(self.servers.1));
-        let generator = process::of_myself();
-        let cpu = |used: &Use| used.cpu_seconds;
-        let after = Before {
-            at: now,
-            daemons: daemons.iter().map(|(pid, used)| (*pid, cpu(used))).collect(),
-            postgres: cpu(&postgres),
-            rabbitmq: cpu(&rabbitmq),
-            generator: cpu(&generator),
-        };
+        let daemons: HashMap<u32, f64> =
+            pids.into_iter().filter_map(|pid| Some((pid, process::of_process(pid)?.cpu_seconds))).collect();
+        let [postgres, rabbitmq] = self.servers.map(|pid| pid.map(|pid| family.of_tree(pid)).unwrap_or_default());
+        let others = [postgres, rabbitmq, process::of_myself()].map(|used| used.cpu_seconds);
+        let memory = daemons.keys().map(|pid| process::memory_now(*pid)).sum();
+        let after = Looked { at: now, daemons, others };
         let Some(before) = self.before.replace(after) else { return };
+        let Some(Looked { daemons, others, .. }) = &self.before else { return };
         // A daemon that was started meanwhile has used all of its time since then.
-        let of_daemons = daemons.iter().map(|(pid, used)| cpu(used) - before.daemons.get(pid).copied().unwrap_or(0.0));
-        let used = [
-            (of_daemons.sum(), daemons.keys().map(|pid| process::memory_now(*pid)).sum()),
-            (cpu(&postgres) - before.postgres, postgres.rss_bytes),
-            (cpu(&rabbitmq) - before.rabbitmq, rabbitmq.rss_bytes),
-            (cpu(&generator) - before.generator, process::memory_now(std::process::id())),
+        let of_daemons = daemons.iter().map(|(pid, cpu)| cpu - before.daemons.get(pid).copied().unwrap_or(0.0));
+        let since = |which: usize| others[which] - before.others[which];
+        let used: [(f64, u64); 4] = [
+            (of_daemons.sum(), memory),
+            (since(0), postgres.max_rss_bytes),
+            (since(1), rabbitmq.max_rss_bytes),
+            (since(2), process::memory_now(std::process::id())),
         ];
         let seconds = (now - before.at).max(1) as f64 / 1e6;
-        let [daemon, postgres, rabbitmq, generator] =
-            used.map(|(cpu, rss_bytes): (f64, u64)| Busy { cores: cpu.max(0.0) / seconds, rss_bytes });
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (total, (cpu, rss)) in seen.totals.iter_mut().zip(used) {
             total.cpu_seconds += cpu.max(0.0);
@@ -174,10 +153,7 @@ impl Eyes {
             at: now,
             queue_depth: queue_depth.map_or(last.queue_depth, u64::from),
             outbox_events: outbox_events.map_or(last.outbox_events, i64::cast_unsigned),
-            daemon,
-            postgres,
-            rabbitmq,
-            generator,
+            busy: used.map(|(cpu, rss_bytes)| Busy { cores: cpu.max(0.0) / seconds, rss_bytes }),
         });
     }
 }

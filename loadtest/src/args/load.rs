@@ -15,25 +15,9 @@ use crate::values::{self, Rate};
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
     #[command(flatten)]
-    order: Order,
-    /// Messages that repeat an earlier one; a share such as 1% or 0.01, as all of these
-    #[arg(long, value_name = "SHARE", value_parser = values::share)]
-    duplicates: Option<f64>,
-    /// Messages that repeat an earlier id with another amount
-    #[arg(long, value_name = "SHARE", value_parser = values::share)]
-    altered: Option<f64>,
-    /// Messages that are no task
-    #[arg(long, value_name = "SHARE", value_parser = values::share)]
-    malformed: Option<f64>,
-    /// Payments without the funds for it
-    #[arg(long, value_name = "SHARE", value_parser = values::share)]
-    insufficient: Option<f64>,
-    /// Payments to an account that does not exist
-    #[arg(long, value_name = "SHARE", value_parser = values::share)]
-    unknown_account: Option<f64>,
-    /// Payments in a currency that the accounts do not have
-    #[arg(long, value_name = "SHARE", value_parser = values::share)]
-    wrong_currency: Option<f64>,
+    pub(super) order: Order,
+    #[command(flatten)]
+    mix: Mix,
 }
 
 /// How fast messages are published.
@@ -83,11 +67,6 @@ impl PaceArgs {
 }
 
 impl LoadArgs {
-    /// Whether payments are nothing but transfers for at once.
-    pub(super) fn is_plain(&self) -> bool {
-        self.order.shape.life.is_plain()
-    }
-
     /// Returns what is to be published; shares that are not given are as in `usual`.
     pub(super) fn order(
         &self,
@@ -95,14 +74,7 @@ impl LoadArgs {
         (pace, limit, kills): (Pace, Limit, u32),
         subscriber: Subscriber,
     ) -> Result<Order, String> {
-        let mix = Mix {
-            duplicate: self.duplicates.unwrap_or(usual.duplicate),
-            altered: self.altered.unwrap_or(usual.altered),
-            malformed: self.malformed.unwrap_or(usual.malformed),
-            insufficient: self.insufficient.unwrap_or(usual.insufficient),
-            unknown_account: self.unknown_account.unwrap_or(usual.unknown_account),
-            wrong_currency: self.wrong_currency.unwrap_or(usual.wrong_currency),
-        };
+        let mix = self.mix.or(usual);
         let total = mix.total();
         if total >= 1.0 {
             return Err(format!(

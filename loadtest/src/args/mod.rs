@@ -18,7 +18,7 @@ use crate::plan::Mix;
 use crate::rig::Subject;
 use crate::scenario::{Job, Output, SearchRange, Subscriber};
 use crate::values;
-pub(crate) use chaos::ChaosArgs;
+use chaos::ChaosArgs;
 use load::{LoadArgs, PaceArgs};
 use place::PlaceArgs;
 pub(crate) use place::settled_path;
@@ -28,14 +28,12 @@ pub(crate) use speed::{FloorArgs, SpeedArgs};
 #[derive(Debug, Parser)]
 #[command(name = "settled-loadtest", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 const AFTER_HELP: &str = "Exit codes: 0 passed, 1 failed, 2 usage, 130 interrupted.";
 
-/// What there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// A run, under load.
@@ -48,27 +46,23 @@ pub(crate) enum Command {
     /// Measure the speed of settled against references, in turns, and say which targets hold
     Speed(SpeedArgs),
     /// Show the results of two runs side by side, with ratios
-    Compare(CompareArgs),
+    Compare {
+        /// The results folder of the first run
+        #[arg(value_name = "A")]
+        a: PathBuf,
+        /// The results folder of the second run
+        #[arg(value_name = "B")]
+        b: PathBuf,
+        /// Print the comparison as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// The consumer that runs in the daemon's place with --subject baseline
     #[command(hide = true)]
     BaselineConsumer {
         #[command(subcommand)]
         verb: ConsumerVerb,
     },
-}
-
-/// `compare`.
-#[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
-    /// The results folder of the first run
-    #[arg(value_name = "A")]
-    pub(crate) a: PathBuf,
-    /// The results folder of the second run
-    #[arg(value_name = "B")]
-    pub(crate) b: PathBuf,
-    /// Print the comparison as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// As the daemon is started, so is what runs in its place.
@@ -82,7 +76,6 @@ pub(crate) enum ConsumerVerb {
     },
 }
 
-/// The runs there are.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Publish tasks at a rate to running daemons, and check what came of each
@@ -95,7 +88,6 @@ pub(crate) enum Verb {
     Demo(Box<DemoArgs>),
 }
 
-/// `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -104,7 +96,6 @@ pub(crate) struct RunArgs {
     common: CommonArgs,
 }
 
-/// `drain`.
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
     /// How many messages to publish
@@ -121,7 +112,6 @@ pub(crate) struct DrainArgs {
     common: CommonArgs,
 }
 
-/// `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// How many messages to publish
@@ -131,7 +121,6 @@ pub(crate) struct DemoArgs {
     common: CommonArgs,
 }
 
-/// `find-max`.
 #[derive(Debug, Args)]
 pub(crate) struct FindMaxArgs {
     #[command(flatten)]
@@ -171,17 +160,17 @@ impl Verb {
             }
         };
         let CommonArgs { load, place, output } = common;
-        if !place.subject().publishes_events() {
+        if !place.subject.keeps_the_contract() {
             subscriber = Subscriber::None;
         }
-        if !place.spawns() && (verb == "drain" || pace.2 > 0 || place.subject() != Subject::Settled) {
+        if place.no_spawn && (verb == "drain" || pace.2 > 0 || place.subject != Subject::Settled) {
             refuse("--no-spawn: drain, --kill and --subject need daemons that this program starts itself");
         }
-        if search.is_some() && place.subject() != Subject::Settled {
+        if search.is_some() && place.subject != Subject::Settled {
             // Each step opens accounts of its own, with the daemons that run.
             refuse("--subject: find-max needs a subject that opens accounts, expected settled");
         }
-        if place.subject() != Subject::Settled && !load.is_plain() {
+        if place.subject != Subject::Settled && !load.order.shape.life.is_plain() {
             refuse("--subject: knows transfers for at once only, expected settled with --mix or --scheduled");
         }
         if search.is_some() && output.slo.is_none() {
@@ -201,7 +190,7 @@ impl Verb {
         if let Self::Drain(args) = self {
             order.ledger = args.ledger;
         }
-        let blueprint = place.blueprint(subscriber == Subscriber::None && place.subject() == Subject::Settled)?;
+        let blueprint = place.blueprint(subscriber == Subscriber::None && place.subject == Subject::Settled)?;
         Ok(Job { verb, order, blueprint, output: output.clone(), search })
     }
 }
@@ -260,7 +249,7 @@ mod tests {
     #[test]
     fn a_demo_has_some_of_everything_unless_told_otherwise() {
         assert_eq!(job("demo").order.shape.mix, Mix::FAULTY);
-        assert_eq!(job("demo --duplicates 5%").order.shape.mix, Mix { duplicate: 0.05, ..Mix::FAULTY });
+        assert_eq!(job("demo --duplicates 5%").order.shape.mix, Mix { duplicate: Some(0.05), ..Mix::FAULTY });
         assert_eq!(job("run").order.shape.mix, Mix::default());
     }
 

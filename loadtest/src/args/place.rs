@@ -34,8 +34,9 @@ pub(crate) struct ServersArgs {
 impl ServersArgs {
     /// Returns what daemons of this program run on.
     pub(super) fn blueprint(&self) -> io::Result<Blueprint> {
+        let given = self.amqp_uri.clone().zip(self.postgres_url.clone());
         Ok(Blueprint {
-            place: Place::of(self.amqp_uri.as_deref(), self.postgres_url.as_deref()),
+            place: given.map_or(Place::Private, |(amqp_uri, postgres_url)| Place::Given { amqp_uri, postgres_url }),
             servers: ServersOptions::default(),
             settled: settled_path(self.daemon.as_deref())?,
             subject: Subject::Settled,
@@ -56,26 +57,16 @@ pub(crate) struct PlaceArgs {
     servers: ServersArgs,
     /// Start no daemon: one runs on these servers already
     #[arg(long, requires = "amqp_uri", conflicts_with_all = ["daemons", "settings"])]
-    no_spawn: bool,
+    pub(super) no_spawn: bool,
     /// The admin server of a daemon that runs already, for its counters; may be repeated
     #[arg(long, value_name = "URL", value_parser = values::address, requires = "no_spawn")]
     admin: Vec<SocketAddr>,
     /// What is under load
     #[arg(long, value_enum, default_value_t = Subject::Settled)]
-    subject: Subject,
+    pub(super) subject: Subject,
 }
 
 impl PlaceArgs {
-    /// What is under load.
-    pub(super) fn subject(&self) -> Subject {
-        self.subject
-    }
-
-    /// Whether daemons are started.
-    pub(super) fn spawns(&self) -> bool {
-        !self.no_spawn
-    }
-
     /// What the run needs; `quiet` daemons drop events that no queue takes.
     pub(super) fn blueprint(&self, quiet: bool) -> io::Result<Blueprint> {
         let mut blueprint = Blueprint { subject: self.subject, ..self.servers.blueprint()? };
@@ -83,7 +74,7 @@ impl PlaceArgs {
             blueprint.crew = Crew::Theirs(self.admin.clone());
         }
         if quiet {
-            blueprint.settings.push(Setting::text("events", "unroutable", "discard"));
+            blueprint.settings.push(Setting::new("events", "unroutable", "discard"));
         }
         Ok(blueprint)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fault::{Fault, Yardstick};
+use super::fault::Fault;
 use super::record::{Exit, Struck};
 use super::schedule::Strike;
 use crate::judge::verdict::{self, none};
@@ -82,7 +82,7 @@ pub(super) fn kept(struck: &Struck) -> bool {
 /// What is promised of a fault, for people.
 pub(super) fn promise(fault: Fault) -> String {
     let goal = fault.goal().as_ref().map(Duration::as_secs);
-    let of = if fault.yardstick() == Yardstick::Events { "event" } else { "commit" };
+    let of = if fault.is_told_by_events() { "event" } else { "commit" };
     let goal = goal.map_or("–".to_owned(), |seconds| format!("{of} ≤ {seconds} s"));
     if fault == Fault::HalfOpen { format!("found ≤ {MOST_TO_FIND:.0} s, {goal}") } else { goal }
 }

@@ -6,10 +6,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use settled_testkit::proxy::CutPoint;
+use serde::Serialize;
+
+use crate::values;
 
 /// What is done to a process, a server or a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Fault {
     /// SIGKILL of a daemon, and another one at once.
     Kill,
@@ -63,36 +66,9 @@ pub(crate) enum Fault {
     HalfOpen,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Yardstick {
-    /// From the end of the fault until every daemon commits.
-    Commit,
-    /// From the end of the fault until events come.
-    Events,
-}
-
 impl Fault {
     pub(super) fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
-
-    /// Whether one daemon is struck, not all of them.
-    pub(super) const fn is_of_a_daemon(self) -> bool {
-        matches!(self, Self::Kill | Self::Freeze | Self::Term)
-    }
-
-    /// Whether it is PostgreSQL that is struck, or its sessions.
-    pub(super) const fn is_of_postgres(self) -> bool {
-        matches!(
-            self,
-            Self::DbStop
-                | Self::DbTerminate
-                | Self::DbFull
-                | Self::DbReadOnly
-                | Self::DbLock
-                | Self::DbSlow
-                | Self::DbPromote
-        )
+        values::name(self)
     }
 
     /// Whether the servers have to be our own for it: their processes, their disks, and what holds for
@@ -111,22 +87,6 @@ impl Fault {
         )
     }
 
-    pub(super) const fn is_of_the_whole_broker(self) -> bool {
-        matches!(self, Self::BrokerKill | Self::BrokerRestart)
-    }
-
-    /// Where a connection is cut, if that is what it is.
-    pub(super) const fn cut(self) -> Option<CutPoint> {
-        match self {
-            Self::CutBeforeCommit => Some(CutPoint::BeforeCommit),
-            Self::CutAfterCommit => Some(CutPoint::AfterCommit),
-            Self::CutBeforeAck => Some(CutPoint::BeforeAck),
-            Self::CutAfterAck => Some(CutPoint::AfterAck),
-            Self::CutBeforeConfirm => Some(CutPoint::BeforeConfirm),
-            _ => None,
-        }
-    }
-
     /// How long it lasts, in milliseconds; `None` if it is over at once.
     pub(super) const fn lasts(self) -> Option<RangeInclusive<u64>> {
         Some(match self {
@@ -141,11 +101,6 @@ impl Fault {
         })
     }
 
-    /// How long now and then, in seconds: longer than anybody waits for a sign of life.
-    pub(super) const fn lasts_at_times(self) -> Option<u64> {
-        if matches!(self, Self::Freeze) { Some(25) } else { None }
-    }
-
     /// How soon all has to go on, as the project promises it; `None` where nothing is promised.
     pub(super) const fn goal(self) -> Option<Duration> {
         Some(Duration::from_secs(match self {
@@ -157,11 +112,9 @@ impl Fault {
         }))
     }
 
-    pub(super) const fn yardstick(self) -> Yardstick {
-        match self {
-            Self::BrokerAlarm | Self::EventsUnbind | Self::EventsDelete => Yardstick::Events,
-            _ => Yardstick::Commit,
-        }
+    /// Whether all goes on when events come again, and not when every daemon commits again.
+    pub(super) const fn is_told_by_events(self) -> bool {
+        matches!(self, Self::BrokerAlarm | Self::EventsUnbind | Self::EventsDelete)
     }
 
     /// What it needs and is not there on this machine.

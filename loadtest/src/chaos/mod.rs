@@ -15,8 +15,7 @@ mod strike;
 mod upstream;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -24,11 +23,12 @@ use clap::Args;
 use settled_testkit::servers::ServersOptions;
 use tokio::time::sleep;
 
-use crate::judge::verdict;
 use crate::progress::{Step, say};
+use crate::report::folder::put;
 use crate::results::machine;
-use crate::rig::{Blueprint, Fleet, Place, Rig};
-use crate::scenario::{Case, Order, POLL};
+use crate::rig::{Blueprint, Place, Rig};
+use crate::scenario::Order;
+use crate::scenario::case::{Case, POLL};
 use crate::sink::Sink;
 use crate::stop::Stop;
 use crate::values;
@@ -132,32 +132,14 @@ pub(crate) async fn run(job: &Job, stop: &mut Stop) -> Result<Option<bool>> {
     if let Some(out) = &job.options.out {
         std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
     }
-    let step = Step::begin();
     let blueprint = Blueprint { servers: job.servers(&strikes), ..job.blueprint.clone() };
-    let mut rig = Rig::start(blueprint).await?;
-    step.done(if rig.is_private() { "PostgreSQL and RabbitMQ of our own" } else { "PostgreSQL and RabbitMQ as given" });
     let mut struck = Vec::new();
-    let measured = tokio::select! {
-        measured = measure(&mut rig, job, &strikes, &mut struck) => Some(measured),
-        () = stop.asked() => None,
-    };
-    let tails = rig.log_tails();
-    let kept = job.options.out.as_deref().map_or(Ok(()), |out| rig.keep_logs(out));
-    let cleanup = rig.end().await;
-    let Some(measured) = measured else {
-        cleanup?;
-        return Ok(None);
-    };
-    let told = || {
-        format!(
-            "{}the end of the daemon's log:\n{tails}",
-            report::schedule(job.order.shape.seed, &struck, &job.command())
-        )
-    };
-    let mut report = measured.with_context(told)?;
-    kept?;
-    let left = cleanup.map_err(|error| format!("{error:#}"));
-    report.close(verdict::check("no process, directory or port is left behind", left));
+    let work = async |rig: &mut Rig| measure(rig, job, &strikes, &mut struck).await;
+    let Some(ended) = Rig::during(blueprint, stop, job.options.out.as_deref(), work).await? else { return Ok(None) };
+    let left = ended.left_nothing();
+    let told = || report::schedule(job.order.shape.seed, &struck, &job.command()) + &ended.logs;
+    let mut report = ended.done.with_context(told)?;
+    report.close(left);
     publish(&report, job)?;
     Ok(Some(report.passed))
 }
@@ -165,12 +147,8 @@ pub(crate) async fn run(job: &Job, stop: &mut Stop) -> Result<Option<bool>> {
 fn publish(report: &Report, job: &Job) -> Result<()> {
     let json = serde_json::to_string_pretty(report)?;
     if let Some(out) = &job.options.out {
-        let put = |name: &str, text: &str| {
-            let path: &Path = &out.join(name);
-            std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
-        };
-        put("chaos.json", &json)?;
-        put("chaos.txt", &report.to_string())?;
+        put(out, "chaos.json", &json)?;
+        put(out, "chaos.txt", report.to_string())?;
     }
     let mut stdout = std::io::stdout().lock();
     match job.options.json {
@@ -181,52 +159,41 @@ fn publish(report: &Report, job: &Job) -> Result<()> {
 }
 
 async fn measure(rig: &mut Rig, job: &Job, strikes: &[Strike], struck: &mut Vec<Struck>) -> Result<Report> {
-    let (lines, route) = Lines::open(rig.amqp_uri(), rig.postgres_url()).await?;
+    let (lines, route) = Lines::open(&rig.amqp_uri, &rig.postgres_url).await?;
     rig.route(route);
     let rig = &*rig;
     let deadlocks_before = settle::deadlocks(rig).await?;
     let case = Case::new(rig, &job.order);
     case.open_accounts(None).await?;
-    let (uri, kind, mark) = (rig.amqp_uri(), job.order.event_queue, case.script.mark());
+    let (uri, kind, mark) = (&rig.amqp_uri, job.order.event_queue, case.script.mark());
     let mut sink = Sink::bind(uri, kind, mark, case.opening).await?;
     sink.consume();
     let step = Step::begin();
     let mut fleet = rig.crew().await?;
     step.done("daemons ready");
     let upstream = Upstream::start(uri, &case.script, job.options.tempo);
-    rage(rig, job, &lines, &case, (&mut fleet, &upstream, &sink), strikes, struck).await?;
+    let in_flight = job.options.in_flight;
+    let storm = Storm { case: &case, lines: &lines, fleet: &mut fleet, upstream: &upstream, sink: &sink, in_flight };
+    rage(storm, strikes, struck).await;
     let latest = upstream.elapsed().max(job.options.duration) + CATCHING_UP;
     let goes_on = || upstream.elapsed() < job.options.duration || !upstream.is_on_time() && upstream.elapsed() < latest;
     while struck.iter().all(Struck::counts) && goes_on() {
         sleep(POLL).await;
     }
-    settle::settle(Done { rig, job, case, fleet, upstream, sink, strikes, struck, deadlocks_before }).await
+    settle::settle(Done { job, case, fleet, upstream, sink, strikes, struck, deadlocks_before }).await
 }
 
 /// Has everything strike that is to, until something does not as it should.
-async fn rage(
-    rig: &Rig,
-    job: &Job,
-    lines: &Lines,
-    case: &Case<'_>,
-    (fleet, upstream, sink): (&mut Fleet, &Upstream, &Sink),
-    strikes: &[Strike],
-    struck: &mut Vec<Struck>,
-) -> Result<()> {
-    let servers = rig.private_servers();
-    let (script, run) = (Arc::clone(&case.script), case.run);
-    let (in_flight, patience) = (job.options.in_flight, job.order.patience);
-    let mut storm = Storm { rig, servers, lines, fleet, upstream, sink, script, run, in_flight, patience };
+async fn rage(mut storm: Storm<'_>, strikes: &[Strike], struck: &mut Vec<Struck>) {
     for strike in strikes {
-        sleep(strike.at.saturating_sub(upstream.elapsed())).await;
+        sleep(strike.at.saturating_sub(storm.upstream.elapsed())).await;
         let done = storm.strike(strike).await;
         say(&format!("  {done}"));
         let counts = done.counts();
         struck.push(done);
         if !counts {
             storm.calm().await;
-            return Ok(());
+            return;
         }
     }
-    Ok(())
 }

@@ -27,7 +27,8 @@ pub(super) struct Beat {
 impl Beat {
     fn of(metrics: &Metrics) -> Self {
         let count = |name, label| metrics.sum(name, label).max(0.0) as u64;
-        let (tally, repeated) = (metrics.outcomes(), metrics.outcomes().get(Outcome::Duplicate));
+        let tally = metrics.outcomes();
+        let repeated = tally.get(Outcome::Duplicate);
         let up = |dependency: &str| {
             let label = format!("dependency=\"{dependency}\"");
             metrics.sum("settled_dependency_up", &label) > 0.0

@@ -11,7 +11,6 @@ use super::schedule::Strike;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Struck {
-    #[serde(serialize_with = "by_name")]
     pub(super) fault: Fault,
     /// When it was to strike, in seconds from the begin of the load.
     pub(super) due_s: f64,
@@ -104,8 +103,4 @@ impl fmt::Display for Struck {
             (None, None) => write!(f, "; did not go on"),
         }
     }
-}
-
-fn by_name<S: serde::Serializer>(fault: &Fault, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&fault.name())
 }

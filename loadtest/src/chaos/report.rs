@@ -10,8 +10,8 @@ use super::checks::{kept, promise};
 use super::fault::Fault;
 use super::record::Struck;
 use super::schedule::Strike;
-use crate::progress::grouped;
 use crate::report::model::Check;
+use crate::report::numbers::count;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -46,7 +46,7 @@ pub(crate) struct Report {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Tried {
-    fault: String,
+    fault: Fault,
     /// How often it was to strike, and did.
     planned: usize,
     count: usize,
@@ -85,7 +85,7 @@ impl Tried {
         let worst = |figure: fn(&Struck) -> Option<f64>| sorted(figure).last().copied();
         let (served, recovered) = (sorted(|struck| struck.served_s), sorted(|struck| struck.recovered_s));
         Self {
-            fault: fault.name(),
+            fault,
             planned,
             count: counted.len(),
             in_flight_least: counted.iter().map(|struck| struck.in_flight).min().unwrap_or_default(),
@@ -120,7 +120,7 @@ impl fmt::Display for Report {
             self.events,
             self.events_received,
         ]
-        .map(grouped);
+        .map(count);
         writeln!(
             f,
             "\n  {published} messages published in {:.0} s by a system that had to connect {} times, {confirmed} \
@@ -134,7 +134,7 @@ impl fmt::Display for Report {
             self.events_missing,
             self.deadlocks,
             self.looked_up,
-            grouped(self.replayed as u64)
+            count(self.replayed as u64)
         )?;
         writeln!(f, "{}\n", table(&self.faults))?;
         for Check { holds, found } in &self.checks {
@@ -169,7 +169,7 @@ fn table(faults: &[Tried]) -> Table {
     let seconds = |figure: Option<f64>| figure.map(|seconds| format!("{seconds:.2} s")).unwrap_or_default();
     for tried in faults {
         table.add_row([
-            tried.fault.clone(),
+            tried.fault.name(),
             format!("{} of {}", tried.count, tried.planned),
             tried.in_flight_least.to_string(),
             seconds(tried.found_worst_s),

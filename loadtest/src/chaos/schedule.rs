@@ -10,8 +10,9 @@ use super::fault::Fault;
 /// Without a count, a fault strikes so often that all of them together leave this much time to each
 /// strike.
 const USUAL_GAP: Duration = Duration::from_secs(6);
-/// One of so many strikes lasts long, where a fault has such.
+/// One of so many times a daemon stands still for longer than anybody waits for a sign of life.
 const LONG_ONES: usize = 10;
+const LONG: Duration = Duration::from_secs(25);
 /// How far a strike may be from its place in an even spread, as a part of the distance.
 const JITTER: f64 = 0.4;
 /// How much of the time passes before the first strike, at the most.
@@ -57,8 +58,8 @@ fn lasting(fault: Fault, nth: usize, hold: Option<Duration>, rng: &mut Rng) -> D
     let Some(range) = fault.lasts() else { return Duration::ZERO };
     // Drawn in any case: what is said of one thing changes nothing else.
     let usual = Duration::from_millis(rng.u64(range));
-    let long = fault.lasts_at_times().filter(|_| nth.is_multiple_of(LONG_ONES)).map(Duration::from_secs);
-    hold.or(long).unwrap_or(usual)
+    let long = fault == Fault::Freeze && nth.is_multiple_of(LONG_ONES);
+    hold.or(long.then_some(LONG)).unwrap_or(usual)
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! After the storm: everything comes to its end, and the books are judged.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use settled_testkit::replay::{Replayed, Settings, replay};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::Job;
 use super::checks::{self, Facts};
@@ -15,15 +14,15 @@ use super::report::{Report, Tried};
 use super::schedule::Strike;
 use super::upstream::Upstream;
 use crate::broker::{self, TASKS_QUEUE};
-use crate::judge::{Evidence, books, verdict};
+use crate::judge::{Evidence, verdict};
 use crate::load::Flights;
-use crate::progress::{Step, grouped};
+use crate::progress::Step;
+use crate::report::numbers::count;
 use crate::rig::{Fleet, Rig};
-use crate::scenario::{COSTLY_POLL, Case, POLL, left, reach_within};
+use crate::scenario::case::{self, COSTLY_POLL, Case, POLL, left, reach};
 use crate::sink::Sink;
 
 pub(super) struct Done<'a> {
-    pub(super) rig: &'a Rig,
     pub(super) job: &'a Job,
     pub(super) case: Case<'a>,
     pub(super) fleet: Fleet,
@@ -36,25 +35,17 @@ pub(super) struct Done<'a> {
 
 /// Waits until all that was published has its outcome and its event, and judges it.
 pub(super) async fn settle(done: Done<'_>) -> Result<Report> {
-    let Done { rig, job, case, fleet, upstream, sink, strikes, struck, deadlocks_before } = done;
-    let connections = upstream.connections();
+    let Done { job, mut case, fleet, upstream, sink, strikes, struck, deadlocks_before } = done;
+    let (rig, connections) = (case.rig, upstream.connections());
     let flights = all_confirmed(upstream, job.order.patience).await?;
     let step = Step::begin();
-    let stuck = come_to_an_end(rig, job, &case, &sink).await?;
-    step.done(&format!("{} messages came to their end", grouped(flights.sent.len() as u64)));
-    let step = Step::begin();
-    let fleet = fleet.stop().await?;
-    let left = Some(left(rig).await?);
-    let received = Some(sink.finish().await?);
-    let database = rig.database().await?;
-    let books = case.run.read(&database).await?;
-    let audit = rig.audit().await;
-    let replayed = replay(&database, &Settings::default()).await;
-    let script = Arc::into_inner(case.script).context("somebody still publishes")?;
-    let lines = script.into_lines();
-    let evidence =
-        Evidence { lines, flights, counted: None, books, received, audit, fleet, left, any_order: true, stuck };
-    step.done("books read and audited");
+    let stuck = come_to_an_end(&case, &sink).await?;
+    case.note(stuck);
+    step.done(&format!("{} messages came to their end", count(flights.sent.len() as u64)));
+    let (fleet, left) = (fleet.stop().await?, Some(left(rig).await?));
+    let done = case::Done { flights, counted: None, sink: Some(sink), fleet, left, any_order: true };
+    let evidence = case.evidence(done).await?;
+    let replayed = replay(&rig.database().await?, &Settings::default()).await;
     let deadlocks = deadlocks(rig).await?.saturating_sub(deadlocks_before);
     let told = Told { connections, deadlocks, replayed };
     Ok(report(job, &evidence, told, (strikes, struck)))
@@ -120,51 +111,43 @@ fn report(job: &Job, evidence: &Evidence, told: Told, (strikes, struck): (&[Stri
 /// Has the system upstream end, when the broker has confirmed all of it.
 async fn all_confirmed(upstream: Upstream, patience: Duration) -> Result<Flights> {
     upstream.end();
-    let (mut best, mut moved) = (0, Instant::now());
-    while !upstream.is_done() {
+    let position = async || {
         let (published, confirmed) = upstream.counts();
-        if published + confirmed > best {
-            (best, moved) = (published + confirmed, Instant::now());
-        } else if moved.elapsed() > patience {
-            bail!("the broker has confirmed {confirmed} of {published} messages, and no more for {patience:?}");
-        }
-        sleep(POLL).await;
+        Ok(if upstream.is_done() { u64::MAX } else { published + confirmed })
+    };
+    if reach(patience, u64::MAX, POLL, position).await?.is_some() {
+        let (published, confirmed) = upstream.counts();
+        bail!("the broker has confirmed {confirmed} of {published} messages, and no more for {patience:?}");
     }
     upstream.finish().await
 }
 
 /// Waits for every outcome and every event; returns what did not come.
-async fn come_to_an_end(rig: &Rig, job: &Job, case: &Case<'_>, sink: &Sink) -> Result<Option<String>> {
-    let (database, patience) = (rig.database().await?, job.order.patience);
-    let (decided, called_off, dead) =
-        case.script.with(|lines| (lines.plan.decided(), lines.plan.called_off(), lines.plan.dead_letters()));
-    let outcomes = (case.opening + decided + dead) as u64;
+async fn come_to_an_end(case: &Case<'_>, sink: &Sink) -> Result<Option<String>> {
+    let (rig, patience) = (case.rig, case.order.patience);
+    let database = rig.database().await?;
+    let outcomes = case.script.with(|lines| case.opening + lines.plan.decided() + lines.plan.dead_letters()) as u64;
     // What is scheduled comes when it is due.
-    sleep(job.order.shape.life.scheduled.within).await;
-    if let Some(stuck) =
-        reach_within(patience, outcomes, COSTLY_POLL, async || case.run.outcomes(&database).await).await?
-    {
+    sleep(case.order.shape.life.scheduled.within).await;
+    let stuck = reach(patience, outcomes, COSTLY_POLL, async || case.run.outcomes(&database).await).await?;
+    if let Some(stuck) = stuck {
         return Ok(Some(format!("outcomes: {stuck}")));
     }
-    let connection = broker::connect(rig.amqp_uri(), "settled-loadtest").await?;
-    let channel = connection.create_channel().await?;
+    let (_connection, channel) = broker::channel(&rig.amqp_uri, "settled-loadtest").await?;
     let empty = async || Ok(u64::from(broker::waiting(&channel, TASKS_QUEUE).await? == 0));
-    if reach_within(patience, 1, POLL, empty).await?.is_some() {
+    if reach(patience, 1, POLL, empty).await?.is_some() {
         return Ok(Some(format!("the queue did not become empty within {patience:?}")));
     }
-    let events = (decided - called_off) as u64 + case.run.waiting_events(&database).await?;
-    if let Some(stuck) = reach_within(patience, events, POLL, async || Ok(sink.unique())).await? {
-        return Ok(Some(format!("events received: {stuck}")));
+    match case.await_events(sink).await? {
+        None => case.await_outbox().await,
+        stuck => Ok(stuck),
     }
-    let empty = async || Ok(u64::from(books::outbox_events(&database).await? == 0));
-    let told = reach_within(patience, 1, POLL, empty).await?;
-    Ok(told.map(|_| format!("the outbox did not become empty within {patience:?}")))
 }
 
 /// How often PostgreSQL has ended a wait of two sessions for each other: from the logs of servers of our
 /// own, which lose their count when they are killed, and nobody kills the others.
 pub(super) async fn deadlocks(rig: &Rig) -> Result<usize> {
-    let Some(servers) = rig.private_servers() else {
+    let Some(servers) = &rig.private else {
         let counted = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
         let counted: i64 = rig.database().await?.query_one(counted, &[]).await?.get(0);
         return Ok(usize::try_from(counted)?);

@@ -21,8 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::broker;
 use crate::load::clock::now_micros;
-use crate::load::{Confirmed, Due, Flights, Part, Script, Sent, send};
-use crate::plan::{Accounts, Body};
+use crate::load::{Confirmed, Due, Flights, Script, Sent, send};
+use crate::plan::{Accounts, body};
 use crate::values;
 
 /// The most messages that wait for their confirm.
@@ -232,8 +232,7 @@ impl Publisher {
     }
 
     async fn connect(&self) -> Result<(Connection, Channel)> {
-        let connection = broker::connect(&self.uri, "settled-loadtest upstream").await?;
-        let channel = connection.create_channel().await?;
+        let (connection, channel) = broker::channel(&self.uri, "settled-loadtest upstream").await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         let mut status = self.shared.status.lock().unwrap_or_else(PoisonError::into_inner);
@@ -243,7 +242,7 @@ impl Publisher {
     }
 
     async fn send(&self, channel: &Channel, due: Due, confirms: &mut Confirms) -> Result<()> {
-        let body = Body::new(&self.accounts, &due.message, due.ids).bytes(&due.message)?;
+        let body = body(&self.accounts, &due.message, due.ids)?;
         let confirm = send(channel, &due, &body, &self.app_id).await?;
         confirms.push(Box::pin(async move { (due.index, confirm.await) }));
         Ok(())
@@ -267,7 +266,7 @@ impl Publisher {
 
     fn is_all_taken(&self) -> bool {
         let again = self.shared.again.lock().unwrap_or_else(PoisonError::into_inner);
-        again.is_empty() && self.shared.script.with(|lines| lines.messages(Part::Load).len() <= self.next)
+        again.is_empty() && self.shared.script.with(|lines| lines.plan.load.len() <= self.next)
     }
 
     /// What is due and finds room. After the end only what was begun: no case is left unfinished.
@@ -282,13 +281,13 @@ impl Publisher {
         let due = shared.due();
         let from = self.next;
         let new = shared.script.with(|lines| {
-            let there = lines.messages(Part::Load).len();
+            let there = lines.plan.load.len();
             let until = if ended { there } else { due }.min(from + room).max(from);
             if there < until {
                 lines.plan.reach(until, None);
             }
             let places = repeated.into_iter().chain(from..until);
-            places.map(|place| lines.due(Part::Load, place, now)).collect::<Vec<_>>()
+            places.map(|place| lines.due(place, now)).collect::<Vec<_>>()
         });
         for due in new.iter().filter(|due| due.index >= from) {
             self.next = due.index + 1;

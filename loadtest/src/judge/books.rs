@@ -22,7 +22,7 @@ pub(crate) struct Books {
     /// The balance of every open account of the run.
     pub(crate) balances: HashMap<String, i64>,
     /// Tasks that wait for their time or for another task.
-    pub(crate) waiting: i64,
+    pub(crate) waiting: u64,
     /// What is held, in minor units.
     pub(crate) held: i64,
     /// How often a task waited, by what for: it is `scheduled` or `parked`.
@@ -186,7 +186,7 @@ impl Run {
     }
 
     /// How many tasks wait, and how much is held.
-    async fn left(&self, client: &Client) -> Result<(i64, i64)> {
+    async fn left(&self, client: &Client) -> Result<(u64, i64)> {
         let query = format!(
             "SELECT (SELECT count(*) FROM agenda WHERE {}),
                     (SELECT coalesce(sum(amount), 0)::bigint FROM hold WHERE {})",
@@ -194,7 +194,7 @@ impl Run {
             ours("payment_id")
         );
         let row = client.query_one(&query, &[&self.first, &self.mark.bytes()]).await?;
-        Ok((row.get(0), row.get(1)))
+        Ok((row.get::<_, i64>(0).cast_unsigned(), row.get(1)))
     }
 
     async fn dead_letters(&self, client: &Client) -> Result<Vec<DeadLetter>> {

@@ -12,7 +12,7 @@ use settled_core::contract::{DeadReason, PaymentState};
 use settled_pipeline::labels::Outcome;
 
 use crate::load::{Flights, Lines};
-use crate::plan::{Message, Plan, Tally};
+use crate::plan::{Message, Plan, Tally, outcome_named};
 use crate::rig::FleetEnd;
 use crate::sink::Received;
 use books::{Books, Payment};
@@ -73,7 +73,7 @@ impl Evidence {
         match (payment.state, &payment.rejection) {
             (state, _) if state.is_pending() => None,
             (PaymentState::Canceled, _) => Some(Outcome::Scheduled),
-            (_, Some(reason)) => named("rejected", reason),
+            (_, Some(reason)) => outcome_named("rejected", reason),
             _ => Some(Outcome::Settled),
         }
     }
@@ -93,7 +93,7 @@ impl Evidence {
         for letter in &self.books.dead_letters {
             // A task that a killed daemon gave back is another attempt.
             let messages = if self.any_order { 1 } else { letter.attempts };
-            if let Some(reason) = named("dead_lettered", &letter.reason) {
+            if let Some(reason) = outcome_named("dead_lettered", &letter.reason) {
                 tally.add(reason, messages);
             }
             if let Some(number) = letter.number {
@@ -163,8 +163,4 @@ fn due(payment: &Payment) -> u16 {
 /// Whether a message repeats another one's id with other content.
 fn is_altered(message: &Message) -> bool {
     message.outcome == Outcome::DeadLettered(DeadReason::IdempotencyConflict)
-}
-
-fn named(name: &str, reason: &str) -> Option<Outcome> {
-    Outcome::all().find(|outcome| outcome.name() == name && outcome.reason() == reason)
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::report::model::{LatencyMs, Quantiles, SloResult, Summary};
+use serde_json::Value;
+
+use crate::report::model::{SloResult, Summary};
 
 /// The terms, in the order in which they were written.
 #[derive(Clone, Debug)]
@@ -12,7 +14,10 @@ pub(crate) struct Slo(Vec<Term>);
 #[derive(Clone, Debug)]
 struct Term {
     text: String,
-    measure: Measure,
+    /// The span of time that it is about, if it is one.
+    span: Option<String>,
+    /// Where `summary.json` has what is measured, in milliseconds or as a number.
+    place: String,
     holds: fn(f64, f64) -> bool,
     /// In milliseconds, or a number.
     bound: f64,
@@ -20,34 +25,14 @@ struct Term {
     unit: f64,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Measure {
-    /// The name of the span, its distribution, and the quantile.
-    Latency(&'static str, fn(&LatencyMs) -> Option<Quantiles>, fn(Quantiles) -> f64),
-    Count(fn(&Summary) -> f64),
-}
+const SPANS: [&str; 3] = ["confirm", "commit", "event"];
+const QUANTILES: [&str; 5] = ["p50", "p90", "p99", "p999", "max"];
+const RATE: &str = "rate_committed";
+const COUNTS: [&str; 6] = ["lost", "doubled", "events_missing", "dead_lettered", "rejected", RATE];
 
-type Table<T, const N: usize> = [(&'static str, T); N];
-
-const SPANS: Table<fn(&LatencyMs) -> Option<Quantiles>, 3> =
-    [("confirm", |latency| latency.confirm), ("commit", |latency| latency.commit), ("event", |latency| latency.event)];
-const QUANTILES: Table<fn(Quantiles) -> f64, 5> = [
-    ("p50", |times| times.p50),
-    ("p90", |times| times.p90),
-    ("p99", |times| times.p99),
-    ("p999", |times| times.p999),
-    ("max", |times| times.max),
-];
-const COUNTS: Table<fn(&Summary) -> f64, 6> = [
-    ("lost", |run| run.lost as f64),
-    ("doubled", |run| run.doubled as f64),
-    ("events_missing", |run| run.events_missing as f64),
-    ("dead_lettered", |run| run.dead_lettered.values().sum::<u64>() as f64),
-    ("rejected", |run| run.rejected.values().sum::<u64>() as f64),
-    ("rate_committed", |run| run.rate_committed_per_s),
-];
+type Relation = (&'static str, fn(f64, f64) -> bool);
 // Longer ones first: "<=" begins with "<".
-const RELATIONS: Table<fn(f64, f64) -> bool, 5> = [
+const RELATIONS: [Relation; 5] = [
     ("<=", |measured, bound| measured <= bound),
     (">=", |measured, bound| measured >= bound),
     ("<", |measured, bound| measured < bound),
@@ -55,7 +40,7 @@ const RELATIONS: Table<fn(f64, f64) -> bool, 5> = [
     ("=", |measured, bound| (measured - bound).abs() < f64::EPSILON),
 ];
 /// Units of time, and how many of them a millisecond has.
-const UNITS: Table<f64, 3> = [("us", 1e3), ("ms", 1.0), ("s", 1e-3)];
+const UNITS: [(&str, f64); 3] = [("us", 1e3), ("ms", 1.0), ("s", 1e-3)];
 
 impl FromStr for Slo {
     type Err = String;
@@ -77,65 +62,65 @@ impl FromStr for Term {
         };
         let relation = RELATIONS.iter().find_map(|(sign, holds)| Some((*holds, rest.strip_prefix(sign)?)));
         let Some((holds, value)) = relation else { return Err(wrong("expected a relation".to_owned())) };
-        let measure = Measure::named(name.trim()).ok_or_else(|| {
-            let (quantiles, counts) = (names(&QUANTILES), names(&COUNTS));
-            wrong(format!(
-                "unknown measure `{}`, expected {quantiles} (of commit, or behind confirm. commit. event.), or {counts}",
-                name.trim()
-            ))
-        })?;
-        let (bound, unit) = measure.bound(value.trim()).map_err(wrong)?;
-        Ok(Self { text: text.to_owned(), measure, holds, bound, unit })
+        let Some((span, place)) = measure(name.trim()) else {
+            let (name, quantiles, counts) = (name.trim(), QUANTILES.join(" "), COUNTS.join(" "));
+            let expected = format!("expected {quantiles} (of commit, or behind confirm. commit. event.), or {counts}");
+            return Err(wrong(format!("unknown measure `{name}`, {expected}")));
+        };
+        let (bound, unit) = bound(value.trim(), span.is_some()).map_err(wrong)?;
+        Ok(Self { text: text.to_owned(), span, place, holds, bound, unit })
     }
 }
 
-impl Measure {
-    fn named(name: &str) -> Option<Self> {
-        if let Some((_, count)) = find(&COUNTS, name) {
-            return Some(Self::Count(count));
-        }
-        let (span, quantile) = name.split_once('.').unwrap_or(("commit", name));
-        let ((span, times), (_, quantile)) = (find(&SPANS, span)?, find(&QUANTILES, quantile)?);
-        Some(Self::Latency(span, times, quantile))
+/// Returns the span of a measure, if it has one, and its place in the summary.
+fn measure(name: &str) -> Option<(Option<String>, String)> {
+    let (span, quantile) = name.split_once('.').unwrap_or(("commit", name));
+    if name == RATE {
+        Some((None, "/rate_committed_per_s".to_owned()))
+    } else if COUNTS.contains(&name) {
+        Some((None, format!("/{name}")))
+    } else if SPANS.contains(&span) && QUANTILES.contains(&quantile) {
+        Some((Some(span.to_owned()), format!("/latency_ms/{span}/{quantile}")))
+    } else {
+        None
     }
+}
 
-    /// Returns the bound of a term, and its unit.
-    fn bound(self, value: &str) -> Result<(f64, f64), String> {
-        let digits = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
-        let (number, unit) = value.split_at(digits);
-        let number: f64 = number.parse().map_err(|_| format!("`{value}` does not begin with a number"))?;
-        match (self, find(&UNITS, unit.trim())) {
-            (Self::Latency(..), Some((_, unit))) => Ok((number / unit, unit)),
-            (Self::Latency(..), None) => Err(format!("`{value}` is no time, expected a number with us, ms or s")),
-            (Self::Count(_), _) if unit.is_empty() => Ok((number, 1.0)),
-            (Self::Count(_), _) => Err(format!("`{value}` has a unit, expected a number alone")),
-        }
-    }
-
-    fn of(self, summary: &Summary) -> Option<f64> {
-        match self {
-            Self::Latency(_, times, quantile) => times(&summary.latency_ms).map(quantile),
-            Self::Count(count) => Some(count(summary)),
-        }
+/// Returns the bound of a term, and its unit.
+fn bound(value: &str, is_time: bool) -> Result<(f64, f64), String> {
+    let digits = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
+    let (number, unit) = value.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| format!("`{value}` does not begin with a number"))?;
+    match UNITS.iter().find(|(name, _)| *name == unit.trim()) {
+        Some((_, unit)) if is_time => Ok((number / unit, *unit)),
+        None if is_time => Err(format!("`{value}` is no time, expected a number with us, ms or s")),
+        _ if unit.is_empty() => Ok((number, 1.0)),
+        _ => Err(format!("`{value}` has a unit, expected a number alone")),
     }
 }
 
 impl Slo {
     /// Returns the first term about a latency that is not among the measured ones.
     pub(crate) fn needs_other_than(&self, measured: &[&str]) -> Option<&str> {
-        let missing = |term: &&Term| matches!(term.measure, Measure::Latency(span, ..) if !measured.contains(&span));
+        let missing = |term: &&Term| term.span.as_ref().is_some_and(|span| !measured.contains(&span.as_str()));
         self.0.iter().find(missing).map(|term| term.text.as_str())
     }
 
     /// Returns which terms hold. One whose latency was not measured does not.
     pub(crate) fn judge(&self, summary: &Summary) -> Vec<SloResult> {
+        let summary = serde_json::to_value(summary).unwrap_or_default();
         let judge = |term: &Term| {
-            let measured = term.measure.of(summary);
+            let measured = summary.pointer(&term.place).and_then(figure);
             let held = measured.is_some_and(|measured| (term.holds)(measured, term.bound));
             SloResult { term: term.text.clone(), measured: measured.unwrap_or_default() * term.unit, held }
         };
         self.0.iter().map(judge).collect()
     }
+}
+
+/// A number, or the sum of numbers by reason.
+fn figure(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| Some(value.as_object()?.values().filter_map(Value::as_f64).sum()))
 }
 
 impl fmt::Display for Slo {
@@ -145,18 +130,10 @@ impl fmt::Display for Slo {
     }
 }
 
-fn find<T: Copy>(table: &[(&'static str, T)], name: &str) -> Option<(&'static str, T)> {
-    table.iter().find(|(known, _)| *known == name).copied()
-}
-
-fn names<T>(table: &[(&str, T)]) -> String {
-    table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::Histograms;
+    use crate::report::model::{Histograms, LatencyMs, Quantiles};
 
     /// 1 to 1000 ms to the commit, nothing to the event.
     fn summary() -> Summary {

@@ -6,67 +6,68 @@ use serde_json::Value;
 use settled_core::contract::EventKind;
 use settled_pipeline::labels::Outcome;
 
-use super::{Evidence, Findings, is_altered};
-use crate::plan::{Act, Ask, Message};
+use super::{Evidence, Findings, Left, is_altered};
+use crate::plan::{Act, Ask, Message, Tally};
 use crate::report::model::Check;
+use crate::sink::Received;
 
 const EXAMPLES: usize = 3;
 
 /// What was found instead, if a check does not hold.
 type Finding = Result<(), String>;
-type Verify = fn(&Evidence, &Findings) -> Finding;
-/// Whether a check can be made with this evidence.
-type Applies = fn(&Evidence) -> bool;
 
-const ALWAYS: Applies = |_| true;
-
-const CHECKS: [(&str, Applies, Verify); 13] = [
-    ("every step of the run came to its end", ALWAYS, came_to_an_end),
-    ("settled + rejected + canceled + duplicates + dead letters = published", ALWAYS, one_outcome_each),
-    ("no message that the broker confirmed is lost", ALWAYS, nothing_lost),
-    ("no payment is applied twice", ALWAYS, nothing_doubled),
-    ("every payment came to what was planned for it, and there is no other", ALWAYS, planned_outcomes),
-    ("every dead letter has its reason and names its field", ALWAYS, planned_dead_letters),
-    ("the daemon's own counters say the same", |evidence| evidence.counted.is_some(), counters_agree),
-    ("every outcome had its event, and there was no other", |evidence| evidence.received.is_some(), planned_events),
-    ("every balance is what the payments make of it", ALWAYS, planned_balances),
-    ("no task waits, and nothing is held", ALWAYS, nothing_is_open),
-    ("nothing is left in the queues and in the outbox", |evidence| evidence.left.is_some(), nothing_waits),
-    ("settled audit passes", ALWAYS, audit_passes),
-    ("the daemon drained and ended with 0", |evidence| !evidence.fleet.stopped.is_empty(), stopped_in_order),
-];
-
-/// All checks that can be made, in the order in which they are shown.
+/// All checks that can be made with this evidence, in the order in which they are shown.
 pub(crate) fn checks(evidence: &Evidence, findings: &Findings) -> Vec<Check> {
-    let checks = CHECKS.iter().filter(|(_, applies, _)| applies(evidence));
-    checks.map(|(holds, _, verify)| check(holds, verify(evidence, findings))).collect()
+    let Evidence { stuck, counted, books, received, left, fleet, .. } = evidence;
+    let (total, published) = (findings.tally.total(), evidence.flights.sent.len() as u64);
+    let sum = if total == published { Ok(()) } else { Err(format!("{total} of {published}")) };
+    let lost = (findings.lost, format!("{} have no outcome in the database", findings.lost));
+    let doubled = (books.doubled, format!("{} have other entries than their own", books.doubled));
+    let open = [
+        (books.waiting, format!("{} tasks wait for their time or for another task", books.waiting)),
+        (books.held.unsigned_abs(), format!("{} minor units are held", books.held)),
+    ];
+    let waiting = left.map(|Left { tasks, given_up }| {
+        nothing([
+            (tasks.into(), format!("{tasks} tasks were not acknowledged")),
+            (given_up.into(), format!("the broker gave up on {given_up} tasks")),
+            (books.outbox_events.unsigned_abs(), format!("{} events were not published", books.outbox_events)),
+        ])
+    });
+    let stopped = (!fleet.stopped.is_empty()).then(|| {
+        let wrong = fleet.stopped.iter().filter(|daemon| !daemon.status.success());
+        none(wrong.map(|daemon| daemon.status.to_string()).collect())
+    });
+    let agree = counted.map(|counted| counters_agree(evidence, &counted));
+    let heard = received.as_ref().map(|received| planned_events(evidence, findings, received));
+    let checks = [
+        ("every step of the run came to its end", Some(stuck.clone().map_or(Ok(()), Err))),
+        ("settled + rejected + canceled + duplicates + dead letters = published", Some(sum)),
+        ("no message that the broker confirmed is lost", Some(nothing([lost]))),
+        ("no payment is applied twice", Some(nothing([doubled]))),
+        ("every payment came to what was planned for it, and there is no other", Some(planned_outcomes(evidence))),
+        ("every dead letter has its reason and names its field", Some(planned_dead_letters(evidence))),
+        ("the daemon's own counters say the same", agree),
+        ("every outcome had its event, and there was no other", heard),
+        ("every balance is what the payments make of it", Some(planned_balances(evidence))),
+        ("no task waits, and nothing is held", Some(nothing(open))),
+        ("nothing is left in the queues and in the outbox", waiting),
+        ("settled audit passes", Some(audit_passes(evidence))),
+        ("the daemon drained and ended with 0", stopped),
+    ];
+    checks.into_iter().filter_map(|(holds, finding)| Some(check(holds, finding?))).collect()
 }
 
 pub(crate) fn check(holds: &str, finding: Finding) -> Check {
     Check { holds: holds.to_owned(), found: finding.err() }
 }
 
-fn came_to_an_end(evidence: &Evidence, _: &Findings) -> Finding {
-    evidence.stuck.clone().map_or(Ok(()), Err)
+/// Holds if all of these are 0. Otherwise returns what is said of those that are not.
+fn nothing<const N: usize>(counts: [(u64, String); N]) -> Finding {
+    none(counts.into_iter().filter(|(count, _)| *count > 0).map(|(_, said)| said).collect())
 }
 
-fn one_outcome_each(evidence: &Evidence, findings: &Findings) -> Finding {
-    let (total, published) = (findings.tally.total(), evidence.flights.sent.len() as u64);
-    if total == published { Ok(()) } else { Err(format!("{total} of {published}")) }
-}
-
-fn nothing_lost(_: &Evidence, findings: &Findings) -> Finding {
-    if findings.lost == 0 { Ok(()) } else { Err(format!("{} have no outcome in the database", findings.lost)) }
-}
-
-fn nothing_doubled(evidence: &Evidence, _: &Findings) -> Finding {
-    match evidence.books.doubled {
-        0 => Ok(()),
-        doubled => Err(format!("{doubled} have other entries than their own")),
-    }
-}
-
-fn planned_outcomes(evidence: &Evidence, _: &Findings) -> Finding {
+fn planned_outcomes(evidence: &Evidence) -> Finding {
     let plan = evidence.plan();
     let other_amounts = other_amounts(evidence);
     let fates = plan.fates();
@@ -109,7 +110,7 @@ fn other_amounts(evidence: &Evidence) -> HashMap<usize, i64> {
     amounts.collect()
 }
 
-fn planned_dead_letters(evidence: &Evidence, _: &Findings) -> Finding {
+fn planned_dead_letters(evidence: &Evidence) -> Finding {
     let mut surplus: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for letter in &evidence.books.dead_letters {
         let key = (letter.reason.as_str(), letter.field.as_deref().unwrap_or("-"));
@@ -127,8 +128,8 @@ fn planned_dead_letters(evidence: &Evidence, _: &Findings) -> Finding {
 
 /// Where others use the servers too, their payments count as well. What waits is counted whenever
 /// it does, which is a matter of time.
-fn counters_agree(evidence: &Evidence, _: &Findings) -> Finding {
-    let (planned, counted) = (evidence.plan().expected(), evidence.counted.unwrap_or_default());
+fn counters_agree(evidence: &Evidence, counted: &Tally) -> Finding {
+    let planned = evidence.plan().expected();
     let alone = evidence.left.is_some();
     let differs = |outcome: &Outcome| {
         let (planned, counted) = (planned.get(*outcome), counted.get(*outcome));
@@ -142,8 +143,7 @@ fn counters_agree(evidence: &Evidence, _: &Findings) -> Finding {
     none(wrong.collect())
 }
 
-fn planned_events(evidence: &Evidence, findings: &Findings) -> Finding {
-    let Some(received) = &evidence.received else { return Ok(()) };
+fn planned_events(evidence: &Evidence, findings: &Findings, received: &Received) -> Finding {
     let mut wrong = received.examples.clone();
     if findings.events_missing + findings.events_unexpected > 0 {
         let (missing, unexpected) = (findings.events_missing, findings.events_unexpected);
@@ -155,7 +155,7 @@ fn planned_events(evidence: &Evidence, findings: &Findings) -> Finding {
         wrong.push(format!("{scheduled} events of what is scheduled and {parked} of what is parked, not {waits:?}"));
     }
     for message in evidence.plan().load.iter().filter(|message| message.is_decided()) {
-        let (kind, planned) = (received.arrival(message.id).map(|arrival| arrival.kind), kind_of(message));
+        let (kind, planned) = (received.arrival(message.id).map(|(kind, _)| kind), kind_of(message));
         if kind != planned {
             let name = |kind: Option<EventKind>| kind.map_or("no event", EventKind::name);
             wrong.push(format!("{:?}: {}, not {}", evidence.lines.id(message), name(kind), name(planned)));
@@ -187,7 +187,7 @@ fn kind_of(message: &Message) -> Option<EventKind> {
     })
 }
 
-fn planned_balances(evidence: &Evidence, _: &Findings) -> Finding {
+fn planned_balances(evidence: &Evidence) -> Finding {
     let (plan, balances) = (evidence.plan(), &evidence.books.balances);
     let planned = balances_as_decided(evidence);
     let open = || plan.accounts.all.iter().zip(&planned).filter(|(account, _)| account.currency.is_some());
@@ -217,33 +217,7 @@ fn balances_as_decided(evidence: &Evidence) -> Vec<i64> {
     balances
 }
 
-fn nothing_is_open(evidence: &Evidence, _: &Findings) -> Finding {
-    let mut wrong = Vec::new();
-    if evidence.books.waiting > 0 {
-        wrong.push(format!("{} tasks wait for their time or for another task", evidence.books.waiting));
-    }
-    if evidence.books.held != 0 {
-        wrong.push(format!("{} minor units are held", evidence.books.held));
-    }
-    none(wrong)
-}
-
-fn nothing_waits(evidence: &Evidence, _: &Findings) -> Finding {
-    let mut wrong = Vec::new();
-    let left = evidence.left;
-    if let Some(tasks) = left.map(|left| left.tasks).filter(|tasks| *tasks > 0) {
-        wrong.push(format!("{tasks} tasks were not acknowledged"));
-    }
-    if let Some(given_up) = left.map(|left| left.given_up).filter(|given_up| *given_up > 0) {
-        wrong.push(format!("the broker gave up on {given_up} tasks"));
-    }
-    if evidence.books.outbox_events > 0 {
-        wrong.push(format!("{} events were not published", evidence.books.outbox_events));
-    }
-    none(wrong)
-}
-
-fn audit_passes(evidence: &Evidence, _: &Findings) -> Finding {
+fn audit_passes(evidence: &Evidence) -> Finding {
     match &evidence.audit {
         Ok(audit) if audit["passed"] == true => Ok(()),
         // A verdict without a reason is one, too.
@@ -263,11 +237,6 @@ fn violated(audit: &Value) -> Vec<String> {
             format!("{name} does not hold {} times: {example}", check["violations"])
         })
         .collect()
-}
-
-fn stopped_in_order(evidence: &Evidence, _: &Findings) -> Finding {
-    let wrong = evidence.fleet.stopped.iter().filter(|daemon| !daemon.status.success());
-    none(wrong.map(|daemon| daemon.status.to_string()).collect())
 }
 
 /// The first of the differences, if there are any.

@@ -8,10 +8,11 @@ use hdrhistogram::Histogram;
 
 use crate::progress;
 use crate::report::model::empty_histogram;
+use crate::report::numbers::count;
 
 /// Counters since the start, and the latencies since somebody last looked.
 #[derive(Debug)]
-pub(crate) struct Gauges {
+pub(super) struct Gauges {
     published: AtomicU64,
     confirmed: AtomicU64,
     blocked: AtomicBool,
@@ -19,7 +20,7 @@ pub(crate) struct Gauges {
 }
 
 impl Gauges {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             published: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
@@ -28,12 +29,12 @@ impl Gauges {
         }
     }
 
-    pub(crate) fn counts(&self) -> (u64, u64) {
+    pub(super) fn counts(&self) -> (u64, u64) {
         (self.published.load(Ordering::Relaxed), self.confirmed.load(Ordering::Relaxed))
     }
 
     /// The times to the confirm since this was last asked, in microseconds.
-    pub(crate) fn take_confirm(&self) -> Histogram<u64> {
+    pub(super) fn take_confirm(&self) -> Histogram<u64> {
         std::mem::replace(&mut *self.confirm.lock().unwrap_or_else(PoisonError::into_inner), empty_histogram())
     }
 
@@ -50,7 +51,7 @@ impl Gauges {
     /// Says, once, that a publisher waits because so many of its messages wait for their confirm.
     pub(super) fn blocked(&self, unconfirmed: usize) {
         if !self.blocked.swap(true, Ordering::Relaxed) {
-            let unconfirmed = progress::grouped(unconfirmed as u64);
+            let unconfirmed = count(unconfirmed as u64);
             progress::say(&format!(
                 "  ! {unconfirmed} messages wait for their confirm: publishing waits for the broker"
             ));

@@ -8,29 +8,34 @@
 pub(crate) mod clock;
 mod gauges;
 mod publisher;
+mod publishing;
 pub(crate) mod schedule;
 mod script;
 mod supply;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use clock::now_micros;
-pub(crate) use gauges::Gauges;
+use gauges::Gauges;
 pub(crate) use publisher::{Confirmed, Sent, send};
-use publisher::{Desk, Publisher};
+use publisher::{Desk, Publisher, is_taken};
+pub(crate) use publishing::Publishing;
 use schedule::{Arrival, Curve, Limit};
-pub(crate) use script::{Due, Lines, Part, Script};
+pub(crate) use script::{Due, Lines, Script};
 use supply::{End, Supply};
 
+/// How long a run may make no progress at all, unless something waits for its time.
+pub(crate) const STALLED: Duration = Duration::from_secs(30);
 /// From the order to publish to the first scheduled message: enough for the threads to be there.
 const LEAD: i64 = 50_000;
 /// Accounts are opened with so many messages unconfirmed: it is not measured.
-const OPENING_WINDOW: usize = 4000;
+const OPENED_TOGETHER: usize = 4000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
@@ -82,74 +87,64 @@ impl Generator {
         Ok(Self { script, publishers, pace, limit, seed })
     }
 
-    /// Publishes everything and waits for the last confirm. `started` is called when the clock of
-    /// the load begins to run.
-    pub(crate) async fn publish(self, gauges: Arc<Gauges>, started: impl FnOnce()) -> Result<Flights> {
+    /// Begins to publish everything. The clock of the load runs from here on.
+    pub(crate) fn start(self) -> Publishing {
         let Self { script, publishers, pace, limit, seed } = self;
-        let count = publishers.len();
-        let accounts = script.with(|lines| Arc::clone(&lines.plan.accounts));
-        let mut window = None;
-        let supply: Box<dyn Fn(i64, usize) -> Supply + Send> = match pace {
-            Pace::Open { curve, arrival } => {
-                let offsets: Arc<Vec<u64>> = Arc::new(schedule::offsets(curve, arrival, limit, seed).collect());
-                script.with(|lines| lines.plan.grow(offsets.len()));
-                let script = Arc::clone(&script);
-                Box::new(move |start, next| {
-                    let (script, offsets) = (Arc::clone(&script), Arc::clone(&offsets));
-                    Supply::Scheduled { script, offsets, start, next, publishers: count }
-                })
-            }
-            Pace::Closed { window: size } => {
-                let semaphore = Arc::new(Semaphore::new(size));
-                window = Some(Arc::clone(&semaphore));
-                let (script, next) = (Arc::clone(&script), Arc::new(Mutex::new(0)));
-                Box::new(move |start, _| Supply::Windowed {
-                    script: Arc::clone(&script),
-                    part: Part::Load,
-                    window: Arc::clone(&semaphore),
-                    next: Arc::clone(&next),
-                    end: end(limit, start),
-                })
-            }
+        let (offsets, window) = match pace {
+            Pace::Open { curve, arrival } => (schedule::offsets(curve, arrival, limit, seed).collect(), 0),
+            Pace::Closed { window } => (Vec::new(), window),
         };
-        let desk = Desk { accounts, gauges, window };
+        script.with(|lines| lines.plan.grow(offsets.len()));
+        let (offsets, window, next) = (Arc::new(offsets), Arc::new(Semaphore::new(window)), Arc::default());
         let start = now_micros() + LEAD;
-        started();
-        let publishing = publishers.into_iter().enumerate();
-        let publishing = publishing.map(|(number, publisher)| publisher.publish(supply(start, number), desk.clone()));
-        let mut flights = Flights { start, ..Flights::default() };
-        for (sent, confirmed) in try_join_all(publishing).await? {
-            flights.sent.extend(sent);
-            flights.confirmed.extend(confirmed);
-        }
-        Ok(flights)
-    }
-}
-
-fn end(limit: Limit, start: i64) -> End {
-    match limit {
-        Limit::Count(count) => End::Count(count),
-        Limit::Time(time) => End::Time(start + micros(time)),
+        let supply = |number| match pace {
+            Pace::Open { .. } => Supply::Scheduled {
+                script: Arc::clone(&script),
+                offsets: Arc::clone(&offsets),
+                start,
+                next: number,
+                publishers: publishers.len(),
+            },
+            Pace::Closed { .. } => Supply::Windowed {
+                script: Arc::clone(&script),
+                window: Arc::clone(&window),
+                next: Arc::clone(&next),
+                end: match limit {
+                    Limit::Count(count) => End::Count(count),
+                    Limit::Time(time) => End::Time(start + i64::try_from(time.as_micros()).unwrap_or(i64::MAX)),
+                },
+            },
+        };
+        let supplies: Vec<Supply> = (0..publishers.len()).map(supply).collect();
+        let accounts = script.with(|lines| Arc::clone(&lines.plan.accounts));
+        let gauges = Arc::new(Gauges::new());
+        let desk = Desk { accounts, gauges: Arc::clone(&gauges), window };
+        let publish = async move {
+            let publishing = publishers.into_iter().zip(supplies);
+            let publishing = publishing.map(|(publisher, supply)| publisher.publish(supply, desk.clone()));
+            let mut flights = Flights { start, ..Flights::default() };
+            for (sent, confirmed) in try_join_all(publishing).await? {
+                flights.sent.extend(sent);
+                flights.confirmed.extend(confirmed);
+            }
+            Ok(flights)
+        };
+        Publishing { task: tokio::spawn(publish), script, began: Instant::now(), gauges, flights: None, is_live: true }
     }
 }
 
 /// Publishes the messages that open the accounts, and waits for the last confirm.
-pub(crate) async fn open_accounts(uri: &str, script: &Arc<Script>) -> Result<()> {
+pub(crate) async fn open_accounts(uri: &str, script: &Script) -> Result<()> {
     let publisher = Publisher::connect(uri, &script.mark().to_string()).await?;
-    let window = Arc::new(Semaphore::new(OPENING_WINDOW));
     let (accounts, count) = script.with(|lines| (Arc::clone(&lines.plan.accounts), lines.plan.opening.len()));
-    let supply = Supply::Windowed {
-        script: Arc::clone(script),
-        part: Part::Opening,
-        window: Arc::clone(&window),
-        next: Arc::new(Mutex::new(0)),
-        end: End::Count(count),
-    };
-    let desk = Desk { accounts, gauges: Arc::new(Gauges::new()), window: Some(window) };
-    publisher.publish(supply, desk).await?;
+    for from in (0..count).step_by(OPENED_TOGETHER) {
+        let places = from..count.min(from + OPENED_TOGETHER);
+        let opening = |lines: &mut Lines| {
+            places.map(|place| lines.due_message(lines.plan.opening[place], place, now_micros())).collect::<Vec<_>>()
+        };
+        for confirm in publisher.send_all(&accounts, &script.with(opening)).await? {
+            is_taken(&confirm.await?)?;
+        }
+    }
     Ok(())
-}
-
-fn micros(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

@@ -18,7 +18,7 @@ use super::gauges::Gauges;
 use super::script::Due;
 use super::supply::Supply;
 use crate::broker::{self, TASKS_EXCHANGE};
-use crate::plan::{Accounts, Body, Broken, Message};
+use crate::plan::{Accounts, Broken, Message, body};
 
 /// The most messages of a publisher that wait for their confirm. A schedule does not wait for
 /// confirms, but memory has an end: a broker that is this far behind makes the publisher late,
@@ -54,7 +54,7 @@ pub(super) struct Desk {
     pub(super) accounts: Arc<Accounts>,
     pub(super) gauges: Arc<Gauges>,
     /// Gets a permit for each confirm.
-    pub(super) window: Option<Arc<Semaphore>>,
+    pub(super) window: Arc<Semaphore>,
 }
 
 struct Unconfirmed {
@@ -66,10 +66,9 @@ struct Unconfirmed {
 impl Publisher {
     /// Connects. Messages say that `app_id` has published them.
     pub(super) async fn connect(uri: &str, app_id: &str) -> Result<Arc<Self>> {
-        let connection = broker::connect(uri, "settled-loadtest publisher").await?;
-        let channel = connection.create_channel().await?;
+        let (_connection, channel) = broker::channel(uri, "settled-loadtest publisher").await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Arc::new(Self { _connection: connection, channel, app_id: app_id.to_owned() }))
+        Ok(Arc::new(Self { _connection, channel, app_id: app_id.to_owned() }))
     }
 
     /// Publishes all of a supply and waits for the last confirm.
@@ -103,10 +102,7 @@ impl Publisher {
                 return Ok(sent);
             }
             let at = now_micros();
-            let bodies = due.iter().map(|due| Body::new(&desk.accounts, &due.message, due.ids).bytes(&due.message));
-            let bodies: Vec<Vec<u8>> = bodies.collect::<Result<_, _>>()?;
-            let messages = due.iter().zip(&bodies).map(|(due, body)| self.send(due, body));
-            let confirms = runtime.block_on(try_join_all(messages))?;
+            let confirms = runtime.block_on(self.send_all(&desk.accounts, &due))?;
             desk.gauges.published(due.len());
             for (due, confirm) in due.iter().zip(confirms) {
                 sent.push(Sent { index: due.index, scheduled: due.at, at });
@@ -119,8 +115,12 @@ impl Publisher {
         }
     }
 
-    async fn send(&self, due: &Due, body: &[u8]) -> lapin::Result<PublisherConfirm> {
-        send(&self.channel, due, body, &self.app_id).await
+    /// Publishes messages together; their confirms are still to come.
+    pub(super) async fn send_all(&self, accounts: &Accounts, due: &[Due]) -> Result<Vec<PublisherConfirm>> {
+        let bodies = due.iter().map(|due| body(accounts, &due.message, due.ids));
+        let bodies: Vec<Vec<u8>> = bodies.collect::<Result<_, _>>()?;
+        let messages = due.iter().zip(&bodies).map(|(due, body)| send(&self.channel, due, body, &self.app_id));
+        Ok(try_join_all(messages).await?)
     }
 }
 
@@ -132,20 +132,23 @@ pub(crate) async fn send(channel: &Channel, due: &Due, body: &[u8], app_id: &str
     channel.basic_publish(TASKS_EXCHANGE.into(), key.into(), options, body, properties).await
 }
 
+/// Fails unless the broker has taken a message.
+pub(super) fn is_taken(confirmation: &Confirmation) -> Result<()> {
+    match confirmation {
+        Confirmation::Ack(None) => Ok(()),
+        Confirmation::Ack(Some(_)) => bail!("the broker returned a task: no queue is bound"),
+        Confirmation::Nack(_) => bail!("the broker did not take a task"),
+        Confirmation::NotRequested => bail!("the broker was not asked for confirms"),
+    }
+}
+
 async fn await_confirms(mut unconfirmed: mpsc::Receiver<Unconfirmed>, desk: &Desk) -> Result<Vec<Confirmed>> {
     let mut confirmed = Vec::new();
     while let Some(Unconfirmed { index, scheduled, confirm }) = unconfirmed.recv().await {
-        match confirm.await? {
-            Confirmation::Ack(None) => {}
-            Confirmation::Ack(Some(_)) => bail!("the broker returned a task: no queue is bound"),
-            Confirmation::Nack(_) => bail!("the broker did not take a task"),
-            Confirmation::NotRequested => bail!("the broker was not asked for confirms"),
-        }
+        is_taken(&confirm.await?)?;
         let at = now_micros();
         desk.gauges.confirmed(at - scheduled);
-        if let Some(window) = &desk.window {
-            window.add_permits(1);
-        }
+        desk.window.add_permits(1);
         confirmed.push(Confirmed { index, at });
     }
     Ok(confirmed)

@@ -9,7 +9,6 @@ use crate::plan::{Ask, Ids, Mark, Message, Plan, Stamp};
 
 #[derive(Debug)]
 pub(crate) struct Script {
-    mark: Mark,
     stop: AtomicBool,
     lines: Mutex<Lines>,
 }
@@ -31,20 +30,14 @@ pub(crate) struct Due {
     pub(crate) at: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Opening,
-    Load,
-}
-
 impl Script {
     pub(crate) fn new(plan: Plan, mark: Mark) -> Self {
-        Self { mark, stop: AtomicBool::new(false), lines: Mutex::new(Lines { plan, ids: Vec::new(), mark }) }
+        Self { stop: AtomicBool::new(false), lines: Mutex::new(Lines { plan, ids: Vec::new(), mark }) }
     }
 
     /// What all of its ids are marked with.
     pub(crate) fn mark(&self) -> Mark {
-        self.mark
+        self.with(|lines| lines.mark)
     }
 
     pub(crate) fn with<T>(&self, read: impl FnOnce(&mut Lines) -> T) -> T {
@@ -66,17 +59,14 @@ impl Script {
 }
 
 impl Lines {
-    pub(crate) fn messages(&self, part: Part) -> &[Message] {
-        match part {
-            Part::Opening => &self.plan.opening,
-            Part::Load => &self.plan.load,
-        }
+    /// The message at that place of the load, due at that time.
+    pub(crate) fn due(&mut self, index: usize, at: i64) -> Due {
+        self.due_message(self.plan.load[index], index, at)
     }
 
-    /// The message at that place of a part, due at that time. Its id tells the time of the first
-    /// message that has it, or that names it: what acts on a payment can be due before it.
-    pub(crate) fn due(&mut self, part: Part, index: usize, at: i64) -> Due {
-        let message = self.messages(part)[index];
+    /// The same of any message. Its id tells the time of the first message that has it, or that names it: what acts on a
+    /// payment can be due before it.
+    pub(super) fn due_message(&mut self, message: Message, index: usize, at: i64) -> Due {
         let parent = if let Ask::FollowUp { parent, .. } = message.ask { Some(self.id_of(parent, at)) } else { None };
         let own = self.id_of(message.id, at);
         let due = message.execute_in.and_then(|_| self.mark.read(own)).map_or(at, |stamp| stamp.scheduled);

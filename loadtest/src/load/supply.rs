@@ -1,6 +1,6 @@
 //! What a publisher publishes next, and when: by a schedule, or as fast as confirms come in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::clock::now_micros;
-use super::script::{Due, Part, Script};
+use super::script::{Due, Script};
 
 /// The most messages that are given to lapin at once: it writes them together.
 const TOGETHER: usize = 256;
@@ -36,17 +36,16 @@ pub(super) enum Supply {
     /// As many as may wait for their confirm.
     Windowed {
         script: Arc<Script>,
-        part: Part,
         window: Arc<Semaphore>,
         /// The first message that nobody has taken yet, of all publishers together.
-        next: Arc<std::sync::Mutex<usize>>,
+        next: Arc<Mutex<usize>>,
         end: End,
     },
 }
 
 /// Where a load that follows its confirms ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum End {
+pub(super) enum End {
     Count(usize),
     /// At that time, in microseconds since 1970.
     Time(i64),
@@ -60,7 +59,7 @@ impl Supply {
             Self::Scheduled { script, offsets, start, next, publishers } => {
                 scheduled(script, offsets, *start, next, *publishers)
             }
-            Self::Windowed { script, part, window, next, end } => windowed(script, *part, window, next, *end, runtime),
+            Self::Windowed { script, window, next, end } => windowed(script, window, next, *end, runtime),
         }
     }
 }
@@ -86,28 +85,21 @@ fn scheduled(script: &Script, offsets: &[u64], start: i64, next: &mut usize, pub
         while taken.len() < TOGETHER
             && let Some(at) = due(*next).filter(|at| *at <= now)
         {
-            taken.push(lines.due(Part::Load, *next, at));
+            taken.push(lines.due(*next, at));
             *next += publishers;
         }
         taken
     })
 }
 
-fn windowed(
-    script: &Script,
-    part: Part,
-    window: &Semaphore,
-    next: &std::sync::Mutex<usize>,
-    end: End,
-    runtime: &Handle,
-) -> Vec<Due> {
+fn windowed(script: &Script, window: &Semaphore, next: &Mutex<usize>, end: End, runtime: &Handle) -> Vec<Due> {
     loop {
         let ended = match end {
             End::Count(_) => false,
             End::Time(end) => now_micros() >= end,
         };
         // A case that was begun is published to its end.
-        if script.stopped() || ended && is_all_taken(script, part, next) {
+        if script.stopped() || ended && is_all_taken(script, next) {
             return Vec::new();
         }
         // All that is free, and at least one: given back by whoever awaits the confirms.
@@ -116,7 +108,7 @@ fn windowed(
         let more = window.available_permits().min(TOGETHER - 1);
         let more = window.try_acquire_many(more as u32).ok();
         let room = 1 + more.as_ref().map_or(0, tokio::sync::SemaphorePermit::num_permits);
-        let taken = take(script, part, next, (end, ended), room);
+        let taken = take(script, next, (end, ended), room);
         for permit in [Some(one), more].into_iter().flatten() {
             permit.forget();
         }
@@ -125,33 +117,27 @@ fn windowed(
     }
 }
 
-/// Whether all of a part that is there is taken.
-fn is_all_taken(script: &Script, part: Part, next: &std::sync::Mutex<usize>) -> bool {
-    let next = *next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    script.with(|lines| lines.messages(part).len() <= next)
+/// Whether all of the load that is there is taken.
+fn is_all_taken(script: &Script, next: &Mutex<usize>) -> bool {
+    let next = *next.lock().unwrap_or_else(PoisonError::into_inner);
+    script.with(|lines| lines.plan.load.len() <= next)
 }
 
-/// The next messages of a part, at most so many. The load grows as it is needed, until it is to end.
-fn take(
-    script: &Script,
-    part: Part,
-    next: &std::sync::Mutex<usize>,
-    (end, ended): (End, bool),
-    room: usize,
-) -> Vec<Due> {
-    let mut next = next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+/// The next messages of the load, at most so many. The load grows as it is needed, until it is to end.
+fn take(script: &Script, next: &Mutex<usize>, (end, ended): (End, bool), room: usize) -> Vec<Due> {
+    let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
     script.with(|lines| {
-        let there = lines.messages(part).len();
+        let there = lines.plan.load.len();
         let (until, most) = match end {
             End::Count(count) => (count.min(*next + room), Some(count)),
             End::Time(_) if ended => (there.min(*next + room), None),
             End::Time(_) => (*next + room, None),
         };
-        if part == Part::Load && there < until {
+        if there < until {
             lines.plan.reach(until, most);
         }
         let now = now_micros();
-        let taken: Vec<Due> = (*next..until).map(|index| lines.due(part, index, now)).collect();
+        let taken: Vec<Due> = (*next..until).map(|index| lines.due(index, now)).collect();
         *next = until;
         taken
     })

@@ -18,7 +18,7 @@ pub(crate) struct Ids {
 }
 
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Body<'a> {
+pub(super) struct Body<'a> {
     pub(super) id: Uuid,
     #[serde(rename = "type")]
     task_type: &'static str,
@@ -56,9 +56,21 @@ struct Leg<'a> {
     currency: &'static str,
 }
 
+/// The bytes of a message once its ids are known, broken where it has to be.
+///
+/// # Errors
+/// None that could occur: plain values are written to memory.
+pub(crate) fn body(accounts: &Accounts, message: &Message, ids: Ids) -> serde_json::Result<Vec<u8>> {
+    let body = Body::new(accounts, message, ids);
+    let good = serde_json::to_vec(&body)?;
+    Ok(match message.broken {
+        Some(broken) => broken.apply(good, &body),
+        None => good,
+    })
+}
+
 impl<'a> Body<'a> {
-    /// What `message` says once its ids are known.
-    pub(crate) fn new(accounts: &'a Accounts, message: &Message, ids: Ids) -> Self {
+    fn new(accounts: &'a Accounts, message: &Message, ids: Ids) -> Self {
         let name = |account: usize| accounts.all[account].name.as_str();
         let (id, task_type) = (ids.own, message.ask.task_type().name());
         let payment = Self {
@@ -104,18 +116,6 @@ impl<'a> Body<'a> {
                 ..payment
             },
         }
-    }
-
-    /// The bytes, broken where the message has to be.
-    ///
-    /// # Errors
-    /// None that could occur: plain values are written to memory.
-    pub(crate) fn bytes(&self, message: &Message) -> serde_json::Result<Vec<u8>> {
-        let good = serde_json::to_vec(self)?;
-        Ok(match message.broken {
-            Some(broken) => broken.apply(good, self),
-            None => good,
-        })
     }
 }
 

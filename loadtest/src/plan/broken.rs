@@ -1,11 +1,12 @@
 //! What can be wrong with a message, and the field its dead letter then has to name.
 
+use clap::ValueEnum;
 use settled_core::contract::{DeadReason, MAX_BODY_BYTES};
 
-use super::Body;
+use super::body::Body;
 
 /// A way in which a message is no task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Broken {
     NotJson,
     CutOff,
@@ -27,22 +28,6 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    pub(crate) const ALL: [Self; 13] = [
-        Self::NotJson,
-        Self::CutOff,
-        Self::Array,
-        Self::AmountMissing,
-        Self::AmountRepeated,
-        Self::AmountFloat,
-        Self::UnknownField,
-        Self::CurrencyLowercase,
-        Self::Nul,
-        Self::NotUtf8,
-        Self::OtherMessageId,
-        Self::OtherContentType,
-        Self::Oversize,
-    ];
-
     pub(crate) const fn reason(self) -> DeadReason {
         if matches!(self, Self::Oversize) { DeadReason::Oversize } else { DeadReason::Malformed }
     }

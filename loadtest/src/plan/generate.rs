@@ -1,10 +1,11 @@
 //! From a shape and a seed to a plan.
 
-use std::array::IntoIter;
 use std::collections::HashSet;
 use std::iter::Cycle;
+use std::slice::Iter;
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use fastrand::Rng;
 use settled_core::contract::{DeadReason, Rejection};
 use settled_pipeline::labels::Outcome;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use super::life::{Chooser, Life};
 use super::mix::{Mixer, Part};
 use super::skew::Draw;
-use super::{Account, Accounts, Ask, Body, Broken, Ids, Message, Padding, Plan, Shape};
+use super::{Account, Accounts, Ask, Broken, Ids, Message, Padding, Plan, Shape, body};
 
 pub(super) const CURRENCY: &str = "USD";
 const OTHER_CURRENCY: &str = "EUR";
@@ -38,7 +39,7 @@ pub(super) struct Generator {
     pub(super) life: Life,
     pub(super) chooser: Chooser,
     /// In turn, so that a load of any size has as many kinds as it can.
-    broken: Cycle<IntoIter<Broken, { Broken::ALL.len() }>>,
+    broken: Cycle<Iter<'static, Broken>>,
     /// Places of the first customer and of the first merchant.
     customers: usize,
     merchants: usize,
@@ -79,7 +80,7 @@ impl Plan {
             mixer: Mixer::new(shape.mix),
             life: shape.life.clone(),
             chooser: Chooser::new(&shape.life.kinds),
-            broken: Broken::ALL.into_iter().cycle(),
+            broken: Broken::value_variants().iter().cycle(),
             customers: first_customer,
             merchants: first_merchant,
             poor,
@@ -139,7 +140,7 @@ impl Plan {
             Part::Duplicate => self.duplicate(),
             Part::Altered => self.altered(),
             Part::Malformed => {
-                let broken = self.generator.broken.next().unwrap_or(Broken::NotJson);
+                let broken = self.generator.broken.next().copied().unwrap_or(Broken::NotJson);
                 let dead = self.first(transfer, Outcome::DeadLettered(broken.reason()));
                 Message { broken: Some(broken), field: broken.field(), ..dead }
             }
@@ -237,7 +238,7 @@ impl Generator {
         let (debit, credit) = (self.customers, self.merchants);
         let payment = first(0, Ask::Transfer { debit, credit, amount: MAX_PAYMENT / 2, currency: CURRENCY });
         let ids = Ids { own: Uuid::nil(), parent: None, due: 0 };
-        Body::new(accounts, &payment, ids).bytes(&payment).map_or(0, |body| body.len())
+        body(accounts, &payment, ids).map_or(0, |body| body.len())
     }
 }
 

@@ -2,19 +2,32 @@
 
 use std::collections::BTreeMap;
 
+use clap::Args;
 use fastrand::Rng;
 
-/// The share of each kind of message, from 0 to 1; the rest are good payments.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+use crate::values::share;
+
+/// The share of each kind of message, from 0 to 1, where it is given; the rest are good payments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Args)]
 pub(crate) struct Mix {
-    pub(crate) duplicate: f64,
-    pub(crate) altered: f64,
-    pub(crate) malformed: f64,
-    pub(crate) insufficient: f64,
-    /// Payments to an account that nobody opened.
-    pub(crate) unknown_account: f64,
-    /// Payments in a currency that neither account has.
-    pub(crate) wrong_currency: f64,
+    /// Messages that repeat an earlier one; a share such as 1% or 0.01, as all of these
+    #[arg(long = "duplicates", value_name = "SHARE", value_parser = share)]
+    pub(crate) duplicate: Option<f64>,
+    /// Messages that repeat an earlier id with another amount
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) altered: Option<f64>,
+    /// Messages that are no task
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) malformed: Option<f64>,
+    /// Payments without the funds for it
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) insufficient: Option<f64>,
+    /// Payments to an account that does not exist
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) unknown_account: Option<f64>,
+    /// Payments in a currency that the accounts do not have
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) wrong_currency: Option<f64>,
 }
 
 /// What a message of the load is to be.
@@ -31,13 +44,25 @@ pub(super) enum Part {
 
 impl Mix {
     pub(crate) const FAULTY: Self = Self {
-        duplicate: 0.01,
-        altered: 0.002,
-        malformed: 0.002,
-        insufficient: 0.005,
-        unknown_account: 0.001,
-        wrong_currency: 0.001,
+        duplicate: Some(0.01),
+        altered: Some(0.002),
+        malformed: Some(0.002),
+        insufficient: Some(0.005),
+        unknown_account: Some(0.001),
+        wrong_currency: Some(0.001),
     };
+
+    /// Returns these shares, and those of `usual` where none is given.
+    pub(crate) fn or(self, usual: Self) -> Self {
+        Self {
+            duplicate: self.duplicate.or(usual.duplicate),
+            altered: self.altered.or(usual.altered),
+            malformed: self.malformed.or(usual.malformed),
+            insufficient: self.insufficient.or(usual.insufficient),
+            unknown_account: self.unknown_account.or(usual.unknown_account),
+            wrong_currency: self.wrong_currency.or(usual.wrong_currency),
+        }
+    }
 
     fn shares(&self) -> [(Part, &'static str, f64); 6] {
         [
@@ -48,6 +73,7 @@ impl Mix {
             (Part::UnknownAccount, "unknown_account", self.unknown_account),
             (Part::WrongCurrency, "wrong_currency", self.wrong_currency),
         ]
+        .map(|(part, name, share)| (part, name, share.unwrap_or_default()))
     }
 
     pub(crate) fn total(&self) -> f64 {
@@ -104,7 +130,7 @@ mod tests {
 
     #[test]
     fn every_part_has_its_share_in_whatever_blocks_it_is_made() {
-        let mix = Mix { duplicate: 0.29, malformed: 0.0031, ..Mix::default() };
+        let mix = Mix { duplicate: Some(0.29), malformed: Some(0.0031), ..Mix::default() };
         for block in [1, 7, 100, 1000] {
             let (mut rng, mut mixer) = (Rng::with_seed(3), Mixer::new(mix));
             let blocks = (0..1000).step_by(block).map(|made| block.min(1000 - made));
@@ -118,7 +144,7 @@ mod tests {
 
     #[test]
     fn only_what_there_is_has_a_name() {
-        let mix = Mix { altered: 0.5, ..Mix::default() };
+        let mix = Mix { altered: Some(0.5), ..Mix::default() };
         assert_eq!(mix.by_name(), BTreeMap::from([("altered".to_owned(), 0.5)]));
         assert!((Mix::FAULTY.total() - 0.021).abs() < 1e-12);
     }

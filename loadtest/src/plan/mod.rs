@@ -30,7 +30,7 @@ use clap::Args;
 use settled_core::contract::TaskType;
 use settled_pipeline::labels::Outcome;
 
-pub(crate) use body::{Body, Ids};
+pub(crate) use body::{Ids, body};
 pub(crate) use broken::Broken;
 use generate::Generator;
 pub(crate) use life::Life;
@@ -42,7 +42,7 @@ pub(crate) use mix::Mix;
 use padding::MAX_PAYLOAD_BYTES;
 pub(crate) use padding::Padding;
 pub(crate) use skew::Skew;
-pub(crate) use tally::Tally;
+pub(crate) use tally::{Tally, outcome_named};
 
 use crate::values::at_least_one;
 

@@ -4,6 +4,11 @@ use std::ops::Sub;
 
 use settled_pipeline::labels::Outcome;
 
+/// Returns the outcome with that name and reason.
+pub(crate) fn outcome_named(name: &str, reason: &str) -> Option<Outcome> {
+    Outcome::all().find(|outcome| outcome.name() == name && outcome.reason() == reason)
+}
+
 /// A number for each outcome, reasons told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tally([u64; Outcome::COUNT]);
@@ -27,11 +32,6 @@ impl Tally {
 
     pub(crate) fn total(&self) -> u64 {
         self.0.iter().sum()
-    }
-
-    /// How many came to an outcome that is the last word: what waits will come to another one.
-    pub(crate) fn decided(&self) -> u64 {
-        self.total() - self.get(Outcome::Scheduled) - self.get(Outcome::Parked)
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Outcome, u64)> {

@@ -9,25 +9,8 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::model::Summary;
+use super::model::{LatencyMs, Quantiles, Summary};
 use super::numbers::decimal;
-
-/// Figures of a summary: name, unit, and where it is.
-const FIGURES: [(&str, &str, &str); 3] = [
-    ("published", "/s", "/rate_published_per_s"),
-    ("committed", "/s", "/rate_committed_per_s"),
-    ("events", "/s", "/rate_events_per_s"),
-];
-const LATENCIES: [(&str, &str); 4] = [
-    ("to confirm", "/latency_ms/confirm"),
-    ("to commit", "/latency_ms/commit"),
-    ("to event", "/latency_ms/event"),
-    ("schedule lag", "/schedule_lag_ms"),
-];
-const QUANTILES: [(&str, &str); 4] = [("p50", "p50"), ("p99", "p99"), ("p99.9", "p999"), ("max", "max")];
-const COUNTS: [&str; 4] = ["lost", "doubled", "events_missing", "events_unexpected"];
-const PROCESSES: [(&str, &str); 4] =
-    [("daemon", "daemon"), ("PostgreSQL", "postgres"), ("RabbitMQ", "rabbitmq"), ("generator", "generator")];
 
 #[derive(Debug, Serialize)]
 struct Comparison {
@@ -66,8 +49,7 @@ fn compare(a: &Path, b: &Path, json: bool) -> Result<String> {
 
 impl Comparison {
     fn new(a: &Summary, b: &Summary) -> Result<Self> {
-        let [figures_a, figures_b] = [figures(a)?, figures(b)?];
-        let figures = figures_a.into_iter().zip(figures_b).filter(|(a, b)| a.2.or(b.2).is_some());
+        let figures = figures(a).into_iter().zip(figures(b)).filter(|(a, b)| a.2.or(b.2).is_some());
         let figures = figures.map(|((name, unit, a), (.., b))| {
             let ratio = a.zip(b).filter(|(a, _)| *a != 0.0).map(|(a, b)| b / a);
             Figure { name, unit, a, b, ratio }
@@ -130,21 +112,43 @@ fn differences(a: &Summary, b: &Summary) -> Result<Vec<String>> {
 }
 
 /// All figures of a run, in the order of the table: name, unit, value.
-fn figures(summary: &Summary) -> Result<Vec<(String, &'static str, Option<f64>)>> {
-    let value = serde_json::to_value(summary)?;
-    let at = |place: &str| value.pointer(place).and_then(Value::as_f64);
-    let mut figures: Vec<_> = FIGURES.map(|(name, unit, place)| (name.to_owned(), unit, at(place))).into();
-    for (what, place) in LATENCIES {
-        figures.extend(QUANTILES.map(|(name, key)| (format!("{what}, {name}"), "ms", at(&format!("{place}/{key}")))));
+fn figures(summary: &Summary) -> Vec<(String, &'static str, Option<f64>)> {
+    let rates = [
+        ("published", summary.rate_published_per_s),
+        ("committed", summary.rate_committed_per_s),
+        ("events", summary.rate_events_per_s),
+    ];
+    let mut figures: Vec<_> = rates.map(|(name, rate)| (name.to_owned(), "/s", Some(rate))).into();
+    let LatencyMs { confirm, commit, event } = summary.latency_ms;
+    let spans = [
+        ("to confirm", confirm),
+        ("to commit", commit),
+        ("to event", event),
+        ("schedule lag", summary.schedule_lag_ms),
+    ];
+    for (span, times) in spans {
+        let of = |quantile: fn(Quantiles) -> f64| times.map(quantile);
+        let quantiles = [
+            ("p50", of(|times| times.p50)),
+            ("p99", of(|times| times.p99)),
+            ("p99.9", of(|times| times.p999)),
+            ("max", of(|times| times.max)),
+        ];
+        figures.extend(quantiles.map(|(name, value)| (format!("{span}, {name}"), "ms", value)));
     }
-    figures.extend(COUNTS.map(|count| (count.replace('_', " "), "", at(&format!("/{count}")))));
-    for (name, key) in PROCESSES {
-        let cpu = at(&format!("/{key}/cpu_seconds")).and_then(|seconds| summary.micros_per_payment(seconds));
-        let memory = at(&format!("/{key}/max_rss_bytes")).map(|bytes| bytes / 1e6);
+    let counts = [
+        ("lost", summary.lost),
+        ("doubled", summary.doubled),
+        ("events missing", summary.events_missing),
+        ("events unexpected", summary.events_unexpected),
+    ];
+    figures.extend(counts.map(|(name, count)| (name.to_owned(), "", Some(count as f64))));
+    for (name, used) in summary.processes() {
+        let cpu = summary.micros_per_payment(used.cpu_seconds);
         figures.push((format!("{name}, CPU per payment"), "µs", cpu));
-        figures.push((format!("{name}, memory at most"), "MB", memory));
+        figures.push((format!("{name}, memory at most"), "MB", Some(used.max_rss_bytes as f64 / 1e6)));
     }
-    Ok(figures)
+    figures
 }
 
 /// Small figures with decimals; counts have none.

@@ -27,11 +27,11 @@ impl Results {
         let measured = &self.histograms;
         let histograms = [&measured.confirm, &measured.commit, &measured.event, &measured.schedule_lag];
         for (name, histogram) in HISTOGRAMS.into_iter().zip(histograms) {
-            put(dir, name, &hlog::encode(histogram, &self.summary)?)?;
+            put(dir, name, hlog::encode(histogram, &self.summary)?)?;
         }
-        put(dir, SERIES, &series_to_csv(&self.series)?)?;
-        put(dir, REPORT, page::page(self)?.as_bytes())?;
-        put(dir, UNFINISHED, &summary_to_json(&self.summary)?)?;
+        put(dir, SERIES, series_to_csv(&self.series)?)?;
+        put(dir, REPORT, page::page(self)?)?;
+        put(dir, UNFINISHED, summary_to_json(&self.summary)?)?;
         let done = dir.join(SUMMARY);
         fs::rename(dir.join(UNFINISHED), &done).with_context(|| format!("write {}", done.display()))
     }
@@ -96,7 +96,8 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn put(dir: &Path, name: &str, content: &[u8]) -> Result<()> {
+/// Writes a file into a folder of results.
+pub(crate) fn put(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> Result<()> {
     let path = dir.join(name);
     fs::write(&path, content).with_context(|| format!("write {}", path.display()))
 }

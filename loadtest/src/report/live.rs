@@ -61,10 +61,6 @@ impl<W: Write> View<W> {
             let _ = writeln!(self.plain, "  … {}: {}", progress(self.goal, now), texts(now).join("; "));
         }
     }
-
-    pub(crate) fn finish(self) {
-        drop(self);
-    }
 }
 
 impl Drop for Lines {
@@ -89,7 +85,7 @@ impl Lines {
     fn show(&self, goal: Goal, now: &Snapshot) {
         self.bar.set_position(match goal {
             Goal::Time(_) => now.elapsed.as_millis() as u64,
-            Goal::Outcomes(_) => decided(now),
+            Goal::Outcomes(_) => now.decided(),
         });
         self.bar.set_message(progress(goal, now));
         for (bar, text) in self.texts.iter().zip(texts(now)) {
@@ -104,15 +100,11 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn decided(now: &Snapshot) -> u64 {
-    now.settled + now.rejected + now.duplicates + now.dead_lettered
-}
-
 fn progress(goal: Goal, now: &Snapshot) -> String {
     let elapsed = clock(now.elapsed.as_secs_f64());
     match goal {
         Goal::Time(length) => format!("{elapsed} of {}", clock(length.as_secs_f64())),
-        Goal::Outcomes(number) => format!("{} of {}, {elapsed}", count(decided(now)), count(number)),
+        Goal::Outcomes(number) => format!("{} of {}, {elapsed}", count(now.decided()), count(number)),
     }
 }
 
@@ -186,7 +178,7 @@ mod tests {
         view.update(&snapshot());
         insta::assert_snapshot!(screen.contents());
         assert!(view.plain.is_empty());
-        view.finish();
+        drop(view);
         assert_eq!(screen.contents(), "");
     }
 
@@ -207,11 +199,5 @@ mod tests {
         let [rate, latency, ..] = texts(&Snapshot::default());
         assert!(rate.contains("(as fast as possible)"), "{rate}");
         assert_eq!(latency, "confirm p50 –, p99 –; event p50 –, p99 –");
-    }
-
-    #[test]
-    fn progress_is_told_in_what_the_run_has_to_reach() {
-        assert_eq!(progress(Goal::Time(Duration::from_secs(600)), &snapshot()), "1:05 of 10:00");
-        assert_eq!(progress(Goal::Outcomes(200_000), &snapshot()), "129,200 of 200,000, 1:05");
     }
 }

@@ -4,7 +4,8 @@ use super::model::SloResult;
 
 const NONE: &str = "–";
 
-pub(super) fn count(number: u64) -> String {
+/// A number with its thousands set apart.
+pub(crate) fn count(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
 }
 

@@ -6,10 +6,12 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use super::folder::series_to_csv;
-use super::model::{Histograms, Results};
+use super::model::{Histograms, Results, Sample};
 use super::text::text;
 
 const TEMPLATE: &str = include_str!("page.html");
+/// The most points of a line over time.
+const SAMPLES: usize = 300;
 /// Points of a distribution for each further nine: 90 %, 99 %, 99.9 %, 99.99 %.
 const POINTS_PER_NINE: i32 = 20;
 const NINES: i32 = 4;
@@ -31,7 +33,7 @@ pub(super) fn page(results: &Results) -> Result<String> {
             "title" => escaped(&format!("{verdict}: {run}")),
             "text" => escaped(&text(summary, false)),
             "summary" => inert(&serde_json::to_string(summary)?),
-            "series" => String::from_utf8(series_to_csv(&results.series)?)?,
+            "series" => String::from_utf8(series_to_csv(&thinned(&results.series))?)?,
             "distribution" => distribution(&results.histograms).to_string(),
             other => anyhow::bail!("the template names {other}"),
         };
@@ -48,6 +50,36 @@ fn escaped(text: &str) -> String {
 /// JSON that cannot end the element it stands in: `<` occurs in strings only.
 fn inert(json: &str) -> String {
     json.replace('<', "\\u003c")
+}
+
+/// At most [`SAMPLES`] samples, so that a long run can be read. Of neighbours the last counters, the worst latency, depth
+/// and memory, and the mean of processors stand for all: no peak is lost.
+fn thinned(series: &[Sample]) -> Vec<Sample> {
+    series.chunks(series.len().div_ceil(SAMPLES).max(1)).filter_map(merged).collect()
+}
+
+fn merged(neighbours: &[Sample]) -> Option<Sample> {
+    let most = |of: fn(&Sample) -> u64| neighbours.iter().map(of).max().unwrap_or_default();
+    let worst = |of: fn(&Sample) -> Option<f64>| neighbours.iter().filter_map(of).max_by(f64::total_cmp);
+    let mean = |of: fn(&Sample) -> f64| neighbours.iter().map(of).sum::<f64>() / neighbours.len() as f64;
+    Some(Sample {
+        queue_depth: most(|sample| sample.queue_depth),
+        outbox_events: most(|sample| sample.outbox_events),
+        confirm_p50_ms: worst(|sample| sample.confirm_p50_ms),
+        confirm_p99_ms: worst(|sample| sample.confirm_p99_ms),
+        commit_p50_ms: worst(|sample| sample.commit_p50_ms),
+        commit_p99_ms: worst(|sample| sample.commit_p99_ms),
+        event_p50_ms: worst(|sample| sample.event_p50_ms),
+        event_p99_ms: worst(|sample| sample.event_p99_ms),
+        daemon_cpu_cores: mean(|sample| sample.daemon_cpu_cores),
+        daemon_rss_bytes: most(|sample| sample.daemon_rss_bytes),
+        postgres_cpu_cores: mean(|sample| sample.postgres_cpu_cores),
+        postgres_rss_bytes: most(|sample| sample.postgres_rss_bytes),
+        rabbitmq_cpu_cores: mean(|sample| sample.rabbitmq_cpu_cores),
+        rabbitmq_rss_bytes: most(|sample| sample.rabbitmq_rss_bytes),
+        generator_cpu_cores: mean(|sample| sample.generator_cpu_cores),
+        ..neighbours.last()?.clone()
+    })
 }
 
 /// Latencies in milliseconds by number of nines, of what was measured.
@@ -70,7 +102,8 @@ mod tests {
     use crate::report::model::Summary;
 
     fn pages() -> [(Results, String); 5] {
-        [fixture::good_run(), fixture::drain(), fixture::nothing(), fixture::failed_run(), fixture::run(4_000, 5.0)]
+        let long = Results { series: fixture::series(4_000, 5.0), ..fixture::good_run() };
+        [fixture::good_run(), fixture::drain(), fixture::nothing(), fixture::failed_run(), long]
             .map(|results| (results.clone(), page(&results).expect("a page")))
     }
 
@@ -84,7 +117,7 @@ mod tests {
     fn a_page_holds_the_data_of_its_folder() {
         for (results, page) in pages() {
             assert_eq!(serde_json::from_str::<Summary>(held(&page, "summary")).expect("JSON"), results.summary);
-            assert_eq!(held(&page, "series").as_bytes(), series_to_csv(&results.series).expect("CSV"));
+            assert_eq!(held(&page, "series").as_bytes(), series_to_csv(&thinned(&results.series)).expect("CSV"));
             let distribution: Value = serde_json::from_str(held(&page, "distribution")).expect("JSON");
             let measured = ["commit", "event", "confirm"].map(|name| distribution[name].is_array());
             assert_eq!(measured, [results.summary.latency_ms.commit.is_some(); 3]);
@@ -94,6 +127,41 @@ mod tests {
                 assert_eq!(distribution["commit"][40], json!([2.0, commit.p99]));
             }
         }
+    }
+
+    #[test]
+    fn a_series_that_is_too_long_is_thinned_and_loses_no_peak() {
+        let short = fixture::series(300, 5.0);
+        assert_eq!(thinned(&short), short);
+        // The last point stands for what is left: one sample.
+        let series = fixture::series(601, 5.0);
+        let drawn = thinned(&series);
+        assert_eq!((drawn.len(), drawn[0].at_s, drawn.last()), (201, 3.0, series.last()));
+        let columns = |samples: &[Sample]| -> Vec<Map<String, Value>> {
+            samples.iter().map(|sample| serde_json::from_value(json!(sample)).expect("an object")).collect()
+        };
+        let (all, drawn) = (columns(&series), columns(&drawn));
+        for name in all[0].keys() {
+            let of = |samples: &[Map<String, Value>]| -> Vec<f64> {
+                samples.iter().filter_map(|sample| sample[name].as_f64()).collect()
+            };
+            let (all, drawn) = (of(&all), of(&drawn));
+            let expected: Vec<f64> = all
+                .chunks(3)
+                .map(|three| match name.as_str() {
+                    cores if cores.ends_with("_cores") => three.iter().sum::<f64>() / three.len() as f64,
+                    worst if ["_ms", "_bytes", "depth", "outbox_events"].iter().any(|end| worst.ends_with(end)) => {
+                        three.iter().copied().fold(0.0, f64::max)
+                    }
+                    _ => three[three.len() - 1],
+                })
+                .collect();
+            assert_eq!(drawn, expected, "{name}");
+        }
+        // A second in which nothing was measured does not hide what was, and is a gap where it is alone.
+        let failed = fixture::failed_run().series;
+        assert!(merged(&failed[7..9]).is_some_and(|two| two.commit_p99_ms == failed[7].commit_p99_ms));
+        assert!(merged(&failed[8..10]).is_some_and(|two| two.commit_p99_ms.is_none()));
     }
 
     #[test]

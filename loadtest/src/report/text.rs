@@ -1,9 +1,9 @@
 //! A run's summary as text, for the end of a run.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Write as _};
 
-use super::model::{ProcessUse, Quantiles, Summary};
+use super::model::{Quantiles, Summary};
 use super::numbers::{bytes, count, decimal, measured, millis, rate, seconds};
 
 /// The summary as lines; `colour` for a terminal.
@@ -17,7 +17,7 @@ pub(crate) fn text(summary: &Summary, colour: bool) -> String {
 }
 
 fn write(text: &mut String, summary: &Summary, paint: Paint) -> fmt::Result {
-    writeln!(text, "\n  {}", paint.bold(&format!("{} messages published", count(summary.published))))?;
+    writeln!(text, "\n  {}", paint.with(BOLD, &format!("{} messages published", count(summary.published))))?;
     row(text, "settled", summary.settled)?;
     row(text, "rejected", summary.rejected.values().sum())?;
     reasons(text, &summary.rejected, paint)?;
@@ -46,12 +46,12 @@ fn row(text: &mut String, what: &str, number: u64) -> fmt::Result {
 
 fn must_be_none(text: &mut String, what: &str, number: u64, paint: Paint) -> fmt::Result {
     let line = format!("{what:<28}{:>12}", count(number));
-    writeln!(text, "    {}", if number > 0 { paint.red(&line) } else { line })
+    writeln!(text, "    {}", if number > 0 { paint.with(RED, &line) } else { line })
 }
 
 fn reasons(text: &mut String, reasons: &BTreeMap<String, u64>, paint: Paint) -> fmt::Result {
     for (reason, number) in reasons {
-        writeln!(text, "{}", paint.dim(&format!("      {reason:<26}{:>12}", count(*number))))?;
+        writeln!(text, "{}", paint.with(DIM, &format!("      {reason:<26}{:>12}", count(*number))))?;
     }
     Ok(())
 }
@@ -99,13 +99,7 @@ fn latencies(text: &mut String, summary: &Summary) -> fmt::Result {
 }
 
 fn processes(text: &mut String, summary: &Summary) -> fmt::Result {
-    let processes: [(&str, &ProcessUse); 4] = [
-        ("daemon", &summary.daemon),
-        ("PostgreSQL", &summary.postgres),
-        ("RabbitMQ", &summary.rabbitmq),
-        ("generator", &summary.generator),
-    ];
-    for (what, used) in processes {
+    for (what, used) in summary.processes() {
         let cpu = decimal(used.cpu_seconds, 2);
         let each = summary.micros_per_payment(used.cpu_seconds).map_or("–".to_owned(), |micros| decimal(micros, 0));
         let memory = bytes(used.max_rss_bytes);
@@ -127,38 +121,29 @@ fn judgement(text: &mut String, summary: &Summary, paint: Paint) -> fmt::Result 
     }
     if summary.generator_was_the_bottleneck {
         let warning = "the load generator could not keep to its schedule: the figures say more of it than of";
-        writeln!(text, "\n  {} {warning} {}", paint.red("!"), summary.subject)?;
+        writeln!(text, "\n  {} {warning} {}", paint.with(RED, "!"), summary.subject)?;
     }
-    let verdict = if summary.passed { paint.green("PASSED") } else { paint.red("FAILED") };
+    let verdict = if summary.passed { paint.with(GREEN, "PASSED") } else { paint.with(RED, "FAILED") };
     writeln!(text, "\n  {verdict} in {}", seconds(summary.duration_s))
 }
 
+/// Codes of a terminal.
+const BOLD: u8 = 1;
+const DIM: u8 = 2;
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+
+/// Whether texts are painted.
 #[derive(Clone, Copy)]
 struct Paint(bool);
 
 impl Paint {
+    fn with(self, code: u8, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
     fn mark(self, held: bool) -> String {
-        if held { self.green("✓") } else { self.red("✗") }
-    }
-
-    fn bold(self, text: &str) -> String {
-        self.with(1, text)
-    }
-
-    fn dim(self, text: &str) -> String {
-        self.with(2, text)
-    }
-
-    fn red(self, text: &str) -> String {
-        self.with(31, text)
-    }
-
-    fn green(self, text: &str) -> String {
-        self.with(32, text)
-    }
-
-    fn with(self, code: u8, text: impl Display) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+        if held { self.with(GREEN, "✓") } else { self.with(RED, "✗") }
     }
 }
 

@@ -15,7 +15,7 @@ const UNKNOWN: &str = "unknown";
 pub(crate) async fn describe(rig: &Rig) -> Result<Machine> {
     let database = rig.database().await?;
     let postgres_version = database.query_one("SHOW server_version", &[]).await?.get(0);
-    let rabbitmq_version = broker::version(rig.amqp_uri()).await.unwrap_or_else(|| UNKNOWN.to_owned());
+    let rabbitmq_version = broker::version(&rig.amqp_uri).await.unwrap_or_else(|| UNKNOWN.to_owned());
     Ok(this_machine(postgres_version, rabbitmq_version))
 }
 

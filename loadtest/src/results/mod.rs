@@ -10,12 +10,10 @@ use settled_pipeline::labels::Outcome as Decided;
 
 use crate::judge::{Evidence, verdict};
 use crate::load::Pace;
-use crate::plan::{Act, Ask, Body, Ids, Tally};
-use crate::report::model::{
-    Audit, Check, Histograms, LatencyMs, Load, Machine, ProcessUse, Quantiles, Results, Summary,
-};
+use crate::plan::{Act, Ask, Ids, Tally, body};
+use crate::report::model::{Audit, Check, Histograms, LatencyMs, Load, Machine, Quantiles, Results, Summary};
 use crate::scenario::{Job, Outcome};
-use crate::watch::Total;
+use crate::values::name;
 pub(crate) use machine::describe;
 
 /// A generator that is later than this, at the 99th percentile, is what was measured.
@@ -56,10 +54,10 @@ pub(crate) fn assemble(job: &Job, machine: &Machine, outcome: &Outcome) -> Resul
     let (events, last_event) =
         evidence.received.as_ref().map_or((0, 0), |received| (received.unique, received.last_at));
     let rate_committed = per_second(decided, first, last);
-    let [daemon, postgres, rabbitmq, generator] = seen.totals.map(process_use);
+    let [daemon, postgres, rabbitmq, generator] = seen.totals;
     let summary = Summary {
         verb: job.verb.to_owned(),
-        subject: job.blueprint.subject.to_string(),
+        subject: name(job.blueprint.subject),
         label: job.output.label.clone(),
         command: machine::command(std::env::args()),
         started_at: machine::rfc_3339(times.origin),
@@ -91,14 +89,8 @@ pub(crate) fn assemble(job: &Job, machine: &Machine, outcome: &Outcome) -> Resul
         },
         schedule_lag_ms: Quantiles::of(&histograms.schedule_lag),
         generator_was_the_bottleneck: times.generator_was_the_bottleneck(&histograms.schedule_lag),
-        daemon: match evidence.fleet.stopped.is_empty() {
-            true => daemon,
-            false => ProcessUse {
-                cpu_seconds: evidence.fleet.used.cpu_seconds,
-                max_rss_bytes: evidence.fleet.used.rss_bytes,
-                restarts: evidence.fleet.restarts,
-            },
-        },
+        // The daemons that were stopped have told themselves.
+        daemon: if evidence.fleet.stopped.is_empty() { daemon } else { evidence.fleet.used },
         postgres,
         rabbitmq,
         generator,
@@ -159,8 +151,8 @@ impl Times {
                 let times = if payment.rejection.is_none() { &mut times.settled } else { &mut times.rejected };
                 times.push((due, payment.committed_at));
             }
-            if let Some(arrival) = evidence.received.as_ref().and_then(|received| received.arrival(message.id)) {
-                times.events.push((due, arrival.at));
+            if let Some((_, at)) = evidence.received.as_ref().and_then(|received| received.arrival(message.id)) {
+                times.events.push((due, at));
             }
         }
         times
@@ -232,13 +224,13 @@ fn load(job: &Job, evidence: &Evidence) -> Load {
     let (rate, arrival) = match (job.verb, job.order.pace) {
         ("drain", _) => ("backlog".to_owned(), "backlog".to_owned()),
         (_, Pace::Closed { window }) => ("max".to_owned(), format!("window of {window}")),
-        (_, Pace::Open { curve, arrival }) => (curve.to_string(), arrival.to_string()),
+        (_, Pace::Open { curve, arrival }) => (curve.to_string(), name(arrival)),
     };
     let plan = evidence.plan();
     let payment = plan.load.first().zip(evidence.lines.ids.last().copied().flatten());
     let body = payment.and_then(|(message, id)| {
         let ids = Ids { own: id, parent: Some(id), due: 0 };
-        Body::new(&plan.accounts, message, ids).bytes(message).ok()
+        body(&plan.accounts, message, ids).ok()
     });
     Load {
         rate,
@@ -267,10 +259,6 @@ fn audit(evidence: &Evidence) -> Audit {
         passed: audit.is_some_and(|audit| audit["passed"] == true),
         checks: audit.and_then(|audit| audit["checks"].as_array()).map_or(0, |checks| checks.len() as u64),
     }
-}
-
-fn process_use(total: Total) -> ProcessUse {
-    ProcessUse { cpu_seconds: total.cpu_seconds, max_rss_bytes: total.max_rss_bytes, restarts: 0 }
 }
 
 fn seconds(micros: i64) -> f64 {

@@ -32,6 +32,7 @@ impl Times {
                 counts.each_ref().map(|all| all[second]);
             let [confirm, commit, event] = latencies.each_ref().map(|all| all[second]);
             let tick = nearest(&seen.ticks, self.origin + (second as i64 + 1) * SECOND);
+            let [daemon, postgres, rabbitmq, generator] = tick.busy;
             Sample {
                 at_s: (second + 1) as f64,
                 published,
@@ -48,13 +49,13 @@ impl Times {
                 commit_p99_ms: commit.map(|times| times.p99),
                 event_p50_ms: event.map(|times| times.p50),
                 event_p99_ms: event.map(|times| times.p99),
-                daemon_cpu_cores: tick.daemon.cores,
-                daemon_rss_bytes: tick.daemon.rss_bytes,
-                postgres_cpu_cores: tick.postgres.cores,
-                postgres_rss_bytes: tick.postgres.rss_bytes,
-                rabbitmq_cpu_cores: tick.rabbitmq.cores,
-                rabbitmq_rss_bytes: tick.rabbitmq.rss_bytes,
-                generator_cpu_cores: tick.generator.cores,
+                daemon_cpu_cores: daemon.cores,
+                daemon_rss_bytes: daemon.rss_bytes,
+                postgres_cpu_cores: postgres.cores,
+                postgres_rss_bytes: postgres.rss_bytes,
+                rabbitmq_cpu_cores: rabbitmq.cores,
+                rabbitmq_rss_bytes: rabbitmq.rss_bytes,
+                generator_cpu_cores: generator.cores,
             }
         };
         (0..seconds as usize).map(sample).collect()
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_second_has_what_was_seen_at_its_end() {
-        let tick = |millis, cores| Tick { at: at(millis), daemon: Busy { cores, rss_bytes: 7 }, ..Tick::default() };
+        let tick = |millis, cores| Tick { at: at(millis), busy: [Busy { cores, rss_bytes: 7 }; 4], ..Tick::default() };
         let seen = Seen { ticks: vec![tick(900, 0.1), tick(1900, 0.2), tick(2900, 0.3)], ..Seen::default() };
         let cores: Vec<f64> = times().series(&seen).iter().map(|sample| sample.daemon_cpu_cores).collect();
         assert_eq!(cores, [0.1, 0.2, 0.3]);

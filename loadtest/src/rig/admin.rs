@@ -1,16 +1,14 @@
 //! What the daemon says of itself over HTTP: whether it is ready, and what came of its tasks.
 
 use std::net::SocketAddr;
-
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use settled_pipeline::labels::Outcome;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::plan::Tally;
+use crate::plan::{Tally, outcome_named};
 
 /// The counter of outcomes, by its documented name: as any monitoring would know it.
 const OUTCOMES: &str = "settled_outcomes_total";
@@ -33,7 +31,16 @@ impl Metrics {
 
     /// What the deliveries of this process came to, from its start on.
     pub(crate) fn outcomes(&self) -> Tally {
-        tally(&self.0)
+        let mut tally = Tally::default();
+        for line in self.0.lines().filter(|line| line.starts_with(OUTCOMES)) {
+            let outcome = label(line, "outcome").zip(label(line, "reason"));
+            let outcome = outcome.and_then(|(name, reason)| outcome_named(name, reason));
+            let count = line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok());
+            if let Some((outcome, count)) = outcome.zip(count) {
+                tally.add(outcome, count as u64);
+            }
+        }
+        tally
     }
 }
 
@@ -65,20 +72,6 @@ async fn ask(admin: SocketAddr, path: &str) -> Result<(u16, String)> {
     Ok((status.context("no HTTP status")?, body.to_owned()))
 }
 
-fn tally(metrics: &str) -> Tally {
-    let mut tally = Tally::default();
-    for line in metrics.lines().filter(|line| line.starts_with(OUTCOMES)) {
-        let outcome = label(line, "outcome").zip(label(line, "reason")).and_then(|(name, reason)| {
-            Outcome::all().find(|outcome| outcome.name() == name && outcome.reason() == reason)
-        });
-        let count = line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok());
-        if let (Some(outcome), Some(count)) = (outcome, count) {
-            tally.add(outcome, count as u64);
-        }
-    }
-    tally
-}
-
 fn label<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(&format!("{name}=\""))?;
     rest.split_once('"').map(|(value, _)| value)
@@ -87,6 +80,7 @@ fn label<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use settled_core::contract::{DeadReason, Rejection};
+    use settled_pipeline::labels::Outcome;
 
     use super::*;
 

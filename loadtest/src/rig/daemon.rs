@@ -12,8 +12,9 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::admin;
-use super::process::{self, Use};
+use super::process;
 use super::subject::Program;
+use crate::report::model::ProcessUse;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long the end may take: more than any drain that a setting allows by default.
@@ -32,7 +33,7 @@ pub(crate) struct Daemon {
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) after: Duration,
-    pub(crate) used: Use,
+    pub(crate) used: ProcessUse,
 }
 
 impl Daemon {
@@ -67,17 +68,7 @@ impl Daemon {
         kill_process(self.pid, signal).context("the daemon has ended by itself")
     }
 
-    /// Asks it to stop, with SIGTERM, and waits for its end.
-    pub(crate) async fn stop(self) -> Result<Ended> {
-        self.end(Signal::TERM).await
-    }
-
-    /// Kills it, with SIGKILL, and waits for its end.
-    pub(crate) async fn kill(self) -> Result<Ended> {
-        self.end(Signal::KILL).await
-    }
-
-    /// What a process that has ended used is gone: it is read before.
+    /// Ends it with a signal. What a process that has ended used is gone: it is read before.
     pub(super) async fn end(mut self, signal: Signal) -> Result<Ended> {
         let used = process::of_process(self.pid()).context("the daemon has ended by itself")?;
         let told = Instant::now();

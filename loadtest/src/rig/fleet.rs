@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, Ended, tail};
-use super::process::Use;
 use super::subject::Program;
 use super::{Rig, admin};
 use crate::plan::Tally;
+use crate::report::model::ProcessUse;
 
 /// The processes of the daemons that run, for those who watch.
 pub(crate) type Pids = Arc<Mutex<Vec<u32>>>;
@@ -44,8 +44,7 @@ struct Member {
 pub(crate) struct FleetEnd {
     pub(crate) stopped: Vec<Ended>,
     /// What all of them used, the killed ones too.
-    pub(crate) used: Use,
-    pub(crate) restarts: u32,
+    pub(crate) used: ProcessUse,
 }
 
 impl Fleet {
@@ -120,30 +119,22 @@ impl Fleet {
         self.members.iter().map(|member| member.admin).collect()
     }
 
-    /// Kills all of them and waits for their ends; nothing takes their places.
-    pub(crate) async fn kill(self) -> Result<()> {
-        for daemon in self.members.into_iter().filter_map(|member| member.daemon) {
-            daemon.kill().await?;
-        }
-        Ok(())
-    }
-
     /// Stops all of them and waits for their ends.
     pub(crate) async fn stop(self) -> Result<FleetEnd> {
         let mut end = FleetEnd::default();
         for mut member in self.members {
             let mut peak = 0;
             let stopped = match member.daemon.take() {
-                Some(daemon) => Some(daemon.stop().await.with_context(|| tail(&member.log))?),
+                Some(daemon) => Some(daemon.end(Signal::TERM).await.with_context(|| tail(&member.log))?),
                 None => None,
             };
             for ended in stopped.iter().chain(&member.killed) {
                 end.used.cpu_seconds += ended.used.cpu_seconds;
-                peak = peak.max(ended.used.rss_bytes);
+                peak = peak.max(ended.used.max_rss_bytes);
             }
             // They run side by side, but those that replaced each other did not.
-            end.used.rss_bytes += peak;
-            end.restarts += member.killed.len() as u32;
+            end.used.max_rss_bytes += peak;
+            end.used.restarts += member.killed.len() as u32;
             end.stopped.extend(stopped);
         }
         Ok(end)

@@ -20,6 +20,10 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_postgres::{Client, NoTls};
 
+use crate::progress::Step;
+use crate::report::model::Check;
+use crate::stop::Stop;
+
 pub(crate) use daemon::tail;
 pub(crate) use fleet::{Fleet, FleetEnd, Pids};
 pub(crate) use settings::Setting;
@@ -32,14 +36,6 @@ pub(crate) enum Place {
     Private,
     /// Somebody else's, with whatever else is in them.
     Given { amqp_uri: String, postgres_url: String },
-}
-
-impl Place {
-    /// Returns the given servers, if both are.
-    pub(crate) fn of(amqp_uri: Option<&str>, postgres_url: Option<&str>) -> Self {
-        let given = amqp_uri.map(str::to_owned).zip(postgres_url.map(str::to_owned));
-        given.map_or(Self::Private, |(amqp_uri, postgres_url)| Self::Given { amqp_uri, postgres_url })
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -74,11 +70,11 @@ impl Blueprint {
 /// The servers, and how daemons are run on them.
 #[derive(Debug)]
 pub(crate) struct Rig {
-    blueprint: Blueprint,
+    pub(crate) blueprint: Blueprint,
     /// `None` if the servers are somebody else's.
-    private: Option<PrivateServers>,
-    amqp_uri: String,
-    postgres_url: String,
+    pub(crate) private: Option<PrivateServers>,
+    pub(crate) amqp_uri: String,
+    pub(crate) postgres_url: String,
     /// Holds configurations and logs: that of the private servers, or one of its own.
     dir: PathBuf,
     own_dir: Option<TempDir>,
@@ -93,9 +89,25 @@ pub(crate) struct Route {
     pub(crate) postgres_url: String,
 }
 
+/// What came of work on a rig.
+pub(crate) struct Ended<T> {
+    pub(crate) done: Result<T>,
+    /// The end of every daemon's log, for an error that is to be understood.
+    pub(crate) logs: String,
+    pub(crate) cleanup: Result<()>,
+}
+
+impl<T> Ended<T> {
+    /// Returns the check that nothing is left of the servers and daemons.
+    pub(crate) fn left_nothing(&self) -> Check {
+        let found = self.cleanup.as_ref().err().map(|error| format!("{error:#}"));
+        Check { holds: "no process, directory or port is left behind".to_owned(), found }
+    }
+}
+
 impl Rig {
     /// Starts private servers, or takes the given ones.
-    pub(crate) async fn start(blueprint: Blueprint) -> Result<Self> {
+    async fn start(blueprint: Blueprint) -> Result<Self> {
         let (private, own_dir, amqp_uri, postgres_url) = match &blueprint.place {
             Place::Private => {
                 let servers = PrivateServers::start(&std::env::current_exe()?, &blueprint.servers).await?;
@@ -115,14 +127,31 @@ impl Rig {
         Ok(rig)
     }
 
+    /// Carries out `work` on servers that are started for it, and removes them in whatever way it ends. Returns `None` if
+    /// it was interrupted. To be called on the main thread: it starts daemons.
+    pub(crate) async fn during<T>(
+        blueprint: Blueprint,
+        stop: &mut Stop,
+        keep_logs: Option<&Path>,
+        work: impl AsyncFnOnce(&mut Self) -> Result<T>,
+    ) -> Result<Option<Ended<T>>> {
+        let step = Step::begin();
+        let mut rig = Self::start(blueprint).await?;
+        step.done(if rig.is_private() { "PostgreSQL and RabbitMQ of our own" } else { "servers as given" });
+        let done = tokio::select! {
+            done = work(&mut rig) => Some(done),
+            () = stop.asked() => None,
+        };
+        let logs = format!("the end of the daemon's log:\n{}", rig.log_tails());
+        let kept = keep_logs.map_or(Ok(()), |folder| rig.keep_logs(folder));
+        let cleanup = rig.end().await;
+        let Some(done) = done else { return cleanup.map(|()| None) };
+        Ok(Some(Ended { done: done.and_then(|done| kept.map(|()| done)), logs, cleanup }))
+    }
+
     /// Has daemons that are started from here on go through what is between them and the servers.
     pub(crate) fn route(&mut self, route: Route) {
         self.route = Some(route);
-    }
-
-    /// The servers, if nobody else uses them.
-    pub(crate) const fn private_servers(&self) -> Option<&PrivateServers> {
-        self.private.as_ref()
     }
 
     /// The daemons that are to be under load, each ready. To be called on the main thread.
@@ -144,30 +173,14 @@ impl Rig {
         }
     }
 
-    /// How many daemons consume; `None` if they are not ours.
-    pub(crate) fn daemons(&self) -> Option<usize> {
-        match self.blueprint.crew {
-            Crew::Ours(count) => Some(count),
-            Crew::Theirs(_) => None,
-        }
-    }
-
     /// Whether messages are applied in the order in which they came, as far as that is known.
     pub(crate) fn keeps_order(&self) -> bool {
-        self.daemons() == Some(1) && self.blueprint.subject.keeps_order()
+        self.blueprint.crew == Crew::Ours(1) && self.blueprint.subject.keeps_the_contract()
     }
 
     /// Whether nobody else uses the servers.
     pub(crate) fn is_private(&self) -> bool {
         self.private.is_some()
-    }
-
-    pub(crate) fn amqp_uri(&self) -> &str {
-        &self.amqp_uri
-    }
-
-    pub(crate) fn postgres_url(&self) -> &str {
-        &self.postgres_url
     }
 
     /// A session of its own in the database.
@@ -179,9 +192,8 @@ impl Rig {
     }
 
     /// The process of PostgreSQL and that of RabbitMQ, where they are ours.
-    pub(crate) fn server_pids(&self) -> (Option<u32>, Option<u32>) {
-        let private = self.private.as_ref();
-        (private.and_then(|servers| servers.postgres_pid()), private.and_then(|servers| servers.rabbitmq_pid()))
+    pub(crate) fn server_pids(&self) -> [Option<u32>; 2] {
+        self.private.as_ref().map_or([None; 2], |servers| [servers.postgres_pid(), servers.rabbitmq_pid()])
     }
 
     /// The verdict of `settled audit`, as it prints it for machines.
@@ -205,7 +217,7 @@ impl Rig {
     }
 
     /// Copies the log of every daemon into a folder.
-    pub(crate) fn keep_logs(&self, folder: &Path) -> Result<()> {
+    fn keep_logs(&self, folder: &Path) -> Result<()> {
         for log in self.logs() {
             let copy = folder.join(log.file_name().unwrap_or_default());
             std::fs::copy(&log, &copy).with_context(|| format!("write {}", copy.display()))?;
@@ -221,7 +233,7 @@ impl Rig {
     }
 
     /// Stops the servers that were started and removes all files, the daemons' included.
-    pub(crate) async fn end(self) -> Result<()> {
+    async fn end(self) -> Result<()> {
         if let Some(servers) = self.private {
             servers.shutdown().await?;
         }
@@ -236,16 +248,16 @@ impl Rig {
         let admin = free_port()?;
         let (amqp_uri, postgres_url) = match &self.route {
             Some(route) => (route.amqp_uri.as_str(), route.postgres_url.as_str()),
-            None => (self.amqp_uri(), self.postgres_url()),
+            None => (self.amqp_uri.as_str(), self.postgres_url.as_str()),
         };
         let own = [
-            Setting::list("broker", "uris", amqp_uri),
-            Setting::text("postgres", "url", postgres_url),
-            Setting::text("admin", "listen", &admin.to_string()),
+            Setting::new("broker", "uris", vec![amqp_uri]),
+            Setting::new("postgres", "url", postgres_url),
+            Setting::new("admin", "listen", admin.to_string()),
         ];
-        let unheard = quiet.then(|| Setting::text("events", "unroutable", "discard"));
+        let unheard = quiet.then(|| Setting::new("events", "unroutable", "discard"));
         // Where nobody reads them, events may go out in the form that is cheapest.
-        let cheap = (quiet && self.is_private()).then(|| Setting::text("events", "format", "batch"));
+        let cheap = (quiet && self.is_private()).then(|| Setting::new("events", "format", "batch"));
         let path = self.dir.join(format!("{name}.toml"));
         // It holds the database's password.
         let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);

@@ -4,23 +4,17 @@ use std::collections::{HashMap, HashSet};
 
 use procfs::process::{Process, Stat, all_processes};
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Use {
-    /// User and system time of all threads, in seconds.
-    pub(crate) cpu_seconds: f64,
-    /// Resident memory, in bytes; the most there ever was, for a single process.
-    pub(crate) rss_bytes: u64,
-}
+use crate::report::model::ProcessUse;
 
 /// A process alone: its time, and the most memory it ever had. `None` if it has ended.
-pub(crate) fn of_process(pid: u32) -> Option<Use> {
+pub(crate) fn of_process(pid: u32) -> Option<ProcessUse> {
     let process = Process::new(pid.cast_signed()).ok()?;
     let stat = process.stat().ok()?;
     let peak = process.status().ok()?.vmhwm.unwrap_or_default();
-    Some(Use { cpu_seconds: seconds(stat.utime + stat.stime), rss_bytes: peak * 1024 })
+    Some(ProcessUse { cpu_seconds: seconds(stat.utime + stat.stime), max_rss_bytes: peak * 1024, restarts: 0 })
 }
 
-pub(crate) fn of_myself() -> Use {
+pub(crate) fn of_myself() -> ProcessUse {
     of_process(std::process::id()).unwrap_or_default()
 }
 
@@ -41,12 +35,12 @@ impl Family {
         Self(processes.filter_map(|process| process.stat().ok()).collect())
     }
 
-    /// A process with all of its descendants. The time of those that have ended counts: their
+    /// A process with all of its descendants, as they are now. The time of those that have ended counts: their
     /// parents have it. Memory that they share counts once, as far as that can be told: what
     /// each has for itself, and the largest shared part of one of them.
-    pub(crate) fn of_tree(&self, root: u32) -> Use {
+    pub(crate) fn of_tree(&self, root: u32) -> ProcessUse {
         let tree = self.tree(root.cast_signed());
-        let mut all = Use::default();
+        let mut all = ProcessUse::default();
         let (mut own, mut shared) = (0, 0);
         for stat in self.0.iter().filter(|stat| tree.contains(&stat.pid)) {
             let of_children = u64::try_from(stat.cutime + stat.cstime).unwrap_or_default();
@@ -57,7 +51,7 @@ impl Family {
                 shared = shared.max(status.rssfile.unwrap_or_default() + status.rssshmem.unwrap_or_default());
             }
         }
-        all.rss_bytes = (own + shared) * 1024;
+        all.max_rss_bytes = (own + shared) * 1024;
         all
     }
 
@@ -91,7 +85,7 @@ mod tests {
         let mut child = Command::new("true").spawn().expect("started");
         let gone = child.id();
         child.wait().expect("ended");
-        assert!(of_myself().rss_bytes > 1_000_000);
+        assert!(of_myself().max_rss_bytes > 1_000_000);
         assert!(memory_now(std::process::id()) > 1_000_000);
         assert_eq!((of_process(gone), memory_now(gone)), (None, 0));
     }
@@ -104,6 +98,6 @@ mod tests {
         child.kill().and_then(|()| child.wait()).expect("ended");
         assert!(tree.contains(&child.id().cast_signed()));
         assert!(!tree.contains(&1));
-        assert!(family.of_tree(std::process::id()).rss_bytes > 1_000_000);
+        assert!(family.of_tree(std::process::id()).max_rss_bytes > 1_000_000);
     }
 }

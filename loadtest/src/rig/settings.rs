@@ -1,65 +1,48 @@
 //! The daemon's configuration for a run: the private servers, and whatever is to be tried out.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::str::FromStr;
 
+use toml::{Table, Value};
+
 /// A setting from the command line, for the daemon's configuration: `pipeline.lanes=1`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Setting {
     section: String,
     key: String,
-    value: String,
+    value: Value,
 }
 
 impl Setting {
-    /// A setting of this program's own; `value` is a string.
-    pub(crate) fn text(section: &str, key: &str, value: &str) -> Self {
-        Self { section: section.to_owned(), key: key.to_owned(), value: format!("{value:?}") }
-    }
-
-    /// A setting that is a list of one string.
-    pub(crate) fn list(section: &str, key: &str, value: &str) -> Self {
-        Self { value: format!("[{value:?}]"), ..Self::text(section, key, value) }
+    pub(crate) fn new(section: &str, key: &str, value: impl Into<Value>) -> Self {
+        Self { section: section.to_owned(), key: key.to_owned(), value: value.into() }
     }
 }
 
 impl FromStr for Setting {
     type Err = String;
 
+    /// What is no value of TOML is a string whose quotes the shell ate.
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
+        let parts = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value.trim())));
         let Some(((section, key), value)) = parts else {
             return Err("expected SECTION.KEY=VALUE, such as pipeline.lanes=1".to_owned());
         };
-        Ok(Self { section: section.trim().to_owned(), key: key.trim().to_owned(), value: toml(value.trim()) })
-    }
-}
-
-/// Numbers, flags, strings and lists are the same in JSON and TOML; anything else is a string
-/// whose quotes the shell ate.
-fn toml(value: &str) -> String {
-    match serde_json::from_str::<serde_json::Value>(value) {
-        Ok(_) => value.to_owned(),
-        Err(_) => format!("{value:?}"),
+        let read = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+        Ok(Self::new(section.trim(), key.trim(), read.unwrap_or_else(|| value.into())))
     }
 }
 
 /// The text of a configuration file, of the settings that are not at the daemon's own defaults:
 /// those are what is to be measured. Of a key that is set twice the last value counts.
 pub(crate) fn text<'a>(settings: impl IntoIterator<Item = &'a Setting>) -> String {
-    let mut sections: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
-    for setting in settings {
-        sections.entry(&setting.section).or_default().insert(&setting.key, &setting.value);
-    }
-    let mut text = String::new();
-    for (section, keys) in sections {
-        let _ = writeln!(text, "[{section}]");
-        for (key, value) in keys {
-            let _ = writeln!(text, "{key} = {value}");
+    let mut sections = Table::new();
+    for Setting { section, key, value } in settings {
+        let section = sections.entry(section).or_insert_with(|| Table::new().into());
+        if let Some(keys) = section.as_table_mut() {
+            keys.insert(key.clone(), value.clone());
         }
     }
-    text
+    sections.to_string()
 }
 
 #[cfg(test)]
@@ -69,13 +52,14 @@ mod tests {
     #[test]
     fn a_setting_is_toml_whatever_the_shell_left_of_its_quotes() {
         for (given, value) in [
-            ("pipeline.lanes=1", "1"),
-            ("events.format=batch", r#""batch""#),
-            ("events.format=\"batch\"", r#""batch""#),
-            ("events.lease = 30s", r#""30s""#),
-            ("broker.declare=true", "true"),
+            ("pipeline.lanes=1", Value::from(1)),
+            ("events.format=batch", "batch".into()),
+            ("events.format=\"batch\"", "batch".into()),
+            ("events.lease = 30s", "30s".into()),
+            ("broker.declare=true", true.into()),
+            ("broker.uris=[\"amqp://a\"]", vec!["amqp://a"].into()),
         ] {
-            assert_eq!(given.parse::<Setting>().map(|setting| setting.value), Ok(value.to_owned()));
+            assert_eq!(given.parse::<Setting>().map(|setting| setting.value), Ok(value));
         }
         assert!("lanes=1".parse::<Setting>().is_err());
         assert!("pipeline.lanes".parse::<Setting>().is_err());
@@ -83,8 +67,8 @@ mod tests {
 
     #[test]
     fn the_last_value_of_a_key_counts() {
-        let settings = [Setting::text("events", "format", "single"), Setting::text("events", "format", "batch")];
+        let settings = [Setting::new("events", "format", "single"), Setting::new("events", "format", "batch")];
         assert_eq!(text(&settings), "[events]\nformat = \"batch\"\n");
-        assert_eq!(text(&[Setting::list("broker", "uris", "amqp://a")]), "[broker]\nuris = [\"amqp://a\"]\n");
+        assert_eq!(text(&[Setting::new("broker", "uris", vec!["amqp://a"])]), "[broker]\nuris = [\"amqp://a\"]\n");
     }
 }

@@ -1,7 +1,6 @@
 //! What is under load: the program that consumes tasks.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,22 +30,8 @@ impl Subject {
         })
     }
 
-    /// Whether, alone, it applies messages in the order in which they came.
-    pub(crate) const fn keeps_order(self) -> bool {
+    /// Whether it publishes an event for every outcome and, alone, applies messages in the order in which they came.
+    pub(crate) const fn keeps_the_contract(self) -> bool {
         matches!(self, Self::Settled)
-    }
-
-    /// Whether it publishes an event for every outcome.
-    pub(crate) const fn publishes_events(self) -> bool {
-        matches!(self, Self::Settled)
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Settled => "settled",
-            Self::Baseline => "baseline",
-        })
     }
 }

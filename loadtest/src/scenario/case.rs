@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use settled_testkit::seed;
 use tokio::time::{Instant, sleep};
 
+use super::follow::Followed;
 use super::{Order, Outcome, Subscriber};
 use crate::broker::{self, DEAD_QUEUE, TASKS_QUEUE};
 use crate::judge::books::{self, Run};
 use crate::judge::{Evidence, Left};
 use crate::load::clock::now_micros;
-use crate::load::{self, Flights, Generator, Script};
+use crate::load::{self, Flights, Generator, STALLED, Script};
 use crate::plan::{Mark, Plan, Tally};
-use crate::progress::{Step, grouped, say};
+use crate::progress::{Step, say};
+use crate::report::numbers::count;
 use crate::rig::{Fleet, FleetEnd, Rig};
 use crate::sink::Sink;
 use crate::watch::Seen;
@@ -23,12 +25,10 @@ use crate::watch::Seen;
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 /// The same for a question that costs the database something.
 pub(crate) const COSTLY_POLL: Duration = Duration::from_millis(500);
-/// How long a run may make no progress at all, unless something waits for its time.
-pub(crate) const STALLED: Duration = Duration::from_secs(30);
 
 pub(crate) struct Case<'a> {
-    pub(super) rig: &'a Rig,
-    pub(super) order: &'a Order,
+    pub(crate) rig: &'a Rig,
+    pub(crate) order: &'a Order,
     pub(crate) script: Arc<Script>,
     pub(crate) run: Run,
     /// How many messages open the accounts: the load's ids come after theirs.
@@ -36,14 +36,15 @@ pub(crate) struct Case<'a> {
     pub(super) stuck: Option<String>,
 }
 
-/// What is known when a load is done.
-pub(super) struct Done {
-    pub(super) flights: Flights,
-    pub(super) counted: Option<Tally>,
-    pub(super) sink: Option<Sink>,
-    pub(super) seen: Seen,
-    pub(super) fleet: FleetEnd,
-    pub(super) outbox_empty_at: Option<i64>,
+/// What is known when a load is done, beside what the servers say.
+pub(crate) struct Done {
+    pub(crate) flights: Flights,
+    pub(crate) counted: Option<Tally>,
+    pub(crate) sink: Option<Sink>,
+    pub(crate) fleet: FleetEnd,
+    /// What waits on the servers; `None` where others use them too.
+    pub(crate) left: Option<Left>,
+    pub(crate) any_order: bool,
 }
 
 impl<'a> Case<'a> {
@@ -65,17 +66,18 @@ impl<'a> Case<'a> {
         };
         let fleet = opener.as_mut().or(running);
         let goal = self.opening as u64;
-        let uri = self.rig.amqp_uri();
+        let uri = &self.rig.amqp_uri;
         let counts = match fleet {
             Some(fleet) if fleet.is_ours() => {
                 let before = fleet.outcomes().await?.unwrap_or_default();
                 load::open_accounts(uri, &self.script).await?;
-                reach(goal, POLL, async || Ok((fleet.outcomes().await?.unwrap_or_default() - before).total())).await?
+                reach(STALLED, goal, POLL, async || Ok((fleet.outcomes().await?.unwrap_or_default() - before).total()))
+                    .await?
             }
             _ => {
                 load::open_accounts(uri, &self.script).await?;
                 let database = self.rig.database().await?;
-                reach(goal, COSTLY_POLL, async || self.run.outcomes(&database).await).await?
+                reach(STALLED, goal, COSTLY_POLL, async || self.run.outcomes(&database).await).await?
             }
         };
         if let Some(stuck) = counts {
@@ -84,7 +86,7 @@ impl<'a> Case<'a> {
         if let Some(opener) = opener {
             opener.stop().await?;
         }
-        step.done(&format!("{} accounts open", grouped(goal)));
+        step.done(&format!("{} accounts open", count(goal)));
         Ok(())
     }
 
@@ -95,7 +97,7 @@ impl<'a> Case<'a> {
         let mut database = self.rig.database().await?;
         seed::payments(&mut database, payments).await?;
         seed::settle(&database).await?;
-        step.done(&format!("{} payments in the ledger", grouped(payments as u64)));
+        step.done(&format!("{} payments in the ledger", count(payments as u64)));
         Ok(())
     }
 
@@ -105,7 +107,7 @@ impl<'a> Case<'a> {
             return Ok(None);
         }
         let mark = self.script.mark();
-        let mut sink = Sink::bind(self.rig.amqp_uri(), self.order.event_queue, mark, self.opening).await?;
+        let mut sink = Sink::bind(&self.rig.amqp_uri, self.order.event_queue, mark, self.opening).await?;
         if self.order.subscriber == Subscriber::Live {
             sink.consume();
         }
@@ -115,7 +117,7 @@ impl<'a> Case<'a> {
     pub(super) async fn generator(&self) -> Result<Generator> {
         let Order { pace, limit, publishers, .. } = *self.order;
         Generator::connect(
-            self.rig.amqp_uri(),
+            &self.rig.amqp_uri,
             Arc::clone(&self.script),
             publishers,
             (pace, limit, self.order.shape.seed),
@@ -126,88 +128,84 @@ impl<'a> Case<'a> {
     /// Waits until the events of the whole load have come.
     pub(super) async fn follow_events(&mut self, sink: &Sink) -> Result<()> {
         let step = Step::begin();
+        let stuck = self.await_events(sink).await?;
+        self.note(stuck);
+        step.done(&format!("{} events received", count(sink.unique())));
+        Ok(())
+    }
+
+    /// The same without a word; returns where it stands if nothing comes any more.
+    pub(crate) async fn await_events(&self, sink: &Sink) -> Result<Option<String>> {
         let (decided, called_off) = self.script.with(|lines| (lines.plan.decided(), lines.plan.called_off()));
         let waiting = self.run.waiting_events(&self.rig.database().await?).await?;
         let expected = (decided - called_off) as u64 + waiting;
-        let stuck = reach_within(self.order.patience, expected, POLL, async || Ok(sink.unique())).await?;
-        self.note(stuck.map(|stuck| format!("events received: {stuck}")));
-        step.done(&format!("{} events received", grouped(sink.unique())));
-        Ok(())
+        let stuck = reach(self.order.patience, expected, POLL, async || Ok(sink.unique())).await?;
+        Ok(stuck.map(|stuck| format!("events received: {stuck}")))
     }
 
     /// Waits until the daemon knows that its events are published. Of servers that others use it
     /// is not known whose events wait.
     pub(super) async fn follow_outbox(&mut self) -> Result<()> {
         if self.rig.is_private() {
-            let (database, patience) = (self.rig.database().await?, self.order.patience);
-            let empty = async || Ok(u64::from(books::outbox_events(&database).await? == 0));
-            let stuck = reach_within(patience, 1, POLL, empty).await?;
-            self.note(stuck.map(|_| format!("the outbox did not become empty within {patience:?}")));
+            let stuck = self.await_outbox().await?;
+            self.note(stuck);
         }
         Ok(())
     }
 
+    /// Waits until no event is to be published; returns what did not come about.
+    pub(crate) async fn await_outbox(&self) -> Result<Option<String>> {
+        let (database, patience) = (self.rig.database().await?, self.order.patience);
+        let empty = async || Ok(u64::from(books::outbox_events(&database).await? == 0));
+        let stuck = reach(patience, 1, POLL, empty).await?;
+        Ok(stuck.map(|_| format!("the outbox did not become empty within {patience:?}")))
+    }
+
     /// Remembers what did not come to its end.
-    pub(super) fn note(&mut self, stuck: Option<String>) {
+    pub(crate) fn note(&mut self, stuck: Option<String>) {
         self.stuck = self.stuck.take().or(stuck);
     }
 
-    /// Collects the evidence, when the load is done.
-    pub(super) async fn finish(self, done: Done) -> Result<Outcome> {
-        let step = Step::begin();
-        let database = self.rig.database().await?;
+    /// Draws up the outcome of a load that is done.
+    pub(super) async fn finish(self, followed: Followed, fleet: FleetEnd, seen: Seen) -> Result<Outcome> {
+        let Followed { flights, counted, sink, outbox_empty_at } = followed;
         let left = if self.rig.is_private() { Some(left(self.rig).await?) } else { None };
-        let received = match done.sink {
-            Some(sink) => Some(sink.finish().await?),
-            None => None,
-        };
-        let books = self.run.read(&database).await?;
-        if !books.exact_times {
+        let any_order = !self.rig.keeps_order() || self.order.publishers > 1 || self.order.kills > 0;
+        let evidence = self.evidence(Done { flights, counted, sink, fleet, left, any_order }).await?;
+        if !evidence.books.exact_times {
             say(
                 "  the server keeps no commit times (track_commit_timestamp): settled_at stands for them, which is early",
             );
         }
-        let audit = self.rig.audit().await;
-        let any_order = !self.rig.keeps_order() || self.order.publishers > 1 || self.order.kills > 0;
-        let script = Arc::into_inner(self.script);
-        let Some(script) = script else { bail!("somebody still publishes") };
-        step.done("books read and audited");
-        let evidence = Evidence {
-            lines: script.into_lines(),
-            flights: done.flights,
-            counted: done.counted,
-            books,
-            received,
-            audit,
-            fleet: done.fleet,
-            left,
-            any_order,
-            stuck: self.stuck,
+        Ok(Outcome { evidence, seen, outbox_empty_at })
+    }
+
+    /// Collects the evidence, when the load is done.
+    pub(crate) async fn evidence(self, done: Done) -> Result<Evidence> {
+        let step = Step::begin();
+        let received = match done.sink {
+            Some(sink) => Some(sink.finish().await?),
+            None => None,
         };
-        Ok(Outcome { evidence, seen: done.seen, outbox_empty_at: done.outbox_empty_at })
+        let books = self.run.read(&self.rig.database().await?).await?;
+        let audit = self.rig.audit().await;
+        let lines = Arc::into_inner(self.script).context("somebody still publishes")?.into_lines();
+        step.done("books read and audited");
+        let Done { flights, counted, fleet, left, any_order, .. } = done;
+        Ok(Evidence { lines, flights, counted, books, received, audit, fleet, left, any_order, stuck: self.stuck })
     }
 }
 
 /// What waits on servers that nobody else uses.
 pub(crate) async fn left(rig: &Rig) -> Result<Left> {
-    let connection = broker::connect(rig.amqp_uri(), "settled-loadtest").await?;
-    let channel = connection.create_channel().await?;
+    let (_connection, channel) = broker::channel(&rig.amqp_uri, "settled-loadtest").await?;
     let tasks = broker::waiting(&channel, TASKS_QUEUE).await?;
     Ok(Left { tasks, given_up: broker::waiting(&channel, DEAD_QUEUE).await? })
 }
 
-/// Waits until `position` has come to `goal`. If it does not move for too long, returns where it
-/// stands.
+/// Waits until `position` has come to `goal`. If it does not move for longer than `patience`, returns
+/// where it stands.
 pub(crate) async fn reach(
-    goal: u64,
-    every: Duration,
-    position: impl AsyncFnMut() -> Result<u64>,
-) -> Result<Option<String>> {
-    reach_within(STALLED, goal, every, position).await
-}
-
-/// The same, with another idea of what is too long.
-pub(crate) async fn reach_within(
     patience: Duration,
     goal: u64,
     every: Duration,
@@ -222,7 +220,7 @@ pub(crate) async fn reach_within(
         if now > best {
             (best, moved) = (now, Instant::now());
         } else if moved.elapsed() > patience {
-            return Ok(Some(format!("{} of {}, for {patience:?}", grouped(now), grouped(goal))));
+            return Ok(Some(format!("{} of {}, for {patience:?}", count(now), count(goal))));
         }
         sleep(every).await;
     }

@@ -1,12 +1,11 @@
 //! A backlog that was published while no daemon ran.
 
 use anyhow::Result;
+use tokio::time::sleep;
 
-use super::case::{Case, Done};
-use super::follow::Witnesses;
-use super::publishing::{Feed, Publishing};
-use super::{Order, Outcome, Subscriber};
-use crate::load::clock::now_micros;
+use super::case::{Case, POLL};
+use super::{Order, Outcome};
+use crate::load::Publishing;
 use crate::plan::Tally;
 use crate::progress::{Count, Step};
 use crate::rig::Rig;
@@ -17,37 +16,26 @@ pub(crate) async fn drain(rig: &Rig, order: &Order) -> Result<Outcome> {
     let mut case = Case::new(rig, order);
     case.open_accounts(None).await?;
     case.fill_ledger().await?;
-    let mut sink = case.subscribe().await?;
-    let flights = publish(&case).await?;
+    let sink = case.subscribe().await?;
+    let mut backlog = publish(&case).await?;
     let step = Step::begin();
     let mut fleet = rig.crew().await?;
     step.done("daemon ready");
     let watch = Watch::start(rig, fleet.pids()).await?;
-    let witnesses = Witnesses { fleet: &mut fleet, sink: sink.as_ref(), watch: &watch, before: Some(Tally::default()) };
-    let followed = case.follow(Feed::backlog(flights), witnesses).await?;
-    case.follow_outbox().await?;
-    let outbox_empty_at = Some(now_micros()).filter(|_| order.subscriber == Subscriber::Late);
-    if let Some(sink) = &mut sink {
-        if order.subscriber == Subscriber::Late {
-            sink.consume();
-        }
-        case.follow_events(sink).await?;
-        case.follow_outbox().await?;
-    }
-    let seen = watch.finish().await;
-    let (flights, counted, fleet) = (followed.flights, followed.counted, fleet.stop().await?);
-    case.finish(Done { flights, counted, sink, seen, fleet, outbox_empty_at }).await
+    backlog.as_backlog();
+    let (followed, seen) = case.follow(backlog, &mut fleet, sink, watch, Some(Tally::default())).await?;
+    let fleet = fleet.stop().await?;
+    case.finish(followed, fleet, seen).await
 }
 
-pub(super) async fn publish(case: &Case<'_>) -> Result<crate::load::Flights> {
-    let generator = case.generator().await?;
+pub(super) async fn publish(case: &Case<'_>) -> Result<Publishing> {
     let count = Count::new("published", case.order.limit.count().unwrap_or_default() as u64);
-    let mut publishing = Publishing::start(generator, &case.script).await?;
+    let mut publishing = case.generator().await?.start();
     while !publishing.is_done().await? {
         count.at(publishing.counts().1);
-        tokio::time::sleep(super::case::POLL).await;
+        sleep(POLL).await;
     }
     count.at(publishing.counts().1);
     count.done();
-    publishing.finish().await
+    Ok(publishing)
 }

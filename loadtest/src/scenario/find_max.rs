@@ -9,6 +9,7 @@ use super::{Job, Order, SearchRange, run};
 use crate::load::Pace;
 use crate::progress;
 use crate::report::model::{Machine, Quantiles, Summary};
+use crate::report::numbers::count;
 use crate::results;
 use crate::rig::Rig;
 
@@ -142,7 +143,7 @@ pub(crate) async fn find_max(rig: &Rig, job: &Job, range: SearchRange, machine: 
 fn tell(step: &Step) {
     let mark = if step.kept { '✓' } else { '✗' };
     let p99 = step.commit_ms.map_or_else(|| "-".to_owned(), |times| format!("{:.2} ms", times.p99));
-    let rate = progress::grouped(step.rate_per_s as u64);
+    let rate = count(step.rate_per_s as u64);
     let reasons = step.broken.iter().chain(&step.failed_checks).cloned().collect::<Vec<_>>().join("; ");
     let late = if step.generator_was_the_bottleneck { " (the load generator was late)" } else { "" };
     progress::say(&format!("  {mark} {rate}/s: commit p99 {p99}{late} {reasons}"));
@@ -166,7 +167,7 @@ impl fmt::Display for Found {
             End::VerdictFailed => "a check failed: see above",
         };
         match self.rate_per_s {
-            Some(rate) => writeln!(f, "\n  {}/s keeps {}; {because}", progress::grouped(rate as u64), self.slo),
+            Some(rate) => writeln!(f, "\n  {}/s keeps {}; {because}", count(rate as u64), self.slo),
             None => writeln!(f, "\n  no rate keeps {}; {because}", self.slo),
         }
     }

@@ -1,11 +1,10 @@
 //! The runs: a load for daemons that are there, a backlog for some that were away, the search for
 //! the highest rate that keeps an objective, and how soon a daemon is there.
 
-mod case;
+pub(crate) mod case;
 mod drain;
 pub(crate) mod find_max;
 mod follow;
-mod publishing;
 mod run;
 mod start_up;
 
@@ -24,7 +23,6 @@ use crate::sink::EventQueue;
 use crate::values;
 use crate::watch::Seen;
 
-pub(crate) use case::{COSTLY_POLL, Case, POLL, left, reach_within};
 pub(crate) use drain::drain;
 pub(crate) use run::run;
 pub(crate) use start_up::{StartUp, start_up};

@@ -2,17 +2,17 @@
 
 use anyhow::Result;
 
-use super::case::{Case, Done};
-use super::follow::Witnesses;
-use super::publishing::{Feed, Publishing};
+use super::case::Case;
+use super::follow::Followed;
 use super::{Order, Outcome};
 use crate::progress::Step;
-use crate::rig::{Fleet, FleetEnd, Rig};
-use crate::watch::Watch;
+use crate::rig::{Crew, Fleet, FleetEnd, Rig};
+use crate::sink::Sink;
+use crate::watch::{Seen, Watch};
 
 /// Publishes a load to daemons that are started for it, and stopped in the end.
 pub(crate) async fn run(rig: &Rig, order: &Order) -> Result<Outcome> {
-    if rig.daemons().is_none() {
+    if matches!(rig.blueprint.crew, Crew::Theirs(_)) {
         let mut fleet = rig.crew().await?;
         return step(rig, order, &mut fleet).await;
     }
@@ -22,9 +22,9 @@ pub(crate) async fn run(rig: &Rig, order: &Order) -> Result<Outcome> {
     let ready = Step::begin();
     let mut fleet = rig.crew().await?;
     ready.done("daemon ready");
-    let mut done = load(&mut case, sink, &mut fleet).await?;
-    done.fleet = fleet.stop().await?;
-    case.finish(done).await
+    let (followed, seen) = load(&mut case, sink, &mut fleet).await?;
+    let fleet = fleet.stop().await?;
+    case.finish(followed, fleet, seen).await
 }
 
 /// Publishes a load to daemons that run already, and go on to do so.
@@ -33,21 +33,13 @@ pub(super) async fn step(rig: &Rig, order: &Order, fleet: &mut Fleet) -> Result<
     // First: of the opening of accounts, too, there are events.
     let sink = case.subscribe().await?;
     case.open_accounts(Some(&mut *fleet)).await?;
-    let done = load(&mut case, sink, fleet).await?;
-    case.finish(done).await
+    let (followed, seen) = load(&mut case, sink, fleet).await?;
+    case.finish(followed, FleetEnd::default(), seen).await
 }
 
-async fn load(case: &mut Case<'_>, sink: Option<crate::sink::Sink>, fleet: &mut Fleet) -> Result<Done> {
+async fn load(case: &mut Case<'_>, sink: Option<Sink>, fleet: &mut Fleet) -> Result<(Followed, Seen)> {
     let generator = case.generator().await?;
     let watch = Watch::start(case.rig, fleet.pids()).await?;
     let before = fleet.outcomes().await?;
-    let feed = Feed::Live(Publishing::start(generator, &case.script).await?);
-    let followed = case.follow(feed, Witnesses { fleet, sink: sink.as_ref(), watch: &watch, before }).await?;
-    if let Some(sink) = &sink {
-        case.follow_events(sink).await?;
-        case.follow_outbox().await?;
-    }
-    let seen = watch.finish().await;
-    let (flights, counted, fleet) = (followed.flights, followed.counted, FleetEnd::default());
-    Ok(Done { flights, counted, sink, seen, fleet, outbox_empty_at: None })
+    case.follow(generator.start(), fleet, sink, watch, before).await
 }

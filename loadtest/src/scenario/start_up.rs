@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use rustix::process::Signal;
 
 use super::Order;
-use super::case::{Case, POLL, STALLED, reach};
+use super::case::{Case, POLL, reach};
 use super::drain::publish;
 use crate::judge::books;
+use crate::load::STALLED;
 use crate::load::clock::now_micros;
 use crate::rig::Rig;
 
@@ -34,13 +36,15 @@ pub(crate) async fn start_up(rig: &Rig, order: &Order, starts: usize, kills: usi
         times.ready.push(begun.elapsed());
         crew.stop().await?;
     }
-    publish(&case).await?;
+    publish(&case).await?.finish().await?;
     let mut begun = now_micros();
     let mut crew = rig.crew().await?;
     first_commit(rig, begun).await?;
     for _ in 0..kills {
         let killed = now_micros();
-        crew.kill().await?;
+        for daemon in 0..crew.admins().len() {
+            crew.end_one(daemon, Signal::KILL).await?;
+        }
         // What the killed one received it may have committed to the last: that does not count.
         begun = now_micros();
         crew = rig.crew().await?;
@@ -58,7 +62,7 @@ pub(crate) async fn start_up(rig: &Rig, order: &Order, starts: usize, kills: usi
 async fn first_commit(rig: &Rig, received: i64) -> Result<i64> {
     let database = rig.database().await?;
     let mut first = None;
-    let stuck = reach(1, POLL, async || {
+    let stuck = reach(STALLED, 1, POLL, async || {
         first = books::first_commit(&database, received).await?;
         Ok(u64::from(first.is_some()))
     })

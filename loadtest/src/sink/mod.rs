@@ -2,7 +2,6 @@
 
 mod received;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +52,6 @@ pub(crate) struct Sink {
     queue: String,
     kind: EventQueue,
     received: Arc<Mutex<Received>>,
-    unique: Arc<AtomicU64>,
     consuming: Option<JoinHandle<()>>,
 }
 
@@ -63,7 +61,7 @@ impl Sink {
     pub(crate) async fn bind(uri: &str, kind: EventQueue, mark: Mark, first: usize) -> Result<Self> {
         let (uri, queue) = (uri.to_owned(), format!("{mark}.events"));
         let received = Arc::new(Mutex::new(Received::new(mark, first)));
-        let sink = Self { uri, queue, kind, received, unique: Arc::default(), consuming: None };
+        let sink = Self { uri, queue, kind, received, consuming: None };
         sink.rebind().await?;
         Ok(sink)
     }
@@ -71,11 +69,11 @@ impl Sink {
     /// Consumes the queue from here on, in the background.
     pub(crate) fn consume(&mut self) {
         let (uri, queue) = (self.uri.clone(), self.queue.clone());
-        let (received, unique) = (Arc::clone(&self.received), Arc::clone(&self.unique));
+        let received = Arc::clone(&self.received);
         self.consuming = Some(tokio::spawn(async move {
             loop {
                 // Why it ended does not matter: whatever was not acknowledged comes again.
-                let _ = session(&uri, &queue, &received, &unique).await;
+                let _ = session(&uri, &queue, &received).await;
                 sleep(AGAIN).await;
             }
         }));
@@ -83,7 +81,7 @@ impl Sink {
 
     /// Returns the number of different events that have come.
     pub(crate) fn unique(&self) -> u64 {
-        self.unique.load(Ordering::Relaxed)
+        self.received().unique
     }
 
     /// Returns the times to the events that came since the last call, in microseconds.
@@ -120,11 +118,8 @@ impl Sink {
         Ok(self.received().take_all())
     }
 
-    /// A connection whose last handle is dropped is closed.
     async fn channel(&self) -> Result<(Connection, Channel)> {
-        let connection = broker::connect(&self.uri, "settled-loadtest").await?;
-        let channel = connection.create_channel().await?;
-        Ok((connection, channel))
+        broker::channel(&self.uri, "settled-loadtest").await
     }
 
     fn received(&self) -> MutexGuard<'_, Received> {
@@ -140,9 +135,8 @@ impl Drop for Sink {
     }
 }
 
-async fn session(uri: &str, queue: &str, received: &Mutex<Received>, unique: &AtomicU64) -> Result<()> {
-    let connection = timeout(ANSWER, broker::connect(uri, "settled-loadtest subscriber")).await??;
-    let channel = connection.create_channel().await?;
+async fn session(uri: &str, queue: &str, received: &Mutex<Received>) -> Result<()> {
+    let (_connection, channel) = timeout(ANSWER, broker::channel(uri, "settled-loadtest subscriber")).await??;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
     let consumer = channel.basic_consume(queue.into(), "loadtest".into(), options, none).await?;
@@ -151,14 +145,12 @@ async fn session(uri: &str, queue: &str, received: &Mutex<Received>, unique: &At
     while let Some(chunk) = chunks.next().await {
         let deliveries = chunk.into_iter().collect::<lapin::Result<Vec<Delivery>>>()?;
         let Some(last) = deliveries.last().map(|delivery| delivery.delivery_tag) else { continue };
-        let now_unique = {
+        {
             let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
             let now = now_micros();
             deliveries.iter().for_each(|delivery| received.take(delivery, now));
-            received.unique
-        };
+        }
         channel.basic_ack(last, BasicAckOptions { multiple: true }).await?;
-        unique.store(now_unique, Ordering::Relaxed);
     }
     bail!("the broker ended the subscription")
 }

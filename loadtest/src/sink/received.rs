@@ -49,14 +49,6 @@ pub(crate) struct Heard {
     at: i64,
 }
 
-/// The first delivery of the event of what a task came to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
-    pub(crate) kind: EventKind,
-    /// When, in microseconds since 1970.
-    pub(crate) at: i64,
-}
-
 impl Heard {
     /// The versions of which an event came, one bit each from the lowest on.
     pub(crate) fn versions(self) -> u16 {
@@ -92,10 +84,11 @@ impl Received {
         place.and_then(|place| self.heard.get(place)).copied().unwrap_or_default()
     }
 
-    /// The event of what that number of the run's ids came to, if it came.
-    pub(crate) fn arrival(&self, number: usize) -> Option<Arrival> {
+    /// The event of what that number of the run's ids came to, if it came, and when its first delivery was, in
+    /// microseconds since 1970.
+    pub(crate) fn arrival(&self, number: usize) -> Option<(EventKind, i64)> {
         let heard = self.heard(number);
-        heard.last.map(|kind| Arrival { kind, at: heard.at })
+        Some((heard.last?, heard.at))
     }
 
     pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> {
@@ -212,7 +205,7 @@ mod tests {
             received.note(&id(2), "payment.parked", NOW + 1);
         }
         assert_eq!((received.unique, received.total, received.wrong), (3, 4, 0));
-        assert_eq!((received.heard(3).versions(), received.arrival(3).map(|last| last.at)), (0b111, Some(NOW)));
+        assert_eq!((received.heard(3).versions(), received.arrival(3).map(|(_, at)| at)), (0b111, Some(NOW)));
         received.note(&id(4), "payment.settled", NOW);
         received.note(&id(2), "payment.settled", NOW);
         received.note(&id(3), "payment.parked", NOW);
@@ -227,7 +220,7 @@ mod tests {
         received.note(&id, "payment.settled", NOW);
         received.take_batch(format!(r#"[{{"id":"{id}","type":"payment.settled","data":{{}}}}]"#).as_bytes(), NOW);
         assert_eq!((received.total, received.unique, received.wrong), (2, 1, 0));
-        assert_eq!(received.arrival(12).map(|arrival| arrival.at), Some(NOW));
+        assert_eq!(received.arrival(12).map(|(_, at)| at), Some(NOW));
         assert_eq!(received.numbers().collect::<Vec<_>>(), [12]);
         received.note(&id, "payment.rejected", NOW);
         received.note("x", "payment.settled", NOW);

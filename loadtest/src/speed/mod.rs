@@ -17,6 +17,7 @@ use tokio::process::Command as Process;
 
 use crate::args::{Cli, Command, SpeedArgs, refuse, settled_path};
 use crate::progress::say;
+use crate::report::folder::put;
 use crate::report::model::{Machine, Summary};
 use crate::rig::{Rig, tail};
 use crate::scenario::{StartUp, start_up};
@@ -76,11 +77,8 @@ pub(crate) async fn run(options: &SpeedArgs, stop: &mut Stop) -> Result<Option<b
         }
         // Each time: what was measured is not lost when the rest is interrupted.
         table = Table::new(&scenarios, &book, scale);
-        let texts = [("speed.md", table.to_string()), ("speed.json", serde_json::to_string_pretty(&table)? + "\n")];
-        for (name, text) in texts {
-            let path = folder.join(name);
-            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        }
+        put(&folder, "speed.md", table.to_string())?;
+        put(&folder, "speed.json", serde_json::to_string_pretty(&table)? + "\n")?;
     }
     write!(io::stdout().lock(), "{table}")?;
     Ok(Some(table.held))
@@ -131,17 +129,11 @@ async fn starts(run: &Run, scale: Scale, settled: &Path, stop: &mut Stop) -> Res
     words.extend(["--daemon".into(), settled.as_os_str().to_owned()]);
     let Command::Load(verb) = Cli::try_parse_from(words)?.command else { bail!("{line} is no run") };
     let job = verb.job()?;
-    let measured = async {
-        let rig = Rig::start(job.blueprint).await?;
-        let times = start_up(&rig, &job.order, scale.count(run.starts), scale.count(run.kills)).await;
-        let logs = rig.log_tails();
-        rig.end().await?;
-        times.with_context(|| format!("the end of the daemon's log:\n{logs}"))
-    };
-    let StartUp { ready, first_commit } = tokio::select! {
-        times = measured => times?,
-        () = stop.asked() => return Ok(None),
-    };
+    let (starts, kills) = (scale.count(run.starts), scale.count(run.kills));
+    let work = async |rig: &mut Rig| start_up(rig, &job.order, starts, kills).await;
+    let Some(ended) = Rig::during(job.blueprint, stop, None, work).await? else { return Ok(None) };
+    let StartUp { ready, first_commit } = ended.done.context(ended.logs)?;
+    ended.cleanup?;
     let ready = ready.iter().map(|time| (Figure::Ready, time.as_secs_f64() * 1e3));
     let first_commit = first_commit.iter().map(|time| (Figure::FirstCommit, time.as_secs_f64()));
     Ok(Some(Taken { figures: ready.chain(first_commit).collect(), machine: None, generator_was_late: false }))

@@ -203,24 +203,24 @@ impl Figure {
 }
 
 impl Unit {
-    pub(super) fn show(self, value: f64) -> String {
+    /// Returns what stands before a value, the number of its decimals, and what stands behind it.
+    const fn format(self) -> (&'static str, usize, &'static str) {
         match self {
-            Self::PerSecond => format!("{}/s", decimal(value, 0)),
-            Self::Milliseconds => format!("{} ms", decimal(value, 2)),
-            Self::Seconds => format!("{} s", decimal(value, 2)),
-            Self::Mebibytes => format!("{} MiB", decimal(value, 1)),
-            Self::Ratio => format!("×{}", decimal(value, 2)),
+            Self::PerSecond => ("", 0, "/s"),
+            Self::Milliseconds => ("", 2, " ms"),
+            Self::Seconds => ("", 2, " s"),
+            Self::Mebibytes => ("", 1, " MiB"),
+            Self::Ratio => ("×", 2, ""),
         }
     }
 
+    pub(super) fn show(self, value: f64) -> String {
+        let (before, decimals, behind) = self.format();
+        format!("{before}{}{behind}", decimal(value, decimals))
+    }
+
     pub(super) const fn suffix(self) -> &'static str {
-        match self {
-            Self::PerSecond => "/s",
-            Self::Milliseconds => " ms",
-            Self::Seconds => " s",
-            Self::Mebibytes => " MiB",
-            Self::Ratio => "",
-        }
+        self.format().2
     }
 }
 

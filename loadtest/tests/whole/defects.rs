@@ -13,8 +13,9 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use clap::ValueEnum;
 use serde_json::Value;
 use settled_testkit::defects::Defect;
+use settled_testkit::harness::built;
 
-use crate::support::{Ended, Place, SETTLED, built, command, ended, loadtest_beside_others};
+use crate::support::{Ended, Place, SETTLED, command, ended, loadtest_beside_others};
 
 /// Names the defect of `settled-defective`.
 const VARIABLE: &str = "SETTLED_DEFECT";
@@ -23,8 +24,10 @@ const VARIABLE: &str = "SETTLED_DEFECT";
 const PATCHED: &str = "SETTLED_PATCHED";
 
 /// Cargo builds the binaries of a package for its tests; any of them will do.
-static DEFECTIVE: LazyLock<PathBuf> =
-    LazyLock::new(|| built("settled-defective", &["test", "--no-run", "--workspace", "--test", "patches"]));
+static DEFECTIVE: LazyLock<PathBuf> = LazyLock::new(|| {
+    built("patches");
+    SETTLED.with_file_name("settled-defective")
+});
 
 /// The honest daemon passes what a defect is found by: each line once, however many defects it finds.
 #[track_caller]

@@ -1,60 +1,14 @@
 //! Runs on servers that are somebody else's.
 
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::LazyLock;
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
+use settled_testkit::harness::Daemon;
 use tokio_postgres::{Client, NoTls};
 
 use crate::support::{Ended, Place, SETTLED, loadtest_at};
-
-const SOON: Duration = Duration::from_secs(30);
-
-/// A daemon that the load test has not started. It ends with the value.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It has ended, or does now: nothing is left to be done about an error.
-        let _ = self.0.kill().and_then(|()| self.0.wait());
-    }
-}
-
-impl Daemon {
-    fn start(servers: &Place, admin: SocketAddr, dir: &Path) -> Self {
-        let config = dir.join("settled.toml");
-        let Place { amqp_uri, postgres_url } = servers;
-        let text = format!(
-            "[broker]\nuris = [{amqp_uri:?}]\n[postgres]\nurl = {postgres_url:?}\n[admin]\nlisten = \"{admin}\"\n"
-        );
-        std::fs::write(&config, text).expect("a configuration");
-        let mut command = Command::new(&*SETTLED);
-        command.arg("run").arg("--config").arg(config).stderr(Stdio::null());
-        let daemon = Self(command.spawn().expect("settled starts"));
-        let deadline = Instant::now() + SOON;
-        while !is_ready(admin) {
-            assert!(Instant::now() < deadline, "the daemon is not ready");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        daemon
-    }
-}
-
-fn is_ready(admin: SocketAddr) -> bool {
-    use std::io::{Read, Write};
-    let ask = || -> std::io::Result<String> {
-        let mut stream = std::net::TcpStream::connect(admin)?;
-        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains(" 200 "))
-}
 
 async fn run(servers: &Place, more: &str) -> Ended {
     tokio::task::block_in_place(|| loadtest_at(servers, &format!("run --json {more}")))
@@ -130,13 +84,19 @@ async fn a_payment_that_is_lost_or_applied_twice_is_counted() {
 async fn a_daemon_that_runs_already_is_used_and_left_running() {
     let servers = Place::new();
     let dir = tempfile::tempdir().expect("a directory");
-    let admin = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let mut daemon = Daemon::start(&servers, admin, dir.path());
+    let Place { amqp_uri, postgres_url } = &servers;
+    let listen = "[admin]\nlisten = \"127.0.0.1:0\"";
+    let text = format!("[broker]\nuris = [{amqp_uri:?}]\n[postgres]\nurl = {postgres_url:?}\n{listen}\n");
+    let config = dir.path().join("settled.toml");
+    std::fs::write(&config, text).expect("a configuration");
+    LazyLock::force(&SETTLED);
+    let mut daemon = Daemon::spawn(&config, dir.path().join("settled.log"));
+    daemon.ready().await;
+    let admin = daemon.admin().expect("an address");
     let load = "--rate 300 --duration 1s --duplicates 2% --no-spawn";
     let with_counters = run(&servers, &format!("{load} --admin http://{admin}/")).await.passed();
     assert_eq!(with_counters["duplicates"], 6);
     let without = run(&servers, load).await.passed();
     assert_eq!((&without["settled"], &without["events"]), (&294.into(), &294.into()));
-    assert!(daemon.0.try_wait().expect("a status").is_none(), "the daemon has ended");
-    drop(daemon);
+    assert!(daemon.is_running(), "the daemon has ended");
 }

@@ -7,24 +7,15 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use serde_json::Value;
+use settled_testkit::harness::{built, settled};
 
 pub(crate) use place::Place;
 
-/// The daemon that belongs to this build. Cargo builds it for its own package's tests only; this is
-/// what it builds for them, so that in a run of all tests nothing is left to be built.
-pub(crate) static SETTLED: LazyLock<PathBuf> =
-    LazyLock::new(|| built("settled", &["test", "--no-run", "--workspace", "--test", "walls"]));
-
-/// A binary of the daemon's package, as cargo builds it with this line.
-pub(crate) fn built(binary: &str, line: &[&str]) -> PathBuf {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(line).arg("--quiet");
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    assert!(build.status().expect("cargo starts").success(), "{binary} cannot be built");
-    Path::new(env!("CARGO_BIN_EXE_settled-loadtest")).with_file_name(binary)
-}
+/// The daemon that belongs to this build. Cargo builds it for its own package's tests only.
+pub(crate) static SETTLED: LazyLock<PathBuf> = LazyLock::new(|| {
+    built("walls");
+    settled()
+});
 
 /// How a command line ended.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use settled_testkit::proxy::{CutPoint, CuttingProxy, Protocol};
 use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep};
 
-use super::{Blow, LOOK, STANDSTILL, Storm};
+use super::{LOOK, STANDSTILL, Storm};
 use crate::chaos::pulse;
+use crate::chaos::record::Struck;
 use crate::chaos::schedule::Strike;
 use crate::rig::Route;
 
@@ -34,7 +35,7 @@ impl Lines {
     }
 
     /// Cuts one connection at a point, the next that comes there.
-    pub(super) async fn cut(&self, point: CutPoint) -> Result<Blow> {
+    pub(super) async fn cut(&self, point: CutPoint) -> Result<String> {
         let proxies = match point.protocol() {
             Protocol::Postgres => self.databases.as_slice(),
             Protocol::Amqp => std::slice::from_ref(&self.broker),
@@ -49,24 +50,24 @@ impl Lines {
             ensure!(since.elapsed() < CUT_LIMIT, "no connection came to {point:?} within {CUT_LIMIT:?}");
             sleep(LOOK).await;
         }
-        Ok(Blow::now(format!("cut after {:.0} ms", since.elapsed().as_secs_f64() * 1e3)))
+        Ok(format!("cut after {:.0} ms", since.elapsed().as_secs_f64() * 1e3))
     }
 
-    pub(super) fn cut_database(&self) -> Result<Blow> {
+    pub(super) fn cut_database(&self) -> Result<String> {
         let cut: usize = self.databases.iter().map(CuttingProxy::cut_all).sum();
         ensure!(cut > 0, "there was no connection to cut");
-        Ok(Blow::now(format!("{cut} connections cut")))
+        Ok(format!("{cut} connections cut"))
     }
 
     /// Everything to and from a server takes longer for a while.
-    pub(super) async fn delay(&self, strike: &Strike) -> Result<Blow> {
+    pub(super) async fn delay(&self, strike: &Strike) -> Result<String> {
         let [least, most] = DELAYS;
         let by = Duration::from_millis(least + u64::from(strike.draw) % (most - least));
         let (name, proxies) = self.of(strike);
         proxies.iter().for_each(|proxy| proxy.delay(by));
         sleep(strike.hold).await;
         proxies.iter().for_each(|proxy| proxy.delay(Duration::ZERO));
-        Ok(Blow::now(format!("{} ms to and from {name}", by.as_millis())))
+        Ok(format!("{} ms to and from {name}", by.as_millis()))
     }
 
     pub(super) fn calm(&self) {
@@ -86,7 +87,7 @@ impl Lines {
 }
 
 impl Storm<'_> {
-    pub(super) async fn half_open(&self, strike: &Strike) -> Result<Blow> {
+    pub(super) async fn half_open(&self, strike: &Strike, struck: &mut Struck) -> Result<()> {
         let (name, proxies) = self.lines.of(strike);
         let is_database = strike.draw.is_multiple_of(2);
         let admins = self.fleet.admins();
@@ -105,7 +106,9 @@ impl Storm<'_> {
             sleep(10 * LOOK).await;
         };
         proxies.iter().for_each(|proxy| proxy.half_open(false));
-        Ok(Blow { found: Some(found?), ..Blow::now(name) })
+        struck.found_s = Some(found?.as_secs_f64());
+        struck.what = name.to_owned();
+        Ok(())
     }
 }
 

@@ -1,28 +1,25 @@
 //! Carries out the strikes, one after the other, and measures how soon all goes on.
 
-mod broker;
-mod daemon;
-mod database;
+mod blow;
 mod lines;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::Signal;
 use settled_pipeline::labels::Outcome;
 use settled_testkit::servers::PrivateServers;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::fault::{Fault, Yardstick};
+use super::fault::Fault;
 use super::pulse::{self, Beat};
-use super::record::{Exit, Struck};
+use super::record::Struck;
 use super::schedule::Strike;
 use super::upstream::Upstream;
-use crate::judge::books::Run;
-use crate::load::Script;
-use crate::rig::{Fleet, Rig};
+use crate::broker::{self, TASKS_QUEUE};
+use crate::rig::Fleet;
+use crate::scenario::case::Case;
 use crate::sink::Sink;
 pub(super) use lines::Lines;
 
@@ -34,99 +31,80 @@ const LOOK: Duration = Duration::from_millis(3);
 const HURRY: (u64, Duration) = (16, Duration::from_millis(100));
 
 pub(super) struct Storm<'a> {
-    pub(super) rig: &'a Rig,
-    /// `None` on servers that are given.
-    pub(super) servers: Option<&'a PrivateServers>,
+    pub(super) case: &'a Case<'a>,
     pub(super) lines: &'a Lines,
     pub(super) fleet: &'a mut Fleet,
     pub(super) upstream: &'a Upstream,
     pub(super) sink: &'a Sink,
-    pub(super) script: Arc<Script>,
-    pub(super) run: Run,
     /// How many tasks have to be in flight.
     pub(super) in_flight: u64,
-    /// How long it may take until they are.
-    pub(super) patience: Duration,
 }
 
-/// A fault that has struck and is over.
-struct Blow {
-    over: Instant,
-    /// Since when somebody committed before that, for those that are measured by commits.
-    before: Option<Vec<Beat>>,
+/// A fault that is over.
+struct Over {
+    at: Instant,
     /// When events came again, if that was looked at already.
     events: Option<Instant>,
-    what: String,
-    found: Option<Duration>,
-    exit: Option<Exit>,
 }
 
-impl Blow {
-    fn now(what: impl Into<String>) -> Self {
-        Self { over: Instant::now(), before: None, events: None, what: what.into(), found: None, exit: None }
+impl Over {
+    const fn at(at: Instant) -> Self {
+        Self { at, events: None }
     }
 }
 
 impl<'a> Storm<'a> {
     fn own_servers(&self) -> Result<&'a PrivateServers> {
-        self.servers.context("servers of our own are needed for it")
+        self.case.rig.private.as_ref().context("servers of our own are needed for it")
     }
 
     /// Strikes once, and waits until all goes on. To be called on the main thread.
     pub(super) async fn strike(&mut self, strike: &Strike) -> Struck {
-        let victim = strike.fault.is_of_a_daemon().then(|| strike.draw as usize % self.fleet.admins().len());
-        let mut struck = Struck::new(strike, self.upstream.elapsed(), victim);
+        let victim = strike.draw as usize % self.fleet.admins().len();
+        let is_of_a_daemon = matches!(strike.fault, Fault::Kill | Fault::Freeze | Fault::Term);
+        let mut struck = Struck::new(strike, self.upstream.elapsed(), is_of_a_daemon.then_some(victim));
         if let Err(error) = self.carry_out(strike, victim, &mut struck).await {
             struck.failure = Some(format!("{error:#}"));
         }
         struck
     }
 
-    async fn carry_out(&mut self, strike: &Strike, victim: Option<usize>, struck: &mut Struck) -> Result<()> {
+    async fn carry_out(&mut self, strike: &Strike, victim: usize, struck: &mut Struck) -> Result<()> {
         let admins = self.fleet.admins();
-        let watched: Vec<SocketAddr> = victim.map_or(admins.clone(), |victim| vec![admins[victim]]);
+        let watched: Vec<SocketAddr> = if struck.daemon.is_some() { vec![admins[victim]] } else { admins };
         let began = self.await_flights(&watched).await?;
         let rss = |beats: &[Beat]| beats.iter().map(|beat| beat.rss).sum::<u64>();
         struck.at_s = self.upstream.elapsed().as_secs_f64();
         struck.in_flight = in_flight(&began);
         struck.rss = [rss(&began); 2];
         let events = self.sink.unique();
-        let blow = self.blow(strike, victim, struck).await?;
-        struck.held_s = if strike.fault.lasts().is_some() { strike.hold.as_secs_f64() } else { 0.0 };
-        (struck.what, struck.exit) = (blow.what, blow.exit);
-        struck.found_s = blow.found.map(|found| found.as_secs_f64());
-        let after = match (strike.fault.yardstick(), blow.before) {
-            (Yardstick::Events, _) => {
-                let came = match blow.events {
-                    Some(came) => came,
-                    None => self.events_beyond(events.max(self.sink.unique())).await?,
-                };
-                came.saturating_duration_since(blow.over)
-            }
-            (Yardstick::Commit, before) => {
-                let before = match before {
-                    Some(before) => before,
-                    None => pulse::all(&watched).await,
-                };
-                let commits = self.commits_beyond(&watched, &before, blow.over);
-                if strike.fault.is_of_the_whole_broker() {
-                    let (commits, served) = tokio::join!(commits, self.queue_answers(blow.over));
-                    struck.served_s = Some(served?.as_secs_f64());
-                    commits?
-                } else {
-                    commits.await?
-                }
+        let over = self.blow(strike, victim, struck).await?;
+        struck.held_s = strike.hold.as_secs_f64();
+        // A daemon that was started meanwhile counts from nothing.
+        let is_another = matches!(strike.fault, Fault::Kill | Fault::Term);
+        let after = if strike.fault.is_told_by_events() {
+            let came = match over.events {
+                Some(came) => came,
+                None => self.events_beyond(events.max(self.sink.unique())).await?,
+            };
+            came.saturating_duration_since(over.at)
+        } else {
+            let before = if is_another { vec![Beat::default()] } else { pulse::all(&watched).await };
+            let commits = self.commits_beyond(&watched, &before, over.at);
+            if matches!(strike.fault, Fault::BrokerKill | Fault::BrokerRestart) {
+                let (commits, served) = tokio::join!(commits, self.queue_answers(over.at));
+                struck.served_s = Some(served?.as_secs_f64());
+                commits?
+            } else {
+                commits.await?
             }
         };
         struck.recovered_s = Some(after.as_secs_f64());
         let ended = pulse::all(&watched).await;
-        let is_another = matches!(strike.fault, Fault::Kill | Fault::Term);
         struck.rss[1] = struck.rss[1].max(rss(&ended));
         let counted = |figure: fn(&Beat) -> u64| {
             let of = |beats: &[Beat]| beats.iter().map(figure).sum::<u64>();
-            // A daemon that was started meanwhile counts from nothing.
-            let before = if is_another { 0 } else { of(&began) };
-            of(&ended).saturating_sub(before)
+            of(&ended).saturating_sub(if is_another { 0 } else { of(&began) })
         };
         (struck.repeated, struck.looked_up) = (counted(|beat| beat.repeated), counted(|beat| beat.looked_up));
         self.clear_up(strike.fault).await
@@ -138,26 +116,12 @@ impl<'a> Storm<'a> {
         for daemon in 0..self.fleet.admins().len() {
             let _ = self.fleet.signal(daemon, Signal::CONT);
         }
-        if let Some(servers) = self.servers {
+        if let Ok(servers) = self.own_servers() {
             let _ = servers.start_postgres().await;
             let _ = servers.start_rabbitmq().await;
             let _ = self.quiet_alarm().await;
         }
         let _ = self.sink.rebind().await;
-    }
-
-    async fn blow(&mut self, strike: &Strike, victim: Option<usize>, struck: &mut Struck) -> Result<Blow> {
-        if let Some(point) = strike.fault.cut() {
-            return self.lines.cut(point).await;
-        }
-        match (strike.fault, victim) {
-            (Fault::Kill | Fault::Freeze | Fault::Term, Some(victim)) => self.strike_daemon(strike, victim).await,
-            (Fault::Delay, _) => self.lines.delay(strike).await,
-            (Fault::HalfOpen, _) => self.half_open(strike).await,
-            (Fault::DbCut, _) => self.lines.cut_database(),
-            (fault, _) if fault.is_of_postgres() => self.strike_database(strike, struck).await,
-            _ => self.strike_broker(strike, struck).await,
-        }
     }
 
     /// Waits until enough is in flight, and returns how all of them stand then.
@@ -170,7 +134,7 @@ impl<'a> Storm<'a> {
                 return Ok(beats);
             }
             most = now.max(most);
-            let (wanted, patience) = (self.in_flight, self.patience);
+            let (wanted, patience) = (self.in_flight, self.case.order.patience);
             ensure!(since.elapsed() < patience, "not {wanted} in flight within {patience:?}, at most {most}");
             sleep(LOOK).await;
         }
@@ -202,7 +166,7 @@ impl<'a> Storm<'a> {
                 return Ok(since.elapsed());
             }
             if since.elapsed() > STANDSTILL {
-                let logs = self.rig.log_tails();
+                let logs = self.case.rig.log_tails();
                 return Err(anyhow!("{waits} daemons committed nothing for {STANDSTILL:?} after it:\n{logs}"));
             }
             if hurried.elapsed() >= HURRY.1 {
@@ -211,6 +175,16 @@ impl<'a> Storm<'a> {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// After which time the broker answers whoever asks for the queue of tasks.
+    async fn queue_answers(&self, since: Instant) -> Result<Duration> {
+        let asked = async {
+            let (_connection, channel) = broker::channel(&self.case.rig.amqp_uri, "settled-loadtest").await?;
+            broker::waiting(&channel, TASKS_QUEUE).await
+        };
+        timeout(STANDSTILL, asked).await.context("the broker does not answer for its queue")??;
+        Ok(since.elapsed())
     }
 
     async fn events_beyond(&self, events: u64) -> Result<Instant> {
@@ -235,14 +209,14 @@ impl<'a> Storm<'a> {
     /// What was in a queue when it was deleted is gone, and that is nobody's fault: whoever published
     /// it and hears of no outcome publishes it again.
     async fn publish_what_is_gone(&self) -> Result<()> {
-        let books = self.run.read_outcomes(&self.rig.database().await?).await?;
+        let books = self.case.run.read_outcomes(&self.case.rig.database().await?).await?;
         let mut dead = vec![false; books.payments.len()];
         for number in books.dead_letters.iter().filter_map(|letter| letter.number) {
             dead.resize(dead.len().max(number + 1), false);
             dead[number] = true;
         }
         let published = self.upstream.counts().0 as usize;
-        let gone = self.script.with(|lines| {
+        let gone = self.case.script.with(|lines| {
             let load = lines.plan.load.iter().take(published).enumerate();
             let altered = lines.plan.in_two_versions();
             let gone = load.filter(|(_, message)| {

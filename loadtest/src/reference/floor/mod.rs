@@ -3,7 +3,6 @@
 //! no decoder and no ledger stand around them, and no event is published. A daemon can come
 //! close to this rate on the same machine, and never above it.
 
-mod figures;
 mod tellers;
 
 use std::time::{Duration, Instant};
@@ -18,21 +17,13 @@ use settled_testkit::prepared::Prepared;
 use settled_testkit::servers::{PrivateServers, ServersOptions};
 
 use crate::args::{FloorArgs, refuse};
-use crate::report::model::{Machine, Results};
-use crate::results::machine::this_machine;
-use crate::rig::process::{Family, Use, of_myself};
+use crate::report::model::{self, Check, Histograms, Load, ProcessUse, Results, Sample, Summary};
+use crate::results::machine::{command, this_machine};
+use crate::rig::process::{Family, of_myself};
 use tellers::Teller;
 
-#[derive(Debug)]
-struct Measured {
-    began: Timestamp,
-    /// From the first BEGIN to the last COMMIT.
-    took: Duration,
-    commits: Vec<Committed>,
-    used: Uses,
-    machine: Machine,
-    audit: Audit,
-}
+/// On the command line and in the results.
+const NAME: &str = "floor";
 
 #[derive(Clone, Copy, Debug)]
 struct Committed {
@@ -40,24 +31,10 @@ struct Committed {
     payments: u64,
 }
 
-/// What those who do the work have used.
-#[derive(Clone, Copy, Debug)]
-struct Uses {
-    postgres: Use,
-    generator: Use,
-}
-
-impl Uses {
-    fn now(servers: &PrivateServers) -> Self {
-        let postgres = servers.postgres_pid().map(|pid| Family::now().of_tree(pid));
-        Self { postgres: postgres.unwrap_or_default(), generator: of_myself() }
-    }
-
-    /// The time since `before`; of memory, what there is now.
-    fn since(self, before: &Self) -> Self {
-        let since = |now: Use, before: Use| Use { cpu_seconds: now.cpu_seconds - before.cpu_seconds, ..now };
-        Self { postgres: since(self.postgres, before.postgres), generator: since(self.generator, before.generator) }
-    }
+/// What PostgreSQL and this program have used up to now; of memory, what there is now.
+fn used(servers: &PrivateServers) -> [ProcessUse; 2] {
+    let postgres = servers.postgres_pid().map(|pid| Family::now().of_tree(pid));
+    [postgres.unwrap_or_default(), of_myself()]
 }
 
 /// Measures on a private PostgreSQL.
@@ -74,10 +51,10 @@ pub(crate) async fn measure(options: &FloorArgs) -> Result<Results> {
     let servers = PrivateServers::start(&std::env::current_exe()?, &without_broker).await?;
     let measured = on_servers(options, &servers).await;
     servers.shutdown().await?;
-    Ok(figures::results(options, measured?))
+    measured
 }
 
-async fn on_servers(options: &FloorArgs, servers: &PrivateServers) -> Result<Measured> {
+async fn on_servers(options: &FloorArgs, servers: &PrivateServers) -> Result<Results> {
     let mut settings = PostgresSettings { pool_size: options.connections, ..PostgresSettings::default() };
     settings.use_url(servers.postgres_url()).map_err(anyhow::Error::msg)?;
     let machine = this_machine(settled_store::probe(&settings).await?.version, "not running".to_owned());
@@ -90,16 +67,21 @@ async fn on_servers(options: &FloorArgs, servers: &PrivateServers) -> Result<Mea
     try_join_all(tellers.iter().map(|teller| teller.open(&opening))).await.context("open the accounts")?;
     let prepared = tellers.iter().map(|teller| teller.prepare(&client, options.batch));
     let prepared = try_join_all(prepared).await.context("decide the payments")?;
-    let before = Uses::now(servers);
+    let before = used(servers);
     let (began, clock) = (Timestamp::now(), Instant::now());
     let commits = prepared.iter().map(|batches| commit(&pool, batches, clock));
     let commits = try_join_all(commits).await.context("commit the payments")?.concat();
     let took = clock.elapsed();
-    let used = Uses::now(servers).since(&before);
+    let mut used = used(servers);
+    for (used, before) in used.iter_mut().zip(before) {
+        used.cpu_seconds -= before.cpu_seconds;
+    }
     // There is no daemon to publish what is in it.
     client.execute("DELETE FROM outbox", &[]).await?;
     let audit = audited(options, &mut client).await?;
-    Ok(Measured { began, took, commits, used, machine, audit })
+    let [postgres, generator] = used;
+    let summary = Summary { machine, postgres, generator, ..summary(options, began, took, &audit) };
+    Ok(Results { summary, series: series(&commits, took), histograms: Histograms::new() })
 }
 
 fn tellers(options: &FloorArgs) -> Result<Vec<Teller>> {
@@ -125,4 +107,60 @@ async fn audited(options: &FloorArgs, client: &mut Client) -> Result<Audit> {
     let count = options.count;
     ensure!(committed == i64::try_from(count)?, "{committed} payments are in the database, not {count}");
     Ok(audit)
+}
+
+fn summary(options: &FloorArgs, began: Timestamp, took: Duration, audit: &Audit) -> Summary {
+    let settled = options.count as u64;
+    let broken = audit.checks.iter().filter(|check| check.violations > 0);
+    let broken: Vec<String> = broken.map(|check| format!("{}: {}", check.name, check.examples.join("; "))).collect();
+    Summary {
+        verb: NAME.to_owned(),
+        subject: NAME.to_owned(),
+        label: options.label.clone(),
+        command: command(std::env::args()),
+        started_at: began.to_string(),
+        duration_s: took.as_secs_f64(),
+        load: Load {
+            rate: format!("batches of {}, {} at a time", options.batch, options.connections),
+            arrival: "none".to_owned(),
+            accounts: options.accounts as u64,
+            skew: "uniform".to_owned(),
+            seed: options.seed,
+            mix: [("good".to_owned(), 1.0)].into(),
+            ..Load::default()
+        },
+        settled,
+        by_type: [("transfer".to_owned(), [("settled".to_owned(), settled)].into())].into(),
+        rate_committed_per_s: settled as f64 / took.as_secs_f64(),
+        audit: model::Audit { passed: audit.passed, checks: audit.checks.len() as u64 },
+        passed: audit.passed,
+        checks: vec![Check {
+            holds: "settled audit passes".to_owned(),
+            found: (!audit.passed).then(|| broken.join("; ")),
+        }],
+        ..Summary::of_this_version()
+    }
+}
+
+/// What was committed by each second, and at the end. There is nothing else to watch.
+fn series(commits: &[Committed], took: Duration) -> Vec<Sample> {
+    let whole = (1..=took.as_secs()).map(Duration::from_secs);
+    let ends = whole.chain((took.subsec_nanos() > 0).then_some(took));
+    let by = |end: Duration| commits.iter().filter(|commit| commit.at <= end).map(|commit| commit.payments).sum();
+    ends.map(|end| Sample { at_s: end.as_secs_f64(), settled: by(end), ..Sample::default() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_ends_with_everything() {
+        let commit = |millis| Committed { at: Duration::from_millis(millis), payments: 10 };
+        // In any order: several connections commit.
+        let commits = [commit(400), commit(1000), commit(1700), commit(900)];
+        let series = series(&commits, Duration::from_millis(1700));
+        let points: Vec<(f64, u64)> = series.iter().map(|sample| (sample.at_s, sample.settled)).collect();
+        assert_eq!(points, [(1.0, 30), (1.7, 40)]);
+    }
 }

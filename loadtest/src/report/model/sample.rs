@@ -84,3 +84,10 @@ pub(crate) struct Snapshot {
     /// Times from the scheduled publish to the receipt of the event, in the last second.
     pub(crate) event: Option<Quantiles>,
 }
+
+impl Snapshot {
+    /// Returns how many messages have an outcome.
+    pub(crate) const fn decided(&self) -> u64 {
+        self.settled + self.rejected + self.duplicates + self.dead_lettered
+    }
+}

@@ -156,7 +156,7 @@ pub(crate) struct Load {
 
 /// Latencies from the scheduled publish, in milliseconds; `null` where nothing was measured,
 /// such as for a backlog.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct LatencyMs {
     /// To the broker's confirm.
@@ -233,6 +233,12 @@ impl Summary {
     /// Returns an empty summary with the versions of this program.
     pub(crate) fn of_this_version() -> Self {
         Self { schema_version: SCHEMA_VERSION, tool_version: env!("CARGO_PKG_VERSION").to_owned(), ..Self::default() }
+    }
+
+    /// Returns what each program used, by the name that is shown.
+    pub(crate) const fn processes(&self) -> [(&'static str, ProcessUse); 4] {
+        let Self { daemon, postgres, rabbitmq, generator, .. } = *self;
+        [("daemon", daemon), ("PostgreSQL", postgres), ("RabbitMQ", rabbitmq), ("generator", generator)]
     }
 
     /// Returns processor time per payment that was posted or declined, in microseconds; `None` without such a payment.
