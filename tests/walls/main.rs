@@ -197,10 +197,7 @@ fn what_an_error_of_the_store_means_is_said_in_one_place() {
     // Only who goes by that table to have a batch committed.
     in_the_product_only_in(
         &["Disposition::"],
-        &[
-            "crates/pipeline/src/committer/mod.rs",
-            "crates/pipeline/src/committer/attempts.rs",
-        ],
+        &["crates/pipeline/src/committer/mod.rs", "crates/pipeline/src/committer/attempts.rs"],
     );
     // Whoever has tasks committed does it through the committer.
     in_the_product_only_in(&["store.commit("], &["crates/pipeline/src/committer/mod.rs"]);
