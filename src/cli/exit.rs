@@ -1,4 +1,12 @@
 //! The exit codes, and the error a verb ends with: one place for both.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed, or the answer is no: not found, rejected, an audit with findings, a drain that took too long |
+//! | 2 | the command line was not understood |
+//! | 69 | the broker or the database cannot be reached; the same command may work later |
+//! | 78 | the configuration is wrong, or a connection pooler is in a mode that cannot be used |
 
 use std::fmt;
 use std::io::{self, Write};
@@ -14,14 +22,10 @@ use settled_store::{ConnectError, MigrateError, queries};
 #[repr(u8)]
 pub enum Exit {
     Ok = 0,
-    /// Failed, or the answer is no: not found, rejected, an audit with findings, a drain that took too long.
     Failure = 1,
-    /// The command line was not understood (clap ends the process itself).
+    /// With this code clap ends the process itself.
     Usage = 2,
-    /// The broker or the database cannot be reached; the same command may work later.
     Unavailable = 69,
-    /// The configuration is wrong, or a connection pooler is in a mode that cannot be used: the same command fails until
-    /// that is changed.
     BadConfig = 78,
 }
 

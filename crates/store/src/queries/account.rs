@@ -2,37 +2,35 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio_postgres::GenericClient;
+use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 use super::Error;
 use crate::sql::{named, row};
 
-row! {
-    /// An account. Amounts are in minor units.
-    #[derive(Clone, Debug, Serialize)]
-    pub struct Account {
-        pub account: String = "name",
-        /// `open`, `frozen`, `closed`, or `unopened` for a name that tasks have mentioned only.
-        pub status: String,
-        /// `None` before the account is opened.
-        pub currency: Option<String>,
-        /// The sum of its entries.
-        pub posted: i64,
-        /// The sum of its holds.
-        pub held: i64,
-        /// `posted - held`
-        pub available: i64,
-        /// Lower limit of `available`.
-        pub min_balance: Option<i64>,
-        /// Upper limit of `posted`.
-        pub max_balance: Option<i64>,
-        /// How far chargebacks have taken `available` below `min_balance`.
-        pub shortfall: i64,
-        /// Number of its entries.
-        pub version: i64,
-        pub opened_at: Option<Timestamp>,
-    }
+/// An account. Amounts are in minor units.
+#[derive(Clone, Debug, Serialize)]
+pub struct Account {
+    pub account: String,
+    /// `open`, `frozen`, `closed`, or `unopened` for a name that tasks have mentioned only.
+    pub status: String,
+    /// `None` before the account is opened.
+    pub currency: Option<String>,
+    /// The sum of its entries.
+    pub posted: i64,
+    /// The sum of its holds.
+    pub held: i64,
+    /// `posted - held`
+    pub available: i64,
+    /// Lower limit of `available`.
+    pub min_balance: Option<i64>,
+    /// Upper limit of `posted`.
+    pub max_balance: Option<i64>,
+    /// How far chargebacks have taken `available` below `min_balance`.
+    pub shortfall: i64,
+    /// Number of its entries.
+    pub version: i64,
+    pub opened_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,8 +102,7 @@ row! {
 
 macro_rules! columns {
     () => {
-        "name, status::text, currency, posted, held, posted - held AS available, min_balance, version, opened_at, max_balance,
-         shortfall"
+        "name, status::text, currency, posted, held, min_balance, version, opened_at, max_balance, shortfall"
     };
 }
 
@@ -113,7 +110,7 @@ macro_rules! columns {
 pub async fn show(client: &impl GenericClient, name: &str) -> Result<Option<Account>, Error> {
     let row =
         named!(client.query_opt(concat!("SELECT ", columns!(), " FROM account WHERE name = {name}"), name = name));
-    Ok(row?.as_ref().map(Account::from))
+    Ok(row?.as_ref().map(account))
 }
 
 /// Returns the selected accounts in the order of their names.
@@ -132,7 +129,7 @@ pub async fn list(client: &impl GenericClient, filter: &AccountFilter<'_>) -> Re
         unopened = filter.unopened,
         limit = filter.limit,
     ));
-    Ok(rows?.iter().map(Account::from).collect())
+    Ok(rows?.iter().map(account).collect())
 }
 
 // There are few holds beside the payments, so they have no index by account.
@@ -214,4 +211,21 @@ pub async fn history(
 ) -> Result<Vec<HistoryEntry>, Error> {
     let rows = named!(client.query(HISTORY, name = name, before = before, limit = limit))?;
     Ok(rows.iter().map(HistoryEntry::from).collect())
+}
+
+fn account(row: &Row) -> Account {
+    let (posted, held): (i64, i64) = (row.get("posted"), row.get("held"));
+    Account {
+        account: row.get("name"),
+        status: row.get("status"),
+        currency: row.get("currency"),
+        posted,
+        held,
+        available: posted.saturating_sub(held),
+        min_balance: row.get("min_balance"),
+        max_balance: row.get("max_balance"),
+        shortfall: row.get("shortfall"),
+        version: row.get("version"),
+        opened_at: row.get("opened_at"),
+    }
 }
