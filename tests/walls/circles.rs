@@ -43,7 +43,7 @@ impl Crate {
                 continue;
             }
             let content = Named::of(&source.text);
-            declared.extend(content.modules.iter().map(|name| [&module[..], &[name.clone()]].concat()));
+            declared.extend(content.modules.iter().map(|name| [&module[..], std::slice::from_ref(name)].concat()));
             let names = content.imports.iter().map(|import| (import.name.clone(), import.path.clone())).collect();
             let mut folder = module.clone();
             // A module without files below it belongs to the folder it is in.

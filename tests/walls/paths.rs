@@ -113,14 +113,14 @@ fn without_literals(text: &str) -> String {
         } else if found.starts_with('"') && is_raw {
             let end = format!("\"{}", "#".repeat(hashes));
             1 + found[1..].find(&end).expect("a raw string ends") + end.len()
-        } else if found.starts_with('"') {
+        } else if let Some(text) = found.strip_prefix('"') {
             let mut is_escaped = false;
             let end = |c| {
                 let (was_escaped, escapes) = (is_escaped, c == '\\');
                 is_escaped = escapes && !was_escaped;
                 c == '"' && !was_escaped
             };
-            2 + found[1..].find(end).expect("a string ends")
+            2 + text.find(end).expect("a string ends")
         } else if found.starts_with("'\\") {
             4 + found[3..].find('\'').expect("a character ends")
         } else {

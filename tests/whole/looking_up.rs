@@ -26,7 +26,7 @@ async fn a_task_is_shown_with_all_that_has_become_of_it() {
     assert_eq!((&held["payment"]["held"], &held["iso_status"]), (&json!(450), &json!("ACSP")));
     assert_eq!(states(&held), ["authorized", "partially_captured"]);
     let capture = &held["follow_ups"][0];
-    assert_has(&capture, json!({"type": "capture", "amount": 250, "publisher": "settled-cli"}));
+    assert_has(capture, json!({"type": "capture", "amount": 250, "publisher": "settled-cli"}));
     assert_eq!((&capture["id"], &capture["entries"][0]["amount"]), (&held["steps"][1]["cause"], &json!(-250)));
     let told = json!({"id": format!("{}/1", capture["id"].as_str().expect("an id")), "type": "payment.captured"});
     assert_eq!(held["steps"][1]["event"], told);
@@ -114,10 +114,10 @@ async fn an_account_is_shown_as_it_is_and_as_it_was() {
     let history = world.prints(&["account", "history", "buyer"]).await;
     let history: Vec<&Value> = history.as_array().expect("a list").iter().rev().collect();
     let capture = history.iter().find(|entry| entry["amount"] == -250).expect("the capture's entry");
-    assert_has(&capture, json!({"type": "capture", "counter_account": "seller"}));
+    assert_has(capture, json!({"type": "capture", "counter_account": "seller"}));
     assert!(capture["parent_id"].is_string(), "{capture}");
     let of_fee = history.iter().find(|entry| entry["amount"] == -20).expect("the entry of a leg");
-    assert_has(&of_fee, json!({"counter_account": "fee", "leg": 1}));
+    assert_has(of_fee, json!({"counter_account": "fee", "leg": 1}));
 
     // Of the entries of one moment the last is the balance of that moment.
     let moments: BTreeMap<&str, &Value> =

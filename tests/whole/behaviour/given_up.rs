@@ -34,7 +34,7 @@ async fn policy(servers: &PrivateServers, world: &World, definition: &str) {
 
 /// What is said of a task that the broker gave up for `reason`, and that it settles when it is replayed.
 async fn is_a_dead_letter(world: &World, daemon: &mut Daemon, task: &Task, reason: &str, word: &str) {
-    let letter = world.is_dead_letter(&task, json!({"reason": reason, "task_id": task.id})).await;
+    let letter = world.is_dead_letter(task, json!({"reason": reason, "task_id": task.id})).await;
     let detail = letter["detail"].as_str().expect("a text");
     for part in [word, &world.queue, &world.exchange, "task.transfer"] {
         assert!(detail.contains(part), "{part} in {detail}");

@@ -36,7 +36,7 @@ fn altered(pay: &Task) -> Vec<(&'static str, Task)> {
 
 async fn conflicts(world: &World, altered: &[(&str, Task)]) {
     for (field, task) in altered {
-        let letter = world.is_dead_letter(&task, json!({"reason": "idempotency_conflict", "field": field})).await;
+        let letter = world.is_dead_letter(task, json!({"reason": "idempotency_conflict", "field": field})).await;
         assert_eq!(letter["task_id"], json!(task.id));
     }
     assert_eq!(world.account("alice").await["posted"], 1250);
@@ -91,7 +91,7 @@ async fn repetitions_in_the_batch_of_the_first_are_recognised_too() {
         .await;
     duplicates(&mut daemon, 1).await;
     for (field, task) in &altered {
-        assert_eq!(world.dead_letter_of(&task).await["field"], json!(field));
+        assert_eq!(world.dead_letter_of(task).await["field"], json!(field));
     }
     assert_eq!(world.outcome(&pay).await["state"], "settled");
     assert_eq!(world.outcome(&before).await["state"], "settled");

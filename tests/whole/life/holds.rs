@@ -34,8 +34,8 @@ async fn what_is_authorized_is_held_and_a_capture_posts_it() {
     let event = events.of(&rest).await;
     assert_eq!(event.routing_key, "payment.captured");
     let payment = &event.body["payment"];
-    assert_has(&payment, json!({"state": "settled", "version": 3}));
-    assert_has(&payment, json!({"captured": 50, "held": 0}));
+    assert_has(payment, json!({"state": "settled", "version": 3}));
+    assert_has(payment, json!({"captured": 50, "held": 0}));
     assert_eq!(event.body["amount"], 30);
     assert_eq!(event.body["balances"][0], json!({"account": "alice", "posted": 50, "held": 0, "version": 3}));
     let event = events.of(&hold).await;
