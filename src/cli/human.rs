@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{Span, Timestamp, Zoned};
 use settled_core::contract::{AccountName, Currencies, Currency};
+use settled_store::queries::payment::StoredTask;
 
 /// Formats an amount with its currency's decimal point, or in minor units if the currency is unknown.
 pub(super) fn amount(currencies: &Currencies, currency: Option<&str>, minor: i64) -> String {
@@ -57,6 +58,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     };
     let duration = duration.filter(|duration| *duration <= LONGEST_WAIT);
     duration.ok_or_else(|| "expected how long to wait, up to a year: 500ms, 30s, 2m".to_owned())
+}
+
+/// Formats the state, of a rejected task with the reason.
+pub(super) fn state(stored: &StoredTask) -> String {
+    match stored.rejection {
+        None => stored.state.name().to_owned(),
+        Some(rejection) => format!("rejected: {} ({})", rejection.name(), rejection.iso_code()),
+    }
 }
 
 #[cfg(test)]

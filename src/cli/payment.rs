@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 use settled_core::contract::{AccountName, PaymentState, TaskType};
-use settled_store::queries::payment::{self, Life, PaymentFilter, PaymentRow, StoredTask};
+use settled_store::queries::payment::{self, Life, PaymentFilter, PaymentRow};
 use settled_store::queries::{Error, dead_letter, limit_statements};
 use uuid::Uuid;
 
@@ -124,14 +124,6 @@ fn too_slow(error: Error, limit: Duration) -> Failure {
     let timeout = error.is_timeout();
     let failure = Failure::from(error);
     if timeout { failure.hint(format!("the search took more than {limit:?}: raise --timeout")) } else { failure }
-}
-
-/// Formats the state, of a rejected task with the reason.
-pub(super) fn state(stored: &StoredTask) -> String {
-    match stored.rejection {
-        None => stored.state.name().to_owned(),
-        Some(rejection) => format!("rejected: {} ({})", rejection.name(), rejection.iso_code()),
-    }
 }
 
 /// Returns both sides of a payment: its accounts, or the number of its legs, or the payment it acts on.

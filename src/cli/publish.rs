@@ -13,10 +13,10 @@ use serde::Serialize;
 use settled_amqp::{MAX_PROPERTY_BYTES, Outgoing, PublishError, Published, Publisher};
 use settled_core::contract::{PaymentState, Properties, Task, decode};
 
-use super::human::{counted, duration, time};
+use super::human::{self, counted, duration, time};
 use super::outcome::{Outcome, OutcomeWatch};
 use super::output::{self, Text};
-use super::{Exit, Failure, Global, block_on, payment};
+use super::{Exit, Failure, Global, block_on};
 use crate::config::Config;
 use crate::printable::printable;
 
@@ -201,7 +201,7 @@ fn human(report: &Report) -> Text {
 
 fn kind(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Payment(stored) => payment::state(stored),
+        Outcome::Payment(stored) => human::state(stored),
         Outcome::DeadLetter { .. } => "dead letters".to_owned(),
         Outcome::Unknown { .. } => "without an outcome yet".to_owned(),
     }
@@ -212,7 +212,7 @@ fn describe(outcome: &Outcome) -> String {
         Outcome::Payment(stored) => {
             let until = stored.task.when.execute_at.filter(|_| stored.state == PaymentState::Scheduled);
             let until = until.map(|at| format!(" for {}", time(at))).unwrap_or_default();
-            format!("{} {}{until}", stored.task.id, payment::state(stored))
+            format!("{} {}{until}", stored.task.id, human::state(stored))
         }
         Outcome::DeadLetter { id, detail } => format!("{id} is a dead letter: {detail}"),
         Outcome::Unknown { id } => format!("{id} has no outcome yet"),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use settled_core::contract::{AccountName, Currency, MAX_BALANCE, NO_LIMIT, OpenAccount, Task, TaskBody, is_unset};
 use uuid::Uuid;
 
-use super::super::human::{account_name, currency, duration};
+use super::super::human::{self, account_name, currency, duration};
 use super::super::outcome::{Outcome, OutcomeWatch};
 use super::super::output::Text;
-use super::super::{Exit, Failure, Session, payment, publish};
+use super::super::{Exit, Failure, Session, publish};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -51,7 +51,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result<Exit, Failure>
 fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Payment(stored) => {
-            let verb = if stored.rejection.is_none() { "opened".to_owned() } else { payment::state(stored) };
+            let verb = if stored.rejection.is_none() { "opened".to_owned() } else { human::state(stored) };
             match &stored.task.body {
                 TaskBody::OpenAccount(open) => {
                     format!("{verb} {} in {}, task {}", open.account, open.currency, stored.task.id)

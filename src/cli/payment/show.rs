@@ -10,9 +10,9 @@ use settled_store::queries::payment::{
 };
 use uuid::Uuid;
 
-use super::super::human::{amount, or_dash, time};
+use super::super::human::{amount, or_dash, state, time};
 use super::super::output::{Table, Text};
-use super::{state, timeline};
+use super::timeline;
 
 /// Serializes a payment: its event's `data`, and fields that only the ledger knows.
 pub(in crate::cli) struct Shown<'a>(pub(in crate::cli) &'a StoredTask);

@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use settled_core::contract::{Currencies, Currency, PaymentState};
 use settled_store::queries::payment::{EventName, Life, Step, StoredEntry, StoredTask, WholeLeg};
 
-use super::super::human::time;
+use super::super::human::{state, time};
 use super::super::output::Text;
-use super::state;
 
 /// One entry of the timeline.
 struct Entry {
