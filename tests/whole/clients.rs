@@ -26,7 +26,8 @@ impl Shop {
         world.dead_letter_exchange = broker.dead_letter_exchange;
         world.dead_letter_queue = broker.dead_letter_queue;
         world.events_exchange = EventSettings::default().exchange;
-        world.configure(&[]);
+        // As by default: what doesn't depend on each other may otherwise settle in another order.
+        world.configure(&["pipeline.lanes = 1", "pipeline.workers = 1"]);
         Self { world, _turn: turn }
     }
 
