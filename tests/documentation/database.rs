@@ -1,4 +1,5 @@
-//! What the migrations have to say: the same transitions as the ledger's state table, and which programs they still serve.
+//! What the migrations have to say: the same transitions as the ledger's state table, and which programs they still
+//! serve.
 
 use settled_core::ledger::state;
 

@@ -1,7 +1,7 @@
 //! Three roles: one owns the schema and migrates it, one runs the daemon, one reads.
 //!
-//! The lists below are all that the daemon and its commands need. A new table, function or type belongs into them, which
-//! a test asks for.
+//! The lists below are all that the daemon and its commands need. A new table, function or type belongs into them,
+//! which a test asks for.
 
 use tokio_postgres::Client;
 

@@ -1,7 +1,8 @@
 //! What the database's schema is, compared with the one that this version was built for.
 //!
-//! Migrations expand: what a version needs stays there. A later migration that takes something away says so in the table
-//! `schema_compatibility`, in its own transaction. So a version can be put back as long as no such migration has come.
+//! Migrations expand: what a version needs stays there. A later migration that takes something away says so in the
+//! table `schema_compatibility`, in its own transaction. So a version can be put back as long as no such migration has
+//! come.
 
 use tokio_postgres::Client;
 
@@ -26,7 +27,8 @@ pub enum SchemaProblem {
     Changed(String),
     /// A migration of no release.
     #[error(
-        "the database has the migration {migration}, which settled {PROGRAM} does not know although it has later ones: it was migrated by a build that was never released"
+        "the database has the migration {migration}, which settled {PROGRAM} does not know although it has later \
+         ones: it was migrated by a build that was never released"
     )]
     Unknown { migration: String },
     /// Later ones depend on it.
