@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::migrate::{MigrateError, embedded};
 
 /// Version of the program, as its users know it.
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+const PROGRAM: &str = settled_pipeline::VERSION;
 
 /// Why this version cannot use the schema. Nothing but another version, or a repaired database, can help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
