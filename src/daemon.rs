@@ -142,11 +142,14 @@ async fn try_prepare_schema(config: &Config) -> Result<(), DaemonError> {
         for migration in settled_store::migrate(&mut client).await.map_err(DaemonError::Schema)? {
             info!(%migration, "migrated");
         }
-    } else {
-        let missing = settled_store::missing(&mut client).await.map_err(DaemonError::Schema)?.join(", ");
-        if !missing.is_empty() {
-            return Err(DaemonError::MissingMigrations(missing));
-        }
+    }
+    let schema = settled_store::usable_schema(&client).await.map_err(DaemonError::Schema)?;
+    if !schema.missing.is_empty() {
+        return Err(DaemonError::MissingMigrations(schema.missing.join(", ")));
+    }
+    if !schema.later_compatible.is_empty() {
+        let migrations = schema.later_compatible.join(", ");
+        info!(%migrations, "the schema is of a later version, and compatible with this one");
     }
     for warning in settled_store::warnings(&client).await {
         warn!("PostgreSQL: {warning}");

@@ -6,7 +6,7 @@
 //! | 1 | failed, or the answer is no: not found, rejected, an audit with findings, a drain that took too long |
 //! | 2 | the command line was not understood |
 //! | 69 | the broker or the database cannot be reached; the same command may work later |
-//! | 78 | the configuration is wrong, or a connection pooler is in a mode that cannot be used |
+//! | 78 | the configuration, the schema or a right is wrong, or a connection pooler is in a mode that cannot be used |
 
 use std::fmt;
 use std::io::{self, Write};
@@ -92,6 +92,7 @@ fn exit(error: &anyhow::Error) -> Exit {
     match unavailable {
         true => Exit::Unavailable,
         false if error.is::<ConfigError>() => Exit::BadConfig,
+        false if error.downcast_ref().is_some_and(MigrateError::is_configuration) => Exit::BadConfig,
         false => Exit::Failure,
     }
 }

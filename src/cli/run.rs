@@ -42,7 +42,13 @@ pub(super) fn exit(ended: Result<(), DaemonError>) -> Result<Exit, Failure> {
     let Err(error) = ended else { return Ok(Exit::Ok) };
     let exit = match &error {
         DaemonError::Stopped(Stopped::Intake(_)) => Exit::Unavailable,
-        DaemonError::Pool(_) | DaemonError::Postgres(_) => Exit::BadConfig,
+        // Those that can get better by themselves were waited for.
+        DaemonError::Pool(_)
+        | DaemonError::Postgres(_)
+        | DaemonError::Schema(_)
+        | DaemonError::MissingMigrations(_) => Exit::BadConfig,
+        // An address that is in use may be free soon.
+        DaemonError::Admin(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied => Exit::BadConfig,
         _ => Exit::Failure,
     };
     Err(Failure::new(exit, error))
@@ -51,4 +57,23 @@ pub(super) fn exit(ended: Result<(), DaemonError>) -> Result<Exit, Failure> {
 pub(super) fn init_log(settings: &LogSettings) -> Result<(), Failure> {
     let style = Style::of(settings.format, std::io::stderr().is_terminal());
     Ok(logging::init(style, &settings.level)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+    use crate::admin::BindError;
+
+    #[test]
+    fn only_what_may_get_better_by_itself_is_started_again() {
+        let listen = "127.0.0.1:80".parse().expect("an address");
+        for (kind, code) in [(ErrorKind::PermissionDenied, Exit::BadConfig), (ErrorKind::AddrInUse, Exit::Failure)] {
+            let ended = exit(Err(BindError { listen, source: Error::from(kind) }.into()));
+            assert_eq!(ended.expect_err("it ended").exit(), code, "{kind}");
+        }
+        let missing = exit(Err(DaemonError::MissingMigrations("V1__ledger".to_owned())));
+        assert_eq!(missing.expect_err("it ended").exit(), Exit::BadConfig);
+    }
 }

@@ -1,4 +1,5 @@
-//! What two walls have to say alike: the ledger's state table and the database's constraint.
+//! What the migrations have to say: the same transitions as the ledger's state table, and which programs they still
+//! serve.
 
 use settled_core::ledger::state;
 
@@ -32,4 +33,22 @@ fn the_database_takes_the_transitions_of_the_state_table_and_no_others() {
     let mut of_table: Vec<_> = of_table.collect();
     of_table.sort();
     assert_eq!(of_schema, of_table);
+}
+
+/// What takes something away from programs that were built for an earlier schema.
+const CONTRACTS: [&str; 6] = ["DROP TABLE", "DROP VIEW", "DROP COLUMN", "DROP FUNCTION", "DROP TYPE", "RENAME"];
+
+#[test]
+fn a_migration_that_takes_something_away_says_which_programs_it_still_serves() {
+    /// Since this migration there is a table to say it in.
+    const SINCE: u32 = 13;
+    let files = below("crates").into_iter().filter_map(|path| Some((version(&path)?, path)));
+    for (version, path) in files.filter(|(version, _)| *version > SINCE) {
+        let sql = read(&path).to_uppercase();
+        let takes_away = CONTRACTS.iter().find(|words| sql.contains(*words));
+        let says = sql.contains(&format!(
+            "INSERT INTO SCHEMA_COMPATIBILITY (VERSION, OLDEST_SCHEMA, OLDEST_PROGRAM) VALUES ({version},"
+        ));
+        assert!(takes_away.is_none() || says, "{path}: {takes_away:?}, see docs/develop/migrations.md");
+    }
 }

@@ -3,8 +3,9 @@
 use tokio_postgres::Client;
 
 use super::error::describe;
+use super::schema::{SchemaProblem, usable_schema};
 
-mod embedded {
+pub(super) mod embedded {
     refinery::embed_migrations!("src/migrations");
 }
 
@@ -20,6 +21,15 @@ pub enum MigrateError {
     /// A migration failed; it was rolled back.
     #[error("{0}{reason}", reason = reason(.0))]
     Migration(#[from] refinery::Error),
+    /// A role or a privilege cannot be as it has to be.
+    #[error("{}: {statement}", describe(.error))]
+    Grant { statement: String, error: tokio_postgres::Error },
+    /// A role that was chosen cannot be used.
+    #[error("{0}")]
+    Roles(String),
+    /// This version cannot use the schema, and migrating it does not help.
+    #[error("{0}")]
+    Schema(#[from] SchemaProblem),
     /// The database cannot store every text that a task may have.
     #[error("the database's encoding is {0}, expected UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0")]
     Encoding(String),
@@ -44,8 +54,24 @@ impl MigrateError {
         match self {
             Self::Postgres(error) => unavailable(error),
             Self::Migration(error) => source(error).is_some_and(unavailable),
-            Self::Encoding(_) => false,
+            Self::Grant { error, .. } => unavailable(error),
+            Self::Roles(_) | Self::Schema(_) | Self::Encoding(_) => false,
         }
+    }
+
+    /// Returns true if only another database, another version of the program or other arguments can help.
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Roles(_) | Self::Schema(_) | Self::Encoding(_))
+    }
+
+    /// Returns true if the role of this session may not do what was asked.
+    pub fn is_forbidden(&self) -> bool {
+        let error = match self {
+            Self::Postgres(error) | Self::Grant { error, .. } => Some(error),
+            Self::Migration(error) => source(error),
+            Self::Roles(_) | Self::Schema(_) | Self::Encoding(_) => None,
+        };
+        error.is_some_and(|error| error.code() == Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE))
     }
 }
 
@@ -53,7 +79,7 @@ impl MigrateError {
 ///
 /// # Errors
 ///
-/// Also if a migration was changed after it had been applied.
+/// [`MigrateError::Schema`] if this version cannot use the schema.
 pub async fn migrate(client: &mut Client) -> Result<Vec<String>, MigrateError> {
     run(client, refinery::Target::Latest).await
 }
@@ -69,32 +95,37 @@ const PATIENCE: &str = "SET lock_timeout = '2s'";
 
 async fn run(client: &mut Client, target: refinery::Target) -> Result<Vec<String>, MigrateError> {
     holds_every_text(client).await?;
+    lock(client).await?;
+    let applied = apply(client, target).await;
+    unlock(client).await?;
+    applied
+}
+
+/// Waits until nobody else migrates or grants. Statements may take as long as they need from then on, but do not wait
+/// for tables.
+pub(super) async fn lock(client: &Client) -> Result<(), MigrateError> {
     client.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0").await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
-    client.batch_execute(PATIENCE).await?;
-    let report = embedded::migrations::runner().set_target(target).run_async(client).await;
+    Ok(client.batch_execute(PATIENCE).await?)
+}
+
+pub(super) async fn unlock(client: &Client) -> Result<(), MigrateError> {
     client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await?;
-    Ok(report?.applied_migrations().iter().map(ToString::to_string).collect())
+    Ok(())
+}
+
+/// Applies what is missing. A complete schema is only read: the role needs no right to change it.
+async fn apply(client: &mut Client, target: refinery::Target) -> Result<Vec<String>, MigrateError> {
+    if usable_schema(client).await?.missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let report = embedded::migrations::runner().set_target(target).run_async(client).await?;
+    Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
 }
 
 /// Checks the encoding. PostgreSQL refuses a text that it cannot convert: neither the task nor its dead letter could be
 /// stored.
-async fn holds_every_text(client: &Client) -> Result<(), MigrateError> {
+pub(super) async fn holds_every_text(client: &Client) -> Result<(), MigrateError> {
     let encoding: String = client.query_one("SHOW server_encoding", &[]).await?.get(0);
     if encoding == "UTF8" { Ok(()) } else { Err(MigrateError::Encoding(encoding)) }
-}
-
-/// Returns the migrations that this version has and the database lacks.
-pub async fn missing(client: &mut Client) -> Result<Vec<String>, MigrateError> {
-    holds_every_text(client).await?;
-    let exists = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?;
-    let applied: Vec<i32> = if exists.get(0) {
-        let rows = client.query("SELECT version FROM refinery_schema_history", &[]).await?;
-        rows.iter().map(|row| row.get(0)).collect()
-    } else {
-        Vec::new()
-    };
-    let runner = embedded::migrations::runner();
-    let known = runner.get_migrations().iter();
-    Ok(known.filter(|migration| !applied.contains(&migration.version())).map(ToString::to_string).collect())
 }
