@@ -14,5 +14,6 @@ mod memory;
 mod migrations;
 mod operators;
 mod poolers;
+mod preconditions;
 mod store;
 mod terminal;
