@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 use settled_testkit::harness::{Task, World, authorize, change, eventually, follow_up, own_servers, servers, transfer};
 use uuid::Uuid;
 
-/// The rights of a daemon that does not migrate, as docs/operate/install.md has them.
-const RIGHTS: &str = "
-    GRANT SELECT, INSERT, UPDATE ON account, payment, leg, dead_letter TO ROLE;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON hold, agenda, outbox TO ROLE;
-    GRANT SELECT, INSERT ON entry, transition TO ROLE;
-    GRANT SELECT ON ledger, refinery_schema_history TO ROLE";
+/// Returns the grants for a daemon that does not migrate, which the manual has for the role `settled`.
+fn documented_rights() -> String {
+    let page = include_str!("../../docs/operate/install.md");
+    let (_, block) = page.split_once("```sql\n").expect("the grants");
+    let (grants, _) = block.split_once("```").expect("the end of the block");
+    grants.replace("TO settled;", "TO ROLE;")
+}
 
 /// What `check --connect` says is not as it should be.
 async fn complaints(world: &World) -> Vec<Value> {
@@ -58,7 +59,7 @@ async fn without_a_schema_that_it_may_make_it_ends_with_78_and_a_check_says_so_b
 async fn a_role_that_lacks_a_right_is_told_which_and_with_all_of_them_every_task_is_processed() {
     let world = World::new(&[]).await;
     world.succeeds(&["migrate"]).await;
-    let role = role(&world, RIGHTS).await;
+    let role = role(&world, &documented_rights()).await;
     let owner = world.sql().await;
     owner.batch_execute(&format!("REVOKE INSERT ON payment FROM {role}")).await.expect("revoked");
     let grant = format!("GRANT INSERT ON payment TO {role}");
