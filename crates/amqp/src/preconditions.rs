@@ -2,16 +2,14 @@
 //!
 //! A session fulfils it: it declares, binds and consumes. `check` examines it and changes nothing. It uses requests that
 //! the broker refuses for lack of a permission (403) before it looks at what is wrong with them otherwise: a declaration
-//! with an impossible argument (406), the removal of a binding that nobody has, a message to a queue that nobody has.
+//! with an impossible argument (406), the removal of a binding that nobody has.
 
-use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeUnbindOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, ExchangeUnbindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Connection, ExchangeKind};
+use lapin::{Connection, ExchangeKind};
 use settled_pipeline::precondition::{Precondition, Verdict};
 
-use crate::connection::{confirm_channel, declare_exchange, reply_code};
+use crate::connection::{declare_exchange, reply_code};
 use crate::settings::BrokerSettings;
 use crate::topology::{self, exchange_exists, is_there, name, queue_exists};
 
@@ -170,10 +168,9 @@ impl Need<'_> {
                 topology::declare_queue(connection, name, topology::task_queue_arguments(settings)).await
             }
             Self::Binding { queue, exchange, key } => topology::bind(connection, queue, exchange, key).await,
-            // Whoever consumes finds out by doing so.
-            Self::Consume(_) => Ok(()),
+            // Whoever consumes or replies finds out by doing so.
+            Self::Consume(_) | Self::Reply => Ok(()),
             Self::Publish(exchange) => may_write(connection, exchange, &settings.exchange).await,
-            Self::Reply => may_reply(connection).await,
         }
     }
 
@@ -291,10 +288,15 @@ async fn may_consume(connection: &Connection, queue: &str) -> lapin::Result<()> 
     permitted(consumer.map(drop))
 }
 
-/// Whether the user may write to the default exchange, by which replies reach their queues. The message reaches none.
+/// Whether the user may write to the default exchange, by which replies reach their queues. Nothing is published: during
+/// an alarm the broker would read nothing more from the connection.
 async fn may_reply(connection: &Connection) -> lapin::Result<()> {
-    let channel = confirm_channel(connection).await?;
-    let options = BasicPublishOptions::default();
-    let sent = channel.basic_publish("".into(), NOBODY.into(), options, b"", BasicProperties::default()).await?;
-    sent.await.map(drop)
+    const PERMITTED: &str = "not permitted on the default exchange";
+    let channel = connection.create_channel().await?;
+    let (options, none) = (ExchangeUnbindOptions::default(), FieldTable::default());
+    match channel.exchange_unbind("".into(), NOBODY.into(), NOBODY.into(), options, none).await {
+        // Nobody may bind it; that is looked at behind the user's permission.
+        Err(error) if error.to_string().contains(PERMITTED) => Ok(()),
+        unbound => permitted(unbound),
+    }
 }
