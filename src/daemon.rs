@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use settled_amqp::{DeadQueue, RabbitSink, RabbitSource};
-use settled_pipeline::health::{Dependency, Health};
+use settled_pipeline::health::{Dependency, Health, Outage};
 use settled_pipeline::intake::{Collector, Source};
 use settled_pipeline::machine::{Machine, Outside, Stopped};
 use settled_pipeline::metrics::Metrics;
 use settled_pipeline::outbox::Sink;
+use settled_pipeline::precondition::sentences;
 use settled_pipeline::retry::Delays;
 use settled_pipeline::shutdown::Shutdown;
 use settled_pipeline::store::{BatchStore, OutboxStore};
@@ -40,6 +41,9 @@ pub enum DaemonError {
     Schema(MigrateError),
     #[error("the schema lacks {0} and postgres.migrate is false: run `settled migrate`")]
     MissingMigrations(String),
+    /// What the daemon needs of its database, and what to do.
+    #[error("PostgreSQL: {0}")]
+    Unmet(String),
     #[error("postgres: {0}")]
     Postgres(ConnectError),
     #[error("{0}")]
@@ -123,14 +127,16 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
 async fn prepare_schema(config: &Config, health: &Health) -> Result<(), DaemonError> {
     let mut delays = Delays::new(&config.retry);
     loop {
-        let reason = match try_prepare_schema(config).await {
+        let outage = match try_prepare_schema(config).await {
             Ok(()) => break health.set_up(Dependency::Postgres),
-            Err(DaemonError::Postgres(error)) if !error.is_configuration() => error.to_string(),
-            Err(DaemonError::Schema(error)) if error.is_unavailable() => error.to_string(),
+            Err(DaemonError::Postgres(error)) if !error.is_configuration() => {
+                Outage { reason: error.to_string(), refused: error.is_refused() }
+            }
+            Err(DaemonError::Schema(error)) if error.is_unavailable() => error.to_string().into(),
             // Waiting won't help.
             Err(fatal) => return Err(fatal),
         };
-        health.set_down(Dependency::Postgres, reason);
+        health.set_down(Dependency::Postgres, outage);
         tokio::time::sleep(delays.next_delay()).await;
     }
     Ok(())
@@ -138,21 +144,29 @@ async fn prepare_schema(config: &Config, health: &Health) -> Result<(), DaemonEr
 
 async fn try_prepare_schema(config: &Config) -> Result<(), DaemonError> {
     let mut client = settled_store::connect(&config.postgres).await.map_err(DaemonError::Postgres)?;
-    if config.postgres.migrate {
+    let schema = settled_store::usable_schema(&client).await.map_err(DaemonError::Schema)?;
+    // A role that may not migrate runs on a schema that is up to date.
+    if !schema.missing.is_empty() {
+        if !config.postgres.migrate {
+            return Err(DaemonError::MissingMigrations(schema.missing.join(", ")));
+        }
         for migration in settled_store::migrate(&mut client).await.map_err(DaemonError::Schema)? {
             info!(%migration, "migrated");
         }
-    }
-    let schema = settled_store::usable_schema(&client).await.map_err(DaemonError::Schema)?;
-    if !schema.missing.is_empty() {
-        return Err(DaemonError::MissingMigrations(schema.missing.join(", ")));
     }
     if !schema.later_compatible.is_empty() {
         let migrations = schema.later_compatible.join(", ");
         info!(%migrations, "the schema is of a later version, and compatible with this one");
     }
+    check_preconditions(&client).await?;
     for warning in settled_store::warnings(&client).await {
         warn!("PostgreSQL: {warning}");
     }
     Ok(())
+}
+
+/// Checks what the daemon needs of its database beside the schema, as `settled check --connect` does.
+async fn check_preconditions(client: &settled_store::Client) -> Result<(), DaemonError> {
+    let unmet = settled_store::unmet(client).await.map_err(|error| DaemonError::Postgres(error.into()))?;
+    if unmet.is_empty() { Ok(()) } else { Err(DaemonError::Unmet(sentences(&unmet))) }
 }

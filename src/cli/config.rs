@@ -2,7 +2,7 @@
 
 use super::output::{self, Table};
 use super::{Exit, Failure, Global};
-use crate::config::{Described, sample};
+use crate::config::{Config, ConfigError, Described, sample};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -11,11 +11,24 @@ pub(super) struct Args {
     sample: bool,
 }
 
+/// Loads the configuration; without the service's secrets, and with a word about it, if they cannot be read.
+fn load(global: &Global) -> Result<Config, Failure> {
+    match Config::load(&global.sources(true)) {
+        Err(error @ ConfigError::Secrets { .. }) => {
+            let config = global.load()?;
+            let problems = error.problems();
+            output::note(&format!("settled: incomplete: {}", problems[0].to_string().replace('\n', " ")));
+            Ok(config)
+        }
+        loaded => Ok(loaded?),
+    }
+}
+
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     if args.sample {
         return output::print_own(&sample());
     }
-    let described = global.load()?.describe();
+    let described = load(global)?.describe();
     output::print(global.json, &described, || {
         let row = |Described { key, value, origin }: &Described| {
             [key.clone(), if value.is_null() { "-".to_owned() } else { value.to_string() }, origin.to_string()]

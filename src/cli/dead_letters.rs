@@ -136,6 +136,9 @@ async fn replay(args: &ReplayArgs, session: &Session) -> Result<Report, Failure>
     let by_id = !args.ids.is_empty();
     let selection = Selection { ids: by_id.then_some(&args.ids[..]), reason: args.reason.as_deref(), resolved: by_id };
     let mut report = Report::new(args.dry_run, &args.ids);
+    if !args.dry_run {
+        session.announce_broker();
+    }
     let mut publisher = if args.dry_run { None } else { Some(connect(config).await?) };
     let mut after = 0;
     // Leaves out dead letters that arrive meanwhile, among them replayed ones that fail again.

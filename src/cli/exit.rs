@@ -6,7 +6,7 @@
 //! | 1 | failed, or the answer is no: not found, rejected, an audit with findings, a drain that took too long |
 //! | 2 | the command line was not understood |
 //! | 69 | the broker or the database cannot be reached; the same command may work later |
-//! | 78 | the configuration, the schema or a right is wrong, or a connection pooler is in a mode that cannot be used |
+//! | 78 | the configuration is wrong, a server refuses the login or a right that is needed, the schema does not fit, or a connection pooler is in a mode that cannot be used: somebody has to change something first |
 
 use std::fmt;
 use std::io::{self, Write};
@@ -80,8 +80,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 fn exit(error: &anyhow::Error) -> Exit {
+    let refused = error.downcast_ref().is_some_and(PublishError::is_refused);
     let unavailable = match error.downcast_ref::<ConnectError>() {
-        Some(error) if error.is_configuration() => return Exit::BadConfig,
+        Some(error) if error.is_configuration() || error.is_refused() => return Exit::BadConfig,
+        _ if refused => return Exit::BadConfig,
         Some(_) => true,
         None => {
             error.downcast_ref().is_some_and(queries::Error::is_unavailable)
@@ -97,11 +99,24 @@ fn exit(error: &anyhow::Error) -> Exit {
     }
 }
 
+/// Returns the error and its causes, each once: many errors have their cause in their own text.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An error can have several lines, and quote what somebody else has written: none of them begins
         // where the program's own lines do.
-        for (place, line) in format!("settled: error: {:#}", self.error).split('\n').enumerate() {
+        for (place, line) in format!("settled: error: {}", chain(&self.error)).split('\n').enumerate() {
             let margin = if place == 0 { "" } else { "\n" };
             let indent = if place == 0 || line.starts_with("  ") { "" } else { "  " };
             write!(f, "{margin}{indent}{}", printable(line))?;
@@ -123,6 +138,18 @@ mod tests {
             Failure::new(Exit::Unavailable, anyhow::anyhow!("refused").context("PostgreSQL")).hint("start it");
         assert_eq!(failure.exit(), Exit::Unavailable);
         assert_eq!(failure.to_string(), "settled: error: PostgreSQL: refused\n  hint: start it");
+    }
+
+    #[test]
+    fn a_cause_that_is_in_the_message_is_told_once() {
+        let taken = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+        let listen = "127.0.0.1:9464".parse().expect("an address");
+        let error = crate::daemon::DaemonError::from(crate::admin::BindError { listen, source: taken });
+        let shown = Failure::new(Exit::Failure, error).to_string();
+        assert_eq!(shown.matches("can't listen").count(), 1, "{shown}");
+        assert_eq!(shown.matches("in use").count(), 1, "{shown}");
+        let other = anyhow::anyhow!("the reason").context("the error");
+        assert_eq!(Failure::new(Exit::Failure, other).to_string(), "settled: error: the error: the reason");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::human::{self, counted, duration, time};
 use super::outcome::{Outcome, OutcomeWatch};
 use super::output::{self, Text};
 use super::{Exit, Failure, Global, block_on};
-use crate::config::Config;
+use crate::config::{BROKER, Config, DATABASE};
 use crate::printable::printable;
 
 /// The default publisher of tasks from the command line.
@@ -62,9 +62,10 @@ struct Report {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
-    let config = global.load()?;
+    let config = global.load_of_service()?;
     let input = read(&args.file)?;
     let (messages, tasks) = messages(&input, args)?;
+    global.announce(&config, if args.wait { &[BROKER, DATABASE] } else { &[BROKER] });
     let report = block_on(async {
         if !args.wait {
             let published = publish_all(&config, &messages).await?;

@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal;
 
-use settled_pipeline::intake::Source;
+use settled_pipeline::intake::{IntakeError, Source};
 use settled_pipeline::machine::{Outside, Stopped};
 use settled_pipeline::outbox::Sink;
 use settled_pipeline::shutdown::Shutdown;
 use settled_pipeline::store::{BatchStore, OutboxStore};
 
 use super::{Exit, Failure, Global};
+use crate::config::{Config, Described};
 use crate::daemon::{self, DaemonError, Servers};
 use crate::lifecycle;
 use crate::telemetry::LogSettings;
@@ -21,6 +22,7 @@ pub(super) fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     let config = global.load()?;
     config.check_files()?;
     init_log(&config.log)?;
+    say_what_is_used(&config);
     std::panic::set_hook(Box::new(|panic| {
         // A panic is a broken invariant, and a dead worker would leave its lane stuck.
         tracing::error!(%panic, "stopping: what is not acknowledged will be delivered again");
@@ -37,16 +39,30 @@ pub(super) fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     exit(ended)
 }
 
+/// Says which configuration and servers are used, and which of them nobody has configured.
+fn say_what_is_used(config: &Config) {
+    let file = config.file().map(|path| path.display().to_string());
+    for Described { key, value, origin } in config.connections().iter().filter(|found| !found.value.is_null()) {
+        tracing::info!(key, %value, %origin, "uses");
+    }
+    tracing::info!(file, "configuration");
+    for warning in config.never_configured() {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// Returns how the process ends after the daemon has ended.
 pub(super) fn exit(ended: Result<(), DaemonError>) -> Result<Exit, Failure> {
     let Err(error) = ended else { return Ok(Exit::Ok) };
     let exit = match &error {
-        DaemonError::Stopped(Stopped::Intake(_)) => Exit::Unavailable,
-        // Those that can get better by themselves were waited for.
-        DaemonError::Pool(_)
+        DaemonError::Stopped(Stopped::Intake(IntakeError::NoQueue(_))) => Exit::Unavailable,
+        // Somebody has to act first: a restart would not help.
+        DaemonError::Stopped(Stopped::Intake(IntakeError::Forbidden(_)))
+        | DaemonError::Pool(_)
         | DaemonError::Postgres(_)
         | DaemonError::Schema(_)
-        | DaemonError::MissingMigrations(_) => Exit::BadConfig,
+        | DaemonError::MissingMigrations(_)
+        | DaemonError::Unmet(_) => Exit::BadConfig,
         // An address that is in use may be free soon.
         DaemonError::Admin(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied => Exit::BadConfig,
         _ => Exit::Failure,

@@ -24,6 +24,12 @@ impl Refusal {
         Self { found: found.into(), remedy: None, span: None }
     }
 
+    /// Returns the refusal of a text that `found` describes, for a reason as [`Parsed::parse`](settled_pipeline::settings::Parsed::parse) gives it.
+    fn because(found: &str, why: &str, remedy: Option<String>) -> Self {
+        let (why, instead) = why.split_once("; ").map_or((why, None), |(why, instead)| (why, Some(instead.to_owned())));
+        Self::new(format!("{found} ({why})")).remedy(instead.or(remedy))
+    }
+
     fn remedy(mut self, remedy: Option<String>) -> Self {
         self.remedy = remedy;
         self
@@ -114,12 +120,9 @@ pub(super) fn set_text(field: &mut Field<'_>, text: &str) -> Result<(), Refusal>
             let choices = field.choices();
             field.parse(text).map_err(|why| {
                 // A value that may hold a password must not be quoted.
-                let found = if field.is_secret() {
-                    format!("found something else ({why})")
-                } else {
-                    format!("found \"{text}\" ({why})")
-                };
-                Refusal::new(found).remedy(did_you_mean(text, choices))
+                let found =
+                    if field.is_secret() { "found something else".to_owned() } else { format!("found \"{text}\"") };
+                Refusal::because(&found, &why, did_you_mean(text, choices))
             })?;
         }
         Field::List(list) => {
@@ -139,10 +142,10 @@ fn replace(list: &mut dyn List, texts: &[&str]) -> Result<(), (Option<usize>, Re
     }
     list.replace(texts).map_err(|(index, why)| {
         let found = match texts.len() {
-            1 => format!("found a wrong element ({why})"),
-            n => format!("found a wrong element, number {} of {n} ({why})", index + 1),
+            1 => "found a wrong element".to_owned(),
+            n => format!("found a wrong element, number {} of {n}", index + 1),
         };
-        (Some(index), Refusal::new(found))
+        (Some(index), Refusal::because(&found, &why, None))
     })
 }
 

@@ -1,9 +1,11 @@
-//! The configuration: the file overrides the defaults, three environment variables override both.
+//! The configuration: the file overrides the defaults, three variables override both. They are found in the environment,
+//! in systemd's credentials, and in the file of secrets ([`Sources`]).
 //!
 //! The keys of a section are declared beside their user, by [`section!`](settled_pipeline::section). Checks across keys
 //! are in `checks.rs`. All problems are reported at once.
 
 mod checks;
+mod env_file;
 mod field;
 mod problem;
 mod read;
@@ -11,6 +13,7 @@ mod sample;
 mod span;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,11 +34,20 @@ use settled_store::PostgresSettings;
 
 pub use self::problem::{ConfigError, Origin, Problem};
 pub use self::sample::sample;
+pub use self::variables::Sources;
 use crate::admin::AdminSettings;
 use crate::telemetry::LogSettings;
 
 /// The file that is read by default, if it exists.
 pub const DEFAULT_PATH: &str = "/etc/settled/settled.toml";
+
+/// The keys that name the servers.
+pub const BROKER: &str = "broker.uris";
+pub const DATABASE: &str = "postgres.url";
+
+/// The keys that decide which servers are used, and how.
+const CONNECTIONS: [&str; 6] =
+    [BROKER, "broker.tls_ca_file", DATABASE, "postgres.password_file", "postgres.tls_ca_file", "admin.listen"];
 
 /// All settings. A field is the section of its name; `publishers` are the `[[publisher]]` tables.
 #[derive(Debug, Clone, Default)]
@@ -76,26 +88,34 @@ fn section<S: Section>(settings: &mut S) -> SectionKeys<'_> {
     SectionKeys { name: S::NAME, about: S::ABOUT, keys: settings.keys() }
 }
 
+/// Finds the value of a variable, and where it comes from.
+type Find<'a> = dyn Fn(&'static str) -> Option<(OsString, Origin)> + 'a;
+
 impl Config {
-    /// Loads the configuration from `path`, or from [`DEFAULT_PATH`] if that exists, and from the environment.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let lookup = |variable: &str| std::env::var_os(variable);
-        match path {
-            Some(path) => Self::load_with(Some(path), &lookup),
-            None => match std::fs::exists(DEFAULT_PATH) {
-                Ok(false) => Self::load_with(None, &lookup),
-                // Also if it is unknown whether it exists: running on the defaults by accident would be worse.
-                _ => Self::load_with(Some(Path::new(DEFAULT_PATH)), &lookup),
-            },
-        }
+    /// Loads the configuration from its file, which is [`DEFAULT_PATH`] unless another one is given and may be absent
+    /// then, and from the variables.
+    pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
+        let default = Path::new(DEFAULT_PATH);
+        let path = match (sources.config, std::fs::exists(default)) {
+            (Some(path), _) => Some(path),
+            (None, Ok(false)) => None,
+            // Also if it is unknown whether it exists: running on the defaults by accident would be worse.
+            (None, _) => Some(default),
+        };
+        let variables = variables::find(sources)?;
+        Self::load_found(path, &|name| variables.get(name).cloned())
     }
 
     /// Like [`load`](Self::load), with another environment and without a default file.
     pub fn load_with(path: Option<&Path>, lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        Self::load_found(path, &|name| Some((lookup(name)?, Origin::Env(name))))
+    }
+
+    fn load_found(path: Option<&Path>, find: &Find<'_>) -> Result<Self, ConfigError> {
         let unreadable = |path: &Path, reason: io::Error| ConfigError::Unreadable { path: path.to_owned(), reason };
         let text =
             path.map(|path| std::fs::read_to_string(path).map_err(|error| unreadable(path, error))).transpose()?;
-        Self::compose(path.zip(text.as_deref()), lookup)
+        Self::compose_found(path.zip(text.as_deref()), find)
     }
 
     /// Composes the defaults, the text of a file (with its path, for messages) and the environment.
@@ -103,12 +123,16 @@ impl Config {
         file: Option<(&Path, &str)>,
         lookup: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
+        Self::compose_found(file, &|name| Some((lookup(name)?, Origin::Env(name))))
+    }
+
+    fn compose_found(file: Option<(&Path, &str)>, find: &Find<'_>) -> Result<Self, ConfigError> {
         let mut config = Self { file: file.map(|(path, _)| path.to_owned()), ..Self::default() };
         let mut reader = read::Reader::default();
         if let Some((path, text)) = file {
             reader.file(&mut config, path, text);
         }
-        reader.environment(&mut config, lookup);
+        reader.environment(&mut config, find);
         checks::run(&config, &mut reader);
         if !reader.problems.is_empty() {
             reader.problems.sort_by(|a, b| a.origin.cmp(&b.origin));
@@ -143,6 +167,23 @@ impl Config {
             describe(&read::publisher_path(index), publisher.keys());
         }
         described
+    }
+
+    /// Returns the settings that say which servers are used, with their origins and without passwords.
+    pub fn connections(&self) -> Vec<Described> {
+        let is_connection = |described: &Described| CONNECTIONS.contains(&described.key.as_str());
+        self.describe().into_iter().filter(is_connection).collect()
+    }
+
+    /// Returns a sentence for each server that nobody has configured.
+    pub fn never_configured(&self) -> Vec<String> {
+        let sentence = |Described { key, value, .. }: &Described| {
+            format!("{key} is the default, {value}: no file, credential or variable sets it")
+        };
+        let is_default = |described: &&Described| {
+            described.origin == Origin::Default && [BROKER, DATABASE].contains(&described.key.as_str())
+        };
+        self.connections().iter().filter(is_default).map(sentence).collect()
     }
 
     fn origin(&self, key: &str) -> Origin {

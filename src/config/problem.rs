@@ -13,6 +13,10 @@ pub enum Origin {
     File(PathBuf, usize),
     /// The name of an environment variable.
     Env(&'static str),
+    /// A file of environment variables and its line.
+    EnvFile(PathBuf, usize),
+    /// The file of a systemd credential.
+    Credential(PathBuf),
 }
 
 impl fmt::Display for Origin {
@@ -21,6 +25,8 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Env(variable) => write!(f, "env {variable}"),
+            Self::EnvFile(path, line) => write!(f, "env file {}:{line}", path.display()),
+            Self::Credential(path) => write!(f, "credential {}", path.display()),
         }
     }
 }
@@ -53,6 +59,9 @@ pub enum ConfigError {
     /// `reason` is part of the message, so it is not the error's source.
     #[error("cannot read the configuration {}: {reason}\n    remedy: {}", .path.display(), unreadable_remedy(.path))]
     Unreadable { path: PathBuf, reason: std::io::Error },
+    /// A file that the service gets its secrets from.
+    #[error("cannot read {}, from which the service gets the URLs of its servers: {reason}\n    remedy: {SECRETS_REMEDY}", .path.display())]
+    Secrets { path: PathBuf, reason: std::io::Error },
     /// All problems of the file and the environment, in the order of the file.
     #[error("{}", list(.0))]
     Problems(Vec<Problem>),
@@ -69,9 +78,19 @@ impl ConfigError {
                 message: format!("cannot be read: {reason}"),
                 remedy: unreadable_remedy(path),
             }],
+            Self::Secrets { path, reason } => vec![Problem {
+                origin: Origin::File(path.clone(), 1),
+                key: String::new(),
+                message: format!("cannot be read, and the service gets the URLs of its servers from it: {reason}"),
+                remedy: SECRETS_REMEDY.to_owned(),
+            }],
         }
     }
 }
+
+/// What to do about secrets of the service that the user may not read.
+const SECRETS_REMEDY: &str = "run the command with sudo, or let your group read the file (chgrp and chmod 640), or set \
+     SETTLED_AMQP_URI and SETTLED_POSTGRES_URL yourself; `--env-file /dev/null` does without";
 
 fn unreadable_remedy(path: &Path) -> String {
     format!("check the path and its permissions, or print a sample: settled config --sample > {}", path.display())

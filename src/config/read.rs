@@ -1,7 +1,6 @@
 //! Reads the file and the environment into a configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::ops::Range;
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::field::{self, Refusal};
 use super::problem::{Origin, Problem};
-use super::{Config, SectionKeys};
+use super::{Config, Find, SectionKeys};
 
 /// Sets values of a configuration and collects all problems.
 #[derive(Default)]
@@ -69,18 +68,23 @@ impl Reader {
     }
 
     /// Sets the values that the environment overrides. A variable that is set and empty is a problem.
-    pub(super) fn environment(&mut self, config: &mut Config, lookup: &dyn Fn(&str) -> Option<OsString>) {
+    pub(super) fn environment(&mut self, config: &mut Config, find: &Find<'_>) {
         for section in &mut config.sections() {
             for key in &mut section.keys {
-                let Some((variable, value)) = key.env.and_then(|name| Some((name, lookup(name)?))) else { continue };
+                let Some((variable, (value, origin))) = key.env.and_then(|name| Some((name, find(name)?))) else {
+                    continue;
+                };
                 let path = format!("{}.{}", section.name, key.name);
                 let taken = match value.to_str() {
                     Some("") => Err(Refusal::new("it is set and empty")),
                     Some(text) => field::set_text(&mut key.field, text),
                     None => Err(Refusal::new("it is not UTF-8")),
                 };
-                let remedy = format!("correct the variable or unset it: unset {variable}");
-                self.record(key, path, Origin::Env(variable), taken, remedy);
+                let remedy = match &origin {
+                    Origin::Env(_) => format!("correct the variable or unset it: unset {variable}"),
+                    _ => format!("correct {variable} there, or take it out"),
+                };
+                self.record(key, path, origin, taken, remedy);
             }
         }
     }

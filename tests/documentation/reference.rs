@@ -84,7 +84,7 @@ pub(super) fn commands() -> String {
     fn describe(command: &mut clap::Command, text: &mut String) {
         let name = command.get_bin_name().unwrap_or_default().to_owned();
         // What all commands have in common is said above the block.
-        let common = |arg: &clap::Arg| ["config", "json", "help"].contains(&arg.get_id().as_str());
+        let common = |arg: &clap::Arg| ["config", "env_file", "quiet", "json", "help"].contains(&arg.get_id().as_str());
         let mut own = command.clone().mut_args(|arg| if common(&arg) { arg.hide(true) } else { arg });
         let help = own.render_long_help().to_string();
         let help: Vec<&str> = help.lines().map(str::trim_end).collect();

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 fn settled(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_settled"));
     command.args(args).stdin(Stdio::null());
-    for variable in ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"] {
+    for variable in ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN", "CREDENTIALS_DIRECTORY"] {
         command.env_remove(variable);
     }
     command
@@ -77,6 +77,111 @@ fn a_server_that_is_not_there_ends_with_69() {
     let states: Vec<_> = report["servers"].as_array().unwrap().iter().map(|server| &server["ok"]).collect();
     assert_eq!(states, [false, false]);
     assert!(!out.contains("geheim"), "{out}");
+}
+
+/// A directory like /etc/settled: a configuration without passwords, and the file of secrets of the unit.
+fn installed(secrets: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("settled.toml"), "[broker]\nqueue = \"mine\"\n").unwrap();
+    fs::write(directory.path().join("settled.env"), secrets).unwrap();
+    directory
+}
+
+const SECRETS: &str = "# The servers\nSETTLED_AMQP_URI=amqp://u:ge$heim@127.0.0.1:1\n\
+    SETTLED_POSTGRES_URL=\"postgresql://u:geheim@127.0.0.1:1/db\"\nRUST_LOG=info\n";
+
+/// The origins of the connections in the report of `check`.
+fn origins(command: &mut Command) -> (String, String) {
+    let (code, out, err) = run(command);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let of = |key: &str| {
+        let mut found = report["connections"].as_array().unwrap().iter();
+        found.find(|each| each["key"] == key).unwrap()["origin"].as_str().unwrap().to_owned()
+    };
+    (of("broker.uris"), of("postgres.url"))
+}
+
+#[test]
+fn a_command_beside_the_service_uses_its_servers_and_says_which() {
+    let directory = installed(SECRETS);
+    let (config, env) = (directory.path().join("settled.toml"), directory.path().join("settled.env"));
+    let of_file = |line: u32| format!("env file {}:{line}", env.display());
+    let check = || {
+        let mut command = settled(&["check", "--json", "--config"]);
+        command.arg(&config);
+        command
+    };
+    assert_eq!(origins(&mut check()), (of_file(2), of_file(3)));
+    // The process's own environment goes first, then credentials.
+    let credentials = tempfile::tempdir().unwrap();
+    let credential = credentials.path().join("SETTLED_POSTGRES_URL");
+    fs::write(&credential, "postgresql://credential/db\n").unwrap();
+    let both = origins(check().env("SETTLED_AMQP_URI", "amqp://h").env("CREDENTIALS_DIRECTORY", credentials.path()));
+    assert_eq!(both, ("env SETTLED_AMQP_URI".to_owned(), format!("credential {}", credential.display())));
+    for arguments in [&["audit"][..], &["payment", "list"], &["publish"]] {
+        for json in [false, true] {
+            let mut command = settled(arguments);
+            command.arg("--config").arg(&config).args(json.then_some("--json"));
+            let task = file(
+                r#"{"id": "019a5b1e-7c00-7000-8000-000000000001", "type": "transfer", "debit_account": "a", "credit_account": "b", "amount": 1, "currency": "USD"}"#,
+            );
+            if arguments == ["publish"] {
+                command.arg(task.path());
+            }
+            let (code, _, err) = run(&mut command);
+            assert_eq!(code, 69, "{err}");
+            let using = err.lines().next().unwrap();
+            assert!(using.contains(config.to_str().unwrap()) && using.contains("127.0.0.1:1"), "{using}");
+            assert!(using.contains("env file") && !err.contains("heim"), "{err}");
+            if json {
+                let using: serde_json::Value = serde_json::from_str(using).unwrap();
+                assert_eq!(using["using"]["configuration"], config.to_str().unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn servers_that_nobody_has_configured_are_told() {
+    let directory = installed("");
+    let config = directory.path().join("settled.toml");
+    let (code, out, _) = run(settled(&["check", "--config"]).arg(&config));
+    assert_eq!(code, 0);
+    for key in ["broker.uris", "postgres.url"] {
+        assert!(out.contains(&format!("warning: {key} is the default")), "{out}");
+    }
+}
+
+#[test]
+fn secrets_that_cannot_be_read_are_told_with_what_to_do() {
+    let directory = installed("");
+    let (config, env) = (directory.path().join("settled.toml"), directory.path().join("settled.env"));
+    // Root may read whatever its mode says, but no directory.
+    fs::remove_file(&env).unwrap();
+    fs::create_dir(&env).unwrap();
+    for arguments in [&["check"][..], &["audit"], &["payment", "list"]] {
+        let (code, out, err) = run(settled(arguments).arg("--config").arg(&config));
+        assert_eq!((code, out.as_str()), (78, ""));
+        assert!(err.contains(env.to_str().unwrap()) && err.contains("sudo") && err.contains("group"), "{err}");
+    }
+    let (code, out, err) = run(settled(&["config", "--config"]).arg(&config));
+    assert!(code == 0 && out.contains("broker.queue") && err.contains("incomplete"), "{err}");
+    let without = run(settled(&["check", "--env-file", "/dev/null", "--config"]).arg(&config));
+    assert_eq!(without.0, 0);
+    // Who names both servers needs nothing of the service's.
+    let mut own = settled(&["check", "--config"]);
+    own.arg(&config).env("SETTLED_AMQP_URI", "amqp://h").env("SETTLED_POSTGRES_URL", "postgresql://h/db");
+    assert_eq!(run(&mut own).0, 0);
+}
+
+#[test]
+fn a_mistake_in_the_file_of_secrets_names_its_line() {
+    let directory = installed("SETTLED_AMQP_URL=amqp://u:geheim@h\nexport SETTLED_POSTGRES_URL=x\n");
+    let (code, _, err) = run(settled(&["check", "--config"]).arg(directory.path().join("settled.toml")));
+    assert_eq!(code, 78);
+    assert!(err.contains("settled.env:1") && err.contains("did you mean `SETTLED_AMQP_URI`"), "{err}");
+    assert!(err.contains("settled.env:2") && !err.contains("geheim"), "{err}");
 }
 
 #[test]

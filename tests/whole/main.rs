@@ -16,5 +16,6 @@ mod migrations;
 mod operators;
 mod poolers;
 mod privileges;
+mod preconditions;
 mod store;
 mod terminal;

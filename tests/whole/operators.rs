@@ -24,7 +24,7 @@ async fn accounts_are_opened_payments_published_and_looked_up() {
     assert!(again.stdout.starts_with("rejected: account_exists (AM05) alice"), "{again:?}");
 
     let lines = format!("{}\n\n{}\n", transfer(1, 1250), transfer(2, 50));
-    let published = world.run_with(&["publish", "--wait"], &lines).await;
+    let published = world.run_with(&["publish", "--wait", "--quiet"], &lines).await;
     assert_eq!((published.code, published.stderr.as_str()), (0, ""), "{published:?}");
     assert!(published.stdout.contains("2 tasks published") && published.stdout.contains("2 settled"), "{published:?}");
 

@@ -10,6 +10,7 @@ use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use settled_pipeline::budget::Budget;
+use settled_pipeline::health::Outage;
 use tracing::warn;
 
 use crate::inbound::{self, Inbox, InboxReader};
@@ -29,12 +30,40 @@ pub enum ConnectError {
     /// The file `broker.tls_ca_file` cannot be read.
     #[error("broker.tls_ca_file: {0}")]
     Tls(std::io::Error),
-    /// The network or the broker refused the connection.
+    /// The node cannot be reached, or the connection was lost.
     #[error("{0}: {1}")]
     Broker(String, lapin::Error),
+    /// The broker answers and refuses the user, its password or the virtual host.
+    #[error(
+        "{0}: RabbitMQ refuses the login: {1}. Correct user, password and virtual host in broker.uris or \
+         SETTLED_AMQP_URI, or what RabbitMQ expects (rabbitmqctl change_password, set_permissions -p VHOST)"
+    )]
+    Refused(String, lapin::Error),
     /// The node did not complete the handshakes within `broker.connect_timeout`.
     #[error("{0}: no answer within {1:?}")]
     Timeout(String, Duration),
+}
+
+impl ConnectError {
+    /// Sorts what lapin says about a connection to a node.
+    pub(crate) fn of(target: String, error: lapin::Error) -> Self {
+        // ACCESS_REFUSED: user and password. NOT_ALLOWED: the virtual host.
+        match reply_code(&error) {
+            Some(403 | 530) => Self::Refused(target, error),
+            _ => Self::Broker(target, error),
+        }
+    }
+
+    /// Returns true if the broker answered and refused the login.
+    pub const fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(..))
+    }
+}
+
+impl From<ConnectError> for Outage {
+    fn from(error: ConnectError) -> Self {
+        Self { reason: error.to_string(), refused: error.is_refused() }
+    }
 }
 
 impl Connector {
@@ -77,7 +106,7 @@ impl Connector {
         let limit = self.settings.connect_timeout;
         match tokio::time::timeout(limit, connect(uri, properties, tls)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(ConnectError::Broker(target, error)),
+            Ok(Err(error)) => Err(ConnectError::of(target, error)),
             Err(_) => Err(ConnectError::Timeout(target, limit)),
         }
     }

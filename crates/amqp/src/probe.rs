@@ -5,37 +5,60 @@ use std::io;
 use lapin::ConnectionProperties;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
+use settled_pipeline::health::Outage;
+use settled_pipeline::precondition::Precondition;
 
-use crate::connection::{open, target, within};
+use crate::connection::{ConnectError, open, target, within};
 use crate::settings::BrokerSettings;
-use crate::topology;
+use crate::{preconditions, topology};
 
-/// Host and port of a node, and what can lose tasks there, or why it cannot be connected to.
-pub(super) type Probed = (String, Result<Vec<String>, String>);
+/// What was found on a node.
+#[derive(Debug)]
+pub struct Probed {
+    /// What the daemon needs there.
+    pub preconditions: Vec<Precondition>,
+    /// What can lose tasks there, one sentence each.
+    pub dangers: Vec<String>,
+}
 
-/// Connects to each node once, opens a channel, and checks the queues and exchanges that the daemon uses.
+/// Connects to each node once, and goes through all that the daemon needs there. Returns host and port of each node, and
+/// what was found, or why it cannot be connected to. Changes nothing.
 ///
 /// # Errors
 ///
 /// When `broker.tls_ca_file` cannot be read.
-pub async fn probe(settings: &BrokerSettings) -> io::Result<Vec<Probed>> {
+pub async fn probe(
+    settings: &BrokerSettings,
+    events_exchange: &str,
+) -> io::Result<Vec<(String, Result<Probed, Outage>)>> {
     let tls = settings.tls()?;
     let mut results = Vec::new();
     for uri in settings.endpoints() {
         let target = target(&uri);
-        let probed = within(settings.connect_timeout, probe_node(uri, tls.clone(), settings)).await;
-        results.push((target, probed.and_then(|dangers| dangers.map_err(|error| error.to_string()))));
+        let probing = probe_node(uri, tls.clone(), settings, events_exchange);
+        let probed = within(settings.connect_timeout, probing).await.map_err(Outage::from);
+        results
+            .push((target.clone(), probed.and_then(|probed| probed.map_err(|e| ConnectError::of(target, e).into()))));
     }
     Ok(results)
 }
 
-async fn probe_node(uri: AMQPUri, tls: OwnedTLSConfig, settings: &BrokerSettings) -> lapin::Result<Vec<String>> {
+async fn probe_node(
+    uri: AMQPUri,
+    tls: OwnedTLSConfig,
+    settings: &BrokerSettings,
+    events_exchange: &str,
+) -> lapin::Result<Probed> {
     let properties = ConnectionProperties::default().with_connection_name("settled check".into());
     let connection = open(uri, properties, tls).await?;
     // Held until the end: a channel that is dropped closes itself, and lapin then refuses to close the connection. The
     // open channel is the proof; whether the connection is closed in order is not.
     let _channel = connection.create_channel().await?;
-    let dangers = topology::dangers(&connection, settings).await;
+    let examined = async {
+        let preconditions = preconditions::examine(&connection, settings, events_exchange).await?;
+        Ok(Probed { preconditions, dangers: topology::dangers(&connection, settings).await? })
+    };
+    let examined = examined.await;
     let _ = connection.close(200, "checked".into()).await;
-    dangers
+    examined
 }

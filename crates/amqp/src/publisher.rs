@@ -40,6 +40,9 @@ pub enum PublishError {
     /// The errors of all brokers in the list.
     #[error("no broker can be reached: {}", .0.join("; "))]
     Unreachable(Vec<String>),
+    /// The broker answers and refuses the login.
+    #[error("{0}")]
+    Login(String),
     /// The broker closed the channel because of a message: the user may not publish it, or it is too large.
     #[error("the broker refuses the message: {0}")]
     Denied(String),
@@ -73,6 +76,11 @@ impl From<lapin::Error> for PublishError {
 }
 
 impl PublishError {
+    /// Returns whether the broker refuses the login.
+    pub const fn is_refused(&self) -> bool {
+        matches!(self, Self::Login(_))
+    }
+
     /// Returns whether the same message may be confirmed later.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Lost(_) | Self::Slow(_) | Self::Refused)
@@ -112,6 +120,8 @@ impl Publisher {
         for _ in &broker.uris {
             match connector.connect().await {
                 Ok(connection) => return Self::open(connection, broker, sets_user_id).await,
+                // All nodes of a cluster have the same users.
+                Err(error) if error.is_refused() => return Err(PublishError::Login(error.to_string())),
                 Err(error) => tried.push(error.to_string()),
             }
         }

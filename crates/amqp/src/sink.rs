@@ -11,6 +11,7 @@ use lapin::protocol::{AMQPError, AMQPErrorKind};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Connection, ErrorKind, Event, ExchangeKind, PublisherConfirm};
 use parking_lot::Mutex;
+use settled_pipeline::health::Outage;
 use settled_pipeline::outbox::{Channel, Confirmation, EventSettings, Publication, Refusal, RelayError, Session, Sink};
 
 use crate::connection::{self, Connector, confirm_channel, declare_exchange, within};
@@ -81,10 +82,10 @@ impl RabbitSink {
 impl Sink for RabbitSink {
     type Session = RabbitSession;
 
-    async fn open(&self) -> Result<RabbitSession, String> {
-        let connection = self.connector.connect().await.map_err(|error| error.to_string())?;
+    async fn open(&self) -> Result<RabbitSession, Outage> {
+        let connection = self.connector.connect().await?;
         // A broker that is starting accepts connections before it answers on channels.
-        within(self.set_up_limit, self.set_up(connection)).await?.map_err(|error| error.to_string())
+        Ok(within(self.set_up_limit, self.set_up(connection)).await?.map_err(|error| error.to_string())?)
     }
 }
 

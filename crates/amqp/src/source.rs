@@ -62,7 +62,9 @@ impl RabbitSource {
     async fn consume(&self, connection: &Connection, prefetch: u16) -> Result<(Channel, Consumer), TopologyError> {
         topology::ensure(connection, &self.connector.settings, &self.events_exchange).await?;
         let channel = connection.create_channel().await?;
-        let consumer = consume(&channel, &self.connector.settings.queue, prefetch).await?;
+        let settings = &self.connector.settings;
+        let consumer = consume(&channel, &settings.queue, prefetch).await;
+        let consumer = consumer.map_err(|error| TopologyError::of_consume(error, settings, &self.events_exchange))?;
         Ok((channel, consumer))
     }
 }
@@ -77,7 +79,10 @@ impl Source for RabbitSource {
             tokio::time::sleep(ROOM_CHECK).await;
         }
         let connected = self.connector.connect_to_consume(&self.budget).await;
-        let (connection, inbox) = connected.map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        let (connection, inbox) = connected.map_err(|error| match error.is_refused() {
+            true => OpenError::Refused(error.to_string()),
+            false => OpenError::Unavailable(error.to_string()),
+        })?;
         // A broker that is starting accepts connections before it answers on channels.
         let limit = self.connector.settings.connect_timeout * 2;
         let error = match within(limit, self.consume(&connection, prefetch)).await {
@@ -85,6 +90,7 @@ impl Source for RabbitSource {
                 return Ok(RabbitSession { connection, channel, consumer, inbox, close_limit: CLOSE_LIMIT });
             }
             Ok(Err(error @ TopologyError::Missing(_))) => OpenError::NoQueue(error.to_string()),
+            Ok(Err(error @ TopologyError::Forbidden(_))) => OpenError::Forbidden(error.to_string()),
             Ok(Err(error)) => OpenError::Unavailable(error.to_string()),
             Err(reason) => OpenError::Unavailable(reason),
         };

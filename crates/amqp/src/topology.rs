@@ -5,9 +5,12 @@
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
+use settled_pipeline::precondition::{Precondition, Verdict, sentences};
+use tracing::warn;
 
-use crate::connection::{declare_exchange, reply_code, use_as_it_is};
+use crate::connection::{reply_code, use_as_it_is};
 use crate::difference;
+use crate::preconditions;
 use crate::settings::BrokerSettings;
 
 /// Why the task queue cannot be consumed from.
@@ -16,9 +19,26 @@ pub enum TopologyError {
     /// The queue does not exist, and `broker.declare` is false.
     #[error("the queue `{0}` does not exist and broker.declare is false: declare it, or set broker.declare = true")]
     Missing(String),
+    /// The user lacks permissions without which no task can be taken.
+    #[error("RabbitMQ refuses what the daemon needs: {0}")]
+    Forbidden(String),
     /// The broker refused a request, or the connection was lost.
     #[error("{0}")]
     Broker(#[from] lapin::Error),
+}
+
+impl TopologyError {
+    /// Sorts the error of a consumer of the task queue.
+    pub(super) fn of_consume(error: lapin::Error, settings: &BrokerSettings, events_exchange: &str) -> Self {
+        match reply_code(&error) {
+            Some(403) => {
+                let remedy = preconditions::permissions(settings, events_exchange);
+                let found = Precondition::failed(format!("consume {}", settings.queue), error.to_string(), remedy);
+                Self::Forbidden(sentences([&found]))
+            }
+            _ => Self::Broker(error),
+        }
+    }
 }
 
 /// Declares the exchanges, queues and bindings of `settings`, and the exchange for events. If `broker.declare` is
@@ -26,33 +46,29 @@ pub enum TopologyError {
 ///
 /// # Errors
 ///
-/// When the task queue does not exist and must not be declared, or the broker refuses a request.
+/// When the task queue does not exist and must not be declared, the user lacks a permission, or the broker refuses a
+/// request. A permission without which payments are processed nevertheless is a warning in the log.
 pub async fn ensure(
     connection: &Connection,
     settings: &BrokerSettings,
     events_exchange: &str,
 ) -> Result<(), TopologyError> {
-    let queue = &settings.queue;
-    if !settings.declare {
-        return match message_count(&connection.create_channel().await?, queue).await {
-            Err(error) if reply_code(&error) == Some(404) => Err(TopologyError::Missing(queue.clone())),
-            exists => Ok(exists.map(drop)?),
-        };
+    let unmet = match preconditions::fulfil(connection, settings, events_exchange).await {
+        Err(error) if reply_code(&error) == Some(404) && !settings.declare => {
+            return Err(TopologyError::Missing(settings.queue.clone()));
+        }
+        fulfilled => fulfilled?,
+    };
+    let (failed, impaired): (Vec<_>, Vec<_>) = unmet.into_iter().partition(|found| found.verdict == Verdict::Failed);
+    if !impaired.is_empty() {
+        warn!("RabbitMQ: payments are processed, but not all that belongs to them: {}", sentences(&impaired));
     }
-    declare_exchange(connection, &settings.exchange, ExchangeKind::Topic).await?;
-    declare_exchange(connection, events_exchange, ExchangeKind::Topic).await?;
-    declare_exchange(connection, &settings.dead_letter_exchange, ExchangeKind::Fanout).await?;
-    declare_dead_letter_queue(connection, &settings.dead_letter_queue).await?;
-    declare_queue(connection, queue, task_queue_arguments(settings)).await?;
-    let channel = connection.create_channel().await?;
-    // A fanout exchange ignores the key; an exchange that somebody declared as a topic needs this one.
-    bind(&channel, &settings.dead_letter_queue, &settings.dead_letter_exchange, "#").await?;
-    Ok(bind(&channel, queue, &settings.exchange, "task.#").await?)
+    if failed.is_empty() { Ok(()) } else { Err(TopologyError::Forbidden(sentences(&failed))) }
 }
 
 /// States delivery limit and dead-letter exchange: by default, broker versions differ in the limit, and drop the
 /// messages that reach it.
-fn task_queue_arguments(settings: &BrokerSettings) -> FieldTable {
+pub(super) fn task_queue_arguments(settings: &BrokerSettings) -> FieldTable {
     let mut arguments = quorum();
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(settings.delivery_limit.into()));
     let exchange = AMQPValue::LongString(settings.dead_letter_exchange.as_str().into());
@@ -63,7 +79,7 @@ fn task_queue_arguments(settings: &BrokerSettings) -> FieldTable {
 /// Declares the dead-letter queue with a delivery limit that is never reached. It has no dead-letter exchange itself,
 /// so it would lose the messages that RabbitMQ 4 gives up after 20 deliveries by default. A queue that an earlier
 /// version of the daemon declared has no such argument.
-async fn declare_dead_letter_queue(connection: &Connection, queue: &str) -> lapin::Result<()> {
+pub(super) async fn declare_dead_letter_queue(connection: &Connection, queue: &str) -> lapin::Result<()> {
     const NEVER: i64 = 1_000_000_000;
     let mut arguments = quorum();
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(NEVER));
@@ -94,8 +110,6 @@ pub(super) async fn dangers(connection: &Connection, settings: &BrokerSettings) 
     }
     if is_there(queue_exists(connection, queue).await)? {
         found.extend(differences(connection, settings).await?);
-    } else {
-        found.push(format!("the task queue `{queue}` does not exist yet"));
     }
     Ok(found)
 }
@@ -126,7 +140,7 @@ async fn differences(connection: &Connection, settings: &BrokerSettings) -> lapi
 }
 
 /// Returns false for a 404. A user who may not look (403) cannot know, and is told that it exists.
-fn is_there<T>(exists: lapin::Result<T>) -> lapin::Result<bool> {
+pub(super) fn is_there<T>(exists: lapin::Result<T>) -> lapin::Result<bool> {
     match exists {
         Err(error) if reply_code(&error) == Some(404) => Ok(false),
         Err(error) if reply_code(&error) != Some(403) => Err(error),
@@ -134,7 +148,7 @@ fn is_there<T>(exists: lapin::Result<T>) -> lapin::Result<bool> {
     }
 }
 
-async fn queue_exists(connection: &Connection, queue: &str) -> lapin::Result<u32> {
+pub(super) async fn queue_exists(connection: &Connection, queue: &str) -> lapin::Result<u32> {
     message_count(&connection.create_channel().await?, queue).await
 }
 
@@ -160,18 +174,20 @@ pub(super) async fn message_count(channel: &Channel, queue: &str) -> lapin::Resu
 }
 
 /// Declares a queue on a channel of its own: the broker closes it if the arguments differ.
-async fn declare_queue(connection: &Connection, queue: &str, arguments: FieldTable) -> lapin::Result<()> {
+pub(super) async fn declare_queue(connection: &Connection, queue: &str, arguments: FieldTable) -> lapin::Result<()> {
     let channel = connection.create_channel().await?;
     let declared = channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments).await;
     use_as_it_is("queue", queue, declared.map(drop))
 }
 
-async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
+/// Binds a queue, on a channel of its own: the broker closes it if the user may not.
+pub(super) async fn bind(connection: &Connection, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
     let options = QueueBindOptions::default();
     channel.queue_bind(name(queue), name(exchange), key.into(), options, FieldTable::default()).await
 }
 
 /// Converts a name of the settings, which they limit to AMQP's 255 bytes.
-fn name(text: &str) -> ShortString {
+pub(super) fn name(text: &str) -> ShortString {
     text.into()
 }

@@ -26,7 +26,7 @@ impl Disposition {
         match error {
             StoreError::Conflict(_) => Self::RetryNow,
             StoreError::OutcomeUnknown(_) => Self::LookAgain,
-            StoreError::Unavailable(_) => Self::Pause,
+            StoreError::Unavailable(_) | StoreError::Denied(_) => Self::Pause,
             StoreError::Refused { .. } => Self::Bisect,
             StoreError::Broken(_) => Self::Crash,
         }

@@ -22,7 +22,7 @@ use metrics::Gauge;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub use self::latches::{Condition, DependencyState, Phase, Readiness};
+pub use self::latches::{Condition, DependencyState, Outage, Phase, Readiness};
 use self::latches::{Down, Latches};
 pub use self::progress::Progress;
 pub use crate::labels::Dependency;
@@ -60,16 +60,25 @@ impl Health {
     }
 
     /// Reports that a dependency is unavailable, with a reason that an operator can act upon.
-    pub fn set_down(&self, dependency: Dependency, reason: impl AsRef<str>) {
-        let reason = reason.as_ref();
+    pub fn set_down(&self, dependency: Dependency, outage: impl Into<Outage>) {
+        let outage = outage.into();
+        let reason = outage.reason.clone();
+        let refused = outage.refused;
         let mut latches = self.latches.lock();
-        let down = latches.set_down(dependency, reason, Timestamp::now());
+        let down = latches.set_down(dependency, outage, Timestamp::now());
         if down != Down::Known {
             self.change(self.metrics.dependency_up(dependency), 0.0);
         }
         match down {
             Down::Known => {}
             Down::OtherReason => tracing::debug!(dependency = dependency.name(), reason, "dependency is still down"),
+            Down::News if refused => {
+                tracing::error!(
+                    dependency = dependency.name(),
+                    reason,
+                    "dependency refuses access: somebody has to act"
+                );
+            }
             Down::News => tracing::warn!(dependency = dependency.name(), reason, "dependency is down"),
         }
     }

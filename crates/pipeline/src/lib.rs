@@ -17,6 +17,7 @@ pub mod lanes;
 pub mod machine;
 pub mod metrics;
 pub mod outbox;
+pub mod precondition;
 pub mod retry;
 pub mod scheduler;
 pub mod settings;

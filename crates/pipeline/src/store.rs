@@ -138,6 +138,10 @@ pub enum StoreError {
     /// message.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// PostgreSQL refuses the login: a wrong password, or a role that may not connect. Otherwise like
+    /// [`Unavailable`](Self::Unavailable).
+    #[error("refused: {0}")]
+    Denied(String),
     /// The connection was lost during the commit: find out from the ids whether it happened.
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(String),

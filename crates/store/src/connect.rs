@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -19,9 +20,16 @@ pub enum ConnectError {
     /// The certificate authorities cannot be read.
     #[error("tls_ca_file: {0}")]
     Tls(TlsError),
-    /// PostgreSQL cannot be reached, or refused us.
+    /// PostgreSQL cannot be reached.
     #[error("{}", describe(.0))]
     Postgres(tokio_postgres::Error),
+    /// PostgreSQL answers and refuses the login: the user, its password, the database or the address.
+    #[error(
+        "PostgreSQL refuses the login: {}. Correct user and password in postgres.url, postgres.password_file or \
+         SETTLED_POSTGRES_URL, or what PostgreSQL expects (ALTER ROLE … PASSWORD, GRANT CONNECT, pg_hba.conf)",
+        describe(.0)
+    )]
+    Refused(tokio_postgres::Error),
     /// PostgreSQL did not answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -47,8 +55,14 @@ impl ConnectError {
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::PasswordFile { .. } | Self::Tls(_) | Self::Pooled | Self::Startup(_) => true,
-            Self::Postgres(_) | Self::Timeout(_) => false,
+            Self::Postgres(_) | Self::Refused(_) | Self::Timeout(_) => false,
         }
+    }
+
+    /// Returns true if the server answered and refused the login. Somebody has to act, here or there; a daemon waits
+    /// for it, because passwords are replaced while it runs.
+    pub const fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(_))
     }
 }
 
@@ -60,9 +74,22 @@ impl From<tokio_postgres::Error> for ConnectError {
             Some(db) if refusals.iter().any(|refusal| db.message().contains(refusal)) => {
                 Self::Startup(db.message().to_owned())
             }
+            Some(db) if is_login_refused(db.code()) => Self::Refused(error),
+            None if is_password_missing(&error) => Self::Refused(error),
             _ => Self::Postgres(error),
         }
     }
+}
+
+/// Authentication (28), no such database, or no right to connect to it.
+fn is_login_refused(code: &SqlState) -> bool {
+    let others = [SqlState::INVALID_CATALOG_NAME, SqlState::INSUFFICIENT_PRIVILEGE];
+    code.code().starts_with("28") || others.contains(code)
+}
+
+/// PostgreSQL asks for a password, and there is none. tokio-postgres finds that out by itself.
+fn is_password_missing(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.to_string() == "password missing")
 }
 
 /// Opens one connection, with time limits and durable commits. It lives as long as the client.

@@ -33,6 +33,7 @@ pub(crate) fn around_commit(error: Error) -> StoreError {
 /// Returns what it means that the pool has no connection.
 pub(crate) fn pool(error: PoolError<ConnectError>) -> StoreError {
     StoreError::Unavailable(match error {
+        PoolError::Backend(error) if error.is_refused() => return StoreError::Denied(error.to_string()),
         PoolError::Backend(error) => error.to_string(),
         PoolError::Timeout(kind) => format!("no connection in time ({kind:?})"),
         other => other.to_string(),
@@ -163,7 +164,7 @@ mod tests {
     fn class(sqlstate: &str, place: Place<'_>) -> &'static str {
         match class_of(sqlstate, &place, String::new()) {
             StoreError::Conflict(_) => "conflict",
-            StoreError::Unavailable(_) => "unavailable",
+            StoreError::Unavailable(_) | StoreError::Denied(_) => "unavailable",
             StoreError::OutcomeUnknown(_) => "unknown",
             StoreError::Refused { .. } => "refused",
             StoreError::Broken(_) => "broken",

@@ -80,7 +80,6 @@ pub struct Granted {
 /// # Errors
 /// As [`grant`].
 pub async fn plan_grants(client: &Client, roles: &Roles) -> Result<Granted, MigrateError> {
-    migrate::holds_every_text(client).await?;
     let schema = super::usable_schema(client).await?;
     let found = Found::read(client, roles).await?;
     Ok(Granted { roles: set_up(roles, &found), migrations: schema.missing, privileges: privileges(roles) })
@@ -94,7 +93,6 @@ pub async fn plan_grants(client: &Client, roles: &Roles) -> Result<Granted, Migr
 /// [`MigrateError::Roles`] if a role is one that privileges do not limit, [`MigrateError::Grant`] if a statement is
 /// refused. Then none of the statements with it is in force.
 pub async fn grant(client: &mut Client, roles: &Roles) -> Result<Granted, MigrateError> {
-    migrate::holds_every_text(client).await?;
     migrate::lock(client).await?;
     let granted = grant_locked(client, roles).await;
     client.batch_execute("RESET ROLE").await?;

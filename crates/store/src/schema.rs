@@ -6,7 +6,7 @@
 
 use tokio_postgres::Client;
 
-use super::migrate::{MigrateError, embedded};
+use super::migrate::{MigrateError, embedded, holds_every_text};
 
 /// Version of the program, as its users know it.
 const PROGRAM: &str = settled_pipeline::VERSION;
@@ -70,8 +70,9 @@ impl Migration {
 /// Reads which migrations were applied, and compares them with those of this version.
 ///
 /// # Errors
-/// If PostgreSQL refuses or is away.
+/// If PostgreSQL refuses or is away, or if the database cannot store every text.
 pub async fn schema(client: &Client) -> Result<Schema, MigrateError> {
+    holds_every_text(client).await?;
     let runner = embedded::migrations::runner();
     let known = runner.get_migrations().iter().map(|migration| Migration {
         version: migration.version(),

@@ -1,21 +1,25 @@
 //! A look at the server, and the risks there: settings that make a commit less than durable, sequences behind their
 //! tables, collations that have changed since the indexes were built.
 
+use settled_pipeline::precondition::Precondition;
 use tokio_postgres::{Error, GenericClient};
 
 use super::PostgresSettings;
 use super::connect::{ConnectError, connect};
 use super::error::{behind, describe};
+use super::preconditions::preconditions;
 
 #[derive(Debug)]
 pub struct Probed {
     /// The server's version: `15.18`.
     pub version: String,
+    /// What the daemon needs of the database.
+    pub preconditions: Vec<Precondition>,
     /// Risks for payments, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// Connects as the daemon does. Returns the server's version and the risks that [`warnings`] finds.
+/// Connects as the daemon does. Returns the server's version, what the daemon needs there, and the risks that [`warnings`] finds.
 ///
 /// # Errors
 /// As [`connect`], and if it takes longer than two connection attempts to each host and a statement may.
@@ -23,9 +27,10 @@ pub async fn probe(settings: &PostgresSettings) -> Result<Probed, ConnectError> 
     let hosts = u32::try_from(settings.url.parts().get_hosts().len()).unwrap_or(1);
     let limit = settings.connect_timeout * (2 * hosts + 1) + settings.wait_timeout;
     let ask = async {
-        let client = connect(settings).await?;
+        let mut client = connect(settings).await?;
         let row = client.query_one("SELECT current_setting('server_version')", &[]).await?;
-        Ok(Probed { version: row.get(0), warnings: warnings(&client).await })
+        let preconditions = preconditions(&mut client, settings.migrate).await?;
+        Ok(Probed { version: row.get(0), preconditions, warnings: warnings(&client).await })
     };
     tokio::time::timeout(limit, ask).await.map_err(|_| ConnectError::Timeout(limit))?
 }

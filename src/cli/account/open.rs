@@ -38,6 +38,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result<Exit, Failure>
     let id = args.id.unwrap_or_else(Uuid::now_v7);
     let body = OpenAccount { account: args.name.clone(), currency: args.currency, min_balance: args.min_balance.0 };
     let tasks = [Task::new(id, TaskBody::OpenAccount(body))];
+    session.announce_broker();
     let watch = OutcomeWatch::start(client, &tasks).await?;
     let message = publish::task_message(&tasks[0], tasks[0].to_json().into_bytes(), publish::PUBLISHER);
     if let Some(error) = publish::publish(config, &[message]).await?.error {

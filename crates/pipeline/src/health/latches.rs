@@ -5,6 +5,35 @@ use serde::Serialize;
 
 use crate::labels::{Dependency, label};
 
+/// Why a dependency is unavailable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// The reason, for operators, with what they can do about it.
+    pub reason: String,
+    /// Whether the server answered and refuses access: a wrong password, a missing permission. Waiting alone does not
+    /// help then.
+    pub refused: bool,
+}
+
+impl Outage {
+    /// The server refuses access, for this reason.
+    pub fn refused(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), refused: true }
+    }
+}
+
+impl From<String> for Outage {
+    fn from(reason: String) -> Self {
+        Self { reason, refused: false }
+    }
+}
+
+impl From<&str> for Outage {
+    fn from(reason: &str) -> Self {
+        reason.to_owned().into()
+    }
+}
+
 /// The state of a dependency, as `/readyz` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DependencyState {
@@ -15,6 +44,9 @@ pub struct DependencyState {
     /// Why the dependency is down, for operators; `None` while it is up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether the server answers and refuses access, so that somebody has to act. Left out while it does not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
     /// When it became up or down. Another reason does not change the time.
     pub since: Timestamp,
 }
@@ -37,6 +69,8 @@ label! {
         Ready = "ready",
         /// The daemon waits for a dependency.
         Waiting = "waiting",
+        /// The daemon waits for a dependency that refuses access: somebody has to act.
+        Refused = "refused",
         /// The daemon takes no tasks, because none can be committed.
         Paused = "paused",
         /// The daemon finishes its tasks in flight and stops.
@@ -132,6 +166,7 @@ impl Latches {
             name: dependency.name(),
             up: false,
             reason: Some(NOT_CONNECTED_YET.to_owned()),
+            refused: false,
             since: now,
         };
         Self {
@@ -149,28 +184,33 @@ impl Latches {
             return None;
         }
         let was_down_since = state.since;
-        (state.up, state.reason, state.since) = (true, None, now);
+        (state.up, state.reason, state.refused, state.since) = (true, None, false, now);
         Some(was_down_since)
     }
 
-    pub(super) fn set_down(&mut self, dependency: Dependency, reason: &str, now: Timestamp) -> Down {
+    pub(super) fn set_down(&mut self, dependency: Dependency, outage: impl Into<Outage>, now: Timestamp) -> Down {
+        let Outage { reason, refused } = outage.into();
         let state = &mut self.dependencies[dependency as usize];
         let down = match state.reason.as_deref() {
             Some(known) if known == reason => return Down::Known,
             Some(NOT_CONNECTED_YET) => Down::News,
+            // That waiting is not enough, or that it is again, is news.
+            Some(_) if refused != state.refused => Down::News,
             Some(_) => Down::OtherReason,
             None => {
                 state.since = now;
                 Down::News
             }
         };
-        (state.up, state.reason) = (false, Some(reason.to_owned()));
+        (state.up, state.reason, state.refused) = (false, Some(reason), refused);
         down
     }
 
     pub(super) fn readiness(&self) -> Readiness {
         let status = if self.draining {
             Phase::Draining
+        } else if self.dependencies.iter().any(|state| state.refused) {
+            Phase::Refused
         } else if self.dependencies.iter().any(|state| !state.up) {
             Phase::Waiting
         } else if self.paused.holds() {
@@ -246,6 +286,11 @@ mod tests {
         latches.paused.end();
         latches.set_down(Dependency::BrokerRelay, "gone", at(3));
         assert_eq!(latches.readiness().status, Phase::Waiting);
+        assert_eq!(latches.set_down(Dependency::BrokerRelay, Outage::refused("403"), at(4)), Down::News);
+        assert_eq!(latches.readiness().status, Phase::Refused);
+        latches.set_up(Dependency::BrokerRelay, at(5));
+        assert_eq!(latches.readiness().status, Phase::Ready);
+        latches.set_down(Dependency::BrokerRelay, "gone", at(6));
         latches.draining = true;
         assert_eq!(latches.readiness().status, Phase::Draining);
     }

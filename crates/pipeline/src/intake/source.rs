@@ -61,9 +61,15 @@ pub enum OpenError {
     /// The queue doesn't exist and the daemon must not declare it. Retrying won't help.
     #[error("{0}")]
     NoQueue(String),
-    /// The broker is unavailable or refuses the connection.
+    /// The broker is unavailable.
     #[error("{0}")]
     Unavailable(String),
+    /// The broker refuses the connection, such as for a wrong password.
+    #[error("{0}")]
+    Refused(String),
+    /// The user lacks permissions without which no task can be taken.
+    #[error("{0}")]
+    Forbidden(String),
 }
 
 /// Why an acknowledgement could not be sent. The session is lost.

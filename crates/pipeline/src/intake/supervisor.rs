@@ -12,7 +12,7 @@ use super::epoch::{Delivery, Epoch};
 use super::source::{Acks, Next, OpenError, Session, SessionError, Source};
 use crate::admission::Admission;
 use crate::budget::Held;
-use crate::health::{Dependency, Health};
+use crate::health::{Dependency, Health, Outage};
 use crate::labels;
 use crate::metrics::Metrics;
 use crate::retry::{Delays, RetrySettings};
@@ -28,6 +28,9 @@ pub enum IntakeError {
     /// The queue doesn't exist and the daemon must not declare it.
     #[error("{0}")]
     NoQueue(String),
+    /// The user lacks permissions that the daemon needs, and it has just started: somebody has to grant them.
+    #[error("{0}")]
+    Forbidden(String),
 }
 
 /// Why a session ended.
@@ -66,7 +69,8 @@ impl<B: Source> Intake<B> {
     ///
     /// # Errors
     ///
-    /// [`IntakeError::NoQueue`] if the queue is missing and must not be declared.
+    /// [`IntakeError::NoQueue`] if the queue is missing and must not be declared. [`IntakeError::Forbidden`] if the
+    /// first session lacks permissions; a daemon that has worked waits until it has them again.
     pub async fn run(self) -> Result<(), IntakeError> {
         let mut delays = Delays::new(&self.retry);
         let mut connected_before = false;
@@ -77,7 +81,7 @@ impl<B: Source> Intake<B> {
                 () = self.drain.cancelled() => return Ok(()),
                 opened = self.source.open(self.consumption.prefetch) => opened,
             };
-            let reason = match opened {
+            let outage = match opened {
                 Ok(session) => {
                     if std::mem::replace(&mut connected_before, true) {
                         self.metrics.reconnects(labels::Connection::Intake).increment(1);
@@ -88,13 +92,15 @@ impl<B: Source> Intake<B> {
                     delays.session_ended(began.elapsed());
                     match end {
                         End::Drained => return Ok(()),
-                        End::Lost(reason) => reason,
+                        End::Lost(reason) => reason.into(),
                     }
                 }
                 Err(OpenError::NoQueue(reason)) => return Err(IntakeError::NoQueue(reason)),
-                Err(OpenError::Unavailable(reason)) => reason,
+                Err(OpenError::Unavailable(reason)) => reason.into(),
+                Err(OpenError::Forbidden(reason)) if !connected_before => return Err(IntakeError::Forbidden(reason)),
+                Err(OpenError::Refused(reason) | OpenError::Forbidden(reason)) => Outage::refused(reason),
             };
-            self.health.set_down(Dependency::BrokerIntake, reason);
+            self.health.set_down(Dependency::BrokerIntake, outage);
             sleep_unless(&self.drain, delays.next_delay()).await;
         }
         Ok(())

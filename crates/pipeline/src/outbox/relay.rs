@@ -89,7 +89,7 @@ impl<B: Sink> Relay<B> {
                 () = self.stop.cancelled() => return,
                 opened = self.sink.open() => opened,
             };
-            let reason = match opened {
+            let outage = match opened {
                 Ok(session) => {
                     if std::mem::replace(&mut connected_before, true) {
                         self.metrics.reconnects(Connection::Relay).increment(1);
@@ -104,14 +104,14 @@ impl<B: Sink> Relay<B> {
                             if matches!(error, RelayError::Internal(_)) {
                                 self.discard_direct_replies();
                             }
-                            error.to_string()
+                            error.to_string().into()
                         }
                     }
                 }
-                Err(error) => error,
+                Err(outage) => outage,
             };
             self.health.unblock();
-            self.health.set_down(Dependency::BrokerRelay, reason);
+            self.health.set_down(Dependency::BrokerRelay, outage);
             if !sleep_unless(&self.stop, delays.next_delay()).await {
                 return;
             }

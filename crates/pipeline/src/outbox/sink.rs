@@ -6,6 +6,7 @@
 use std::future::Future;
 
 use super::publication::Publication;
+use crate::health::Outage;
 use crate::labels::RefusalReason;
 
 /// Opens connections to the broker, for publishing.
@@ -18,7 +19,7 @@ pub trait Sink: Send + Sync + 'static {
     /// # Errors
     ///
     /// The reason, for operators.
-    fn open(&self) -> impl Future<Output = Result<Self::Session, String>> + Send;
+    fn open(&self) -> impl Future<Output = Result<Self::Session, Outage>> + Send;
 }
 
 /// A connection to publish on.

@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::relay_queue::{RelayQueue, Report, Reservation};
 use super::settings::EventSettings;
-use crate::health::{Dependency, Health};
+use crate::health::{Dependency, Health, Outage};
 use crate::labels::UnroutableAction;
 use crate::metrics::Metrics;
 use crate::store::{Depth, OutboxStore, RowSize, StoreError};
@@ -130,8 +130,8 @@ impl<O: OutboxStore> OutboxSweeper<O> {
 
     /// Deletes or holds the rows of reports. Tries again while PostgreSQL is unavailable, until the daemon stops.
     async fn settle(&mut self, reports: &mut Vec<Report>) {
-        while let Err(reason) = within_limit(self.delete_or_hold(reports)).await {
-            self.health.set_down(Dependency::Postgres, reason);
+        while let Err(outage) = within_limit(self.delete_or_hold(reports)).await {
+            self.health.set_down(Dependency::Postgres, outage);
             if self.stop.is_cancelled() {
                 return; // The rows stay, and are published again after the restart.
             }
@@ -168,8 +168,8 @@ impl<O: OutboxStore> OutboxSweeper<O> {
                 self.health.set_up(Dependency::Postgres);
                 more
             }
-            Err(reason) => {
-                self.health.set_down(Dependency::Postgres, reason);
+            Err(outage) => {
+                self.health.set_down(Dependency::Postgres, outage);
                 false
             }
         }
@@ -287,9 +287,14 @@ fn reserve<'q>(
 }
 
 /// Limits the time for a server that does not answer. PostgreSQL's own timeouts are shorter.
-async fn within_limit<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+async fn within_limit<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Outage> {
     match tokio::time::timeout(REPLY_LIMIT, work).await {
-        Ok(done) => done.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", REPLY_LIMIT.as_secs())),
+        Ok(done) => done.map_err(outage),
+        Err(_) => Err(format!("no answer within {} s", REPLY_LIMIT.as_secs()).into()),
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn outage(error: StoreError) -> Outage {
+    Outage { reason: error.to_string(), refused: matches!(error, StoreError::Denied(_)) }
 }

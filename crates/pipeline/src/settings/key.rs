@@ -115,7 +115,8 @@ pub trait Parsed {
     ///
     /// # Errors
     ///
-    /// The reason, without the text itself if it may contain a password.
+    /// The reason, without the text itself if it may contain a password. What to write instead, where that is known,
+    /// follows behind a semicolon.
     fn parse(&mut self, text: &str) -> Result<(), String>;
     /// Returns the value as text, without passwords.
     fn show(&self) -> String;
@@ -183,7 +184,7 @@ pub trait List {
     ///
     /// # Errors
     ///
-    /// The index of the first wrong element, and the reason.
+    /// The index of the first wrong element, and the reason as in [`Parsed::parse`].
     fn replace(&mut self, texts: &[&str]) -> Result<(), (usize, String)>;
     /// Returns the elements as text, without passwords.
     fn show(&self) -> Vec<String>;

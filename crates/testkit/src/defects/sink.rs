@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::{self, BoxFuture, FutureExt, TryFutureExt};
+use settled_pipeline::health::Outage;
 use settled_pipeline::outbox::{Channel, Confirmation, Publication, Refusal, RelayError, Session, Sink};
 
 use super::{Defect, Defective, INTERVAL};
@@ -28,7 +29,7 @@ impl<S: Session> ChannelOf<S> {
 impl<E: Sink> Sink for Defective<E> {
     type Session = DefectivePublishing<E::Session>;
 
-    async fn open(&self) -> Result<Self::Session, String> {
+    async fn open(&self) -> Result<Self::Session, Outage> {
         let inner = Arc::new(self.inner.open().await?);
         let channel = |place| self.part(ChannelOf { session: Arc::clone(&inner), place });
         let channels = (0..inner.channels().len()).map(channel).collect();

@@ -167,7 +167,9 @@ impl Drop for Daemon {
 pub(super) fn command() -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(settled());
-    for variable in ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN", "NOTIFY_SOCKET"] {
+    for variable in
+        ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"]
+    {
         command.env_remove(variable);
     }
     command

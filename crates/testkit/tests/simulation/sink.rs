@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt, TryFutureExt};
+use settled_pipeline::health::Outage;
 use settled_pipeline::outbox::{Channel, Confirmation, Publication, Refusal, RelayError, Session, Sink};
 use settled_testkit::memory::event_ids;
 use tokio::sync::oneshot;
@@ -38,12 +39,12 @@ struct OnTheWire {
 impl Sink for SimSink {
     type Session = SimPublishing;
 
-    async fn open(&self) -> Result<SimPublishing, String> {
+    async fn open(&self) -> Result<SimPublishing, Outage> {
         let world = &self.world;
         let session = self.life.outside(async {
             world.answer_takes().await;
             if world.broker_away.is_on() {
-                return Err("the broker is away".to_owned());
+                return Err(Outage::from("the broker is away"));
             }
             let mut exchange = world.exchange.lock();
             exchange.sessions += 1;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use super::*;
+use crate::health::Outage;
 use crate::outbox::publication::Publication;
 use crate::outbox::relay_queue::RelayQueue;
 use crate::outbox::settings::EventFormat;
@@ -65,7 +66,7 @@ struct Confirm {
 impl Sink for BrokerSink {
     type Session = Connected;
 
-    async fn open(&self) -> Result<Connected, String> {
+    async fn open(&self) -> Result<Connected, Outage> {
         self.0.sessions.fetch_add(1, Ordering::Relaxed);
         let line = || Line { broker: Arc::clone(&self.0), refusal: Arc::default() };
         Ok(Connected { broker: Arc::clone(&self.0), channels: vec![line(), line()] })
