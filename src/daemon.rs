@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use settled_amqp::{DeadQueue, RabbitSink, RabbitSource};
+use settled_pipeline::gauges::Gauges;
 use settled_pipeline::health::{Dependency, Health, Outage};
 use settled_pipeline::intake::{Collector, Source};
 use settled_pipeline::machine::{Machine, Outside, Stopped};
@@ -18,7 +19,7 @@ use settled_pipeline::retry::Delays;
 use settled_pipeline::shutdown::Shutdown;
 use settled_pipeline::store::{BatchStore, OutboxStore};
 use settled_store::outbox::PostgresOutbox;
-use settled_store::{ConnectError, MigrateError, PoolSetUpError, PostgresStore};
+use settled_store::{ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresStore};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -93,6 +94,8 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
         events.lease,
     )
     .with(config.authority(), events.dead_letters);
+    let measuring = PostgresGauges::new(&config.postgres)?;
+    tokio::spawn(Gauges::new(measuring, Arc::clone(&metrics), last.clone()).run());
     let source = RabbitSource::new(config.broker.clone(), &events.exchange);
     let (budget, gauges) = (source.budget(), Arc::clone(&metrics));
     exporter.on_scrape(move || gauges.tasks_memory.set(budget.used() as f64));

@@ -2,6 +2,7 @@
 
 mod columns;
 mod outbox;
+mod waiting;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use settled_core::contract::{AccountName, Currency, Message, PaymentState, Prope
 use settled_core::ledger::{Account, AccountStatus, Arrival, NonePending, Rules};
 use settled_pipeline::store::{Answer, BatchStore, Committed, StoreError, Submission};
 use settled_store::queries::audit::audit;
-use settled_store::{Client, Pool, PostgresSettings, PostgresStore};
+use settled_store::{Client, Pool, PostgresGauges, PostgresSettings, PostgresStore};
 use settled_testkit::harness::{self, Task, eventually, follow_up, open, transfer};
 use settled_testkit::prepared::Prepared;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
@@ -19,6 +20,7 @@ use uuid::Uuid;
 /// A ledger with the open accounts `a` and `b`, and nothing else.
 struct Ledger {
     database: String,
+    settings: PostgresSettings,
     pool: Pool,
     store: PostgresStore,
 }
@@ -32,9 +34,13 @@ impl Ledger {
         let pool = settled_store::pool(&settings).expect("a pool");
         let store =
             PostgresStore::new(pool.clone(), &settings, Rules::default(), 10, "settled", Duration::from_secs(60));
-        let ledger = Self { database, pool, store };
+        let ledger = Self { database, settings, pool, store };
         ledger.settle(&["a", "b"].map(opening)).await;
         ledger
+    }
+
+    fn gauges(&self) -> PostgresGauges {
+        PostgresGauges::new(&self.settings).expect("a pool")
     }
 
     async fn commit(&self, batch: &[Submission<'_>]) -> Result<Committed, StoreError> {

@@ -193,27 +193,30 @@ UPDATE transition SET cause = gen_random_uuid() WHERE to_state = 'canceled';
 -- What is held, and what waits.
 
 DELETE FROM hold WHERE leg = 1;
--- finds: account_held hold_payment
+-- finds: account_held hold_payment waiting_count
 
 INSERT INTO hold SELECT gen_random_uuid(), 0, id, 5, now() FROM account WHERE name = 'buyer';
 UPDATE account SET held = held + 5 WHERE name = 'buyer';
--- finds: hold_payment
+-- finds: hold_payment waiting_count
 
 UPDATE hold SET amount = amount + 5 WHERE amount = 450;
 UPDATE account SET held = held + 5 WHERE name = 'buyer';
--- finds: hold_payment
+-- finds: hold_payment waiting_count
 
 UPDATE hold SET expires_at = expires_at + interval '1 s';
 -- finds: hold_payment
 
 DELETE FROM agenda WHERE waits_for IS NULL;
--- finds: agenda_task
+-- finds: agenda_task waiting_count
 
 UPDATE agenda SET waits_for = NULL;
--- finds: agenda_task
+-- finds: agenda_task waiting_count
 
 INSERT INTO agenda SELECT id, now(), now(), 0, 0, NULL, '{}' FROM payment WHERE reference = 'sale';
--- finds: agenda_task
+-- finds: agenda_task waiting_count
+
+INSERT INTO waiting_count (what, rows) VALUES ('parked', 1);
+-- finds: waiting_count
 
 -- Accounts.
 

@@ -4,12 +4,13 @@
 //! [`Proof`](store::Proof), which only a store makes.
 //!
 //! Must never know: lapin, SQL, HTTP. It meets the broker through [`intake::Source`] and [`outbox::Sink`], the database
-//! through [`store::BatchStore`] and [`store::OutboxStore`].
+//! through the traits in [`store`].
 
 pub mod admission;
 pub mod budget;
 pub mod committer;
 pub mod disposition;
+pub mod gauges;
 pub mod health;
 pub mod intake;
 pub mod labels;

@@ -116,9 +116,9 @@ metrics! {
     PAUSED as paused = "settled_paused", Gauge, Count, "1 while intake is paused because nothing can be committed.";
     BROKER_BLOCKED as broker_blocked = "settled_broker_blocked", Gauge, Count, "1 while the broker blocks publishing (memory or disk alarm).";
     SCHEDULED as scheduled = "settled_scheduled", Gauge, Count, "Tasks that wait for their execute_at.";
-    SCHEDULED_OLDEST_SECONDS as scheduled_oldest_seconds = "settled_scheduled_oldest_seconds", Gauge, Seconds, "Time since the oldest scheduled task was taken; 0 when there is none.";
+    SCHEDULED_OLDEST_SECONDS as scheduled_oldest_seconds = "settled_scheduled_oldest_seconds", Gauge, Seconds, "Time since the oldest scheduled task was accepted, by the database's clock; 0 when there is none.";
     PARKED as parked = "settled_parked", Gauge, Count, "Tasks that wait for the payment they act on, or for the task they come after.";
-    PARKED_OLDEST_SECONDS as parked_oldest_seconds = "settled_parked_oldest_seconds", Gauge, Seconds, "Time since the oldest parked task was taken; 0 when there is none.";
+    PARKED_OLDEST_SECONDS as parked_oldest_seconds = "settled_parked_oldest_seconds", Gauge, Seconds, "Time since the oldest parked task was accepted, by the database's clock; 0 when there is none.";
     HOLDS as holds = "settled_holds", Gauge, Count, "Holds: one for each leg of an authorization that is not captured in full.";
     HOLDS_EXPIRING as holds_expiring = "settled_holds_expiring", Gauge, Count, "Holds that run out within an hour.";
     HELD_AMOUNT = "settled_held_amount", Gauge, Count, "What is held, in minor units of the currency.";

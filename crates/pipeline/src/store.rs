@@ -122,9 +122,6 @@ pub trait BatchStore: Send + Sync + 'static {
 
     /// Makes a waiting task due after `by`.
     fn postpone(&self, task: Uuid, by: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Measures the waiting tasks and the holds.
-    fn waiting(&self) -> impl Future<Output = Result<Waiting, StoreError>> + Send;
 }
 
 /// Why a batch was not committed, or why it is unknown whether it was.
@@ -185,7 +182,6 @@ pub struct Waiting {
     pub parked: i64,
     pub parked_oldest_seconds: f64,
     pub holds: i64,
-    pub holds_expiring: i64,
     /// Sum of the holds per currency, in minor units. The sum can exceed 64 bits.
     pub held: Vec<(String, f64)>,
 }
@@ -232,7 +228,7 @@ impl Proof {
 }
 
 /// State of the outbox, for the gauges `settled_outbox_…` of the same names.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the help texts of the metrics say what each one is")]
 pub struct Depth {
     pub rows: i64,
@@ -240,7 +236,6 @@ pub struct Depth {
     pub events: i64,
     pub held: i64,
     pub refused: i64,
-    pub oldest_seconds: f64,
 }
 
 /// Stores the events that are still to be published, as rows.
@@ -282,7 +277,24 @@ pub trait OutboxStore: Send + Sync + 'static {
 
     /// Drops replies that have been held for longer than `limit`. Returns how many.
     fn drop_held_replies(&self, limit: Duration) -> impl Future<Output = Result<i64, StoreError>> + Send;
+}
 
-    /// Returns the state of the outbox and the number of unresolved dead letters.
-    fn measure(&self) -> impl Future<Output = Result<(Depth, i64), StoreError>> + Send;
+/// Measures the tables, for the gauges.
+///
+/// `waiting` and `outbox_oldest_seconds` cost the same however many rows there are. The others read what they count.
+pub trait GaugeStore: Send + Sync + 'static {
+    /// Measures the waiting tasks and the holds.
+    fn waiting(&self) -> impl Future<Output = Result<Waiting, StoreError>> + Send;
+
+    /// Counts the holds that expire within an hour.
+    fn holds_expiring(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+
+    /// Measures the outbox.
+    fn outbox(&self) -> impl Future<Output = Result<Depth, StoreError>> + Send;
+
+    /// Returns the age of the oldest outbox row that is not held, 0 if there is none.
+    fn outbox_oldest_seconds(&self) -> impl Future<Output = Result<f64, StoreError>> + Send;
+
+    /// Counts the dead letters that nobody has resolved.
+    fn dead_letters_open(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
 }

@@ -1,4 +1,8 @@
 //! Scheduled and parked tasks, and holds that run out.
+//!
+//! What is due is compared with `statement_timestamp()`, which is stable. An index does not serve a comparison with
+//! `clock_timestamp()`, which is volatile: all that waits would be read to find what is due. Outside a transaction the
+//! two are the same.
 
 use std::time::Duration;
 
@@ -7,25 +11,29 @@ use uuid::Uuid;
 
 use super::sql::query;
 use settled_core::contract::{Message, Properties};
-use settled_pipeline::store::{Due, MAX_BATCH_BYTES, Waiting};
+use settled_pipeline::store::{Due, MAX_BATCH_BYTES};
 
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
 
 query! {
-    /// Its plan is generic: the agenda is small beside the payments, and is read first.
+    /// The rows are limited before they are joined, in the order of the index, and each is joined by itself. So no other
+    /// rows are read than those that are returned and those that began to wait in the same statement as the last one,
+    /// also by a plan that was made when nothing was due.
     DueTasks(limit: i64) {
         limit = limit,
         max_bytes = MAX_BATCH_BYTES as i64,
     }
     "WITH due AS (
-         SELECT p.request, a.properties, p.received_at, a.due_at, p.id
-           FROM agenda a JOIN payment p ON p.id = a.task_id
-          WHERE a.due_at <= clock_timestamp() ORDER BY a.due_at, p.received_at LIMIT {limit})
+         SELECT p.request, a.properties, p.received_at, a.due_at, a.since, p.id
+           FROM (SELECT task_id, properties, due_at, since FROM agenda WHERE due_at <= statement_timestamp()
+                  ORDER BY due_at, since FETCH FIRST ({limit}) ROWS WITH TIES) AS a
+          CROSS JOIN LATERAL (SELECT id, request, received_at FROM payment WHERE id = a.task_id OFFSET 0) AS p
+          ORDER BY a.due_at, a.since, p.received_at LIMIT {limit})
      SELECT request, properties::text, received_at, found FROM (
          SELECT due.*, count(*) OVER () AS found, coalesce(sum(octet_length(request)) OVER (
-                    ORDER BY due_at, received_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+                    ORDER BY due_at, since, received_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
            FROM due) AS counted
-      WHERE before < {max_bytes} ORDER BY due_at, received_at, id"
+      WHERE before < {max_bytes} ORDER BY due_at, since, received_at, id"
 }
 
 query! {
@@ -33,7 +41,7 @@ query! {
         limit = limit,
     }
     "SELECT DISTINCT payment_id FROM (
-         SELECT payment_id FROM hold WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT {limit}) AS h"
+         SELECT payment_id FROM hold WHERE expires_at <= statement_timestamp() ORDER BY expires_at LIMIT {limit}) AS h"
 }
 
 query! {
@@ -65,32 +73,4 @@ pub(super) async fn due(client: &ClientWrapper, most: usize) -> Result<Due> {
 /// Makes a waiting task due after `by`.
 pub(super) async fn postpone(client: &ClientWrapper, task: Uuid, by: Duration) -> Result<()> {
     Postpone::prepare(client).await?.query(client, task, by).await.map(drop)
-}
-
-pub(super) async fn waiting(client: &ClientWrapper) -> Result<Waiting> {
-    const AGENDA: &str = "
-        SELECT count(*) FILTER (WHERE a.waits_for IS NULL) AS scheduled, count(a.waits_for) AS parked,
-               coalesce(extract(epoch FROM clock_timestamp() - min(p.received_at) FILTER (WHERE a.waits_for IS NULL)), 0)::float8
-               AS scheduled_oldest_seconds,
-               coalesce(extract(epoch FROM clock_timestamp() - min(p.received_at) FILTER (WHERE a.waits_for IS NOT NULL)), 0)::float8
-               AS parked_oldest_seconds
-          FROM agenda a JOIN payment p ON p.id = a.task_id";
-    const HOLDS: &str = "
-        SELECT a.currency, count(*) AS holds,
-               count(*) FILTER (WHERE h.expires_at < clock_timestamp() + interval '1 hour') AS expiring,
-               sum(h.amount)::float8 AS amount
-          FROM hold h JOIN account a ON a.id = h.account GROUP BY a.currency";
-    let (agenda, holds) = (client.prepare_cached(AGENDA).await?, client.prepare_cached(HOLDS).await?);
-    let (agenda, holds) = futures_util::join!(client.query_one(&agenda, &[]), client.query(&holds, &[]));
-    let (agenda, holds) = (agenda?, holds?);
-    let sum = |column: &str| holds.iter().map(|row| row.get::<_, i64>(column)).sum();
-    Ok(Waiting {
-        scheduled: agenda.get("scheduled"),
-        parked: agenda.get("parked"),
-        scheduled_oldest_seconds: agenda.get("scheduled_oldest_seconds"),
-        parked_oldest_seconds: agenda.get("parked_oldest_seconds"),
-        holds: sum("holds"),
-        holds_expiring: sum("expiring"),
-        held: holds.iter().map(|row| (row.get("currency"), row.get("amount"))).collect(),
-    })
 }

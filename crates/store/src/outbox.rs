@@ -8,7 +8,7 @@ use tokio_postgres::{Error, Row};
 use crate::error;
 use crate::pool::{ConnectionGuard, Pool};
 use crate::sql::named;
-use settled_pipeline::store::{Depth, EventBatch, OutboxStore, RowSize, StoreError, Unrouted};
+use settled_pipeline::store::{EventBatch, OutboxStore, RowSize, StoreError, Unrouted};
 
 pub struct PostgresOutbox {
     pool: Pool,
@@ -57,20 +57,21 @@ impl OutboxStore for PostgresOutbox {
         let client = ConnectionGuard::take(&self.pool).await?;
         let found = named!(client.query(
             "SELECT id, events, octet_length(body) AS bytes FROM outbox
-              WHERE held_key IS NULL AND leased_until < clock_timestamp() ORDER BY id LIMIT {most}",
+              WHERE held_key IS NULL AND leased_until < statement_timestamp() ORDER BY id LIMIT {most}",
             most = limit(most),
         ));
         finish(client, found).map(sizes)
     }
 
     /// Returns the oldest due rows that are held for a routing key: those that the broker refused, or those for which
-    /// there was no queue.
+    /// there was no queue. The order is that of the index on the keys.
     async fn held_of(&self, key: &str, refused: bool, most: usize) -> Result<Vec<RowSize>, StoreError> {
         let client = ConnectionGuard::take(&self.pool).await?;
         let found = named!(client.query(
             "SELECT id, events, octet_length(body) AS bytes FROM outbox
-              WHERE held_key = {key} AND (held_reason IS NOT NULL) = {refused} AND leased_until < clock_timestamp()
-              ORDER BY id LIMIT {most}",
+              WHERE held_key BETWEEN {key} AND {key} AND (held_reason IS NOT NULL) = {refused}
+                AND leased_until < statement_timestamp()
+              ORDER BY held_key, id LIMIT {most}",
             key = key,
             refused = refused,
             most = limit(most),
@@ -79,17 +80,25 @@ impl OutboxStore for PostgresOutbox {
     }
 
     /// Returns the rows to try again: for each routing key without a queue its oldest row, if it is due, and at most
-    /// `most` of the refused rows, those first that have waited longest.
+    /// `most` of the refused rows, those first that have waited longest. Looks up one key after the other, since there
+    /// can be many rows of each; the refused rows are all read. The key is compared with >= and is part of the order, as
+    /// PostgreSQL would else look through the rows of all keys in the order of their ids.
     async fn probes(&self, most: usize) -> Result<Vec<RowSize>, StoreError> {
         let client = ConnectionGuard::take(&self.pool).await?;
         let found = named!(client.query(
-            "SELECT id, events, octet_length(body) AS bytes FROM outbox
-              WHERE leased_until < clock_timestamp()
-                AND id IN (SELECT min(id) FROM outbox WHERE held_key IS NOT NULL AND held_reason IS NULL
-                            GROUP BY held_key)
+            "WITH RECURSIVE keys AS (
+                 (SELECT held_key FROM outbox WHERE held_key IS NOT NULL ORDER BY held_key LIMIT 1)
+                 UNION ALL
+                 SELECT (SELECT held_key FROM outbox WHERE held_key > keys.held_key ORDER BY held_key LIMIT 1)
+                   FROM keys WHERE held_key IS NOT NULL)
+             SELECT oldest.id, oldest.events, oldest.bytes FROM keys
+              CROSS JOIN LATERAL (
+                  SELECT id, held_key, events, octet_length(body) AS bytes, leased_until FROM outbox
+                   WHERE held_key >= keys.held_key AND held_reason IS NULL ORDER BY held_key, id LIMIT 1) AS oldest
+              WHERE oldest.held_key = keys.held_key AND oldest.leased_until < statement_timestamp()
              UNION ALL
             (SELECT id, events, octet_length(body) FROM outbox
-              WHERE held_reason IS NOT NULL AND leased_until < clock_timestamp()
+              WHERE held_reason IS NOT NULL AND leased_until < statement_timestamp()
               ORDER BY leased_until, id LIMIT {most})",
             most = limit(most),
         ));
@@ -118,42 +127,18 @@ impl OutboxStore for PostgresOutbox {
         let dropped = named!(client.query_one(
             "WITH gone AS (
                  DELETE FROM outbox
-                  WHERE (held_key = 'reply' OR held_key LIKE 'reply:%') AND leased_until < clock_timestamp()
-                    AND created_at < clock_timestamp() - make_interval(secs => {limit})
+                  WHERE (held_key = 'reply' OR held_key LIKE 'reply:%') AND leased_until < statement_timestamp()
+                    AND created_at < statement_timestamp() - make_interval(secs => {limit})
                  RETURNING events)
              SELECT coalesce(sum(events), 0)::bigint AS events FROM gone",
             limit = limit.as_secs_f64(),
         ));
         Ok(finish(client, dropped)?.get("events"))
     }
-
-    async fn measure(&self) -> Result<(Depth, i64), StoreError> {
-        const DEPTH: &str = "
-            SELECT count(*) AS rows, coalesce(sum(events), 0)::bigint AS events,
-                   coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0)::bigint AS held,
-                   coalesce(sum(events) FILTER (WHERE held_reason IS NOT NULL), 0)::bigint AS refused,
-                   coalesce(extract(epoch FROM clock_timestamp()
-                                               - min(created_at) FILTER (WHERE held_key IS NULL)), 0)::float8
-                   AS oldest_seconds
-              FROM outbox";
-        const DEAD_LETTERS: &str = "SELECT count(*) AS open FROM dead_letter WHERE resolution IS NULL";
-        let client = ConnectionGuard::take(&self.pool).await?;
-        let measured = async { Ok((client.query_one(DEPTH, &[]).await?, client.query_one(DEAD_LETTERS, &[]).await?)) };
-        let measured = measured.await;
-        let (row, dead_letters) = finish(client, measured)?;
-        let depth = Depth {
-            rows: row.get("rows"),
-            events: row.get("events"),
-            held: row.get("held"),
-            refused: row.get("refused"),
-            oldest_seconds: row.get("oldest_seconds"),
-        };
-        Ok((depth, dead_letters.get("open")))
-    }
 }
 
 /// Returns the connection to the pool if the statements on it have succeeded.
-fn finish<T>(client: ConnectionGuard, answered: Result<T, Error>) -> Result<T, StoreError> {
+pub(crate) fn finish<T>(client: ConnectionGuard, answered: Result<T, Error>) -> Result<T, StoreError> {
     client.keep_if_well(answered.map_err(error::before_commit))
 }
 

@@ -1,7 +1,7 @@
 //! Schedules, dependencies, and follow-ups that are too early.
 
 use jiff::Timestamp;
-use settled_testkit::harness::{authorize, follow_up, transfer};
+use settled_testkit::harness::{authorize, eventually, follow_up, transfer};
 
 use super::{balance, declined, done, soon, with_accounts};
 
@@ -97,4 +97,28 @@ async fn a_scheduled_follow_up_and_a_scheduled_parent_meet() {
     assert_eq!(balance(&world, "shop").await, (10, 0));
     declined(&world, "already_captured", &follow_up("void", &hold, None)).await;
     super::reckon(&world).await;
+}
+
+#[tokio::test]
+async fn gauges_are_measured_while_the_scheduler_is_busy() {
+    let patient = ["postgres.lock_timeout = \"120s\"", "postgres.statement_timeout = \"130s\""];
+    let (world, mut daemon) = with_accounts(&patient, &[("alice", 100), ("bob", 100), ("shop", 0)]).await;
+    done(&world, "scheduled", &transfer("alice", "shop", 10).with("execute_at", "2999-01-01T00:00:00Z")).await;
+    // What is due waits for the lock of an account for as long as this lasts.
+    let busy = world.sql().await;
+    busy.batch_execute("BEGIN; SELECT FROM account WHERE name = 'alice' FOR UPDATE").await.expect("locked");
+    world.sql().await.batch_execute("UPDATE agenda SET due_at = now()").await.expect("due");
+    let waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("the scheduler waits", async || world.rows(waits, &[]).await.len() == 1).await;
+    let orphan = transfer("bob", "shop", 1).with("after", uuid::Uuid::now_v7().to_string());
+    done(&world, "parked", &orphan).await;
+    done(&world, "authorized", &authorize("bob", "shop", 30)).await;
+    eventually("they are measured", async || {
+        let held = daemon.metric("settled_held_amount", &[("currency", "USD")]).await;
+        (daemon.metric("settled_parked", &[]).await, daemon.metric("settled_holds", &[]).await, held)
+            == (1.0, 1.0, 30.0)
+    })
+    .await;
+    assert_eq!(world.rows(waits, &[]).await.len(), 1, "the scheduler still waits");
+    busy.batch_execute("ROLLBACK").await.expect("unlocked");
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use settled_store::{Client, Pool, PostgresSettings};
+use settled_store::{Client, Pool, PostgresGauges, PostgresSettings};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::config::Host;
 
@@ -52,7 +52,7 @@ impl Bench {
         let reset = "SET session_replication_role = replica;
              DELETE FROM account; DELETE FROM payment; DELETE FROM entry; DELETE FROM leg; DELETE FROM hold;
              DELETE FROM transition; DELETE FROM agenda; DELETE FROM dead_letter; DELETE FROM outbox;
-             DELETE FROM outbox_discarded;
+             DELETE FROM outbox_discarded; DELETE FROM waiting_count;
              SELECT setval(pg_get_serial_sequence(name, 'id'), 1, false)
                FROM unnest(ARRAY['account', 'outbox', 'dead_letter']) AS t (name);
              UPDATE ledger SET incarnation = '00000000-0000-0000-0000-000000000001'";
@@ -65,15 +65,16 @@ impl Bench {
         self.proxy.swap(swap);
         let pool = &self.pool.lock().await.clone();
         let store = scenario::store(pool, &self.settings);
+        let gauges = PostgresGauges::new(&self.settings)?;
         let mut story = Story::new(self.began);
         match part {
             Part::Write => {
                 self.reset().await;
                 scenario::write(pool, &store, &mut story).await?;
             }
-            Part::Look => scenario::look(&store, &mut *self.client().await?, &mut story).await?,
+            Part::Look => scenario::look(&gauges, &mut *self.client().await?, &mut story).await?,
             Part::Audit => scenario::audit(&mut *self.client().await?, &mut story).await?,
-            Part::Change => scenario::change(pool, &*self.client().await?, &mut story).await?,
+            Part::Change => scenario::change(&gauges, pool, &*self.client().await?, &mut story).await?,
         }
         Ok(story.text)
     }

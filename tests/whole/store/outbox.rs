@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use settled_pipeline::store::{OutboxStore, RowSize, Unrouted};
+use settled_pipeline::store::{GaugeStore, OutboxStore, RowSize, Unrouted};
 use settled_store::outbox::PostgresOutbox;
 
 use super::{Ledger, get, payment};
@@ -66,14 +66,16 @@ async fn refused_rows_are_tried_again_a_few_at_a_time_and_replies_are_dropped_af
     assert_eq!(outbox.probes(10).await.expect("found").len(), 2 + 6);
     let (refused, others) = (outbox.held_of("a", true, 10).await, outbox.held_of("a", false, 10).await);
     assert_eq!((refused.expect("found").len(), others.expect("found").len()), (5, 2));
-    let (depth, _) = outbox.measure().await.expect("measured");
-    assert_eq!((depth.held, depth.refused, depth.oldest_seconds), (9, 6, 0.0));
+    let gauges = ledger.gauges();
+    let depth = gauges.outbox().await.expect("measured");
+    let oldest = gauges.outbox_oldest_seconds().await.expect("measured");
+    assert_eq!((depth.held, depth.refused, oldest), (9, 6, 0.0));
 
     assert_eq!(outbox.drop_held_replies(LEASE).await.expect("looked"), 0, "they are not that old");
     let older = "UPDATE outbox SET created_at = now() - interval '1 hour'";
     ledger.client().await.execute(older, &[]).await.expect("older");
     assert_eq!(outbox.drop_held_replies(LEASE).await.expect("dropped"), 2);
-    assert_eq!(outbox.measure().await.expect("measured").0.held, 7);
+    assert_eq!(gauges.outbox().await.expect("measured").held, 7);
 }
 
 #[tokio::test]
@@ -84,7 +86,7 @@ async fn events_that_two_relays_hold_are_held_once() {
     for _ in 0..2 {
         outbox.hold(id, &unrouted, LEASE).await.expect("held");
     }
-    assert_eq!(outbox.measure().await.expect("measured").0.held, 1);
+    assert_eq!(ledger.gauges().outbox().await.expect("measured").held, 1);
     let held = "SELECT count(*) FROM outbox WHERE held_key IS NOT NULL";
     assert_eq!(ledger.client().await.query_one(held, &[]).await.expect("rows").get::<_, i64>(0), 1);
 }

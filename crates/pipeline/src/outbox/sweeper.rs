@@ -1,7 +1,7 @@
 //! The outbox sweeper: keeps the table of events that are still to be published.
 //!
 //! Deletes rows that are published, holds events that no queue took, renews leases, sends rows that nobody publishes to
-//! the relay queue, and measures the table.
+//! the relay queue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::settings::EventSettings;
 use crate::health::{Dependency, Health, Outage};
 use crate::labels::UnroutableAction;
 use crate::metrics::Metrics;
-use crate::store::{Depth, OutboxStore, RowSize, StoreError};
+use crate::store::{OutboxStore, RowSize, StoreError};
 
 /// Interval between two rounds.
 const ROUND: Duration = Duration::from_millis(500);
@@ -40,6 +40,9 @@ const MOST_SWEPT: usize = 256;
 /// The most held rows that are probed in a round. Each that is refused again closes a channel.
 const MOST_PROBED: usize = 8;
 
+/// Looking for probes takes at most one part in `PROBING_SHARE` of the time.
+const PROBING_SHARE: u32 = 200;
+
 /// Sweeps the outbox until it is stopped.
 pub struct OutboxSweeper<O> {
     outbox: O,
@@ -52,9 +55,7 @@ pub struct OutboxSweeper<O> {
     /// Keys of held rows that can be published again, because a probe was taken, and whether they had been refused.
     open_keys: Vec<(String, bool)>,
     probed_at: Instant,
-    depth: Depth,
-    measured_at: Option<Instant>,
-    measuring_took: Duration,
+    probing_took: Duration,
     /// Whether the last round left rows behind because the relay queue had no room for them.
     has_backlog: bool,
 }
@@ -81,9 +82,7 @@ impl<O: OutboxStore> OutboxSweeper<O> {
             stop,
             open_keys: Vec::new(),
             probed_at: Instant::now(),
-            depth: Depth::default(),
-            measured_at: None,
-            measuring_took: Duration::ZERO,
+            probing_took: Duration::ZERO,
             has_backlog: false,
         }
     }
@@ -184,7 +183,6 @@ impl<O: OutboxStore> OutboxSweeper<O> {
                 self.relay_queue.leases().renewed(&old);
             }
         }
-        self.measure().await?;
         let relay_queue = self.relay_queue.clone();
         let (mut reservations, more) = self.reserve_due(&relay_queue).await?;
         self.reserve_probes(&relay_queue, &mut reservations).await?;
@@ -204,19 +202,22 @@ impl<O: OutboxStore> OutboxSweeper<O> {
     }
 
     /// Drops replies that have been held for too long, and reserves room for a probe of each key that is held, at the
-    /// interval `events.retry_held`.
+    /// interval `events.retry_held`, or a longer one if many rows are held.
     async fn reserve_probes<'q>(
         &mut self,
         relay_queue: &'q RelayQueue,
         reservations: &mut BTreeMap<i64, Reservation<'q>>,
     ) -> Result<(), StoreError> {
-        if self.depth.held == 0 || self.probed_at.elapsed() < self.settings.retry_held {
+        if self.probed_at.elapsed() < self.settings.retry_held.max(self.probing_took * PROBING_SHARE) {
             return Ok(());
         }
-        self.probed_at = Instant::now();
+        let began = Instant::now();
+        self.probed_at = began;
         let dropped = self.outbox.drop_held_replies(self.settings.hold_replies).await?;
         self.metrics.events_unroutable(UnroutableAction::Discarded).increment(dropped.unsigned_abs());
-        for row in self.outbox.probes(MOST_PROBED).await? {
+        let probes = self.outbox.probes(MOST_PROBED).await?;
+        self.probing_took = began.elapsed();
+        for row in probes {
             if let Some(reservation) = relay_queue.reserve_exactly(row.events, row.bytes) {
                 reservations.entry(row.id).or_insert(reservation);
             }
@@ -249,25 +250,6 @@ impl<O: OutboxStore> OutboxSweeper<O> {
             }
         }
         Ok((reservations, more))
-    }
-
-    /// Measures the table and sets the gauges, in at most a twentieth of the time.
-    async fn measure(&mut self) -> Result<(), StoreError> {
-        if self.measured_at.is_some_and(|at| at.elapsed() < self.measuring_took * 20) {
-            return Ok(());
-        }
-        let began = Instant::now();
-        let dead_letters;
-        (self.depth, dead_letters) = self.outbox.measure().await?;
-        self.measured_at = Some(began);
-        self.measuring_took = began.elapsed();
-        self.metrics.outbox_depth.set(self.depth.events as f64);
-        self.metrics.outbox_rows.set(self.depth.rows as f64);
-        self.metrics.outbox_held.set(self.depth.held as f64);
-        self.metrics.outbox_refused.set(self.depth.refused as f64);
-        self.metrics.outbox_oldest_seconds.set(self.depth.oldest_seconds);
-        self.metrics.dead_letters_open.set(dead_letters as f64);
-        Ok(())
     }
 }
 

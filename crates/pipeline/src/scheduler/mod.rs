@@ -8,18 +8,16 @@
 //! of their accounts keep them correct. In a lane, a task would be read as due and admitted again and again until it
 //! is committed, and it would wait behind other tasks although it may have a deadline.
 
-mod gauges;
 mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use self::gauges::Gauges;
 pub use self::settings::PaymentSettings;
 use crate::committer::{Committer, Patience, Uncommitted};
 use crate::retry::{Delays, RetrySettings};
@@ -48,7 +46,6 @@ impl<S: BatchStore> Scheduler<S> {
         let mut rounds = tokio::time::interval(self.settings.interval);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut delays = Delays::new(&self.retry);
-        let mut gauges = Gauges::default();
         loop {
             tokio::select! {
                 biased;
@@ -67,7 +64,6 @@ impl<S: BatchStore> Scheduler<S> {
                     }
                 }
             }
-            gauges.measure(&*self.store, self.committer.metrics()).await;
         }
     }
 
@@ -145,15 +141,4 @@ impl<S: BatchStore> Scheduler<S> {
 fn resumed(tasks: &[Message]) -> Vec<Submission<'_>> {
     let submission = |(n, message)| Submission { resumes: true, ..Submission::of(Arrival(n), message) };
     (0..).zip(tasks).map(submission).collect()
-}
-
-/// Measurements take at most one part in `SHARE` of the time.
-const SHARE: u32 = 50;
-
-/// Minimum interval between measurements of the gauges.
-const MEASURED_EVERY: Duration = Duration::from_secs(2);
-
-/// Returns the earliest time for the next measurement after one that `took` this long.
-fn pause_after(took: Duration) -> Instant {
-    Instant::now() + MEASURED_EVERY.max(took * SHARE)
 }

@@ -22,7 +22,7 @@ use crate::queries::payment::{StoredTask, load_tasks};
 use crate::session::Session;
 use settled_core::contract::Authority;
 use settled_core::ledger::{Known, Pending, Rules};
-use settled_pipeline::store::{Answer, BatchStore, Committed, Due, EventBatch, Proof, StoreError, Submission, Waiting};
+use settled_pipeline::store::{Answer, BatchStore, Committed, Due, EventBatch, Proof, StoreError, Submission};
 
 pub struct PostgresStore {
     pool: Pool,
@@ -198,12 +198,6 @@ impl BatchStore for PostgresStore {
     async fn postpone(&self, task: Uuid, by: Duration) -> Result<(), StoreError> {
         let client = ConnectionGuard::take(&self.pool).await?;
         let answered = self.answer(agenda::postpone(&client, task, by)).await;
-        client.keep_if_well(answered)
-    }
-
-    async fn waiting(&self) -> Result<Waiting, StoreError> {
-        let client = ConnectionGuard::take(&self.pool).await?;
-        let answered = self.answer(agenda::waiting(&client)).await;
         client.keep_if_well(answered)
     }
 }

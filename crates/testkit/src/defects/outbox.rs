@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use settled_pipeline::store::{Depth, EventBatch, OutboxStore, RowSize, StoreError, Unrouted};
+use settled_pipeline::store::{EventBatch, OutboxStore, RowSize, StoreError, Unrouted};
 
 use super::{Defect, Defective};
 
@@ -44,9 +44,5 @@ impl<O: OutboxStore> OutboxStore for Defective<O> {
 
     async fn drop_held_replies(&self, limit: Duration) -> Result<i64, StoreError> {
         self.inner.drop_held_replies(limit).await
-    }
-
-    async fn measure(&self) -> Result<(Depth, i64), StoreError> {
-        self.inner.measure().await
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use settled_core::contract::TaskBody;
 use settled_core::ledger::Pending;
-use settled_pipeline::store::{Answer, BatchStore, Committed, Due, StoreError, Submission, Waiting};
+use settled_pipeline::store::{Answer, BatchStore, Committed, Due, StoreError, Submission};
 use uuid::Uuid;
 
 use super::{Defect, Defective, INTERVAL, forged};
@@ -46,10 +46,6 @@ impl<S: BatchStore> BatchStore for Defective<S> {
 
     async fn postpone(&self, task: Uuid, by: Duration) -> Result<(), StoreError> {
         self.inner.postpone(task, by).await
-    }
-
-    async fn waiting(&self) -> Result<Waiting, StoreError> {
-        self.inner.waiting().await
     }
 }
 

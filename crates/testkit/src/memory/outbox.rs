@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use settled_pipeline::store::{Depth, EventBatch, RowSize, Unrouted};
+use settled_pipeline::store::{EventBatch, RowSize, Unrouted};
 
 use super::Memory;
 
@@ -117,16 +117,5 @@ impl Memory {
             !drop
         });
         dropped
-    }
-
-    pub fn depth(&self) -> Depth {
-        let events = |rows: &mut dyn Iterator<Item = &OutboxRow>| rows.map(|row| i64::from(row.events)).sum();
-        Depth {
-            rows: self.outbox.len() as i64,
-            events: events(&mut self.outbox.values()),
-            held: events(&mut self.outbox.values().filter(|row| row.held_key.is_some())),
-            refused: events(&mut self.outbox.values().filter(|row| row.held_reason.is_some())),
-            oldest_seconds: 0.0,
-        }
     }
 }

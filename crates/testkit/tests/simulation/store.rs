@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use settled_core::ledger::Pending;
 use settled_pipeline::store::{
-    Answer, BatchStore, Committed, Depth, Due, EventBatch, OutboxStore, RowSize, StoreError, Submission, Unrouted,
-    Waiting,
+    Answer, BatchStore, Committed, Due, EventBatch, OutboxStore, RowSize, StoreError, Submission, Unrouted,
 };
 use settled_testkit::memory::Memory;
 use uuid::Uuid;
@@ -157,10 +156,6 @@ impl BatchStore for SimStore {
         let now = || self.world.now();
         self.change(|tables| tables.postpone(task, by, now())).await
     }
-
-    async fn waiting(&self) -> Result<Waiting, StoreError> {
-        self.statement(|_| Waiting::default()).await
-    }
 }
 
 impl OutboxStore for SimStore {
@@ -196,10 +191,6 @@ impl OutboxStore for SimStore {
 
     async fn drop_held_replies(&self, limit: Duration) -> Result<i64, StoreError> {
         self.change(|tables| tables.drop_held_replies(limit, self.world.now())).await
-    }
-
-    async fn measure(&self) -> Result<(Depth, i64), StoreError> {
-        self.statement(|tables| (tables.depth(), tables.dead_letters.len() as i64)).await
     }
 }
 

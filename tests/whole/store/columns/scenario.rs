@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use settled_core::contract::{Authority, DeadLetter, DeadReason, Message, Properties};
 use settled_core::ledger::{Arrival, NonePending, Rules};
-use settled_pipeline::store::{BatchStore, OutboxStore, Submission, Unrouted};
+use settled_pipeline::store::{BatchStore, GaugeStore, OutboxStore, Submission, Unrouted};
 use settled_store::outbox::PostgresOutbox;
 use settled_store::queries::account::{self, AccountFilter};
 use settled_store::queries::dead_letter::{self, Resolution, Selection};
 use settled_store::queries::payment::{self, Life, PaymentFilter};
 use settled_store::queries::{audit, outbox};
-use settled_store::{Client, Pool, PostgresStore};
+use settled_store::{Client, Pool, PostgresGauges, PostgresStore};
 use settled_testkit::harness::{Task, authorize, follow_up, open, split, task, transfer};
 use uuid::Uuid;
 
@@ -230,11 +230,13 @@ async fn tables(pool: &Pool, story: &mut Story, tables: &[(&str, &str)]) -> Resu
 }
 
 /// Has everything read that changes nothing.
-pub(crate) async fn look(store: &PostgresStore, client: &mut Client, story: &mut Story) -> Result<()> {
-    let waiting = store.waiting().await?;
+pub(crate) async fn look(gauges: &PostgresGauges, client: &mut Client, story: &mut Story) -> Result<()> {
+    // The ages of the two kinds are years apart, so that nothing can be taken for the other.
+    client.batch_execute("UPDATE agenda SET since = '2001-02-03' WHERE waits_for IS NOT NULL").await?;
+    let (waiting, expiring) = (gauges.waiting().await?, gauges.holds_expiring().await?);
     let ages = [waiting.scheduled_oldest_seconds, waiting.parked_oldest_seconds];
     let is_later = ages[0] + 300_000_000.0 < ages[1];
-    story.tell("waiting", &(waiting.scheduled, waiting.parked, is_later, waiting.holds, waiting.holds_expiring));
+    story.tell("waiting", &(waiting.scheduled, waiting.parked, is_later, waiting.holds, expiring));
     story.tell("held", &waiting.held);
     let accounts = AccountFilter { currency: Some("USD"), unopened: true, after: Some("a"), limit: 3 };
     story.tell("accounts", &account::list(&*client, &accounts).await?);
@@ -291,7 +293,7 @@ pub(crate) async fn audit(client: &mut Client, story: &mut Story) -> Result<()> 
 }
 
 /// Has dead letters and the outbox changed as an operator and the relay do.
-pub(crate) async fn change(pool: &Pool, client: &Client, story: &mut Story) -> Result<()> {
+pub(crate) async fn change(gauges: &PostgresGauges, pool: &Pool, client: &Client, story: &mut Story) -> Result<()> {
     let seen = [(1, 3), (2, 2)];
     let resolved = dead_letter::resolve(client, &seen, Resolution::Discarded).await;
     story.tell("resolved", &resolved?);
@@ -315,12 +317,9 @@ pub(crate) async fn change(pool: &Pool, client: &Client, story: &mut Story) -> R
         )
         .await?;
     story.tell("probes", &relay.probes(10).await?);
-    story.tell(
-        "measured",
-        &relay.measure().await.map(|(depth, letters)| {
-            (depth.rows, depth.events, depth.held, depth.refused, depth.oldest_seconds < 60.0, letters)
-        })?,
-    );
+    let (depth, oldest) = (gauges.outbox().await?, gauges.outbox_oldest_seconds().await?);
+    let letters = gauges.dead_letters_open().await?;
+    story.tell("measured", &(depth.rows, depth.events, depth.held, depth.refused, oldest < 60.0, letters));
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let taken = relay.take(&ids, Duration::from_secs(7200)).await?;
     for row in &taken {

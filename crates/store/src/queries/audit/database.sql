@@ -17,7 +17,7 @@ SELECT 'guards', format('constraint %s of %s is missing or not validated', expec
                ('hold', 'hold_pkey'), ('hold', 'hold_amount'),
                ('transition', 'transition_pkey'), ('transition', 'transition_version'),
                ('transition', 'transition_legal'),
-               ('agenda', 'agenda_pkey'),
+               ('agenda', 'agenda_pkey'), ('waiting_count', 'waiting_count_pkey'), ('waiting_count', 'waiting_count_what'),
                ('entry', 'entry_pkey'), ('entry', 'entry_seq_check'), ('entry', 'entry_amount_check'),
                ('ledger', 'ledger_pkey'), ('ledger', 'ledger_is_only_check'), ('schema_compatibility', 'schema_compatibility_pkey'),
                ('dead_letter', 'dead_letter_digest_key')) AS expected (table_name, constraint_name)
@@ -28,6 +28,9 @@ UNION ALL
 SELECT 'guards', format('trigger %s of %s is missing or disabled', expected.trigger_name, expected.table_name)
   FROM (VALUES ('entry', 'entry_append_only'), ('account', 'account_name_valid'),
                ('hold', 'hold_inserted'), ('hold', 'hold_deleted'), ('hold', 'hold_updated'),
+               ('hold', 'hold_insert_counted'), ('hold', 'hold_delete_counted'), ('hold', 'hold_update_counted'),
+               ('agenda', 'agenda_insert_counted'), ('agenda', 'agenda_delete_counted'),
+               ('agenda', 'agenda_update_counted'),
                ('transition', 'transition_append_only'), ('transition', 'transition_made'),
                ('payment', 'payment_inserted'), ('payment', 'payment_updated')) AS expected (table_name, trigger_name)
  WHERE NOT EXISTS (SELECT FROM pg_trigger
@@ -35,7 +38,8 @@ SELECT 'guards', format('trigger %s of %s is missing or disabled', expected.trig
                       AND tgenabled IN ('O', 'A'))
 UNION ALL
 SELECT 'guards', format('index %s is missing or not valid', expected.index_name)
-  FROM (VALUES ('payment_parent'), ('hold_expires'), ('agenda_due'), ('agenda_waits_for'), ('outbox_held'), ('outbox_refused'),
+  FROM (VALUES ('payment_parent'), ('hold_expires'), ('agenda_due_since'), ('agenda_waits_for'), ('agenda_scheduled'),
+               ('agenda_parked'), ('outbox_held'), ('outbox_refused'), ('outbox_free'),
                ('dead_letter_open'), ('dead_letter_task')) AS expected (index_name)
  WHERE NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(expected.index_name) AND indisvalid)
 UNION ALL
