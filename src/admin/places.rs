@@ -99,7 +99,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_is_one_client_whatever_addresses_it_has() {
-        let two_prefixes = ["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1", "2001:db8:0:1:ffff::", "2001:db8:0:1::3"];
+        let two_prefixes =
+            ["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1", "2001:db8:0:1:ffff::", "2001:db8:0:1::3"];
         assert_eq!(left(&two_prefixes).await, [1, 2, 3, 4]);
         let mapped = ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"];
         assert_eq!(left(&mapped).await, [1, 2, 3]);

@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use settled_pipeline::health::Health;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +82,8 @@ impl AdminServer {
                 accepted = Listener::accept(&mut listener) => accepted,
             };
             places.serve(address.ip(), converse(stream, limits, router.clone(), stop.clone()));
+            // A request that is there already is answered before another connection can take the place of this one.
+            yield_now().await;
         }
         drop(listener);
         // Those that take longer are closed.
