@@ -36,7 +36,7 @@ pub(super) enum Command {
     /// for it: the search goes back in time until the page is full or --timeout is over, and then
     /// says how far it has come. With --account it adds at once the earlier payments that moved
     /// the account's balance.
-    List(ListArgs),
+    List(Box<ListArgs>),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -113,8 +113,8 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
     };
     let page = payment::list(client, &filter, args.timeout).await.map_err(|error| too_slow(error, args.timeout))?;
     let payments: Vec<Listed> = page.payments.iter().map(Listed::from).collect();
-    if let Some(time) = page.searched_back_to {
-        note(&searched_back_to(time, args));
+    if let Some(place) = page.searched_back_to {
+        note(&searched_back_to(place, args));
     }
     let is_full = usize::try_from(args.limit).is_ok_and(|limit| payments.len() == limit);
     let next = payments.last().filter(|_| is_full).map(|last| last.cursor.as_str());
@@ -147,8 +147,12 @@ struct Listed<'a> {
 
 impl<'a> From<&'a PaymentRow> for Listed<'a> {
     fn from(payment: &'a PaymentRow) -> Self {
-        Self { payment, cursor: format!("{}/{}", payment.settled_at, payment.id) }
+        Self { payment, cursor: cursor(payment.settled_at, payment.id) }
     }
+}
+
+fn cursor(settled_at: Timestamp, id: Uuid) -> String {
+    format!("{settled_at}/{id}")
 }
 
 /// A place in the list, as it is named on the command line.
@@ -166,7 +170,9 @@ fn place(text: &str) -> Result<Place, String> {
     let id = if id.is_empty() { Ok(Uuid::nil()) } else { id.parse() };
     match (time.parse(), id) {
         (Ok(settled_at), Ok(id)) => Ok(Place::At(Cursor { settled_at, id })),
-        _ => Err("expected a cursor as `settled payment list` prints it (TIME/ID), a time, or a payment's id".to_owned()),
+        _ => {
+            Err("expected a cursor as `settled payment list` prints it (TIME/ID), a time, or a payment's id".to_owned())
+        }
     }
 }
 
@@ -183,14 +189,15 @@ async fn before(args: &ListArgs, client: &Client) -> Result<Option<Cursor>, Fail
     Ok(before.into_iter().chain(args.until.map(Cursor::at)).min())
 }
 
-fn searched_back_to(back_to: Timestamp, args: &ListArgs) -> String {
+fn searched_back_to(place: Cursor, args: &ListArgs) -> String {
     let less = match &args.account {
         Some(account) => format!("of earlier payments only those that moved the balance of {account} are listed"),
         None => "earlier payments are not listed".to_owned(),
     };
-    let back_to = back_to.min(Timestamp::now());
+    let back_to = place.settled_at.min(Timestamp::now());
+    let next = if place.id.is_nil() { back_to.to_string() } else { cursor(place.settled_at, place.id) };
     format!(
-        "searched for {:?}, back to {back_to}; {less}\n--before {back_to} goes on from there; --since and --until search \
+        "searched for {:?}, back to {back_to}; {less}\n--before {next} goes on from there; --since and --until search \
          another time, --timeout takes longer",
         args.timeout
     )

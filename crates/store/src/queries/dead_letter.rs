@@ -71,7 +71,13 @@ pub async fn list(
 ) -> Result<Vec<DeadLetterRow>, Error> {
     let Selection { ids, reason, resolved } = selection;
     let rows = named!(client.query(
-        concat!("SELECT ", columns!(), " FROM dead_letter WHERE ", selected!(), " AND id < {before} ORDER BY id DESC LIMIT {limit}"),
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM dead_letter WHERE ",
+            selected!(),
+            " AND id < {before} ORDER BY id DESC LIMIT {limit}"
+        ),
         ids = ids,
         reason = reason,
         resolved = resolved,

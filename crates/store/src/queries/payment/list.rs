@@ -58,9 +58,9 @@ impl Cursor {
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     pub payments: Vec<PaymentRow>,
-    /// Set if the time for the search was over before the page was full. Of payments decided before, the page has only
-    /// those that moved the balance of the account in the filter.
-    pub searched_back_to: Option<Timestamp>,
+    /// Set if the time for the search was over before the page was full. Of what comes after this place, the page has only
+    /// payments that moved the balance of the account in the filter.
+    pub searched_back_to: Option<Cursor>,
 }
 
 /// Returns the selected payments, the newest first. Looks for them for about `patience`. Changes settings of the session.
@@ -84,10 +84,11 @@ pub async fn list(client: &Client, filter: &PaymentFilter<'_>, patience: Duratio
         }
         None => search.walk(Instant::now() + patience).await?,
     };
-    if let (Some(time), Some(_)) = (searched_back_to, account) {
-        limit_statements(client, patience.max(AT_ONCE)).await?;
+    // The rest is found by keys.
+    limit_statements(client, patience.max(BY_KEY)).await?;
+    if let (Some(place), Some(_)) = (searched_back_to, account) {
         let missing = filter.limit - count(&found);
-        found.extend(search.moved(Cursor::at(time), missing).await?);
+        found.extend(search.moved(place, missing).await?);
     }
     Ok(Page { payments: rows(client, &found).await?, searched_back_to })
 }
@@ -121,8 +122,11 @@ const FEW: i64 = 10_000;
 /// Length of the first period.
 const FIRST: SignedDuration = SignedDuration::from_secs(1);
 
-/// Time limit for what an index finds at once.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// The least time limit for what keys find.
+const BY_KEY: Duration = Duration::from_secs(10);
+
+/// Time limit for a period longer than the first: it is tried again with a shorter one.
+const STEP: Duration = Duration::from_secs(1);
 
 /// If a period took less than this, the next one is longer.
 const EASY: Duration = Duration::from_millis(250);
@@ -160,12 +164,13 @@ impl Search<'_> {
 
     /// Looks at one period after another until the page is full. Returns what it has found and, if time was over before
     /// that, how far it has come.
-    async fn walk(&self, deadline: Instant) -> Result<(Vec<Cursor>, Option<Timestamp>), Error> {
+    async fn walk(&self, deadline: Instant) -> Result<(Vec<Cursor>, Option<Cursor>), Error> {
         let floor = self.since();
         let (mut found, mut before, mut length) = (Vec::new(), self.before(), FIRST);
         loop {
             let began = Instant::now();
-            limit_statements(self.client, deadline.saturating_duration_since(began)).await?;
+            let left = deadline.saturating_duration_since(began);
+            limit_statements(self.client, if length > FIRST { left.min(STEP) } else { left }).await?;
             let missing = self.filter.limit - count(&found);
             match self.period(floor, before, length, missing).await {
                 Ok(Period { places, from }) => {
@@ -173,19 +178,18 @@ impl Search<'_> {
                     if from <= floor || count(&found) == self.filter.limit {
                         return Ok((found, None));
                     }
-                    // A longer one may have many more payments, if it is behind a gap.
-                    let was_gap = before.settled_at.duration_since(from) > length * 2;
                     before = Cursor::at(from);
-                    length = if was_gap { FIRST } else { length };
+                    if began.elapsed() < EASY {
+                        length = length.saturating_mul(4);
+                    }
                 }
-                Err(error) if error.is_timeout() => return Ok((found, Some(before.settled_at))),
+                // It has many more payments than the ones before.
+                Err(error) if error.is_timeout() && length > FIRST => length = FIRST,
+                Err(error) if error.is_timeout() => return Ok((found, Some(before))),
                 Err(error) => return Err(error),
             }
             if Instant::now() >= deadline {
-                return Ok((found, Some(before.settled_at)));
-            }
-            if began.elapsed() < EASY {
-                length = length.saturating_mul(4);
+                return Ok((found, Some(before)));
             }
         }
     }
