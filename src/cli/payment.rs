@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use settled_core::contract::{AccountName, PaymentState, TaskType};
 use settled_store::Client;
-use settled_store::queries::payment::{self, Cursor, Life, PaymentFilter, PaymentRow, StoredTask};
+use settled_store::queries::payment::{self, Cursor, Life, PaymentFilter, PaymentRow};
 use settled_store::queries::{Error, dead_letter};
 use uuid::Uuid;
 
 pub(super) use self::show::Shown;
+pub(super) use self::timeline::state;
 use super::human::{account_name, amount, counted, duration, or_dash, since, time};
 use super::output::note;
 use super::{Exit, Failure, Global, Session};
@@ -207,14 +208,6 @@ fn too_slow(error: Error, limit: Duration) -> Failure {
     let timeout = error.is_timeout();
     let failure = Failure::from(error);
     if timeout { failure.hint(format!("the search took more than {limit:?}: raise --timeout")) } else { failure }
-}
-
-/// Formats the state, of a rejected task with the reason.
-pub(super) fn state(stored: &StoredTask) -> String {
-    match stored.rejection {
-        None => stored.state.name().to_owned(),
-        Some(rejection) => format!("rejected: {} ({})", rejection.name(), rejection.iso_code()),
-    }
 }
 
 /// Returns both sides of a payment: its accounts, or the number of its legs, or the payment it acts on.

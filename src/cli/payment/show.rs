@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::super::human::{amount, or_dash, time};
 use super::super::output::{Table, Text};
-use super::{state, timeline};
+use super::timeline::{self, state};
 
 /// Serializes a payment: its event's `data`, and fields that only the ledger knows.
 pub(in crate::cli) struct Shown<'a>(pub(in crate::cli) &'a StoredTask);

@@ -8,7 +8,6 @@ use settled_store::queries::payment::{EventName, Life, Step, StoredEntry, Stored
 
 use super::super::human::time;
 use super::super::output::Text;
-use super::state;
 
 /// One entry of the timeline.
 struct Entry {
@@ -161,4 +160,12 @@ impl<'a> Timeline<'a> {
 
 fn event(event: &EventName) -> String {
     format!("event {} {}", event.kind.name(), event.id)
+}
+
+/// Formats the state, of a rejected task with the reason.
+pub(in crate::cli) fn state(stored: &StoredTask) -> String {
+    match stored.rejection {
+        None => stored.state.name().to_owned(),
+        Some(rejection) => format!("rejected: {} ({})", rejection.name(), rejection.iso_code()),
+    }
 }
