@@ -10,6 +10,7 @@ mod dev_servers;
 mod incarnation;
 mod later_schema;
 mod life;
+mod listing;
 mod looking_up;
 mod memory;
 mod migrations;

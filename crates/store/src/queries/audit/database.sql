@@ -38,8 +38,8 @@ SELECT 'guards', format('trigger %s of %s is missing or disabled', expected.trig
                       AND tgenabled IN ('O', 'A'))
 UNION ALL
 SELECT 'guards', format('index %s is missing or not valid', expected.index_name)
-  FROM (VALUES ('payment_parent'), ('hold_expires'), ('agenda_due_since'), ('agenda_waits_for'), ('agenda_scheduled'),
-               ('agenda_parked'), ('outbox_held'), ('outbox_refused'), ('outbox_free'),
+  FROM (VALUES ('payment_parent'), ('payment_settled_at'), ('hold_expires'), ('agenda_due_since'), ('agenda_waits_for'),
+               ('agenda_scheduled'), ('agenda_parked'), ('outbox_held'), ('outbox_refused'), ('outbox_free'),
                ('dead_letter_open'), ('dead_letter_task')) AS expected (index_name)
  WHERE NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(expected.index_name) AND indisvalid)
 UNION ALL
