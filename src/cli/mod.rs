@@ -16,6 +16,7 @@ mod outbox;
 mod outcome;
 pub mod output;
 mod payment;
+mod progress;
 mod publish;
 mod run;
 
@@ -44,7 +45,7 @@ pub struct Cli {
 const AFTER_HELP: &str = "\
 Environment: SETTLED_AMQP_URI, SETTLED_POSTGRES_URL and SETTLED_ADMIN_LISTEN override the file.
 Exit codes: 0 done, 1 failed or the answer is no, 2 usage, 69 a server cannot be reached, \
-78 bad configuration.";
+78 bad configuration, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

@@ -9,6 +9,7 @@ mod crowd;
 mod dev_servers;
 mod incarnation;
 mod life;
+mod long_work;
 mod looking_up;
 mod memory;
 mod migrations;
