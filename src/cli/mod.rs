@@ -73,7 +73,7 @@ enum Verb {
     #[command(subcommand)]
     Ledger(ledger::Command),
     /// Check every invariant of the ledger
-    Audit,
+    Audit(audit::Args),
     /// Check the configuration, and whether the servers can be reached
     Check(check::Args),
     /// Print the effective configuration and where each value comes from
@@ -108,7 +108,7 @@ impl Cli {
             Verb::DeadLetters(command) => dead_letters::run(&global, command),
             Verb::Outbox(command) => outbox::run(&global, command),
             Verb::Ledger(command) => ledger::run(&global, command),
-            Verb::Audit => audit::run(&global),
+            Verb::Audit(args) => audit::run(&global, &args),
             Verb::Check(args) => check::run(&global, &args),
             Verb::Config(args) => config::run(&global, &args),
             Verb::Completions(args) => completions::run(&args),

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output::note;
 
 /// How often a line is written where there is no bar.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// How often a bar is drawn that nothing moves, for its clock.
 const TICK: Duration = Duration::from_millis(200);
@@ -53,6 +53,12 @@ impl Progress {
             let total = self.bar.length().map(|total| format!(" of {total}")).unwrap_or_default();
             note(&format!("{}: {}{total}", self.what, self.bar.position()));
         }
+    }
+
+    /// Begins the next of several steps; each has a name.
+    pub(super) fn step(&self, name: &'static str) {
+        self.bar.set_message(name);
+        self.advance(1);
     }
 
     /// Says what was done: above the bar, or as a line.
