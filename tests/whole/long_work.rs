@@ -50,7 +50,8 @@ fn interrupt(child: &Child) {
     kill_process(pid, Signal::INT).expect("it is there");
 }
 
-/// Waits until a command ends. Returns what it printed, and the most memory it has had.
+/// Waits until a command ends, and checks the most memory it has had. What it prints has to fit into a pipe: it is read
+/// only then.
 async fn bounded(what: &str, mut child: Child) -> Ended {
     let mut most = 0;
     within(LONG, what, async || {
