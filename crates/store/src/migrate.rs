@@ -101,8 +101,8 @@ async fn holds_every_text(client: &Client) -> Result<(), MigrateError> {
 pub async fn missing(client: &mut Client) -> Result<Vec<String>, MigrateError> {
     let versions = missing_versions(client).await?;
     let runner = embedded::migrations::runner();
-    let known = runner.get_migrations().iter();
-    Ok(known.filter(|migration| versions.contains(&migration.version())).map(ToString::to_string).collect())
+    let named = |version: i32| runner.get_migrations().iter().find(|migration| migration.version() == version);
+    Ok(versions.into_iter().filter_map(named).map(ToString::to_string).collect())
 }
 
 async fn missing_versions(client: &Client) -> Result<Vec<i32>, MigrateError> {
@@ -116,5 +116,8 @@ async fn missing_versions(client: &Client) -> Result<Vec<i32>, MigrateError> {
     };
     let runner = embedded::migrations::runner();
     let versions = runner.get_migrations().iter().map(|migration| migration.version());
-    Ok(versions.filter(|version| !applied.contains(version)).collect())
+    let mut missing: Vec<i32> = versions.filter(|version| !applied.contains(version)).collect();
+    // The macro has them in no order.
+    missing.sort_unstable();
+    Ok(missing)
 }

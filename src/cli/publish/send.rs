@@ -92,7 +92,7 @@ fn interrupted(sent: &Sent, total: u64) -> Failure {
 fn hint(confirmed: u64, next_line: u64, total: u64, args: &Args) -> String {
     let again = "to publish all of them again is safe, the ids are the same";
     match confirmed {
-        0 => format!("nothing is confirmed; {again}"),
+        0 => format!("0 of {total} confirmed; {again}"),
         _ => format!(
             "{confirmed} of {total} confirmed; go on with --from-line {next_line} and the same input ({}); {again}",
             args.file.display()
