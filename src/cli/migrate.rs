@@ -1,10 +1,13 @@
 //! `settled migrate`: brings the schema up to date, and on request gives each role its privileges.
 
+use anyhow::anyhow;
 use serde::Serialize;
 use settled_store::{Client, Granted, MigrateError, Roles, Schema};
 
 use super::output::{self, Table, Text};
+use super::progress::Progress;
 use super::{Exit, Failure, Global, Session};
+use crate::lifecycle;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -59,19 +62,33 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
         if args.dry_run {
             return Ok(Report::from(settled_store::schema(&client).await?));
         }
-        migrate(&mut client).await
+        migrate(&mut client, global.json).await
     })?;
     output::print(global.json, &report, || if args.dry_run { states(&report) } else { done(&report) })?;
     Ok(if report.problem.is_some() { Exit::BadConfig } else { Exit::Ok })
 }
 
-async fn migrate(client: &mut Client) -> Result<Report, Failure> {
-    let applied = settled_store::migrate(client).await.map_err(|error| {
-        let is_forbidden = error.is_forbidden();
-        let failure = Failure::from(error);
-        if is_forbidden { failure.hint("migrations are for the role that owns the schema") } else { failure }
-    })?;
+async fn migrate(client: &mut Client, json: bool) -> Result<Report, Failure> {
+    let stop = lifecycle::interruptible()?;
+    let missing = settled_store::schema(client).await?.missing;
+    let progress = Progress::begin(json, "migrations", Some(missing.len() as u64));
+    let applying = settled_store::migrate_each(client, |name| {
+        progress.say(&format!("applied {name}"));
+        progress.advance(1);
+    });
+    let applied = tokio::select! {
+        biased;
+        applied = applying => applied.map_err(refused)?,
+        () = stop.cancelled() => return Err(interrupted()),
+    };
+    drop(progress);
     Ok(Report { applied, ..Report::from(settled_store::schema(client).await?) })
+}
+
+fn refused(error: MigrateError) -> Failure {
+    let is_forbidden = error.is_forbidden();
+    let failure = Failure::from(error);
+    if is_forbidden { failure.hint("migrations are for the role that owns the schema") } else { failure }
 }
 
 /// Returns a table of all migrations.
@@ -145,4 +162,9 @@ fn sql(granted: &Granted, owner: &str, is_dry: bool) -> Text {
         text.line(format!("{statement};"));
     }
     text
+}
+
+fn interrupted() -> Failure {
+    let error = anyhow!("interrupted: each migration that was not applied as a whole is rolled back");
+    Failure::new(Exit::Interrupted, error).hint("`settled migrate` goes on with those that are missing")
 }

@@ -11,6 +11,7 @@ mod incarnation;
 mod later_schema;
 mod life;
 mod listing;
+mod long_work;
 mod looking_up;
 mod memory;
 mod migrations;

@@ -35,11 +35,11 @@ mod tls;
 pub use tokio_postgres::Client;
 
 pub use batch::{PostgresStore, decision};
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, connect_to_read};
 pub use durable::durable;
 pub use gauges::PostgresGauges;
 pub use grants::{Granted, Roles, grant, plan_grants};
-pub use migrate::{MigrateError, migrate, migrate_to};
+pub use migrate::{MigrateError, migrate, migrate_each, migrate_to};
 pub use pool::{Object, Pool, PoolSetUpError, pool};
 pub use preconditions::unmet;
 pub use schema::{Schema, SchemaProblem, schema, usable_schema};

@@ -84,6 +84,23 @@ pub async fn migrate(client: &mut Client) -> Result<Vec<String>, MigrateError> {
     run(client, refinery::Target::Latest).await
 }
 
+/// Like [`migrate`], and calls `applied` with the name of each migration as soon as it is committed.
+pub async fn migrate_each(client: &mut Client, mut applied: impl FnMut(&str)) -> Result<Vec<String>, MigrateError> {
+    let missing = usable_schema(client).await?.missing;
+    let runner = embedded::migrations::runner();
+    let is_missing = |migration: &&refinery::Migration| missing.contains(&migration.to_string());
+    let mut versions: Vec<i32> = runner.get_migrations().iter().filter(is_missing).map(|found| found.version()).collect();
+    // The macro has them in no order.
+    versions.sort_unstable();
+    let mut names = Vec::new();
+    for version in versions {
+        let now = migrate_to(client, version).await?;
+        now.iter().for_each(|name| applied(name));
+        names.extend(now);
+    }
+    Ok(names)
+}
+
 /// Applies the missing migrations up to a version, as an earlier version of the program did. Fails as [`migrate`].
 pub async fn migrate_to(client: &mut Client, version: i32) -> Result<Vec<String>, MigrateError> {
     run(client, refinery::Target::Version(version)).await
