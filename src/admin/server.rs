@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use settled_pipeline::health::Health;
+use settled_pipeline::settings::Live;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +55,7 @@ impl AdminServer {
         self,
         health: Arc<Health>,
         exporter: Arc<Exporter>,
-        liveness_timeout: Duration,
+        liveness_timeout: Live<Duration>,
         stop: CancellationToken,
     ) -> io::Result<()> {
         let listener = Bounded::new(self.listener, CONNECTIONS, IDLE);

@@ -5,8 +5,10 @@
 
 mod checks;
 mod field;
+mod files;
 mod problem;
 mod read;
+mod reload;
 mod sample;
 mod span;
 #[cfg(test)]
@@ -25,11 +27,12 @@ use settled_pipeline::machine::MachineSettings;
 use settled_pipeline::outbox::EventSettings;
 use settled_pipeline::retry::RetrySettings;
 use settled_pipeline::scheduler::PaymentSettings;
-use settled_pipeline::settings::{Field, Key, Section};
+use settled_pipeline::settings::{Key, Section};
 use settled_pipeline::worker::PipelineSettings;
 use settled_store::PostgresSettings;
 
 pub use self::problem::{ConfigError, Origin, Problem};
+pub use self::reload::Changes;
 pub use self::sample::sample;
 use crate::admin::AdminSettings;
 use crate::telemetry::LogSettings;
@@ -63,6 +66,8 @@ pub struct Described {
     /// The value, with passwords hidden; null for an optional one that is not set.
     pub value: serde_json::Value,
     pub origin: Origin,
+    /// Whether a reload can change it; otherwise a change needs a restart.
+    pub reloads: bool,
 }
 
 /// The table of a section's keys, bound to the fields of its settings.
@@ -130,10 +135,10 @@ impl Config {
         let publishers = self.publishers.clone();
         let mut described = Vec::new();
         let mut describe = |path: &str, keys: Vec<Key<'_>>| {
-            for Key { name, field, .. } in keys {
+            for Key { name, field, reloads, .. } in keys {
                 let key = format!("{path}.{name}");
                 let origin = self.origin(&key);
-                described.push(Described { key, value: field::show(&field), origin });
+                described.push(Described { key, value: field::show(&field), origin, reloads: reloads.is_some() });
             }
         };
         for section in copy.sections() {
@@ -145,7 +150,8 @@ impl Config {
         described
     }
 
-    fn origin(&self, key: &str) -> Origin {
+    /// Returns where the value of a key comes from.
+    pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
@@ -165,35 +171,10 @@ impl Config {
             pipeline: self.pipeline.clone(),
             payments: self.payments.clone(),
             events: self.events.clone(),
-            retry: self.retry.clone(),
-            authority: self.authority(),
+            retry: self.retry.clone().into(),
+            authority: self.authority().into(),
             consumption: Consumption { queue: self.broker.queue.clone(), prefetch: self.broker.prefetch },
         }
-    }
-
-    /// Checks that every file named in the configuration can be read. [`load`](Self::load) does not, because a user who
-    /// prints the configuration may lack access to the daemon's secrets.
-    ///
-    /// # Errors
-    ///
-    /// With one problem per unreadable file.
-    pub fn check_files(&self) -> Result<(), ConfigError> {
-        let mut copy = self.clone();
-        let mut problems = Vec::new();
-        for section in copy.sections() {
-            for key in section.keys {
-                let Field::Path(Some(path)) = &key.field else { continue };
-                let Err(error) = std::fs::read(path) else { continue };
-                let full = format!("{}.{}", section.name, key.name);
-                problems.push(Problem {
-                    origin: self.origin(&full),
-                    key: full,
-                    message: format!("found {}, which cannot be read: {error}", path.display()),
-                    remedy: "correct the path, or let the user of the daemon read the file".to_owned(),
-                });
-            }
-        }
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Problems(problems)) }
     }
 
     /// Returns the key tables of all sections, in the order of the sample.

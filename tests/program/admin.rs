@@ -30,7 +30,7 @@ async fn served(liveness_timeout: Duration) -> Served {
     let server = AdminServer::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
     let address = server.local_addr();
     let stop = CancellationToken::new();
-    let task = tokio::spawn(server.serve(Arc::clone(&health), exporter, liveness_timeout, stop.clone()));
+    let task = tokio::spawn(server.serve(Arc::clone(&health), exporter, liveness_timeout.into(), stop.clone()));
     Served { address, health, metrics, stop, task }
 }
 

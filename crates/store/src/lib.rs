@@ -34,6 +34,7 @@ pub use batch::{PostgresStore, decision};
 pub use connect::{ConnectError, connect};
 pub use durable::durable;
 pub use migrate::{MigrateError, migrate, migrate_to, missing};
-pub use pool::{Object, Pool, PoolSetUpError, pool};
+pub use pool::{Object, Pool, PoolSetUpError, live_pool, pool};
 pub use server::{Probed, probe, warnings};
 pub use settings::{PostgresSettings, PostgresUrl};
+pub use tls::check_authorities;
