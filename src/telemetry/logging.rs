@@ -105,13 +105,13 @@ where
             let builder = builder.with_writer(writer).json().flatten_event(true).with_span_list(false);
             let builder = builder.with_filter_reloading();
             let handle = builder.reload_handle();
-            (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter)))
+            (Box::new(builder.finish()), Box::new(move |filter: EnvFilter| handle.reload(filter)))
         }
         Style::Text { colour } => {
             let builder = builder.fmt_fields(debug_fn(field).delimited(" ")).with_ansi(colour).with_writer(writer);
             let builder = builder.with_filter_reloading();
             let handle = builder.reload_handle();
-            (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter)))
+            (Box::new(builder.finish()), Box::new(move |filter: EnvFilter| handle.reload(filter)))
         }
     }
 }

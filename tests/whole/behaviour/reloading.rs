@@ -25,7 +25,9 @@ async fn publishers_rules_change_for_the_next_delivery_and_for_follow_ups_that_w
         publisher.publish_with(task, Publisher::properties(task).with_app_id(name.into())).await;
     };
     for name in ["world", "alice", "shop:1"] {
-        publish(&open(name, "USD", None), "till").await;
+        let opening = open(name, "USD", None);
+        publish(&opening, "till").await;
+        world.becomes("settled", &opening).await;
     }
     let (before, after, later) =
         (transfer("world", "alice", 1), transfer("world", "alice", 1), transfer("world", "alice", 1));
