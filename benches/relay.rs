@@ -77,7 +77,7 @@ impl Running {
         let (report, reports) = mpsc::channel(EVENT_BATCHES);
         let (metrics, stop) = (Arc::new(Metrics::register(1)), CancellationToken::new());
         let health = Health::new(Arc::clone(&metrics));
-        let retry = RetrySettings::default();
+        let retry = RetrySettings::default().into();
         let sink = RabbitSink::new(broker, &settings);
         let relay = Relay::new(sink, settings, retry, receiver, report, health, metrics, stop.clone());
         Self { relay_queue, reports, stop, relay: tokio::spawn(relay.run()), next: 0 }

@@ -3,6 +3,8 @@
 //! The drain has an order: intake stops consuming; tasks in the lanes are committed and acknowledged; their events are
 //! published and confirmed; the admin server and the notifications to systemd stop last.
 
+mod reload;
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use settled_amqp::{DeadQueue, RabbitSink, RabbitSource};
 use settled_pipeline::gauges::Gauges;
 use settled_pipeline::health::{Dependency, Health, Outage};
 use settled_pipeline::intake::{Collector, Source};
-use settled_pipeline::machine::{Machine, Outside, Stopped};
+use settled_pipeline::machine::{Machine, MachineSettings, Outside, Stopped};
 use settled_pipeline::metrics::Metrics;
 use settled_pipeline::outbox::Sink;
 use settled_pipeline::precondition::sentences;
@@ -19,12 +21,15 @@ use settled_pipeline::retry::Delays;
 use settled_pipeline::shutdown::Shutdown;
 use settled_pipeline::store::{BatchStore, OutboxStore};
 use settled_store::outbox::PostgresOutbox;
-use settled_store::{ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresStore};
+use settled_store::{ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresSettings, PostgresStore};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::reload::{Reloader, Running};
 use crate::admin::{AdminServer, BindError};
 use crate::config::Config;
+use crate::lifecycle::ReloadRequests;
 use crate::lifecycle::systemd::{ServiceManager, Timeouts};
 use crate::telemetry::exporter::Exporter;
 
@@ -54,18 +59,18 @@ pub enum DaemonError {
 /// PostgreSQL and RabbitMQ, as the pipeline sees them.
 pub type Servers = Outside<PostgresStore, PostgresOutbox, RabbitSource, RabbitSink>;
 
-/// Runs the daemon until `shutdown` asks it to stop, then drains it.
+/// Runs the daemon until `shutdown` asks it to stop, then drains it. Each of `requests` reloads the configuration.
 ///
 /// `wrap` may replace the servers by wrappers around them; `|servers| servers` keeps them as they are.
 pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     config: Config,
     shutdown: Shutdown,
+    requests: ReloadRequests,
     wrap: impl FnOnce(Servers) -> Outside<S, O, I, E>,
 ) -> Result<(), DaemonError> {
     let exporter = Exporter::install();
-    let publishers = config.publishers.iter().map(|publisher| &publisher.name);
-    let metrics = Metrics::register(config.pipeline.lanes).with_publishers(publishers, config.authority.verified);
-    let metrics = Arc::new(metrics);
+    let metrics = Arc::new(Metrics::register(config.pipeline.lanes));
+    let running = Running::of(&config);
     let health = Health::new(Arc::clone(&metrics));
     // Canceled after the drain, so that health and metrics can be read while it lasts.
     let last = CancellationToken::new();
@@ -75,45 +80,51 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     info!(address = %admin.local_addr(), "admin server listens");
     exporter.watch_process(Arc::clone(&metrics));
     tokio::spawn(Arc::clone(&exporter).upkeep(last.clone()));
-    let liveness_timeout = config.admin.liveness_timeout;
-    tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&exporter), liveness_timeout, last.clone()));
+    let liveness_timeout = running.liveness_timeout.clone();
+    tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&exporter), liveness_timeout.clone(), last.clone()));
     let timeouts = Timeouts { liveness_timeout, drain_timeout: config.pipeline.drain_timeout };
-    tokio::spawn(ServiceManager::from_environment().follow(Arc::clone(&health), timeouts, last.clone()));
+    let (reloads, news) = mpsc::channel(1);
+    tokio::spawn(ServiceManager::from_environment().follow(Arc::clone(&health), timeouts, news, last.clone()));
+    let reloader = Reloader::new(config.clone(), running.clone(), Arc::clone(&metrics), reloads);
+    // From now on: who waits for a server may need another password first.
+    tokio::spawn(reloader.follow(requests, shutdown.drain().clone()));
 
     tokio::select! {
-        ready = prepare_schema(&config, &health) => ready?,
+        ready = prepare_schema(&running, &health) => ready?,
         () = shutdown.drain().cancelled() => return Ok(()),
     }
-    let (pool, events) = (settled_store::pool(&config.postgres)?, &config.events);
+    let (pool, events) = (settled_store::live_pool(running.postgres.clone())?, &config.events);
     let store = PostgresStore::new(
         pool.clone(),
         &config.postgres,
-        config.payments.rules(),
+        running.rules.clone(),
         config.pipeline.account_cache,
         &events.source,
         events.lease,
     )
-    .with(config.authority(), events.dead_letters);
-    let measuring = PostgresGauges::new(&config.postgres)?;
+    .with(running.authority.clone(), events.dead_letters);
+    let measuring = PostgresGauges::new(running.postgres.clone())?;
     tokio::spawn(Gauges::new(measuring, Arc::clone(&metrics), last.clone()).run());
-    let source = RabbitSource::new(config.broker.clone(), &events.exchange);
+    let source = RabbitSource::new(running.broker.clone(), &events.exchange);
     let (budget, gauges) = (source.budget(), Arc::clone(&metrics));
     exporter.on_scrape(move || gauges.tasks_memory.set(budget.used() as f64));
     let outside = wrap(Outside {
         store,
         outbox: PostgresOutbox::new(pool),
         source,
-        sink: RabbitSink::new(config.broker.clone(), events),
+        sink: RabbitSink::new(running.broker.clone(), events),
     });
     // Random per process: publishers cannot predict which accounts share a lane.
     let key = RandomState::new().hash_one(std::process::id());
-    let machine = Machine::build(config.machine(), outside, key, &health, &metrics);
+    let settings =
+        MachineSettings { retry: running.retry.clone(), authority: running.authority.clone(), ..config.machine() };
+    let machine = Machine::build(settings, outside, key, &health, &metrics);
     exporter.on_scrape(machine.gauges());
     let collector = Collector::new(
-        DeadQueue::new(config.broker.clone()),
-        config.authority(),
+        DeadQueue::new(running.broker.clone()),
+        running.authority.clone(),
         machine.committer(),
-        config.retry.clone(),
+        running.retry.clone(),
         Arc::clone(&health),
         shutdown.drain().clone(),
     );
@@ -127,10 +138,10 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
 }
 
 /// Waits until PostgreSQL can be reached and its schema is up to date. Migrates it unless `postgres.migrate` is false.
-async fn prepare_schema(config: &Config, health: &Health) -> Result<(), DaemonError> {
-    let mut delays = Delays::new(&config.retry);
+async fn prepare_schema(running: &Running, health: &Health) -> Result<(), DaemonError> {
+    let mut delays = Delays::new(&running.retry);
     loop {
-        let outage = match try_prepare_schema(config).await {
+        let outage = match try_prepare_schema(&running.postgres.get()).await {
             Ok(()) => break health.set_up(Dependency::Postgres),
             Err(DaemonError::Postgres(error)) if !error.is_configuration() => {
                 Outage { reason: error.to_string(), refused: error.is_refused() }
@@ -145,12 +156,12 @@ async fn prepare_schema(config: &Config, health: &Health) -> Result<(), DaemonEr
     Ok(())
 }
 
-async fn try_prepare_schema(config: &Config) -> Result<(), DaemonError> {
-    let mut client = settled_store::connect(&config.postgres).await.map_err(DaemonError::Postgres)?;
+async fn try_prepare_schema(settings: &PostgresSettings) -> Result<(), DaemonError> {
+    let mut client = settled_store::connect(settings).await.map_err(DaemonError::Postgres)?;
     let schema = settled_store::usable_schema(&client).await.map_err(DaemonError::Schema)?;
     // A role that may not migrate runs on a schema that is up to date.
     if !schema.missing.is_empty() {
-        if !config.postgres.migrate {
+        if !settings.migrate {
             return Err(DaemonError::MissingMigrations(schema.missing.join(", ")));
         }
         for migration in settled_store::migrate(&mut client).await.map_err(DaemonError::Schema)? {

@@ -4,15 +4,24 @@
 //! |---|---|
 //! | first SIGTERM or SIGINT | [`Shutdown::drain`]: stop consuming, finish the tasks in flight, exit 0 |
 //! | second one | [`Shutdown::now`]: exit at once with 1; nothing is lost, tasks in flight are redelivered |
+//! | SIGHUP | [`ReloadRequests`]: the configuration is read again; during a drain nothing |
+//! | SIGHUP of the terminal that it runs on, when that is closed | as SIGTERM |
+//! | SIGUSR1, SIGUSR2 | nothing but a line in the log: by default they would end the process without a drain |
+//! | SIGPIPE | nothing: Rust's runtime ignores it, and writing returns the error |
+//!
+//! SIGQUIT and SIGABRT keep their default, to end the process at once with a core file where that is wanted.
 
 pub mod systemd;
 
+use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use settled_pipeline::shutdown::Shutdown;
 use tokio::runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// The exit status after a second signal.
@@ -33,21 +42,64 @@ pub fn interruptible() -> io::Result<CancellationToken> {
     Ok(shutdown.drain().clone())
 }
 
-/// Treats SIGTERM and SIGINT as requests to stop from the moment this call returns.
+/// Requests to reload the configuration. Clones share them. A request waits until it is answered; several that wait are
+/// one.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadRequests(Arc<Notify>);
+
+impl ReloadRequests {
+    pub fn request(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits for a request.
+    pub async fn requested(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// The signals that are followed, in place of their default, which is to end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user: [Signal; 2],
+}
+
+/// Handles signals from the moment this call returns: SIGTERM and SIGINT are requests to stop, SIGHUP is one to reload
+/// the configuration, which is returned. Call it first, since SIGHUP ends a process that does not handle it.
 ///
 /// A thread of its own waits for them, so that a second signal ends the process even if every other thread is stuck.
-pub fn follow_signals(shutdown: &Shutdown) -> io::Result<()> {
+pub fn follow_signals(shutdown: &Shutdown) -> io::Result<ReloadRequests> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let inside = runtime.enter();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+        user: [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?],
+    };
     drop(inside);
-    let shutdown = shutdown.clone();
+    let (shutdown, reloads) = (shutdown.clone(), ReloadRequests::default());
+    let (requests, had_terminal) = (reloads.clone(), has_terminal());
     let follow = async move {
         let mut asked: Option<Instant> = None;
         while !shutdown.now().is_cancelled() {
-            let source = tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
+            let source = match signals.next().await {
+                "SIGHUP" if had_terminal && !has_terminal() => "SIGHUP, as the terminal is gone",
+                "SIGHUP" if shutdown.drain().is_cancelled() => {
+                    tracing::info!("the configuration is not reloaded: the daemon stops");
+                    continue;
+                }
+                "SIGHUP" => {
+                    requests.request();
+                    continue;
+                }
+                ignored @ ("SIGUSR1" | "SIGUSR2") => {
+                    tracing::warn!(signal = ignored, "ignored: this signal has no meaning here");
+                    continue;
+                }
+                stop => stop,
             };
             if asked.is_none_or(|at| at.elapsed() > DEBOUNCE) {
                 shutdown.request(source);
@@ -58,5 +110,24 @@ pub fn follow_signals(shutdown: &Shutdown) -> io::Result<()> {
         std::process::exit(EXIT_AT_ONCE);
     };
     thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(follow))?;
-    Ok(())
+    Ok(reloads)
+}
+
+impl Signals {
+    /// Waits for a signal and returns its name.
+    async fn next(&mut self) -> &'static str {
+        let [first, second] = &mut self.user;
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+            _ = first.recv() => "SIGUSR1",
+            _ = second.recv() => "SIGUSR2",
+        }
+    }
+}
+
+/// Whether somebody's terminal is attached. One that was closed no longer is.
+fn has_terminal() -> bool {
+    io::stdin().is_terminal() || io::stderr().is_terminal()
 }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::json;
 use settled_pipeline::health::Health;
+use settled_pipeline::settings::Live;
 
 use crate::telemetry::exporter::Exporter;
 
@@ -15,7 +16,7 @@ use crate::telemetry::exporter::Exporter;
 pub(super) struct AdminState {
     pub(super) health: Arc<Health>,
     pub(super) exporter: Arc<Exporter>,
-    pub(super) liveness_timeout: Duration,
+    pub(super) liveness_timeout: Live<Duration>,
 }
 
 /// Listed in the body of a 404.
@@ -34,12 +35,13 @@ pub(super) fn router(state: AdminState) -> Router {
 async fn livez(State(state): State<AdminState>) -> Response {
     let progress = state.health.progress();
     let stalled = progress.stalled_for(Instant::now());
-    let live = stalled <= state.liveness_timeout;
+    let liveness_timeout = *state.liveness_timeout.get();
+    let live = stalled <= liveness_timeout;
     let report = json!({
         "live": live,
         "in_flight": progress.in_flight(),
         "seconds_without_progress": stalled.as_secs_f64(),
-        "liveness_timeout_seconds": state.liveness_timeout.as_secs_f64(),
+        "liveness_timeout_seconds": liveness_timeout.as_secs_f64(),
     });
     (ok_or_unavailable(live), Json(report)).into_response()
 }

@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use settled_pipeline::health::Health;
+use settled_pipeline::settings::Live;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -68,7 +69,7 @@ impl AdminServer {
         self,
         health: Arc<Health>,
         exporter: Arc<Exporter>,
-        liveness_timeout: Duration,
+        liveness_timeout: Live<Duration>,
         stop: CancellationToken,
     ) {
         let Self { mut listener, limits, .. } = self;

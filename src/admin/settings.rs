@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use settled_pipeline::section;
+use settled_pipeline::settings::always;
 
 section! {
     pub struct AdminSettings in "admin", "HTTP for the operator: /livez, /readyz, /metrics.";
@@ -13,5 +14,5 @@ section! {
     /// How long a pipeline with work to do may make no progress before /livez fails; more than
     /// postgres.statement_timeout.
     pub liveness_timeout: Duration = Duration::from_secs(60)
-        => Span(Duration::from_secs(1)..=Duration::from_secs(3600));
+        => Span(Duration::from_secs(1)..=Duration::from_secs(3600)), reloads(always);
 }

@@ -30,7 +30,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     }
     let described = load(global)?.describe();
     output::print(global.json, &described, || {
-        let row = |Described { key, value, origin }: &Described| {
+        let row = |Described { key, value, origin, .. }: &Described| {
             [key.clone(), if value.is_null() { "-".to_owned() } else { value.to_string() }, origin.to_string()]
         };
         Table::of(["KEY", "VALUE", "ORIGIN"], described.iter().map(row)).into()

@@ -22,7 +22,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let mut config = global.load()?;
     run::init_log(&config.log)?;
     let shutdown = Shutdown::new();
-    lifecycle::follow_signals(&shutdown)?;
+    let reloads = lifecycle::follow_signals(&shutdown)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let options = ServersOptions { dir: args.keep.clone(), keep: args.keep.is_some() };
@@ -30,7 +30,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
         let servers = PrivateServers::start(&std::env::current_exe()?, &options).await?;
         use_servers(&mut config, &servers)?;
         output::print_own(&welcome(&config, &servers))?;
-        let ended = daemon::run(config, shutdown, |servers| servers).await;
+        let ended = daemon::run(config, shutdown, reloads, |servers| servers).await;
         output::note("stopping PostgreSQL and RabbitMQ …");
         servers.shutdown().await?;
         run::exit(ended)

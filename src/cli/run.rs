@@ -19,6 +19,9 @@ pub(super) fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     global: &Global,
     wrap: impl FnOnce(Servers) -> Outside<S, O, I, E> + Send + 'static,
 ) -> Result<Exit, Failure> {
+    let shutdown = Shutdown::new();
+    // First: until then SIGHUP ends the process.
+    let reloads = lifecycle::follow_signals(&shutdown)?;
     let config = global.load()?;
     config.check_files()?;
     init_log(&config.log)?;
@@ -28,12 +31,10 @@ pub(super) fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
         tracing::error!(%panic, "stopping: what is not acknowledged will be delivered again");
         std::process::exit(Exit::Failure as i32);
     }));
-    let shutdown = Shutdown::new();
-    lifecycle::follow_signals(&shutdown)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(config.pipeline.threads).enable_all().build()?;
     // Spawned, so that it runs on the runtime's worker threads like everything it exchanges messages with.
-    let ended = runtime.block_on(runtime.spawn(daemon::run(config, shutdown, wrap)))?;
+    let ended = runtime.block_on(runtime.spawn(daemon::run(config, shutdown, reloads, wrap)))?;
     // Does not wait for workers that wait for an unavailable server.
     runtime.shutdown_background();
     exit(ended)
@@ -42,7 +43,7 @@ pub(super) fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
 /// Says which configuration and servers are used, and which of them nobody has configured.
 fn say_what_is_used(config: &Config) {
     let file = config.file().map(|path| path.display().to_string());
-    for Described { key, value, origin } in config.connections().iter().filter(|found| !found.value.is_null()) {
+    for Described { key, value, origin, .. } in config.connections().iter().filter(|found| !found.value.is_null()) {
         tracing::info!(key, %value, %origin, "uses");
     }
     tracing::info!(file, "configuration");

@@ -7,8 +7,10 @@
 mod checks;
 mod env_file;
 mod field;
+mod files;
 mod problem;
 mod read;
+mod reload;
 mod sample;
 mod span;
 #[cfg(test)]
@@ -28,11 +30,12 @@ use settled_pipeline::machine::MachineSettings;
 use settled_pipeline::outbox::EventSettings;
 use settled_pipeline::retry::RetrySettings;
 use settled_pipeline::scheduler::PaymentSettings;
-use settled_pipeline::settings::{Field, Key, Section};
+use settled_pipeline::settings::{Key, Section};
 use settled_pipeline::worker::PipelineSettings;
 use settled_store::PostgresSettings;
 
 pub use self::problem::{ConfigError, Origin, Problem};
+pub use self::reload::Changes;
 pub use self::sample::sample;
 pub use self::variables::Sources;
 use crate::admin::AdminSettings;
@@ -63,6 +66,8 @@ pub struct Config {
     pub admin: AdminSettings,
     pub log: LogSettings,
     file: Option<PathBuf>,
+    /// The file of secrets that was asked for.
+    env_file: Option<PathBuf>,
     /// The origin of each value that is not a default, by its key.
     origins: BTreeMap<String, Origin>,
 }
@@ -75,6 +80,8 @@ pub struct Described {
     /// The value, with passwords hidden; null for an optional one that is not set.
     pub value: serde_json::Value,
     pub origin: Origin,
+    /// Whether a reload can change it; otherwise a change needs a restart.
+    pub reloads: bool,
 }
 
 /// The table of a section's keys, bound to the fields of its settings.
@@ -103,7 +110,13 @@ impl Config {
             (None, _) => Some(default),
         };
         let variables = variables::find(sources)?;
-        Self::load_found(path, &|name| variables.get(name).cloned())
+        let config = Self::load_found(path, &|name| variables.get(name).cloned())?;
+        Ok(Self { env_file: sources.env_file.map(Path::to_owned), ..config })
+    }
+
+    /// Loads it again, from the same files and variables.
+    pub fn load_again(&self) -> Result<Self, ConfigError> {
+        Self::load(&Sources { config: self.file(), env_file: self.env_file.as_deref(), of_service: false })
     }
 
     /// Like [`load`](Self::load), with another environment and without a default file.
@@ -154,10 +167,10 @@ impl Config {
         let publishers = self.publishers.clone();
         let mut described = Vec::new();
         let mut describe = |path: &str, keys: Vec<Key<'_>>| {
-            for Key { name, field, .. } in keys {
+            for Key { name, field, reloads, .. } in keys {
                 let key = format!("{path}.{name}");
                 let origin = self.origin(&key);
-                described.push(Described { key, value: field::show(&field), origin });
+                described.push(Described { key, value: field::show(&field), origin, reloads: reloads.is_some() });
             }
         };
         for section in copy.sections() {
@@ -186,7 +199,8 @@ impl Config {
         self.connections().iter().filter(is_default).map(sentence).collect()
     }
 
-    fn origin(&self, key: &str) -> Origin {
+    /// Returns where the value of a key comes from.
+    pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
@@ -206,35 +220,10 @@ impl Config {
             pipeline: self.pipeline.clone(),
             payments: self.payments.clone(),
             events: self.events.clone(),
-            retry: self.retry.clone(),
-            authority: self.authority(),
+            retry: self.retry.clone().into(),
+            authority: self.authority().into(),
             consumption: Consumption { queue: self.broker.queue.clone(), prefetch: self.broker.prefetch },
         }
-    }
-
-    /// Checks that every file named in the configuration can be read. [`load`](Self::load) does not, because a user who
-    /// prints the configuration may lack access to the daemon's secrets.
-    ///
-    /// # Errors
-    ///
-    /// With one problem per unreadable file.
-    pub fn check_files(&self) -> Result<(), ConfigError> {
-        let mut copy = self.clone();
-        let mut problems = Vec::new();
-        for section in copy.sections() {
-            for key in section.keys {
-                let Field::Path(Some(path)) = &key.field else { continue };
-                let Err(error) = std::fs::read(path) else { continue };
-                let full = format!("{}.{}", section.name, key.name);
-                problems.push(Problem {
-                    origin: self.origin(&full),
-                    key: full,
-                    message: format!("found {}, which cannot be read: {error}", path.display()),
-                    remedy: "correct the path, or let the user of the daemon read the file".to_owned(),
-                });
-            }
-        }
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Problems(problems)) }
     }
 
     /// Returns the key tables of all sections, in the order of the sample.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 use settled_pipeline::intake::PublisherSettings;
-use settled_pipeline::settings::{Field, Section};
+use settled_pipeline::settings::{Field, Key, Section};
 
 use super::Config;
 use super::field::{expected, show};
@@ -18,6 +18,8 @@ const HEAD: &str = "\
 #
 # Durations are a whole number with ms, s, m or h, in quotes. `settled check` says what is
 # wrong with a file, `settled config` what is in effect and where it comes from.
+# `systemctl reload settled` (SIGHUP) changes the keys that say that they reload. Others need a
+# restart.
 ";
 
 /// Returns the text of the sample. Defaults are commented out, so that a later version may change them. Keys with a
@@ -29,7 +31,7 @@ pub fn sample() -> String {
         let _ = write!(text, "\n# {}\n[{}]\n", section.about, section.name);
         for key in section.keys {
             let env = key.env.map(|name| format!(" Overridden by {name}.")).unwrap_or_default();
-            let about = format!("{}{} ({})", key.doc, env, accepts(&key.field));
+            let about = format!("{}{env}{} ({})", key.doc, reloads(&key), accepts(&key.field));
             let _ = write!(text, "\n{}", comment(&about));
             let _ = writeln!(text, "#{} = {}", key.name, literal(&show(&key.field)));
             if let Some(recommended) = key.recommended {
@@ -45,10 +47,19 @@ fn publisher() -> String {
     let (mut example, mut text) = (PublisherSettings::example(), String::new());
     let _ = write!(text, "\n{}#[[{}]]\n", comment(PublisherSettings::ABOUT), PublisherSettings::NAME);
     for key in example.keys() {
-        let _ = write!(text, "\n{}", comment(&format!("{} ({})", key.doc, accepts(&key.field))));
+        let _ = write!(text, "\n{}", comment(&format!("{}{} ({})", key.doc, reloads(&key), accepts(&key.field))));
         let _ = writeln!(text, "#{} = {}", key.name, literal(&show(&key.field)));
     }
     text
+}
+
+/// Says whether a reload changes the key: `always`, or under a condition that is the name of a function.
+fn reloads(key: &Key<'_>) -> String {
+    match key.reloads {
+        None => String::new(),
+        Some("always") => " Reloads.".to_owned(),
+        Some(condition) => format!(" Reloads: {}.", condition.replace('_', " ")),
+    }
 }
 
 /// Returns the accepted values, abbreviated to stand in brackets.

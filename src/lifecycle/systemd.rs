@@ -5,6 +5,7 @@
 //! | `READY=1` | first ready, or [`START_GRACE`] after the start if a server is unavailable |
 //! | `STATUS=` | the state changes; `systemctl status` shows it |
 //! | `WATCHDOG=1` | twice per `WatchdogSec=`, while the pipeline is live |
+//! | `RELOADING=1` | a reload begins; with it `MONOTONIC_USEC=`, and `READY=1` when it has ended, well or not |
 //! | `STOPPING=1` | the drain begins; with it `EXTEND_TIMEOUT_USEC=`, so that no `TimeoutStopSec=` cuts it short |
 //!
 //! `READY=1` does not wait for the servers longer than that: `systemctl start` would hang, and systemd would then kill
@@ -20,6 +21,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use settled_pipeline::health::{Health, Phase, Readiness};
+use settled_pipeline::settings::Live;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -42,11 +45,30 @@ pub struct ServiceManager {
 }
 
 /// Timeouts from the configuration that systemd has to know of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Timeouts {
     /// How long tasks may be in flight without progress before the watchdog is no longer fed.
-    pub liveness_timeout: Duration,
+    pub liveness_timeout: Live<Duration>,
     pub drain_timeout: Duration,
+}
+
+/// News of a reload of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub enum Reload {
+    /// It began at this time of the monotonic clock, in microseconds: systemd compares it with the time of its request.
+    Began(i128),
+    /// It has ended.
+    Ended,
+}
+
+impl Reload {
+    /// Returns the news that a reload begins now.
+    pub fn begins() -> Self {
+        match NotifyState::monotonic_usec_now() {
+            Ok(NotifyState::MonotonicUsec(now)) => Self::Began(now),
+            _ => Self::Began(0),
+        }
+    }
 }
 
 impl ServiceManager {
@@ -60,7 +82,13 @@ impl ServiceManager {
 
     /// Reports the daemon's state until `stop` is canceled. Spawn it once, on the runtime that does the work: a stuck
     /// runtime must not feed the watchdog.
-    pub async fn follow(self, health: Arc<Health>, timeouts: Timeouts, stop: CancellationToken) {
+    pub async fn follow(
+        self,
+        health: Arc<Health>,
+        timeouts: Timeouts,
+        mut reloads: mpsc::Receiver<Reload>,
+        stop: CancellationToken,
+    ) {
         let mut changes = health.subscribe();
         let mut notifier = Notifier::new(&*self.send, timeouts);
         let mut watchdog = self.watchdog.map(|watchdog| interval(watchdog / 2));
@@ -74,6 +102,7 @@ impl ServiceManager {
                 // The sender lives in `health`, so this never ends.
                 _ = changes.changed() => {}
                 _ = status.tick() => {}
+                Some(reload) = reloads.recv() => notifier.reload(reload),
                 () = tick(&mut watchdog) => notifier.watchdog(&health),
             }
         }
@@ -85,6 +114,7 @@ struct Notifier<'a> {
     send: &'a Notify,
     timeouts: Timeouts,
     ready: bool,
+    reloading: bool,
     stopping: bool,
     live: bool,
     status: String,
@@ -94,7 +124,8 @@ struct Notifier<'a> {
 
 impl<'a> Notifier<'a> {
     fn new(send: &'a Notify, timeouts: Timeouts) -> Self {
-        Self { send, timeouts, ready: false, stopping: false, live: true, status: String::new(), failed: false }
+        let (ready, reloading, stopping, live, failed) = (false, false, false, true, false);
+        Self { send, timeouts, ready, reloading, stopping, live, status: String::new(), failed }
     }
 
     fn state(&mut self, readiness: &Readiness, in_flight: usize, grace_is_over: bool) {
@@ -121,14 +152,30 @@ impl<'a> Notifier<'a> {
         self.status = status;
     }
 
+    /// Tells of a reload, unless the service is still starting or is stopping already.
+    fn reload(&mut self, reload: Reload) {
+        match reload {
+            Reload::Began(at) if self.ready && !self.stopping => {
+                self.reloading = true;
+                self.send(&[NotifyState::Reloading, NotifyState::MonotonicUsec(at)]);
+            }
+            Reload::Ended if self.reloading && !self.stopping => {
+                self.reloading = false;
+                self.send(&[NotifyState::Ready]);
+            }
+            Reload::Began(_) | Reload::Ended => {}
+        }
+    }
+
     fn watchdog(&mut self, health: &Health) {
-        let live = health.live(self.timeouts.liveness_timeout);
+        let liveness_timeout = *self.timeouts.liveness_timeout.get();
+        let live = health.live(liveness_timeout);
         if live {
             self.send(&[NotifyState::Watchdog]);
         } else if self.live {
             tracing::error!(
                 in_flight = health.progress().in_flight(),
-                liveness_timeout_seconds = self.timeouts.liveness_timeout.as_secs_f64(),
+                liveness_timeout_seconds = liveness_timeout.as_secs_f64(),
                 "work in hand makes no progress: the watchdog isn't fed any more"
             );
         }
@@ -169,12 +216,12 @@ mod tests {
 
     use super::*;
 
-    const TIMEOUTS: Timeouts =
-        Timeouts { liveness_timeout: Duration::from_millis(50), drain_timeout: Duration::from_secs(20) };
+    const LIVENESS_TIMEOUT: Duration = Duration::from_millis(50);
 
     struct Daemon {
         health: Arc<Health>,
         sent: Arc<Mutex<Vec<String>>>,
+        reloads: mpsc::Sender<Reload>,
         stop: CancellationToken,
     }
 
@@ -194,8 +241,10 @@ mod tests {
         });
         let stop = CancellationToken::new();
         let manager = ServiceManager { send, watchdog, start_grace };
-        tokio::spawn(manager.follow(Arc::clone(&health), TIMEOUTS, stop.clone()));
-        Daemon { health, sent, stop }
+        let timeouts = Timeouts { liveness_timeout: LIVENESS_TIMEOUT.into(), drain_timeout: Duration::from_secs(20) };
+        let (reloads, news) = mpsc::channel(1);
+        tokio::spawn(manager.follow(Arc::clone(&health), timeouts, news, stop.clone()));
+        Daemon { health, sent, reloads, stop }
     }
 
     impl Daemon {
@@ -246,11 +295,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_reload_is_told_with_its_time_and_its_end_once_the_service_is_ready() {
+        let daemon = daemon(None, Duration::from_secs(60));
+        for news in [Reload::begins(), Reload::Ended] {
+            daemon.reloads.send(news).await.expect("followed");
+        }
+        daemon.all_up();
+        daemon.receives("READY=1").await;
+        assert!(!daemon.has("RELOADING=1"), "it was still starting");
+        daemon.sent.lock().clear();
+        daemon.reloads.send(Reload::Began(17)).await.expect("followed");
+        daemon.receives("RELOADING=1").await;
+        daemon.receives("MONOTONIC_USEC=17").await;
+        assert!(!daemon.has("READY=1"), "it has not ended");
+        daemon.reloads.send(Reload::Ended).await.expect("followed");
+        daemon.receives("READY=1").await;
+    }
+
+    #[tokio::test]
     async fn the_watchdog_is_fed_only_while_live() {
         let daemon = daemon(Some(Duration::from_millis(10)), Duration::ZERO);
         daemon.receives("WATCHDOG=1").await;
         daemon.health.progress().entered(1);
-        tokio::time::sleep(TIMEOUTS.liveness_timeout + Duration::from_millis(30)).await;
+        tokio::time::sleep(LIVENESS_TIMEOUT + Duration::from_millis(30)).await;
         daemon.sent.lock().clear();
         tokio::time::sleep(Duration::from_millis(30)).await;
         assert!(!daemon.has("WATCHDOG=1"), "fed while stuck");

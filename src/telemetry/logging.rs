@@ -2,6 +2,7 @@
 //!
 //! The daemon's own modules log at the configured level, libraries at `warn` and above.
 
+use std::sync::OnceLock;
 use std::{fmt, io};
 
 use tracing::Subscriber;
@@ -11,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::reload;
 
 use super::LogFormat;
 use super::targets;
@@ -34,6 +36,12 @@ impl Style {
     }
 }
 
+/// Replaces the filter of a subscriber.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+/// A process has one log only.
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// `level` is neither a level nor a list of directives.
@@ -48,8 +56,17 @@ pub enum LoggingError {
 
 /// Sends the log to standard error from now on. For `level` see [`filter`].
 pub fn init(style: Style, level: &str) -> Result<(), LoggingError> {
-    let subscriber = subscriber(style, filter(level)?, io::stderr);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::SetUpAlready)
+    let (subscriber, set_filter) = subscriber(style, filter(level)?, io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::SetUpAlready)?;
+    let _ = SET_FILTER.set(set_filter);
+    Ok(())
+}
+
+/// Has the log that [`init`] has set up follow another filter. Without one it does nothing.
+pub fn set_filter(filter: EnvFilter) {
+    if let Some(Err(error)) = SET_FILTER.get().map(|set| set(filter)) {
+        tracing::error!(%error, "the level of the log cannot be changed");
+    }
 }
 
 /// Parses `level`: a level such as `info`, or a list such as `info,settled_pipeline::intake=debug,lapin=info`.
@@ -78,15 +95,23 @@ pub fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
     EnvFilter::builder().with_regex(false).parse(directives).map_err(|error| refuse(error.to_string()))
 }
 
-fn subscriber<W>(style: Style, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(style: Style, filter: EnvFilter, writer: W) -> (Box<dyn Subscriber + Send + Sync>, SetFilter)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     match style {
-        Style::Json => Box::new(builder.with_writer(writer).json().flatten_event(true).with_span_list(false).finish()),
+        Style::Json => {
+            let builder = builder.with_writer(writer).json().flatten_event(true).with_span_list(false);
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), Box::new(move |filter: EnvFilter| handle.reload(filter)))
+        }
         Style::Text { colour } => {
-            Box::new(builder.fmt_fields(debug_fn(field).delimited(" ")).with_ansi(colour).with_writer(writer).finish())
+            let builder = builder.fmt_fields(debug_fn(field).delimited(" ")).with_ansi(colour).with_writer(writer);
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), Box::new(move |filter: EnvFilter| handle.reload(filter)))
         }
     }
 }
@@ -128,7 +153,7 @@ mod tests {
     fn logged(style: Style, level: &str, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(style, filter(level).expect("a filter"), move || writer.clone());
+        let (subscriber, _) = subscriber(style, filter(level).expect("a filter"), move || writer.clone());
         tracing::subscriber::with_default(subscriber, log);
         let bytes = lines.0.lock().clone();
         String::from_utf8(bytes).expect("UTF-8")
@@ -195,6 +220,26 @@ mod tests {
         assert!(!text.contains("the sink") && !text.contains("the relay"), "{text}");
         let text = logged(Style::Json, "settled::outbox::rabbitmq=warn,settled::outbox=debug", speak);
         assert!(text.contains("the relay") && text.contains("the source") && !text.contains("the sink"), "{text}");
+    }
+
+    #[test]
+    fn the_filter_can_be_replaced() {
+        for style in [Style::Json, Style::Text { colour: false }] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let (subscriber, set_filter) = subscriber(style, filter("info").expect("a filter"), move || writer.clone());
+            tracing::subscriber::with_default(subscriber, || {
+                for level in ["info", "debug", "warn"] {
+                    set_filter(filter(level).expect("a filter")).expect("replaced");
+                    tracing::debug!("detail at {level}");
+                    tracing::info!("news at {level}");
+                }
+            });
+            let bytes = lines.0.lock().clone();
+            let text = String::from_utf8(bytes).expect("UTF-8");
+            let logged = ["news at info", "detail at debug", "news at debug"];
+            assert!(text.lines().count() == 3 && logged.iter().all(|line| text.contains(line)), "{text}");
+        }
     }
 
     #[test]

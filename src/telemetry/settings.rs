@@ -1,7 +1,7 @@
 //! `[log]`: level and format of the log on standard error.
 
 use settled_pipeline::section;
-use settled_pipeline::settings::{Choice, Rule, closest};
+use settled_pipeline::settings::{Choice, Rule, always, closest};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -11,7 +11,7 @@ section! {
     /// "auto": text on a terminal, JSON everywhere else.
     pub format: LogFormat = LogFormat::Auto => Parsed();
     /// A level, or one per module.
-    pub level: String = "info".to_owned() => Text(&LEVEL);
+    pub level: String = "info".to_owned() => Text(&LEVEL), reloads(always);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

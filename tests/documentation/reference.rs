@@ -11,6 +11,8 @@ pub(super) struct Key {
     section: String,
     pub(super) name: String,
     default: String,
+    /// Which of its changes a reload takes; others need a restart.
+    reload: String,
     meaning: String,
 }
 
@@ -24,8 +26,9 @@ pub(super) fn sample() -> Vec<Key> {
         } else if let Some(text) = line.strip_prefix("# ") {
             meaning += &format!("{text} ");
         } else if let Some((name, default)) = line.strip_prefix('#').and_then(|line| line.split_once(" = ")) {
-            let meaning = std::mem::take(&mut meaning).trim_end().to_owned();
-            keys.push(Key { section: section.clone(), name: name.to_owned(), default: default.to_owned(), meaning });
+            let (meaning, reload) = without_reload(std::mem::take(&mut meaning).trim_end());
+            let (name, default) = (name.to_owned(), default.to_owned());
+            keys.push(Key { section: section.clone(), name, default, reload, meaning });
         }
         if line.is_empty() || line.trim_start_matches('#').starts_with('[') {
             meaning.clear();
@@ -33,6 +36,17 @@ pub(super) fn sample() -> Vec<Key> {
     }
     assert!(keys.len() > 40, "only {} keys were found", keys.len());
     keys
+}
+
+/// A meaning without the sentence about reloading, and what that says.
+fn without_reload(meaning: &str) -> (String, String) {
+    let (reloads, condition) = (" Reloads.", " Reloads: ");
+    if let Some((before, after)) = meaning.split_once(reloads) {
+        return (format!("{before}{after}"), "yes".to_owned());
+    }
+    let Some((before, rest)) = meaning.split_once(condition) else { return (meaning.to_owned(), "restart".to_owned()) };
+    let (what, after) = rest.split_once('.').expect("a sentence");
+    (format!("{before}{after}"), what.to_owned())
 }
 
 /// The keys of each section, in the order of the sample.
@@ -54,8 +68,10 @@ pub(super) fn keys() -> String {
 }
 
 fn described(keys: &[Key], meaning: fn(&str) -> String) -> String {
-    let row = |key: &Key| [format!("`{}`", key.name), format!("`{}`", key.default), meaning(&key.meaning)];
-    table(["key", "default", ""], keys.iter().map(row))
+    let row = |key: &Key| {
+        [format!("`{}`", key.name), format!("`{}`", key.default), key.reload.clone(), meaning(&key.meaning)]
+    };
+    table(["key", "default", "reload", ""], keys.iter().map(row))
 }
 
 /// The keys of the section `[payments]`.

@@ -8,6 +8,7 @@ mod deleted;
 mod kills;
 mod load;
 mod reckoning;
+mod reload;
 mod sessions;
 mod standby;
 mod start;

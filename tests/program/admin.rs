@@ -36,7 +36,7 @@ async fn served_with(liveness_timeout: Duration, limits: Limits) -> Served {
     let server = server.limited_to(limits);
     let address = server.local_addr();
     let stop = CancellationToken::new();
-    let task = tokio::spawn(server.serve(Arc::clone(&health), exporter, liveness_timeout, stop.clone()));
+    let task = tokio::spawn(server.serve(Arc::clone(&health), exporter, liveness_timeout.into(), stop.clone()));
     Served { address, health, metrics, stop, task }
 }
 

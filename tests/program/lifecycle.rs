@@ -49,9 +49,11 @@ fn child<F: Future>(work: impl FnOnce(Shutdown) -> F) {
         for &dependency in Dependency::ALL {
             health.set_up(dependency);
         }
-        let timeouts = Timeouts { liveness_timeout: Duration::from_secs(5), drain_timeout: Duration::from_secs(20) };
+        let timeouts =
+            Timeouts { liveness_timeout: Duration::from_secs(5).into(), drain_timeout: Duration::from_secs(20) };
         let stop = CancellationToken::new();
-        let follow = ServiceManager::from_environment().follow(Arc::clone(&health), timeouts, stop.clone());
+        let (_reloads, news) = tokio::sync::mpsc::channel(1);
+        let follow = ServiceManager::from_environment().follow(Arc::clone(&health), timeouts, news, stop.clone());
         let follow = tokio::spawn(follow);
         // Not println!, which the test harness may capture.
         use std::io::Write;

@@ -40,7 +40,7 @@ impl Ledger {
     }
 
     fn gauges(&self) -> PostgresGauges {
-        PostgresGauges::new(&self.settings).expect("a pool")
+        PostgresGauges::new(self.settings.clone()).expect("a pool")
     }
 
     async fn commit(&self, batch: &[Submission<'_>]) -> Result<Committed, StoreError> {

@@ -11,6 +11,7 @@ use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use settled_pipeline::budget::Budget;
 use settled_pipeline::health::Outage;
+use settled_pipeline::settings::Live;
 use tracing::warn;
 
 use crate::inbound::{self, Inbox, InboxReader};
@@ -19,7 +20,9 @@ use crate::settings::BrokerSettings;
 /// Opens connections to the nodes of the settings, beginning with the next node at each attempt.
 #[derive(Debug)]
 pub struct Connector {
-    pub(crate) settings: BrokerSettings,
+    /// The settings of the start. A reload changes nothing but how to connect.
+    pub(crate) settings: Arc<BrokerSettings>,
+    live: Live<BrokerSettings>,
     name: &'static str,
     next: AtomicUsize,
 }
@@ -68,8 +71,9 @@ impl From<ConnectError> for Outage {
 
 impl Connector {
     /// Creates a connector whose connections are shown to operators as `name`.
-    pub const fn new(settings: BrokerSettings, name: &'static str) -> Self {
-        Self { settings, name, next: AtomicUsize::new(0) }
+    pub fn new(settings: impl Into<Live<BrokerSettings>>, name: &'static str) -> Self {
+        let live = settings.into();
+        Self { settings: live.get(), live, name, next: AtomicUsize::new(0) }
     }
 
     /// Attempts to connect to one node, for publishing.
@@ -97,13 +101,14 @@ impl Connector {
         &self,
         connect: impl AsyncFnOnce(AMQPUri, ConnectionProperties, OwnedTLSConfig) -> lapin::Result<Connection>,
     ) -> Result<Connection, ConnectError> {
-        let mut endpoints = self.settings.endpoints();
+        let settings = self.live.get();
+        let mut endpoints = settings.endpoints();
         let place = self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len();
         let uri = endpoints.swap_remove(place);
         let target = target(&uri);
         let properties = ConnectionProperties::default().with_connection_name(self.name.into());
-        let tls = self.settings.tls().map_err(ConnectError::Tls)?;
-        let limit = self.settings.connect_timeout;
+        let tls = settings.tls().map_err(ConnectError::Tls)?;
+        let limit = settings.connect_timeout;
         match tokio::time::timeout(limit, connect(uri, properties, tls)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(ConnectError::of(target, error)),

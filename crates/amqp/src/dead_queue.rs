@@ -12,6 +12,7 @@ use lapin::{Channel, Connection, Consumer};
 use settled_core::contract::Message;
 use settled_pipeline::budget::{Budget, Held};
 use settled_pipeline::intake::{DeadLetterSession, DeadLetterSource, DeadQueueError};
+use settled_pipeline::settings::Live;
 use settled_pipeline::store::Proof;
 use tracing::warn;
 
@@ -52,12 +53,12 @@ pub struct Tag(u64, #[expect(dead_code, reason = "gives its bytes back when it i
 
 impl DeadQueue {
     /// Creates a source for `broker.dead_letter_queue`.
-    pub fn new(settings: BrokerSettings) -> Self {
+    pub fn new(settings: impl Into<Live<BrokerSettings>>) -> Self {
         Self { connector: Connector::new(settings, "settled dead letters"), budget: Arc::new(Budget::new(usize::MAX)) }
     }
 
     async fn consume(&self, connection: Connection, inbox: InboxReader) -> Result<(DeadSession, u32), DeadQueueError> {
-        let BrokerSettings { dead_letter_exchange: exchange, dead_letter_queue: queue, .. } = &self.connector.settings;
+        let BrokerSettings { dead_letter_exchange: exchange, dead_letter_queue: queue, .. } = &*self.connector.settings;
         if let Err(error) = topology::exchange_exists(&connection, exchange).await {
             // A policy may name another exchange for the queue.
             let error = missing("exchange", exchange, error);

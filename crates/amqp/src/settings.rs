@@ -10,7 +10,7 @@ use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
 use settled_pipeline::section;
-use settled_pipeline::settings::{BROKER_NAME, Element, redact};
+use settled_pipeline::settings::{BROKER_NAME, Element, always, redact};
 
 use crate::inbound::MAX_FRAME;
 
@@ -26,9 +26,9 @@ section! {
     pub struct BrokerSettings in "broker", "RabbitMQ: where payment tasks come from.";
 
     /// The nodes of one cluster, tried in turn; amqps:// for TLS. The path is the virtual host, percent-encoded.
-    /// Without a user it is guest:guest.
+    /// Without a user it is guest:guest. A reload takes new passwords; connections that are open stay.
     pub uris: Vec<BrokerUri> = vec![BrokerUri("amqp://127.0.0.1:5672/%2f".to_owned().into())]
-        => List(), env "SETTLED_AMQP_URI";
+        => List(), reloads(password_only), env "SETTLED_AMQP_URI";
     /// The topic exchange that tasks are published to, with the routing key task.<type>.
     pub exchange: String = "payments".to_owned() => Text(&BROKER_NAME);
     /// The quorum queue that tasks are consumed from.
@@ -56,7 +56,20 @@ section! {
     /// The limit for one connection attempt, handshakes included.
     pub connect_timeout: Duration = Duration::from_secs(5) => Span(seconds(1, 60));
     /// A PEM file with the certificate authorities trusted for amqps://, instead of the system's.
-    pub tls_ca_file: Option<PathBuf> = None => Path();
+    pub tls_ca_file: Option<PathBuf> = None => Path(), reloads(always);
+}
+
+/// Whether these are the same nodes, virtual hosts, users and parameters.
+fn password_only(before: &[BrokerUri], after: &[BrokerUri]) -> bool {
+    let without_passwords = |uris: &[BrokerUri]| {
+        let without = |uri: &BrokerUri| {
+            let mut endpoint = uri.endpoint();
+            endpoint.authority.userinfo.password.clear();
+            endpoint
+        };
+        uris.iter().map(without).collect::<Vec<_>>()
+    };
+    without_passwords(before) == without_passwords(after)
 }
 
 impl BrokerSettings {
@@ -106,6 +119,12 @@ impl BrokerUri {
     /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         self.endpoint().scheme == AMQPScheme::AMQPS
+    }
+}
+
+impl PartialEq for BrokerUri {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
     }
 }
 

@@ -13,6 +13,7 @@ use lapin::{BasicProperties, Connection, ErrorKind, Event, ExchangeKind, Publish
 use parking_lot::Mutex;
 use settled_pipeline::health::Outage;
 use settled_pipeline::outbox::{Channel, Confirmation, EventSettings, Publication, Refusal, RelayError, Session, Sink};
+use settled_pipeline::settings::Live;
 
 use crate::connection::{self, Connector, confirm_channel, declare_exchange, within};
 use crate::settings::BrokerSettings;
@@ -55,11 +56,12 @@ pub struct RabbitConfirm(Result<PublisherConfirm, Option<lapin::Error>>);
 
 impl RabbitSink {
     /// Creates a sink for `events.exchange`, which each session declares if `broker.declare` is true.
-    pub fn new(broker: BrokerSettings, events: &EventSettings) -> Self {
+    pub fn new(broker: impl Into<Live<BrokerSettings>>, events: &EventSettings) -> Self {
+        let connector = Connector::new(broker, "settled relay");
         Self {
-            declare: broker.declare,
-            set_up_limit: broker.connect_timeout * 2,
-            connector: Connector::new(broker, "settled relay"),
+            declare: connector.settings.declare,
+            set_up_limit: connector.settings.connect_timeout * 2,
+            connector,
             exchange: events.exchange.clone(),
             publishers: events.publishers,
         }

@@ -9,6 +9,7 @@ use lapin::options::{BasicAckOptions, BasicCancelOptions};
 use lapin::{Channel, Connection, Consumer};
 use settled_pipeline::budget::Budget;
 use settled_pipeline::intake::{Ack, Acks, Next, OpenError, Session, SessionError, Source};
+use settled_pipeline::settings::Live;
 use tracing::warn;
 
 use crate::connection::{self, Connector, within};
@@ -48,9 +49,9 @@ pub struct RabbitSession {
 impl RabbitSource {
     /// Consumes from the queue of `settings`. If they say so, each session declares what is missing, including
     /// `events_exchange`.
-    pub fn new(settings: BrokerSettings, events_exchange: &str) -> Self {
-        let budget = Arc::new(Budget::new(settings.prefetch_bytes));
+    pub fn new(settings: impl Into<Live<BrokerSettings>>, events_exchange: &str) -> Self {
         let connector = Connector::new(settings, "settled intake");
+        let budget = Arc::new(Budget::new(connector.settings.prefetch_bytes));
         Self { connector, events_exchange: events_exchange.to_owned(), budget }
     }
 

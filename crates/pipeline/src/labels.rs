@@ -179,6 +179,16 @@ label! {
     }
 }
 
+label! {
+    /// How a reload of the configuration ended.
+    ReloadResult {
+        /// The configuration is valid: what can change at run time has changed.
+        Success = "success",
+        /// The configuration is not valid: everything stays as it was.
+        Failure = "failure",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

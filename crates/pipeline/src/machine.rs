@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{EventSettings, OutboxSweeper, Relay, RelayQueue, Sink};
 use crate::retry::RetrySettings;
 use crate::scheduler::{PaymentSettings, Scheduler};
+use crate::settings::Live;
 use crate::shutdown::Shutdown;
 use crate::store::{BatchStore, OutboxStore};
 use crate::worker::{PipelineSettings, Workers};
@@ -31,9 +32,9 @@ pub struct MachineSettings {
     /// How events are published.
     pub events: EventSettings,
     /// Delays between attempts.
-    pub retry: RetrySettings,
+    pub retry: Live<RetrySettings>,
     /// Permissions of the publishers.
-    pub authority: Authority,
+    pub authority: Live<Authority>,
     /// The queue to consume and the prefetch limit.
     pub consumption: Consumption,
 }

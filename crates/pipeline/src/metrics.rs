@@ -10,7 +10,10 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use settled_core::contract::{DeadReason, EventKind, Properties, TaskType};
 
-use crate::labels::{AckKind, Connection, Dependency, Outcome, RefusalReason, RetryKind, UnroutableAction};
+use crate::labels::{
+    AckKind, Connection, Dependency, Outcome, RefusalReason, ReloadResult, RetryKind, UnroutableAction,
+};
+use crate::settings::Live;
 
 /// Name, kind, unit and help text of a metric.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +127,9 @@ metrics! {
     HELD_AMOUNT = "settled_held_amount", Gauge, Count, "What is held, in minor units of the currency.";
     HOLDS_EXPIRED as holds_expired = "settled_holds_expired_total", Counter, Count, "Payments whose hold ran out.";
     SHORTFALLS as shortfalls = "settled_shortfalls_total", Counter, Count, "Chargebacks and reversals that left an account below its limit.";
+    CONFIG_RELOADS as config_reloads by result: ReloadResult = "settled_config_reloads_total", Counter, Count, "Reloads of the configuration, by result.";
+    CONFIG_LAST_RELOAD_SUCCESSFUL as config_last_reload_successful = "settled_config_last_reload_successful", Gauge, Count, "1 if the last reload of the configuration was accepted, or there was none; 0 if it was refused.";
+    CONFIG_LAST_RELOAD_SUCCESS as config_last_reload_success = "settled_config_last_reload_success_timestamp_seconds", Gauge, Seconds, "When the configuration was last read and accepted, as Unix time.";
     BUILD_INFO = "settled_build_info", Gauge, Count, "1, with the version as its label.";
     PROCESS_START_TIME as process_start_time = "process_start_time_seconds", Gauge, Seconds, "When the process started, as Unix time.";
     PROCESS_CPU as process_cpu = "process_cpu_seconds_total", Counter, Seconds, "CPU time used, user and system, in whole seconds.";
@@ -142,8 +148,15 @@ pub struct Metrics {
     handles: Handles,
     outcomes: Vec<Counter>,
     lane_depth: Vec<Gauge>,
-    forbidden: Vec<(String, Counter)>,
+    publishers: Live<Publishers>,
     forbidden_other: Counter,
+}
+
+/// Whom forbidden tasks are counted for.
+#[derive(Default)]
+struct Publishers {
+    forbidden: Vec<(String, Counter)>,
+    /// Whether messages are attributed by their `user_id` only, which the broker verifies.
     verified: bool,
 }
 
@@ -167,9 +180,8 @@ impl Metrics {
             handles,
             outcomes: outcome_counters(),
             lane_depth: (0..lanes).map(|lane| gauge!(LANE_DEPTH, "lane" => lane.to_string())).collect(),
-            forbidden: Vec::new(),
+            publishers: Publishers::default().into(),
             forbidden_other: counter!(FORBIDDEN, "publisher" => "other"),
-            verified: false,
         }
     }
 
@@ -194,20 +206,20 @@ impl Metrics {
         &self.lane_depth[lane]
     }
 
-    /// Adds a series of [`Metrics::forbidden`] for each publisher. If `verified`, messages are attributed by their
-    /// `user_id` only, which the broker verifies.
-    #[must_use]
-    pub fn with_publishers<'p>(self, names: impl Iterator<Item = &'p String>, verified: bool) -> Self {
+    /// Has a series of [`Metrics::forbidden`] for each of these publishers. If `verified`, messages are attributed by
+    /// their `user_id` only, which the broker verifies.
+    pub fn set_publishers<'p>(&self, names: impl Iterator<Item = &'p String>, verified: bool) {
         let forbidden = names.map(|name| (name.clone(), counter!(FORBIDDEN, "publisher" => name.clone()))).collect();
-        Self { forbidden, verified, ..self }
+        self.publishers.set(Publishers { forbidden, verified });
     }
 
     /// Returns the counter of tasks that their publisher may not publish, for the publisher of a message with these
     /// properties.
-    pub fn forbidden(&self, properties: &Properties) -> &Counter {
-        let name = if self.verified { &properties.user_id } else { &properties.publisher };
-        let of = self.forbidden.iter().find(|(own, _)| Some(own.as_str()) == name.as_deref());
-        of.map_or(&self.forbidden_other, |(_, counter)| counter)
+    pub fn forbidden(&self, properties: &Properties) -> Counter {
+        let publishers = self.publishers.get();
+        let name = if publishers.verified { &properties.user_id } else { &properties.publisher };
+        let of = publishers.forbidden.iter().find(|(own, _)| Some(own.as_str()) == name.as_deref());
+        of.map_or(&self.forbidden_other, |(_, counter)| counter).clone()
     }
 }
 

@@ -3,8 +3,9 @@
 use tokio_postgres::Error;
 
 use crate::outbox::finish;
-use crate::pool::{ConnectionGuard, Pool, PoolSetUpError, pool};
+use crate::pool::{ConnectionGuard, Pool, PoolSetUpError, sized_pool};
 use crate::{PostgresSettings, sql::named};
+use settled_pipeline::settings::Live;
 use settled_pipeline::store::{Depth, GaugeStore, StoreError, Waiting};
 
 /// The counts are folded when they have more parts than this.
@@ -23,8 +24,8 @@ impl PostgresGauges {
     /// # Errors
     ///
     /// If a file that the settings name cannot be read.
-    pub fn new(settings: &PostgresSettings) -> Result<Self, PoolSetUpError> {
-        Ok(Self { pool: pool(&PostgresSettings { pool_size: 1, ..settings.clone() })? })
+    pub fn new(settings: impl Into<Live<PostgresSettings>>) -> Result<Self, PoolSetUpError> {
+        Ok(Self { pool: sized_pool(settings.into(), 1)? })
     }
 }
 

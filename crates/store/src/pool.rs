@@ -6,6 +6,7 @@ use std::time::Duration;
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 
+use settled_pipeline::settings::Live;
 use settled_pipeline::store::StoreError;
 
 use super::session::Session;
@@ -32,16 +33,17 @@ const QUIET: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Sessions {
-    settings: PostgresSettings,
+    settings: Live<PostgresSettings>,
 }
 
 impl managed::Manager for Sessions {
     type Type = Session;
     type Error = ConnectError;
 
-    /// Reads the password and the certificate authorities again, since the files may have been replaced.
+    /// Reads the password and the certificate authorities again, since the files or the settings may be others by now.
     async fn create(&self) -> Result<Session, ConnectError> {
-        Ok(Session::begin(connect::open(&self.settings).await?, &self.settings).await?)
+        let settings = self.settings.get();
+        Ok(Session::begin(connect::open(&settings).await?, &settings).await?)
     }
 
     async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<ConnectError> {
@@ -106,11 +108,27 @@ impl Drop for ConnectionGuard {
 ///
 /// If a file that the settings name cannot be read.
 pub fn pool(settings: &PostgresSettings) -> Result<Pool, PoolSetUpError> {
-    connect::check_files(settings)?;
+    live_pool(settings.clone().into())
+}
+
+/// Like [`pool`], but how to connect follows the settings: connections that are made after a reload use the new ones.
+///
+/// # Errors
+///
+/// If a file that the settings name cannot be read.
+pub fn live_pool(live: Live<PostgresSettings>) -> Result<Pool, PoolSetUpError> {
+    let size = live.get().pool_size;
+    sized_pool(live, size)
+}
+
+/// Like [`live_pool`], with another number of connections than the settings say.
+pub(crate) fn sized_pool(live: Live<PostgresSettings>, size: usize) -> Result<Pool, PoolSetUpError> {
+    let settings = live.get();
+    connect::check_files(&settings)?;
     // Each host may take the whole limit, the last one too.
     let hosts = u32::try_from(settings.url.parts().get_hosts().len()).unwrap_or(1);
-    Ok(Pool::builder(Sessions { settings: settings.clone() })
-        .max_size(settings.pool_size)
+    Ok(Pool::builder(Sessions { settings: live })
+        .max_size(size)
         .wait_timeout(Some(settings.wait_timeout))
         .create_timeout(Some(settings.connect_timeout * (hosts + 1)))
         .recycle_timeout(Some(settings.recycle_timeout))

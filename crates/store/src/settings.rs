@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use settled_pipeline::section;
-use settled_pipeline::settings::{Parsed, redact};
+use settled_pipeline::settings::{Parsed, always, redact};
 
 /// From so many milliseconds to so many seconds.
 const fn range(from: u64, to: u64) -> RangeInclusive<Duration> {
@@ -20,14 +20,15 @@ section! {
     /// The connection to the database and its time limits.
     pub struct PostgresSettings in "postgres", "PostgreSQL: where the ledger is kept.";
 
-    /// The database; several hosts separated by commas, of which the one that takes writes is used.
+    /// The database; several hosts separated by commas, of which the one that takes writes is used. A reload takes a new
+    /// password; connections that are open stay.
     pub url: PostgresUrl = PostgresUrl("postgresql://settled@127.0.0.1:5432/settled".to_owned().into())
-        => Parsed(), env "SETTLED_POSTGRES_URL";
+        => Parsed(), reloads(password_only), env "SETTLED_POSTGRES_URL";
     /// A file whose first line is the password, for a URL without one.
-    pub password_file: Option<PathBuf> = None => Path();
+    pub password_file: Option<PathBuf> = None => Path(), reloads(always);
     /// A PEM file with the certificate authorities to trust, instead of the system's. TLS is used, and the server
     /// verified, when this is set or the URL says sslmode=require.
-    pub tls_ca_file: Option<PathBuf> = None => Path();
+    pub tls_ca_file: Option<PathBuf> = None => Path(), reloads(always);
     /// Connections kept open; at least pipeline.max_transactions + 2, for the relay and the probes, and at least
     /// pipeline.workers. The gauges are measured on one more.
     pub pool_size: usize = 8 => Whole(1..=500);
@@ -49,6 +50,16 @@ section! {
     pub keepalive: Duration = Duration::from_secs(5) => Span(range(1000, 600));
     /// Bring the schema up to date when the daemon starts. When false, run `settled migrate` before it.
     pub migrate: bool = true => Flag();
+}
+
+/// Whether these are the same hosts, database, user and parameters.
+fn password_only(before: &PostgresUrl, after: &PostgresUrl) -> bool {
+    let without_password = |url: &PostgresUrl| {
+        let mut parts = url.parts();
+        parts.password("");
+        parts
+    };
+    without_password(before) == without_password(after)
 }
 
 impl PostgresSettings {
@@ -121,6 +132,12 @@ impl PostgresUrl {
     pub fn parts(&self) -> tokio_postgres::Config {
         // It was parsed when it was made; the default is there for the type only.
         self.expose().parse().unwrap_or_default()
+    }
+}
+
+impl PartialEq for PostgresUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
     }
 }
 

@@ -48,6 +48,14 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsE
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// Checks that a PEM file has certificate authorities to trust, and nothing else.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn check_authorities(ca_file: &Path) -> Result<(), String> {
+    client_config(Some(ca_file)).map(drop).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

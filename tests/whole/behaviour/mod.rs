@@ -14,6 +14,7 @@ mod malformed;
 mod order;
 mod refused;
 mod rejections;
+mod reloading;
 mod secrets;
 mod sequences;
 mod several_daemons;

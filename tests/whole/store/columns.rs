@@ -65,7 +65,7 @@ impl Bench {
         self.proxy.swap(swap);
         let pool = &self.pool.lock().await.clone();
         let store = scenario::store(pool, &self.settings);
-        let gauges = PostgresGauges::new(&self.settings)?;
+        let gauges = PostgresGauges::new(self.settings.clone())?;
         let mut story = Story::new(self.began);
         match part {
             Part::Write => {

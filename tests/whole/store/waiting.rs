@@ -208,7 +208,7 @@ async fn what_waits_at_an_upgrade_is_counted_and_has_waited_since_it_came() {
     );
     let mut settings = settled_store::PostgresSettings::default();
     settings.use_url(&url).expect("a PostgreSQL URL");
-    let gauges = PostgresGauges::new(&settings).expect("a pool");
+    let gauges = PostgresGauges::new(settings.clone()).expect("a pool");
     assert_eq!(measured(&gauges).await, (0, 3, 1, 4.0));
     let oldest = gauges.waiting().await.expect("measured").parked_oldest_seconds;
     assert!((3_600.0..3_700.0).contains(&oldest), "{oldest}");

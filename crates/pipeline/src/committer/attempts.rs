@@ -8,6 +8,7 @@ use super::{Committer, Patience};
 use crate::disposition::Disposition;
 use crate::labels::RetryKind;
 use crate::retry::{Delays, RetrySettings};
+use crate::settings::Live;
 use crate::store::StoreError;
 
 /// State of the attempts to commit one batch.
@@ -22,8 +23,8 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    pub(super) fn new(retry: &RetrySettings, patience: Patience) -> Self {
-        let (delays, conflicts_left) = (Delays::new(retry), retry.conflict_attempts);
+    pub(super) fn new(retry: &Live<RetrySettings>, patience: Patience) -> Self {
+        let (delays, conflicts_left) = (Delays::new(retry), retry.get().conflict_attempts);
         Self { patience, delays, conflicts_left, failing: false, unknown: None }
     }
 

@@ -24,6 +24,7 @@ use crate::labels::Outcome;
 use crate::metrics::{Metrics, observe};
 use crate::outbox::RelayQueue;
 use crate::retry::RetrySettings;
+use crate::settings::Live;
 use crate::store::{Answer, BatchStore, Committed, StoreError, Submission};
 use settled_core::contract::{DeadReason, Message, Rejection};
 use settled_core::ledger::{NonePending, Pending};
@@ -33,7 +34,7 @@ pub struct Committer<S> {
     store: Arc<S>,
     transactions: Semaphore,
     relay: RelayQueue,
-    retry: RetrySettings,
+    retry: Live<RetrySettings>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     /// Number of batches for which intake is paused because they can't be committed.
@@ -123,7 +124,7 @@ impl<S: BatchStore> Committer<S> {
         store: Arc<S>,
         transactions: usize,
         relay: RelayQueue,
-        retry: RetrySettings,
+        retry: Live<RetrySettings>,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
         broken: CancellationToken,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::section;
-use crate::settings::{Choice, Element, Rule, closest};
+use crate::settings::{Choice, Element, Rule, always, closest};
 use settled_core::contract::{Authority, KeyRule, Pattern, PublisherRules, TaskType};
 
 section! {
@@ -14,13 +14,13 @@ section! {
     /// How the routing key of a task published through broker.exchange is checked against the task's type; RabbitMQ's
     /// topic permissions check the routing key alone. "ignore": not at all. "agree": a key that names another type is
     /// forbidden. "require": the key must be task.<type>; further words may follow.
-    pub routing_key: KeyRule = KeyRule::Agree => Parsed(), recommended "\"require\"";
+    pub routing_key: KeyRule = KeyRule::Agree => Parsed(), reloads(always), recommended "\"require\"";
     /// Queues that replies may be sent to, whoever asks for them. The daemon's own queues are never allowed.
     pub replies: Vec<QueuePattern> = vec![QueuePattern("*".to_owned())]
-        => List(), recommended "[\"amq.rabbitmq.reply-to*\", \"amq.gen-*\", \"*.replies\"]";
+        => List(), reloads(always), recommended "[\"amq.rabbitmq.reply-to*\", \"amq.gen-*\", \"*.replies\"]";
     /// Whether the rules of [[publisher]] are found by the property user_id alone, which the broker verifies. If false,
     /// app_id is used for a message without user_id.
-    pub verified: bool = true => Flag();
+    pub verified: bool = true => Flag(), reloads(always);
 }
 
 section! {
@@ -30,18 +30,18 @@ section! {
          may do nothing, and what a table doesn't list is forbidden.";
 
     /// The publisher: the broker's user that publishes (user_id).
-    pub name: String = String::new() => Text(&NAME);
+    pub name: String = String::new() => Text(&NAME), reloads(always);
     /// Types of tasks that it may publish; "*" is all of them.
-    pub types: Vec<TypePattern> = Vec::new() => List();
+    pub types: Vec<TypePattern> = Vec::new() => List(), reloads(always);
     /// Accounts that its payments may debit.
-    pub debit: Vec<AccountPattern> = Vec::new() => List();
+    pub debit: Vec<AccountPattern> = Vec::new() => List(), reloads(always);
     /// Accounts that its payments may credit. It may capture, void, refund, charge back and cancel payments of its own,
     /// and those of others that debit and credit such accounts.
-    pub credit: Vec<AccountPattern> = Vec::new() => List();
+    pub credit: Vec<AccountPattern> = Vec::new() => List(), reloads(always);
     /// Accounts that it may open, close, freeze and limit.
-    pub accounts: Vec<AccountPattern> = Vec::new() => List();
+    pub accounts: Vec<AccountPattern> = Vec::new() => List(), reloads(always);
     /// Queues that replies to it may be sent to; authority.replies must allow them, too.
-    pub replies: Vec<QueuePattern> = Vec::new() => List();
+    pub replies: Vec<QueuePattern> = Vec::new() => List(), reloads(always);
 }
 
 impl Choice for KeyRule {

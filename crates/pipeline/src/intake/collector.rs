@@ -19,6 +19,7 @@ use crate::committer::{Committer, Patience, Uncommitted};
 use crate::health::Health;
 use crate::labels;
 use crate::retry::{Delays, RetrySettings};
+use crate::settings::Live;
 use crate::shutdown::sleep_unless;
 use crate::store::{Answer, BatchStore, Submission};
 use settled_core::contract::{Authority, Message};
@@ -38,9 +39,9 @@ type TagOf<Q> = <<Q as DeadLetterSource>::Session as DeadLetterSession>::Tag;
 /// Consumes the dead-letter queue.
 pub struct Collector<Q, S> {
     queue: Q,
-    authority: Authority,
+    authority: Live<Authority>,
     committer: Arc<Committer<S>>,
-    retry: RetrySettings,
+    retry: Live<RetrySettings>,
     health: Arc<Health>,
     drain: CancellationToken,
 }
@@ -50,9 +51,9 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
     /// sent.
     pub const fn new(
         queue: Q,
-        authority: Authority,
+        authority: Live<Authority>,
         committer: Arc<Committer<S>>,
-        retry: RetrySettings,
+        retry: Live<RetrySettings>,
         health: Arc<Health>,
         drain: CancellationToken,
     ) -> Self {
@@ -164,7 +165,8 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
                 None => break,
             }
         }
-        taken.iter_mut().for_each(|(_, message)| self.authority.judge(message));
+        let authority = self.authority.get();
+        taken.iter_mut().for_each(|(_, message)| authority.judge(message));
         let mut batch = self.committer.begin(taken.len(), Patience::Brief);
         let (mut delays, mut is_told) = (Delays::new(&self.retry), false);
         while let Some(committed) = batch.next(|size| submissions(&taken[..size]), &NonePending, || ()).await {

@@ -16,6 +16,7 @@ use crate::health::{Dependency, Health, Outage};
 use crate::labels;
 use crate::metrics::Metrics;
 use crate::retry::{Delays, RetrySettings};
+use crate::settings::Live;
 use crate::shutdown::sleep_unless;
 use settled_core::contract::{Authority, Message};
 
@@ -55,9 +56,9 @@ pub struct Consumption {
 pub struct Intake<B> {
     pub(crate) source: B,
     pub(crate) consumption: Consumption,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Live<Authority>,
     pub(crate) admission: Arc<Admission<Delivery>>,
-    pub(crate) retry: RetrySettings,
+    pub(crate) retry: Live<RetrySettings>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     /// Ends the consumption when it is cancelled.
@@ -147,7 +148,7 @@ impl<B: Source> Intake<B> {
     /// Submits a delivery to admission. While its lane is full this waits, and no further delivery is read.
     async fn take(&self, epoch: &Arc<Epoch>, tag: u64, mut message: Message, held: Held) {
         self.metrics.tasks_received.increment(1);
-        self.authority.judge(&mut message);
+        self.authority.get().judge(&mut message);
         self.admission.admit(message, epoch.deliver(tag, held)).await;
     }
 

@@ -28,6 +28,7 @@ use crate::health::{Dependency, Health};
 use crate::labels::{Connection, UnroutableAction};
 use crate::metrics::Metrics;
 use crate::retry::{Delays, RetrySettings};
+use crate::settings::Live;
 use crate::shutdown::sleep_unless;
 use crate::store::EventBatch;
 
@@ -40,7 +41,7 @@ const BYTES_TOGETHER: usize = 2 << 20;
 /// Publishes event batches until it is stopped.
 pub struct Relay<B> {
     sink: B,
-    retry: RetrySettings,
+    retry: Live<RetrySettings>,
     queue: Mutex<RelayReceiver>,
     /// Event batches whose publishing was interrupted, as by a lost connection. They are published again, before
     /// others.
@@ -59,7 +60,7 @@ impl<B: Sink> Relay<B> {
     pub fn new(
         sink: B,
         settings: EventSettings,
-        retry: RetrySettings,
+        retry: Live<RetrySettings>,
         queue: RelayReceiver,
         reports: mpsc::Sender<Report>,
         health: Arc<Health>,

@@ -21,6 +21,7 @@ use uuid::Uuid;
 pub use self::settings::PaymentSettings;
 use crate::committer::{Committer, Patience, Uncommitted};
 use crate::retry::{Delays, RetrySettings};
+use crate::settings::Live;
 use crate::shutdown::sleep_unless;
 use crate::store::{Answer, BatchStore, Due, StoreError, Submission};
 use settled_core::contract::Message;
@@ -36,7 +37,7 @@ pub struct Scheduler<S> {
     /// The most tasks that are read and resumed at a time.
     pub(crate) max_batch: usize,
     pub(crate) settings: PaymentSettings,
-    pub(crate) retry: RetrySettings,
+    pub(crate) retry: Live<RetrySettings>,
     pub(crate) stop: CancellationToken,
 }
 

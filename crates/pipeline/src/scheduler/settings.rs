@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::section;
-use crate::settings::List;
+use crate::settings::{List, always};
 use settled_core::contract::{AddedCurrency, Currencies};
 use settled_core::ledger::Rules;
 
@@ -17,16 +17,16 @@ section! {
         "How long things may wait, and what a frozen account is. The same for all daemons.";
 
     /// How long an authorization holds money if it doesn't say so itself; at most longest_hold.
-    pub hold: Duration = Duration::from_secs(7 * 24 * 3600) => Span(Duration::from_secs(1)..=YEAR);
+    pub hold: Duration = Duration::from_secs(7 * 24 * 3600) => Span(Duration::from_secs(1)..=YEAR), reloads(always);
     /// How long an authorization may hold money; one that asks for more is rejected.
-    pub longest_hold: Duration = Duration::from_secs(31 * 24 * 3600) => Span(Duration::from_secs(1)..=YEAR);
+    pub longest_hold: Duration = Duration::from_secs(31 * 24 * 3600) => Span(Duration::from_secs(1)..=YEAR), reloads(always);
     /// How long a task waits for the payment it acts on, or for the task it comes after, before it is rejected.
-    pub parking: Duration = Duration::from_secs(15 * 60) => Span(Duration::from_millis(100)..=YEAR);
+    pub parking: Duration = Duration::from_secs(15 * 60) => Span(Duration::from_millis(100)..=YEAR), reloads(always);
     /// Whether a frozen account can be paid. Nothing but a chargeback or its reversal debits it.
-    pub frozen_takes_credits: bool = true => Flag();
+    pub frozen_takes_credits: bool = true => Flag(), reloads(always);
     /// Currencies beside the active ones of ISO 4217 in which accounts can be opened, each with the number of digits
     /// behind the decimal point: ["BTC:8"]. An account that is open keeps its currency, whatever is listed here.
-    pub currencies: Currencies = Currencies::default() => List();
+    pub currencies: Currencies = Currencies::default() => List(), reloads(always);
     /// How often scheduled and parked tasks and holds that run out are looked for. What a commit makes due is looked at
     /// at once.
     pub interval: Duration = Duration::from_millis(200)

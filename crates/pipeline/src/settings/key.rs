@@ -19,6 +19,23 @@ pub trait Section {
 
     /// Returns all keys of the section in the order of the sample, each with a reference to the field that it sets.
     fn keys(&mut self) -> Vec<Key<'_>>;
+
+    /// Takes the values of `new` for all keys that a reload may change. Returns every key whose values differ.
+    fn reload(&mut self, new: &Self) -> Vec<Change>;
+}
+
+/// A key whose value differs from the one before a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The name in the file.
+    pub key: &'static str,
+    /// Whether the reload takes the new value. Otherwise it needs a restart.
+    pub applied: bool,
+}
+
+/// A reload takes whatever value the key has.
+pub fn always<T>(_: &T, _: &T) -> bool {
+    true
 }
 
 /// A key of a section.
@@ -31,6 +48,9 @@ pub struct Key<'a> {
     pub env: Option<&'static str>,
     /// The value that the sample sets, if the default is another one for the sake of existing installations.
     pub recommended: Option<&'static str>,
+    /// The name of the function that says which changes a reload takes, such as [`always`]. `None` if a change needs a
+    /// restart.
+    pub reloads: Option<&'static str>,
     /// The field that the key sets, and the values it accepts.
     pub field: Field<'a>,
 }
@@ -39,13 +59,20 @@ impl<'a> Key<'a> {
     /// Creates a key that sets `field`.
     #[must_use]
     pub fn new(name: &'static str, field: Field<'a>, doc: &'static str) -> Self {
-        Self { name, doc, env: None, recommended: None, field }
+        Self { name, doc, env: None, recommended: None, reloads: None, field }
     }
 
     /// Has the sample set this value instead of the default.
     #[must_use]
     pub fn recommended(mut self, literal: &'static str) -> Self {
         self.recommended = Some(literal);
+        self
+    }
+
+    /// Has a reload take those changes that the function of this name accepts.
+    #[must_use]
+    pub fn reloads(mut self, condition: &'static str) -> Self {
+        self.reloads = Some(condition);
         self
     }
 

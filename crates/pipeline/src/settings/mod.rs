@@ -2,11 +2,13 @@
 //! documentation. The daemon reads the file; nothing here does.
 
 mod key;
+mod live;
 mod redact;
 mod section;
 mod suggest;
 
-pub use self::key::{Choice, Element, Field, Key, List, Parsed, Rule, Section, Whole};
+pub use self::key::{Change, Choice, Element, Field, Key, List, Parsed, Rule, Section, Whole, always};
+pub use self::live::Live;
 pub use self::redact::redact;
 pub use self::suggest::{closest, did_you_mean};
 

@@ -22,16 +22,17 @@ use crate::queries::payment::{StoredTask, load_tasks};
 use crate::session::Session;
 use settled_core::contract::Authority;
 use settled_core::ledger::{Known, Pending, Rules};
+use settled_pipeline::settings::Live;
 use settled_pipeline::store::{Answer, BatchStore, Committed, Due, EventBatch, Proof, StoreError, Submission};
 
 pub struct PostgresStore {
     pool: Pool,
     names: Names,
-    rules: Rules,
+    rules: Live<Rules>,
     source: String,
     lease: Duration,
     trip_limit: Duration,
-    authority: Authority,
+    authority: Live<Authority>,
     tells_dead_letters: bool,
 }
 
@@ -41,28 +42,28 @@ impl PostgresStore {
     pub fn new(
         pool: Pool,
         settings: &PostgresSettings,
-        rules: Rules,
+        rules: impl Into<Live<Rules>>,
         account_cache: usize,
         source: &str,
         lease: Duration,
     ) -> Self {
         Self {
             pool,
-            rules,
+            rules: rules.into(),
             names: Names::new(account_cache),
             source: source.to_owned(),
             lease,
             // The server's own limit applies first; this one is for a server that does not respond.
             trip_limit: settings.statement_timeout + Duration::from_secs(5),
-            authority: Authority::default(),
+            authority: Authority::default().into(),
             tells_dead_letters: false,
         }
     }
 
     /// Sets which publishers may act on which payments, and whether each dead letter gets an event.
     #[must_use]
-    pub fn with(self, authority: Authority, tells_dead_letters: bool) -> Self {
-        Self { authority, tells_dead_letters, ..self }
+    pub fn with(self, authority: impl Into<Live<Authority>>, tells_dead_letters: bool) -> Self {
+        Self { authority: authority.into(), tells_dead_letters, ..self }
     }
 
     async fn commit_on(
@@ -73,12 +74,14 @@ impl PostgresStore {
         pending: &(impl Pending + Sync),
         leased: bool,
     ) -> Result<Committed, StoreError> {
+        // One version of each for the whole batch, whatever is reloaded meanwhile.
+        let (rules, authority) = (self.rules.get(), self.authority.get());
         let mut plan = Plan::of(batch);
         plan.referred.extend_from_slice(expired);
         let ids = timed(self.trip_limit, self.names.ids(client, &plan.names)).await??;
         let others = timed(self.trip_limit, references::accounts(client, &plan.referred)).await??;
         let mut layout = plan.layout(&ids, &others);
-        layout.restrict(&self.authority, &plan, batch);
+        layout.restrict(&authority, &plan, batch);
         let task_ids: Vec<Uuid> = layout.items.iter().filter(|item| !item.resumes).map(|item| item.task.id).collect();
         let limit = self.trip_limit;
         let accounts = (&*layout.account_ids, &*layout.names);
@@ -88,7 +91,7 @@ impl PostgresStore {
         }
         let mut locked = locked?;
         let stored = self.stored(client, batch, expired, &mut locked.known).await?;
-        let mut decided = DecidedBatch::by(&self.rules, (batch, &plan, &layout), expired, locked, stored, pending);
+        let mut decided = DecidedBatch::by(&rules, (batch, &plan, &layout), expired, locked, stored, pending);
         decided.tells_dead_letters = self.tells_dead_letters;
         let (answers, rows) = decided.rows();
         let (expired, shortfalls) = (decided.expired.len(), decided.shortfalls());

@@ -39,7 +39,7 @@ async fn process(world: &Arc<World>, max_batch: usize, bodies: &[String]) -> Vec
     let health = Health::new(Arc::clone(&metrics));
     let admission = Arc::new(Admission::new(1, 10, 0, Arc::clone(&health)));
     let relay = RelayQueue::new(10, 1 << 20).0;
-    let (retry, broken) = (RetrySettings::default(), CancellationToken::new());
+    let (retry, broken) = (RetrySettings::default().into(), CancellationToken::new());
     let committer =
         Arc::new(Committer::new(Arc::new(SimStore::calm(world, max_batch)), 1, relay, retry, health, metrics, broken));
     let workers = Workers::new(Arc::clone(&admission), committer, 1, max_batch);

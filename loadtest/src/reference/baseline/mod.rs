@@ -43,7 +43,7 @@ pub(crate) async fn run(config: &Path) -> Result<()> {
     let admin = AdminServer::bind(config.admin.listen).await?;
     // It ends with the process, so that the drain can be watched.
     let never = shutdown.now().clone();
-    tokio::spawn(admin.serve(Arc::clone(&health), exporter, config.admin.liveness_timeout, never));
+    tokio::spawn(admin.serve(Arc::clone(&health), exporter, config.admin.liveness_timeout.into(), never));
     let mut client = settled_store::connect(&config.postgres).await?;
     settled_store::migrate(&mut client).await?;
     let consumer = Consumer::start(&config, connections(&config), metrics).await.context("start consuming")?;

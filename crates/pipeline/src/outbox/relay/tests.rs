@@ -144,7 +144,8 @@ impl Running {
         let metrics = Arc::new(Metrics::register(1));
         let health = Health::new(Arc::clone(&metrics));
         let (sink, stop) = (BrokerSink(Arc::clone(broker)), CancellationToken::new());
-        let relay = Relay::new(sink, settings, RetrySettings::default(), receiver, report, health, metrics, stop);
+        let relay =
+            Relay::new(sink, settings, RetrySettings::default().into(), receiver, report, health, metrics, stop);
         tokio::spawn(relay.run());
         Self { queue, reports, next: 0 }
     }
