@@ -17,7 +17,7 @@ mod memory;
 mod migrations;
 mod operators;
 mod poolers;
-mod privileges;
 mod preconditions;
+mod privileges;
 mod store;
 mod terminal;

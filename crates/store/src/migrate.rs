@@ -89,7 +89,8 @@ pub async fn migrate_each(client: &mut Client, mut applied: impl FnMut(&str)) ->
     let missing = usable_schema(client).await?.missing;
     let runner = embedded::migrations::runner();
     let is_missing = |migration: &&refinery::Migration| missing.contains(&migration.to_string());
-    let mut versions: Vec<i32> = runner.get_migrations().iter().filter(is_missing).map(|found| found.version()).collect();
+    let mut versions: Vec<i32> =
+        runner.get_migrations().iter().filter(is_missing).map(|found| found.version()).collect();
     // The macro has them in no order.
     versions.sort_unstable();
     let mut names = Vec::new();
