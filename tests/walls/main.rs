@@ -123,6 +123,7 @@ fn only_the_edges_speak_to_the_broker() {
             // The stream that lapin reads from.
             "crates/amqp/src/inbound/transport.rs",
             "crates/amqp/src/message.rs",
+            "crates/amqp/src/preconditions.rs",
             "crates/amqp/src/probe.rs",
             "crates/amqp/src/publisher.rs",
             "crates/amqp/src/settings.rs",
@@ -140,7 +141,7 @@ fn the_environment_is_read_in_one_place() {
     only_in(
         &["env::var", "env::var_os", "env::vars", "env::vars_os"],
         &[
-            "src/config/mod.rs",
+            "src/config/variables.rs",
             // Where the servers' programs are: PATH.
             "src/dev/programs.rs",
             // Which defect a daemon of the tests has.

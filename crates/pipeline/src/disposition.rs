@@ -1,5 +1,6 @@
 //! The table that maps each error of a commit to what happens to the batch.
 
+use crate::health::Outage;
 use crate::store::StoreError;
 
 /// What happens to a batch that was not committed.
@@ -30,5 +31,11 @@ impl Disposition {
             StoreError::Refused { .. } => Self::Bisect,
             StoreError::Broken(_) => Self::Crash,
         }
+    }
+}
+
+impl From<StoreError> for Outage {
+    fn from(error: StoreError) -> Self {
+        Self { reason: error.to_string(), refused: matches!(error, StoreError::Denied(_)) }
     }
 }

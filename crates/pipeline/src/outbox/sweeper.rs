@@ -271,12 +271,7 @@ fn reserve<'q>(
 /// Limits the time for a server that does not answer. PostgreSQL's own timeouts are shorter.
 async fn within_limit<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Outage> {
     match tokio::time::timeout(REPLY_LIMIT, work).await {
-        Ok(done) => done.map_err(outage),
+        Ok(done) => done.map_err(Outage::from),
         Err(_) => Err(format!("no answer within {} s", REPLY_LIMIT.as_secs()).into()),
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn outage(error: StoreError) -> Outage {
-    Outage { reason: error.to_string(), refused: matches!(error, StoreError::Denied(_)) }
 }
