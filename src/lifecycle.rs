@@ -13,7 +13,6 @@
 
 pub mod systemd;
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, thread};
@@ -127,7 +126,7 @@ impl Signals {
     }
 }
 
-/// Whether somebody's terminal is attached. One that was closed no longer is.
+/// Whether the process has a terminal that controls it. One that was closed no longer does.
 fn has_terminal() -> bool {
-    io::stdin().is_terminal() || io::stderr().is_terminal()
+    std::fs::File::open("/dev/tty").is_ok()
 }
