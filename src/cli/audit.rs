@@ -9,6 +9,7 @@ use super::human::{counted, time};
 use super::output::{self, Text};
 use super::progress::Progress;
 use super::{Exit, Failure, Global, block_on};
+use crate::config::DATABASE;
 use crate::lifecycle;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -20,7 +21,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
-    let config = global.load()?;
+    let config = global.load_of_service()?;
+    global.announce(&config, &[DATABASE]);
     let stop = lifecycle::interruptible()?;
     block_on(async {
         let progress = Progress::begin(global.json, "audit", Some(STEPS));
