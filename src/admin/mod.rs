@@ -7,12 +7,16 @@
 //! | `GET /metrics` | 200 | all metrics in Prometheus' text format |
 //!
 //! It has no authentication, listens on loopback unless configured otherwise, and is read-only. The number of
-//! connections and their idle time are bounded, so that a misbehaving client cannot exhaust the daemon.
+//! connections is bounded, and so is the time that a request and a response may take. A new connection is always served,
+//! if need be in the place of an older one: nobody can keep health checks from being answered.
 
-mod connection;
+mod limits;
+mod places;
 mod routes;
 mod server;
 mod settings;
+mod stream;
 
+pub use self::limits::Limits;
 pub use self::server::{AdminServer, BindError};
 pub use self::settings::AdminSettings;

@@ -46,6 +46,9 @@ pub(super) struct ListArgs {
     /// Also those that were replayed or discarded.
     #[arg(long)]
     all: bool,
+    /// Only those with a smaller number: the last one of the page before.
+    #[arg(long, value_name = "ID", default_value_t = i64::MAX, hide_default_value = true)]
+    before: i64,
     /// At most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=100_000))]
     limit: i64,
@@ -107,9 +110,11 @@ async fn execute(command: Command, session: &Session) -> Result<Exit, Failure> {
 
 async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
     let selection = Selection { ids: None, reason: args.reason.as_deref(), resolved: args.all };
-    let letters = dead_letter::list(&session.client, selection, args.limit).await?;
+    let letters = dead_letter::list(&session.client, selection, args.before, args.limit).await?;
     let headings = ["ID", "LAST SEEN", "REASON", "DETAIL", "PUBLISHER", "TIMES", "STATE"];
-    session.list(&letters, "no dead letters", headings, |letter| {
+    let is_full = usize::try_from(args.limit).is_ok_and(|limit| letters.len() == limit);
+    let next = letters.last().filter(|_| is_full).map(|last| last.id.to_string());
+    session.page(&letters, "no dead letters", next.as_deref(), headings, |letter| {
         [
             letter.id.to_string(),
             time(letter.last_seen),
@@ -139,7 +144,7 @@ async fn replay(args: &ReplayArgs, session: &Session) -> Result<Report, Failure>
     let mut publisher = if args.dry_run { None } else { Some(connect(config).await?) };
     let mut after = 0;
     // Leaves out dead letters that arrive meanwhile, among them replayed ones that fail again.
-    let last = dead_letter::list(client, selection, 1).await?.first().map_or(0, |newest| newest.id);
+    let last = dead_letter::list(client, selection, i64::MAX, 1).await?.first().map_or(0, |newest| newest.id);
     while after < last {
         let chunk = dead_letter::load(client, selection, after, CHUNK).await?;
         let Some(newest) = chunk.last() else { break };
@@ -226,7 +231,7 @@ async fn discard(args: &DiscardArgs, client: &Client) -> Result<Report, Failure>
     let ids = (!args.ids.is_empty()).then_some(&args.ids[..]);
     let selection = Selection { ids, reason: args.reason.as_deref(), resolved: false };
     let mut report = Report::new(args.dry_run, &args.ids);
-    let letters = dead_letter::list(client, selection, i64::MAX).await?;
+    let letters = dead_letter::list(client, selection, i64::MAX, i64::MAX).await?;
     report.missing.retain(|id| letters.iter().all(|letter| letter.id != *id));
     let seen: Vec<(i64, i32)> = letters.iter().rev().map(|letter| (letter.id, letter.attempts)).collect();
     if args.dry_run {

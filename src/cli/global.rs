@@ -68,7 +68,25 @@ impl Session {
         headings: [&str; N],
         cells: impl Fn(&T) -> [String; N],
     ) -> Result<Exit, Failure> {
-        self.print(rows, || Table::of(headings, rows.iter().map(cells)).or(empty))
+        self.page(rows, empty, None, headings, cells)
+    }
+
+    /// Prints rows as [`Session::list`] does. `next` is what --before takes for the rows that follow, if there can be any.
+    pub(super) fn page<T: Serialize, const N: usize>(
+        &self,
+        rows: &[T],
+        empty: &str,
+        next: Option<&str>,
+        headings: [&str; N],
+        cells: impl Fn(&T) -> [String; N],
+    ) -> Result<Exit, Failure> {
+        self.print(rows, || {
+            let mut text = Table::of(headings, rows.iter().map(cells)).or(empty);
+            if let Some(next) = next {
+                text.line(format!("more: --before {next}"));
+            }
+            text
+        })
     }
 }
 

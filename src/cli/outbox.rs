@@ -14,6 +14,9 @@ const NO_QUEUE: &str = "no queue takes it";
 pub(super) enum Command {
     /// Lists held events with the reason, the oldest first.
     List {
+        /// Only those with a greater number: the last one of the page before.
+        #[arg(long, value_name = "ID", default_value_t = 0, hide_default_value = true)]
+        after: i64,
         /// At most this many rows.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=100_000))]
         limit: i64,
@@ -62,8 +65,8 @@ pub(super) fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
 async fn execute(command: Command, session: &Session) -> Result<Exit, Failure> {
     let client = &session.client;
     let (verb, asked, done) = match command {
-        Command::List { limit } => {
-            let rows = outbox::list(client, limit).await?;
+        Command::List { after, limit } => {
+            let rows = outbox::list(client, after, limit).await?;
             let headings = ["ID", "COMMITTED", "KEY", ">EVENTS", ">BYTES", "NEXT TRY", "REASON"];
             return session.list(&rows, "no events are held", headings, |row| {
                 [

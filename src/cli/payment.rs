@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
+use serde::Serialize;
 use settled_core::contract::{AccountName, PaymentState, TaskType};
-use settled_store::queries::payment::{self, Life, PaymentFilter, PaymentRow};
-use settled_store::queries::{Error, dead_letter, limit_statements};
+use settled_store::Client;
+use settled_store::queries::payment::{self, Cursor, Life, PaymentFilter, PaymentRow};
+use settled_store::queries::{Error, dead_letter};
 use uuid::Uuid;
 
 pub(super) use self::show::Shown;
 use super::human::{account_name, amount, counted, duration, or_dash, since, time};
+use super::output::note;
 use super::{Exit, Failure, Global, Session};
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -26,14 +29,14 @@ pub(super) enum Command {
         /// The task's id.
         id: Uuid,
     },
-    /// Lists payments in descending order of their ids: the newest first where publishers use
-    /// UUIDs of version 7, as they should.
+    /// Lists payments, those that were decided last first.
     ///
-    /// --of, and --state of what waits or is held, find at once. No other filter has an index,
-    /// because every payment would have to pay for it: one that lets little through reads all
-    /// payments, up to a second per million of them. What has moved an account's balance is found
-    /// at once by `settled account history`.
-    List(ListArgs),
+    /// --of, and --state of what waits or is held, find at once, and so does a short time between
+    /// --since and --until. No other filter has an index, because every payment would have to pay
+    /// for it: the search goes back in time until the page is full or --timeout is over, and then
+    /// says how far it has come. With --account it adds at once the earlier payments that moved
+    /// the account's balance.
+    List(Box<ListArgs>),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -53,17 +56,24 @@ pub(super) struct ListArgs {
     /// Only those that act on this payment: its captures, refunds and the like.
     #[arg(long, value_name = "ID")]
     of: Option<Uuid>,
+    /// Only those of this publisher.
+    #[arg(long)]
+    publisher: Option<String>,
     /// Only those decided since: a time (2025-01-31T12:00:00Z), or how long ago (15m, 2h, 1d).
     #[arg(long, value_parser = since, value_name = "TIME|AGO")]
     since: Option<Timestamp>,
-    /// Only those with a smaller id: the last one of the page before.
-    #[arg(long, value_name = "ID")]
-    before: Option<Uuid>,
+    /// Only those decided before: a time, or how long ago.
+    #[arg(long, value_parser = since, value_name = "TIME|AGO")]
+    until: Option<Timestamp>,
+    /// Only those that come after this one: the cursor of the last one of the page before, or its
+    /// id.
+    #[arg(long, value_parser = place, value_name = "CURSOR|ID")]
+    before: Option<Place>,
     /// At most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=100_000))]
     limit: i64,
-    /// How long PostgreSQL may search.
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    /// How long to search.
+    #[arg(long, default_value = "10s", value_parser = duration)]
     timeout: Duration,
 }
 
@@ -90,20 +100,26 @@ async fn show(id: Uuid, session: &mut Session) -> Result<Exit, Failure> {
 
 async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
     let client = &session.client;
-    limit_statements(client, args.timeout).await?;
     let filter = PaymentFilter {
         state: args.state.as_deref(),
         task_type: args.task_type.as_deref(),
         account: args.account.as_ref().map(AccountName::as_str),
         reference: args.reference.as_deref(),
+        publisher: args.publisher.as_deref(),
         payment: args.of,
         since: args.since,
-        before: args.before,
+        before: before(args, client).await?,
         limit: args.limit,
     };
-    let payments = payment::list(client, &filter).await.map_err(|error| too_slow(error, args.timeout))?;
+    let page = payment::list(client, &filter, args.timeout).await.map_err(|error| too_slow(error, args.timeout))?;
+    let payments: Vec<Listed> = page.payments.iter().map(Listed::from).collect();
+    if let Some(place) = page.searched_back_to {
+        note(&searched_back_to(place, args));
+    }
+    let is_full = usize::try_from(args.limit).is_ok_and(|limit| payments.len() == limit);
+    let next = payments.last().filter(|_| is_full).map(|last| last.cursor.as_str());
     let headings = ["ID", "DECIDED AT", "TYPE", "STATE", "FROM", "TO", ">AMOUNT", "", "REFERENCE"];
-    session.list(&payments, "no payments", headings, |payment| {
+    session.page(&payments, "no payments", next, headings, |Listed { payment, .. }| {
         let (from, to) = from_and_to(payment);
         let money = |minor| amount(session.currencies(), payment.currency.as_deref(), minor);
         [
@@ -118,6 +134,73 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
             payment.reference.clone().unwrap_or_default(),
         ]
     })
+}
+
+/// A payment with its place in the list.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    payment: &'a PaymentRow,
+    /// What --before takes.
+    cursor: String,
+}
+
+impl<'a> From<&'a PaymentRow> for Listed<'a> {
+    fn from(payment: &'a PaymentRow) -> Self {
+        Self { payment, cursor: cursor(payment.settled_at, payment.id) }
+    }
+}
+
+fn cursor(settled_at: Timestamp, id: Uuid) -> String {
+    format!("{settled_at}/{id}")
+}
+
+/// A place in the list, as it is named on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    At(Cursor),
+    Payment(Uuid),
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(Place::Payment(id));
+    }
+    let (time, id) = text.split_once('/').unwrap_or((text, ""));
+    let id = if id.is_empty() { Ok(Uuid::nil()) } else { id.parse() };
+    match (time.parse(), id) {
+        (Ok(settled_at), Ok(id)) => Ok(Place::At(Cursor { settled_at, id })),
+        _ => {
+            Err("expected a cursor as `settled payment list` prints it (TIME/ID), a time, or a payment's id".to_owned())
+        }
+    }
+}
+
+/// Returns the place where the page begins.
+async fn before(args: &ListArgs, client: &Client) -> Result<Option<Cursor>, Failure> {
+    let before = match args.before {
+        None => None,
+        Some(Place::At(cursor)) => Some(cursor),
+        Some(Place::Payment(id)) => Some(Cursor::of(client, id).await?.ok_or_else(|| {
+            Failure::from(anyhow::anyhow!("--before: no payment {id}"))
+                .hint("expected the cursor or the id of a payment in the list")
+        })?),
+    };
+    Ok(before.into_iter().chain(args.until.map(Cursor::at)).min())
+}
+
+fn searched_back_to(place: Cursor, args: &ListArgs) -> String {
+    let less = match &args.account {
+        Some(account) => format!("of earlier payments only those that moved the balance of {account} are listed"),
+        None => "earlier payments are not listed".to_owned(),
+    };
+    let back_to = place.settled_at.min(Timestamp::now());
+    let next = if place.id.is_nil() { back_to.to_string() } else { cursor(place.settled_at, place.id) };
+    format!(
+        "searched for {:?}, back to {back_to}; {less}\n--before {next} goes on from there; --since and --until search \
+         another time, --timeout takes longer",
+        args.timeout
+    )
 }
 
 fn too_slow(error: Error, limit: Duration) -> Failure {

@@ -8,23 +8,17 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
 
-use super::error::{Context, DevError};
+use super::error::DevError;
+use super::orphans;
 use super::place::{Place, free_ports};
 use super::programs::Programs;
 use super::rabbitmq::{RabbitMq, RabbitPorts};
 use super::wire::{Answer, Order, Status};
 use super::{ServersOptions, StopMode};
-
-/// How long the processes that the servers started may take to follow them.
-const ORPHANS_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the broker and the databases that `prepare` makes, for which it gets two free ports; the broker stays stopped
 /// unless it is `with_broker`. It runs them until standard input ends or a signal asks for the end, then stops them
@@ -65,22 +59,21 @@ async fn guard<D: Databases>(
     ended: impl Future<Output = ()>,
 ) -> Result<(), DevError> {
     let programs = Programs::find()?;
-    // What the servers start themselves becomes our child when they end, so we can wait for it.
-    set_child_subreaper(Some(getpid())).context(|| "become the parent of orphans".into())?;
+    let child_ended = orphans::adopt()?;
     let place = Place::open(options)?;
     let served = match Servers::prepare(&programs, &place, prepare).await {
         Ok(mut servers) => {
             let served = tokio::select! {
                 biased;
                 () = ended => Ok(()),
-                served = servers.serve(&place, with_broker, lines) => served,
+                served = servers.serve(&place, with_broker, lines, child_ended) => served,
             };
             let stopped = servers.end(place.is_kept()).await;
             served.and(stopped)
         }
         Err(error) => Err(error),
     };
-    served.and(await_orphans().await).and(place.clear())
+    served.and(orphans::all_ended().await).and(place.clear())
 }
 
 /// What the guardian keeps beside RabbitMQ: a PostgreSQL, or several that belong together.
@@ -146,19 +139,33 @@ impl<D: Databases> Servers<D> {
         place: &Place,
         with_broker: bool,
         mut lines: mpsc::UnboundedReceiver<String>,
+        mut child_ended: Signal,
     ) -> Result<(), DevError> {
         let broker = async { if with_broker { self.rabbitmq.start().await } else { Ok(()) } };
         // Joined, not spawned: every process has to be started by this thread.
         tokio::try_join!(self.postgres.start_all(), broker)?;
         answer(&Ok(self.status(place)));
-        while let Some(line) = lines.recv().await {
+        loop {
+            // Between two orders, when the servers are our only own children.
+            orphans::reap(&self.pids());
+            let line = tokio::select! {
+                biased;
+                line = lines.recv() => line,
+                _ = child_ended.recv() => continue,
+            };
+            let Some(line) = line else { return Ok(()) };
             let done = match serde_json::from_str(&line) {
                 Ok(order) => self.obey(order).await,
                 Err(error) => Err(DevError::Guardian(format!("no order {line:?}: {error}"))),
             };
             answer(&done.map(|()| self.status(place)).map_err(|error| error.to_string()));
         }
-        Ok(())
+    }
+
+    /// Process ids of all servers that were started and not waited for since.
+    fn pids(&self) -> Vec<u32> {
+        let databases = self.postgres.pid().into_iter().chain(self.postgres.other_pids());
+        databases.chain(self.rabbitmq.pids()).collect()
     }
 
     async fn obey(&mut self, order: Order) -> Result<(), DevError> {
@@ -227,24 +234,6 @@ fn asked_to_end() -> impl Future<Output = ()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {}
-        }
-    }
-}
-
-/// Waits until we have no child left. The servers have been waited for; this is about what they
-/// had started: sessions of PostgreSQL, helpers of Erlang.
-async fn await_orphans() -> Result<(), DevError> {
-    let deadline = Instant::now() + ORPHANS_LIMIT;
-    loop {
-        match wait(WaitOptions::NOHANG) {
-            Err(Errno::CHILD) => return Ok(()),
-            Ok(Some(_)) | Err(Errno::INTR) => {}
-            Ok(None) if Instant::now() < deadline => sleep(Duration::from_millis(5)).await,
-            Ok(None) => {
-                let problem = io::Error::other("a process of theirs does not end");
-                return Err(problem).context(|| "end the servers".into());
-            }
-            Err(error) => return Err(error).context(|| "wait for the servers' processes".into()),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod error;
 pub mod guardian;
+mod orphans;
 mod place;
 mod postgres;
 mod programs;

@@ -74,6 +74,11 @@ impl RabbitMq {
         self.server.pid()
     }
 
+    /// Process ids of the broker and of its epmd, of those that were started.
+    pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
+        [&self.server, &self.epmd].into_iter().filter_map(Server::pid)
+    }
+
     /// Starts it and waits until it speaks AMQP. Does nothing if it runs.
     pub(super) async fn start(&mut self) -> Result<(), DevError> {
         let ports = self.ports;

@@ -162,6 +162,7 @@ fn signals_are_handled_in_one_place() {
             "src/lifecycle.rs",
             // The private servers end with the process that has started them.
             "src/dev/guardian.rs",
+            "src/dev/orphans.rs",
             // Another program.
             "loadtest/src/stop.rs",
         ],

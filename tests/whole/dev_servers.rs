@@ -72,6 +72,19 @@ fn processes_in(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The ended children of a process that it has not reaped.
+fn zombies(parent: u32) -> Vec<String> {
+    let stats = fs::read_dir("/proc").into_iter().flatten().flatten();
+    stats
+        .filter_map(|process| fs::read_to_string(process.path().join("stat")).ok())
+        .filter(|stat| {
+            // "pid (name) state parent …"; the name can have blanks and brackets.
+            let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            rest.starts_with(&format!("Z {parent} "))
+        })
+        .collect()
+}
+
 /// A directory through which PostgreSQL, which runs as another user for root, can pass.
 fn open_place() -> Result<TempDir> {
     Ok(tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o711)).tempdir()?)
@@ -130,6 +143,37 @@ async fn a_stopped_broker_comes_back_also_when_its_port_was_taken_meanwhile_and_
     let channel = rabbitmq(&servers).await?.create_channel().await?;
     channel.queue_declare("kept".into(), there, FieldTable::default()).await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn what_the_servers_leave_behind_is_reaped_while_they_run() -> Result {
+    let servers = shipped(&dev::ServersOptions::default()).await?;
+    let none_is_left = async || {
+        // Erlang's helpers end by themselves, a moment after the start.
+        within(SOON, "no zombie", async || zombies(servers.guardian_pid()).is_empty()).await;
+    };
+    none_is_left().await;
+    for _ in 0..2 {
+        servers.kill_rabbitmq().await?;
+        servers.stop_postgres(StopMode::Kill).await?;
+        none_is_left().await;
+        servers.start_postgres().await?;
+        servers.start_rabbitmq().await?;
+        none_is_left().await;
+        both_answer(&servers).await?;
+    }
+    // One that ends by itself is left to whoever asks for it, and is started again as before.
+    let killed = servers.postgres_pid().ok_or("PostgreSQL runs")?;
+    assert!(Command::new("kill").args(["-KILL", &killed.to_string()]).status()?.success());
+    within(SOON, "PostgreSQL is down", async || postgres_is_away(&servers).await).await;
+    servers.start_postgres().await?;
+    none_is_left().await;
+    both_answer(&servers).await?;
+    Ok(servers.shutdown().await?)
+}
+
+async fn postgres_is_away(servers: &dev::PrivateServers) -> bool {
+    postgres(servers).await.is_err()
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod crowd;
 mod dev_servers;
 mod incarnation;
 mod life;
+mod listing;
 mod looking_up;
 mod memory;
 mod migrations;

@@ -62,18 +62,26 @@ macro_rules! selected {
     };
 }
 
-/// Returns the selected dead letters, the newest first, at most `limit`.
+/// Returns the selected dead letters with an id below `before`, the newest first, at most `limit`.
 pub async fn list(
     client: &impl GenericClient,
     selection: Selection<'_>,
+    before: i64,
     limit: i64,
 ) -> Result<Vec<DeadLetterRow>, Error> {
     let Selection { ids, reason, resolved } = selection;
     let rows = named!(client.query(
-        concat!("SELECT ", columns!(), " FROM dead_letter WHERE ", selected!(), " ORDER BY id DESC LIMIT {limit}"),
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM dead_letter WHERE ",
+            selected!(),
+            " AND id < {before} ORDER BY id DESC LIMIT {limit}"
+        ),
         ids = ids,
         reason = reason,
         resolved = resolved,
+        before = before,
         limit = limit,
     ));
     Ok(rows?.iter().map(DeadLetterRow::from).collect())

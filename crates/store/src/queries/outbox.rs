@@ -33,10 +33,15 @@ macro_rules! columns {
     };
 }
 
-/// Returns the oldest held rows, at most `limit`.
-pub async fn list(client: &impl GenericClient, limit: i64) -> Result<Vec<HeldRow>, Error> {
+/// Returns the oldest held rows with an id above `after`, at most `limit`.
+pub async fn list(client: &impl GenericClient, after: i64, limit: i64) -> Result<Vec<HeldRow>, Error> {
     let rows = named!(client.query(
-        concat!("SELECT ", columns!(), " FROM outbox WHERE held_key IS NOT NULL ORDER BY id LIMIT {limit}"),
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM outbox WHERE held_key IS NOT NULL AND id > {after} ORDER BY id LIMIT {limit}"
+        ),
+        after = after,
         limit = limit,
     ));
     Ok(rows?.iter().map(HeldRow::from).collect())

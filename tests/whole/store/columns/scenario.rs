@@ -12,7 +12,7 @@ use settled_pipeline::store::{BatchStore, OutboxStore, Submission, Unrouted};
 use settled_store::outbox::PostgresOutbox;
 use settled_store::queries::account::{self, AccountFilter};
 use settled_store::queries::dead_letter::{self, Resolution, Selection};
-use settled_store::queries::payment::{self, Life, PaymentFilter};
+use settled_store::queries::payment::{self, Cursor, Life, PaymentFilter};
 use settled_store::queries::{audit, outbox};
 use settled_store::{Client, Pool, PostgresStore};
 use settled_testkit::harness::{Task, authorize, follow_up, open, split, task, transfer};
@@ -21,6 +21,9 @@ use uuid::Uuid;
 /// When messages were received, but for a few.
 const RECEIVED: &str = "2001-02-03T04:05:06Z";
 const RECEIVED_LATER: &str = "2011-12-13T14:15:16Z";
+
+/// How long to search for payments.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the scenario has found, as text.
 pub(crate) struct Story {
@@ -247,23 +250,25 @@ pub(crate) async fn look(store: &PostgresStore, client: &mut Client, story: &mut
         task_type: Some("transfer"),
         account: Some("a"),
         reference: Some("the reference"),
-        before: Some(id(1000)),
+        publisher: Some("publisher 10"),
+        before: None,
         since: Some(RECEIVED.parse().expect("a time")),
         limit: 10,
         payment: None,
     };
-    story.tell("payments", &payment::list(&*client, &payments).await?);
+    story.tell("payments", &payment::list(client, &payments, PATIENCE).await?.payments);
     let on_payment = PaymentFilter {
         state: Some("settled"),
         task_type: Some("refund"),
         account: Some("a"),
         reference: None,
+        publisher: None,
         payment: Some(id(20)),
-        before: Some(id(23)),
+        before: Some(Cursor::at("2999-01-01T00:00:00Z".parse().expect("a time"))),
         since: None,
         limit: 10,
     };
-    story.tell("follow-ups", &payment::list(&*client, &on_payment).await?);
+    story.tell("follow-ups", &payment::list(client, &on_payment, PATIENCE).await?.payments);
     for number in [10, 12, 20, 21, 31, 33, 32, 46, 49, 4, 41] {
         let life = Life::load(client, id(number)).await?;
         let waits = life.as_ref().and_then(|life| life.waits.as_ref());
@@ -271,7 +276,7 @@ pub(crate) async fn look(store: &PostgresStore, client: &mut Client, story: &mut
         story.tell("life", &life);
     }
     let letters = Selection { resolved: true, ..Selection::default() };
-    let listed = dead_letter::list(&*client, letters, 9).await?;
+    let listed = dead_letter::list(&*client, letters, 9, 3).await?;
     story.tell("dead letters", &listed);
     story.tell("dead letters", &dead_letter::load(&*client, letters, 1, 9).await?);
     story.tell("dead letter", &dead_letter::of_task(&*client, id(10)).await?);
@@ -328,7 +333,7 @@ pub(crate) async fn change(pool: &Pool, client: &Client, story: &mut Story) -> R
     }
     relay.renew(&[3], Duration::from_secs(10_800)).await?;
     relay.delete(&[4, 5]).await?;
-    story.tell("held rows", &outbox::list(client, 10).await?);
+    story.tell("held rows", &outbox::list(client, 0, 10).await?);
     story.tell("held row", &outbox::load(client, ids[0]).await?);
     story.tell("due again", &outbox::retry(client, Some(&ids[..1])).await?);
     story.tell("discarded", &outbox::discard(client, &ids[1..], "why").await?);

@@ -35,7 +35,7 @@ SELECT 'guards', format('trigger %s of %s is missing or disabled', expected.trig
                       AND tgenabled IN ('O', 'A'))
 UNION ALL
 SELECT 'guards', format('index %s is missing or not valid', expected.index_name)
-  FROM (VALUES ('payment_parent'), ('hold_expires'), ('agenda_due'), ('agenda_waits_for'), ('outbox_held'), ('outbox_refused'),
+  FROM (VALUES ('payment_parent'), ('payment_settled_at'), ('hold_expires'), ('agenda_due'), ('agenda_waits_for'), ('outbox_held'), ('outbox_refused'),
                ('dead_letter_open'), ('dead_letter_task')) AS expected (index_name)
  WHERE NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(expected.index_name) AND indisvalid)
 UNION ALL
