@@ -13,6 +13,7 @@ use std::{io, thread};
 use settled_pipeline::shutdown::Shutdown;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// The exit status after a second signal.
 const EXIT_AT_ONCE: i32 = 1;
@@ -23,6 +24,14 @@ const EXIT_GRACE: Duration = Duration::from_millis(500);
 /// Signals that follow each other faster than this count as one request: stopping a process and its process group, or
 /// Ctrl-C on a supervisor and its child, sends two.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// Returns a token that is cancelled at the first SIGTERM or SIGINT, for a command that says how far it came. A second
+/// signal ends the process.
+pub fn interruptible() -> io::Result<CancellationToken> {
+    let shutdown = Shutdown::new();
+    follow_signals(&shutdown)?;
+    Ok(shutdown.drain().clone())
+}
 
 /// Treats SIGTERM and SIGINT as requests to stop from the moment this call returns.
 ///

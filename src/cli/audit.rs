@@ -1,18 +1,62 @@
 //! `settled audit`: checks every invariant of the ledger over every row, in one snapshot and without locks.
 
+use anyhow::anyhow;
 use settled_core::contract::{Currencies, Currency};
-use settled_store::queries::audit::{self, Audit, CurrencyTotals, Totals};
+use settled_store::queries::Error;
+use settled_store::queries::audit::{Audit, CurrencyTotals, Part, STEPS, Totals, audit_part};
 
-use super::human::counted;
-use super::output::Text;
-use super::{Exit, Failure, Global};
+use super::human::{counted, time};
+use super::output::{self, Text};
+use super::progress::Progress;
+use super::{Exit, Failure, Global, block_on};
+use crate::lifecycle;
 
-pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
-    global.with_database(async |mut session| {
-        let audit = audit::audit(&mut session.client).await?;
-        session.print(&audit, || human(&audit, session.currencies()))?;
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Checks one of several equal parts, such as 1/8, to have a long audit in pieces. Together 1/8 to 8/8 check the whole
+    /// ledger, whenever each of them runs; what is about the ledger as a whole goes with the first.
+    #[arg(long, value_name = "I/N", default_value_t = Part::WHOLE)]
+    part: Part,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
+    let config = global.load()?;
+    let stop = lifecycle::interruptible()?;
+    block_on(async {
+        let progress = Progress::begin(global.json, "audit", Some(STEPS));
+        let work = async {
+            let mut client = settled_store::connect_to_read(&config.postgres).await?;
+            let audit = audit_part(&mut client, args.part, |step| progress.step(step)).await;
+            audit.map_err(failure)
+        };
+        let audit = tokio::select! {
+            biased;
+            audit = work => audit?,
+            () = stop.cancelled() => return Err(interrupted(args.part)),
+        };
+        drop(progress);
+        output::print(global.json, &audit, || human(&audit, &config.payments.currencies))?;
         Ok(if audit.passed { Exit::Ok } else { Exit::Failure })
     })
+}
+
+fn interrupted(part: Part) -> Failure {
+    let hint = match part.is_whole() {
+        true => "--part 1/8 to --part 8/8 check the same in eight pieces".to_owned(),
+        false => format!("go on with --part {part}; parts that passed need not be repeated"),
+    };
+    Failure::new(Exit::Interrupted, anyhow!("interrupted: nothing is known of what was not finished")).hint(hint)
+}
+
+/// Says what to do if the standby has ended the audit to replay a change of the primary.
+fn failure(error: Error) -> Failure {
+    if !error.is_recovery_conflict() {
+        return error.into();
+    }
+    Failure::new(Exit::Unavailable, error).hint(
+        "the audit was in the way of the primary's changes: set hot_standby_feedback = on on the standby, or a longer \
+         max_standby_streaming_delay, or audit it in parts",
+    )
 }
 
 fn human(audit: &Audit, currencies: &Currencies) -> Text {
@@ -29,12 +73,19 @@ fn human(audit: &Audit, currencies: &Currencies) -> Text {
         }
     }
     text.line("");
-    totals(&audit.totals, currencies, &mut text);
-    text.line("");
+    if let Some(counted) = &audit.totals {
+        totals(counted, currencies, &mut text);
+        text.line("");
+    }
     let failed = audit.checks.iter().filter(|check| check.violations > 0).count();
+    if audit.is_standby {
+        let until = audit.replayed_until.map(|until| format!(", which has replayed the primary until {}", time(until)));
+        text.line(format!("on a standby{}", until.unwrap_or_default()));
+    }
+    let part = if audit.part.is_whole() { String::new() } else { format!(", part {}", audit.part) };
     text.line(match failed {
-        0 => "audit: passed".to_owned(),
-        failed => format!("audit: FAILED, {}", counted(failed, "check")),
+        0 => format!("audit: passed{part}"),
+        failed => format!("audit: FAILED, {}{part}", counted(failed, "check")),
     });
     text
 }

@@ -2,16 +2,20 @@
 
 mod view;
 
+use anyhow::anyhow;
 use settled_amqp::{BrokerSettings, Outgoing, PublishError, Publisher};
 use settled_core::contract::{DeadReason, Properties, decode};
 use settled_store::Client;
 use settled_store::queries::dead_letter::{self, Resolution, Selection, StoredDeadLetter};
+use tokio_util::sync::CancellationToken;
 
 use self::view::{Refused, Report, Shown};
 use super::human::{or_dash, time};
+use super::progress::Progress;
 use super::publish::{UNCHECKED_KEY, connect};
 use super::{Exit, Failure, Global, Session};
 use crate::config::Config;
+use crate::lifecycle;
 
 /// The number of dead letters that are read, published and marked at a time.
 const CHUNK: i64 = 200;
@@ -100,12 +104,35 @@ async fn execute(command: Command, session: &Session) -> Result<Exit, Failure> {
     let (verb, report) = match command {
         Command::List(args) => return list(&args, session).await,
         Command::Show { id } => return show(id, session).await,
-        Command::Replay(args) => ("replayed", replay(&args, session).await?),
-        Command::Discard(args) => ("discarded", discard(&args, &session.client).await?),
+        Command::Replay(args) => ("replayed", replay(&args, session, &Work::begin(session, "replayed")?).await?),
+        Command::Discard(args) => ("discarded", discard(&args, session, &Work::begin(session, "discarded")?).await?),
     };
     session.print(&report, || report.human(verb))?;
+    if report.interrupted {
+        return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted: {} {verb}", report.done.len()))
+            .hint("the others are still open; the same command goes on with them"));
+    }
     let all = report.missing.is_empty() && report.oversize.is_empty() && report.refused.is_empty();
     Ok(if all { Exit::Ok } else { Exit::Failure })
+}
+
+/// Work that goes on, a chunk at a time, until it is done or interrupted.
+struct Work {
+    progress: Progress,
+    stop: CancellationToken,
+}
+
+impl Work {
+    fn begin(session: &Session, what: &'static str) -> Result<Self, Failure> {
+        Ok(Self { progress: Progress::begin(session.json, what, None), stop: lifecycle::interruptible()? })
+    }
+
+    /// Counts what was done. Returns whether to go on.
+    fn goes_on(&self, done: usize, report: &mut Report) -> bool {
+        self.progress.advance(done as u64);
+        report.interrupted = self.stop.is_cancelled();
+        !report.interrupted
+    }
 }
 
 async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
@@ -130,13 +157,13 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Exit, Failure> {
 async fn show(id: i64, session: &Session) -> Result<Exit, Failure> {
     let selection = Selection { ids: Some(&[id]), reason: None, resolved: true };
     let Some(letter) = dead_letter::load(&session.client, selection, 0, 1).await?.pop() else {
-        return Err(anyhow::anyhow!("no dead letter {id}").into());
+        return Err(anyhow!("no dead letter {id}").into());
     };
     let shown = Shown::of(&letter);
     session.print(&shown, || shown.human())
 }
 
-async fn replay(args: &ReplayArgs, session: &Session) -> Result<Report, Failure> {
+async fn replay(args: &ReplayArgs, session: &Session, work: &Work) -> Result<Report, Failure> {
     let Session { config, client, .. } = session;
     let by_id = !args.ids.is_empty();
     let selection = Selection { ids: by_id.then_some(&args.ids[..]), reason: args.reason.as_deref(), resolved: by_id };
@@ -149,10 +176,14 @@ async fn replay(args: &ReplayArgs, session: &Session) -> Result<Report, Failure>
         let chunk = dead_letter::load(client, selection, after, CHUNK).await?;
         let Some(newest) = chunk.last() else { break };
         after = newest.row.id;
+        let seen = chunk.len();
         let refused = replay_chunk(chunk, publisher.as_ref(), client, &config.broker, &mut report).await?;
         if !refused.is_empty() {
             // The broker has closed the publisher's channel.
             publisher = Some(replay_singly(refused, config, client, &mut report).await?);
+        }
+        if !work.goes_on(seen, &mut report) {
+            break;
         }
     }
     if let Some(publisher) = publisher {
@@ -227,17 +258,27 @@ async fn replay_chunk(
     }
 }
 
-async fn discard(args: &DiscardArgs, client: &Client) -> Result<Report, Failure> {
+async fn discard(args: &DiscardArgs, session: &Session, work: &Work) -> Result<Report, Failure> {
+    let client = &session.client;
     let ids = (!args.ids.is_empty()).then_some(&args.ids[..]);
     let selection = Selection { ids, reason: args.reason.as_deref(), resolved: false };
     let mut report = Report::new(args.dry_run, &args.ids);
-    let letters = dead_letter::list(client, selection, i64::MAX, i64::MAX).await?;
-    report.missing.retain(|id| letters.iter().all(|letter| letter.id != *id));
-    let seen: Vec<(i64, i32)> = letters.iter().rev().map(|letter| (letter.id, letter.attempts)).collect();
-    if args.dry_run {
-        report.done.extend(seen.iter().map(|(id, _)| id));
-    } else {
-        mark(client, &seen, Resolution::Discarded, &mut report).await?;
+    let mut after = 0;
+    let last = dead_letter::list(client, selection, i64::MAX, 1).await?.first().map_or(0, |newest| newest.id);
+    while after < last {
+        let chunk = dead_letter::load(client, selection, after, CHUNK).await?;
+        let Some(newest) = chunk.last() else { break };
+        after = newest.row.id;
+        report.missing.retain(|id| chunk.iter().all(|letter| letter.row.id != *id));
+        let seen: Vec<(i64, i32)> = chunk.iter().map(|letter| (letter.row.id, letter.row.attempts)).collect();
+        if args.dry_run {
+            report.done.extend(seen.iter().map(|(id, _)| id));
+        } else {
+            mark(client, &seen, Resolution::Discarded, &mut report).await?;
+        }
+        if !work.goes_on(seen.len(), &mut report) {
+            break;
+        }
     }
     Ok(report)
 }

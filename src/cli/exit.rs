@@ -7,6 +7,7 @@
 //! | 2 | the command line was not understood |
 //! | 69 | the broker or the database cannot be reached; the same command may work later |
 //! | 78 | the configuration is wrong, or a connection pooler is in a mode that cannot be used |
+//! | 130 | interrupted; the message says how far it came, and how to go on |
 
 use std::fmt;
 use std::io::{self, Write};
@@ -27,6 +28,8 @@ pub enum Exit {
     Usage = 2,
     Unavailable = 69,
     BadConfig = 78,
+    /// As shells report a program that SIGINT has ended.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

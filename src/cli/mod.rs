@@ -16,6 +16,7 @@ mod outbox;
 mod outcome;
 pub mod output;
 mod payment;
+mod progress;
 mod publish;
 mod run;
 
@@ -44,7 +45,7 @@ pub struct Cli {
 const AFTER_HELP: &str = "\
 Environment: SETTLED_AMQP_URI, SETTLED_POSTGRES_URL and SETTLED_ADMIN_LISTEN override the file.
 Exit codes: 0 done, 1 failed or the answer is no, 2 usage, 69 a server cannot be reached, \
-78 bad configuration.";
+78 bad configuration, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -72,7 +73,7 @@ enum Verb {
     #[command(subcommand)]
     Ledger(ledger::Command),
     /// Check every invariant of the ledger
-    Audit,
+    Audit(audit::Args),
     /// Check the configuration, and whether the servers can be reached
     Check(check::Args),
     /// Print the effective configuration and where each value comes from
@@ -107,7 +108,7 @@ impl Cli {
             Verb::DeadLetters(command) => dead_letters::run(&global, command),
             Verb::Outbox(command) => outbox::run(&global, command),
             Verb::Ledger(command) => ledger::run(&global, command),
-            Verb::Audit => audit::run(&global),
+            Verb::Audit(args) => audit::run(&global, &args),
             Verb::Check(args) => check::run(&global, &args),
             Verb::Config(args) => config::run(&global, &args),
             Verb::Completions(args) => completions::run(&args),

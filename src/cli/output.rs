@@ -3,7 +3,7 @@
 //! Text for people is a [`Text`], which escapes everything added to it: names, references and bodies are untrusted, and
 //! a terminal would interpret control characters in them.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement};
@@ -23,6 +23,15 @@ pub fn print<T: Serialize + ?Sized>(json: bool, value: &T, human: impl FnOnce() 
 pub fn print_own(text: &str) -> Result<Exit, Failure> {
     let mut out = io::stdout().lock();
     quiet_when_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+    Ok(Exit::Ok)
+}
+
+/// Prints `before`, then text that the program has stored in a file because it may be too long for the memory, then
+/// `after`. It must not contain untrusted data that isn't escaped, as in JSON. Otherwise like [`print()`].
+pub fn print_stored(before: &str, stored: &mut impl Read, after: &str) -> Result<Exit, Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let printed = out.write_all(before.as_bytes()).and_then(|()| io::copy(stored, &mut out));
+    quiet_when_closed(printed.and_then(|_| out.write_all(after.as_bytes())).and_then(|()| out.flush()))?;
     Ok(Exit::Ok)
 }
 

@@ -1,23 +1,31 @@
 //! `settled publish`: publishes tasks from a file and waits for the broker's confirms.
 //!
 //! The input is one JSON task, or one per line. All of them are checked before the first is published; if one is
-//! invalid, none is published, and its line and field are reported.
+//! invalid, none is published, and its line and field are reported. The input is read once for each of these steps, so
+//! that its size does not matter: [`input`].
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+mod input;
+mod send;
+mod wait;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use jiff::Timestamp;
 use serde::Serialize;
 use settled_amqp::{MAX_PROPERTY_BYTES, Outgoing, PublishError, Published, Publisher};
-use settled_core::contract::{PaymentState, Properties, Task, decode};
+use settled_core::contract::{Properties, Task, decode};
+use tokio_util::sync::CancellationToken;
 
-use super::human::{self, counted, duration, time};
-use super::outcome::{Outcome, OutcomeWatch};
+use self::input::{Input, Line};
+use self::send::{Sent, send};
+use super::human::{counted, duration};
 use super::output::{self, Text};
+use super::progress::Progress;
 use super::{Exit, Failure, Global, block_on};
 use crate::config::Config;
+use crate::lifecycle;
 use crate::printable::printable;
 
 /// The default publisher of tasks from the command line.
@@ -44,6 +52,9 @@ pub(super) struct Args {
     /// How long to wait for the outcomes.
     #[arg(long, default_value = "60s", value_parser = duration, requires = "wait")]
     timeout: Duration,
+    /// Leaves out the lines before this one, to go on where a command was interrupted.
+    #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    from_line: u64,
     /// Who publishes, as payments will show it.
     #[arg(long, default_value = PUBLISHER, value_parser = publisher)]
     publisher: String,
@@ -56,28 +67,100 @@ fn publisher(text: &str) -> Result<String, String> {
 
 #[derive(Serialize)]
 struct Report {
-    published: usize,
+    published: u64,
+    /// Where to go on, if not all was published.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcomes: Option<Vec<Outcome>>,
+    next_line: Option<u64>,
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let config = global.load()?;
-    let input = read(&args.file)?;
-    let (messages, tasks) = messages(&input, args)?;
-    let report = block_on(async {
-        if !args.wait {
-            let published = publish_all(&config, &messages).await?;
-            return Ok(Report { published, outcomes: None });
+    let mut input = Input::open(&args.file)?;
+    // Not before: whoever types the input ends the process by the signal itself.
+    let stop = lifecycle::interruptible()?;
+    let total = check(&mut input, args, global.json, &stop)?;
+    block_on(async {
+        let client = match args.wait {
+            true => Some(or_stopped(&stop, settled_store::connect(&config.postgres)).await??),
+            false => None,
+        };
+        let watch = match &client {
+            Some(client) => Some(or_stopped(&stop, wait::look(client, &mut input, args)).await??),
+            None => None,
+        };
+        let publisher = or_stopped(&stop, connect(&config)).await??;
+        let progress = Progress::begin(global.json, "published", Some(total));
+        let Sent { confirmed, next_line, failure } =
+            send(publisher, &mut input, (args, total), &progress, &stop).await?;
+        drop(progress);
+        if let Some(failure) = failure {
+            if global.json && failure.exit() == Exit::Interrupted {
+                output::print(true, &Report { published: confirmed, next_line: Some(next_line) }, Text::default)?;
+            }
+            return Err(failure);
         }
-        let client = settled_store::connect(&config.postgres).await?;
-        let watch = OutcomeWatch::start(&client, &tasks).await?;
-        let published = publish_all(&config, &messages).await?;
-        let outcomes = watch.wait(&client, &tasks, args.timeout).await?;
-        Ok(Report { published, outcomes: Some(outcomes) })
-    })?;
-    output::print(global.json, &report, || human(&report))?;
-    Ok(report.outcomes.as_deref().map_or(Exit::Ok, exit))
+        let human = Text::of(format!("{} published and confirmed", counted(confirmed.cast_signed(), "task")));
+        let (Some(client), Some(watch)) = (client, watch) else {
+            return output::print(global.json, &Report { published: confirmed, next_line: None }, || human);
+        };
+        let progress = Progress::begin(global.json, "outcomes", Some(total));
+        let waiting = wait::wait(&client, watch, &mut input, (args, global.json), &progress);
+        let outcomes = tokio::select! {
+            biased;
+            outcomes = waiting => outcomes?,
+            () = stop.cancelled() => {
+                return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted: all {confirmed} tasks are published and confirmed, not all of their outcomes are known"))
+                    .hint("the same command again waits for them; to publish again is safe, the ids are the same"));
+            }
+        };
+        drop(progress);
+        outcomes.print(confirmed, human)
+    })
+}
+
+/// Waits for something that comes before publishing, unless the command is interrupted.
+async fn or_stopped<T>(stop: &CancellationToken, before: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(nothing_published()),
+        result = before => Ok(result),
+    }
+}
+
+fn nothing_published() -> Failure {
+    Failure::new(Exit::Interrupted, anyhow!("interrupted: nothing is published"))
+}
+
+/// How many invalid lines are named.
+const NAMED: u64 = 10;
+
+/// Checks every line. Returns the number of tasks; with `--unchecked`, of messages.
+fn check(input: &mut Input, args: &Args, json: bool, stop: &CancellationToken) -> Result<u64, Failure> {
+    let progress = Progress::begin(json, "checked", None);
+    let (mut count, mut wrong) = (0, 0);
+    let mut text = String::from("nothing published:");
+    for line in input.lines(args.from_line)? {
+        if stop.is_cancelled() {
+            return Err(nothing_published());
+        }
+        count += 1;
+        progress.advance(1);
+        if let Err(invalid) = message(line?, args) {
+            wrong += 1;
+            if wrong <= NAMED {
+                text += &format!("\n  {invalid}");
+            }
+        }
+    }
+    if wrong > NAMED {
+        text += &format!("\n  … and {} more", wrong - NAMED);
+    }
+    match (count, wrong) {
+        (0, _) if args.from_line > 1 => Err(anyhow!("the input holds no task from line {} on", args.from_line).into()),
+        (0, _) => Err(anyhow!("the input holds no task").into()),
+        (_, 0) => Ok(count),
+        _ => Err(Failure::from(anyhow!(text)).hint("--unchecked publishes them as they are")),
+    }
 }
 
 /// Connects as the configuration says.
@@ -93,68 +176,14 @@ pub(super) async fn publish(config: &Config, messages: &[Outgoing]) -> Result<Pu
     Ok(published)
 }
 
-/// Publishes all messages. Returns how many were confirmed.
-async fn publish_all(config: &Config, messages: &[Outgoing]) -> Result<usize, Failure> {
-    let Published { confirmed, error } = publish(config, messages).await?;
-    error.map_or(Ok(confirmed), |error| {
-        Err(Failure::from(error).hint(format!(
-            "{confirmed} of {} confirmed; to publish all of them again is safe, the ids are the same",
-            messages.len()
-        )))
-    })
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    if file.as_os_str() != "-" {
-        return Ok(std::fs::read(file).with_context(|| file.display().to_string())?);
+/// Returns the message of a line: that of a task, or with `--unchecked` of whatever it is. Otherwise the line's number,
+/// and what is wrong with it.
+fn message(Line { number, body }: Line, args: &Args) -> Result<Outgoing, String> {
+    match decode(&body, &Properties::default()) {
+        Ok(task) => Ok(task_message(&task, body, &args.publisher)),
+        Err(_) if args.unchecked => Ok(unchecked(body, &args.publisher)),
+        Err(letter) => Err(format!("line {number}: {}", printable(&letter.detail))),
     }
-    let mut input = Vec::new();
-    std::io::stdin().read_to_end(&mut input).context("standard input")?;
-    Ok(input)
-}
-
-/// Returns the messages and their tasks. With `unchecked` there are messages without a task.
-fn messages(input: &[u8], args: &Args) -> Result<(Vec<Outgoing>, Vec<Task>), Failure> {
-    let documents = documents(input);
-    if documents.is_empty() {
-        return Err(anyhow!("the input holds no task").into());
-    }
-    let (mut messages, mut tasks, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
-    for (line, body) in documents {
-        match decode(body, &Properties::default()) {
-            Ok(task) => {
-                messages.push(task_message(&task, body.to_vec(), &args.publisher));
-                tasks.push(task);
-            }
-            Err(_) if args.unchecked => messages.push(unchecked(body.to_vec(), &args.publisher)),
-            Err(letter) => wrong.push(format!("line {line}: {}", printable(&letter.detail))),
-        }
-    }
-    if wrong.is_empty() {
-        return Ok((messages, tasks));
-    }
-    let more = wrong.len().saturating_sub(10);
-    wrong.truncate(10);
-    if more > 0 {
-        wrong.push(format!("… and {more} more"));
-    }
-    Err(Failure::from(anyhow!("nothing published:\n  {}", wrong.join("\n  ")))
-        .hint("--unchecked publishes them as they are"))
-}
-
-/// Splits the input into documents, each with the number of its first line: one that spans lines, or one per line.
-fn documents(input: &[u8]) -> Vec<(usize, &[u8])> {
-    let single: Result<&serde_json::value::RawValue, _> = serde_json::from_slice(input);
-    if single.is_ok() {
-        let leading = input.iter().take_while(|byte| byte.is_ascii_whitespace());
-        let line = 1 + leading.filter(|byte| **byte == b'\n').count();
-        return vec![(line, input.trim_ascii())];
-    }
-    (1..)
-        .zip(input.split(|byte| *byte == b'\n'))
-        .map(|(line, body)| (line, body.trim_ascii()))
-        .filter(|(_, body)| !body.is_empty())
-        .collect()
 }
 
 /// Returns the message of a task.
@@ -174,61 +203,4 @@ fn unchecked(body: Vec<u8>, publisher: &str) -> Outgoing {
         ..Properties::default()
     };
     Outgoing { exchange: None, routing_key: UNCHECKED_KEY.to_owned(), body, properties }
-}
-
-/// Returns the exit code of all outcomes: one without an outcome in time outweighs a failed one.
-fn exit(outcomes: &[Outcome]) -> Exit {
-    let exits = || outcomes.iter().map(Outcome::exit);
-    [Exit::Unavailable, Exit::Failure].into_iter().find(|bad| exits().any(|exit| exit == *bad)).unwrap_or(Exit::Ok)
-}
-
-fn human(report: &Report) -> Text {
-    let mut text = Text::of(format!("{} published and confirmed", counted(report.published, "task")));
-    let outcomes = report.outcomes.as_deref().unwrap_or_default();
-    if let [outcome] = outcomes {
-        text.line(describe(outcome));
-        return text;
-    }
-    let mut counts = std::collections::BTreeMap::new();
-    for outcome in outcomes {
-        *counts.entry(kind(outcome)).or_insert(0_usize) += 1;
-    }
-    for (kind, count) in counts {
-        text.line(format!("{count:>10} {kind}"));
-    }
-    text
-}
-
-fn kind(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Payment(stored) => human::state(stored),
-        Outcome::DeadLetter { .. } => "dead letters".to_owned(),
-        Outcome::Unknown { .. } => "without an outcome yet".to_owned(),
-    }
-}
-
-fn describe(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Payment(stored) => {
-            let until = stored.task.when.execute_at.filter(|_| stored.state == PaymentState::Scheduled);
-            let until = until.map(|at| format!(" for {}", time(at))).unwrap_or_default();
-            format!("{} {}{until}", stored.task.id, human::state(stored))
-        }
-        Outcome::DeadLetter { id, detail } => format!("{id} is a dead letter: {detail}"),
-        Outcome::Unknown { id } => format!("{id} has no outcome yet"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_input_is_one_document_or_one_per_line() {
-        let lines = |input: &'static str| documents(input.as_bytes()).iter().map(|(line, _)| *line).collect::<Vec<_>>();
-        assert_eq!(lines("\n{\n \"a\": 1\n}\n"), [2]);
-        assert_eq!(lines("{}\n\n{}\r\n"), [1, 3]);
-        assert_eq!(lines("{}\nno\n"), [1, 2]);
-        assert_eq!(lines(" \n"), [0; 0]);
-    }
 }

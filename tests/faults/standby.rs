@@ -201,3 +201,36 @@ async fn intake_goes_on_by_itself_once_the_standby_is_back() {
     reckon(&ordeal.world, &ordeal.load, &ordeal.archive).await;
     ordeal.end().await;
 }
+
+#[tokio::test]
+async fn an_audit_on_the_standby_passes_and_finds_what_is_wrong() {
+    let _turn = turn().await;
+    let servers = postgres_with(ServersOptions { standby: true, ..ServersOptions::default() }).await;
+    let world = World::between(harness::servers().await, &servers, &QUICK).await;
+    let daemon = world.daemon().await;
+    Load::prepare(&world).await;
+    daemon.stop().await;
+    let url = world.postgres_url.split('?').next().expect("a URL");
+    let standby = format!("postgres.url = \"{url}?target_session_attrs=read-only\"");
+    world.configure(&[&QUICK[..], &[&standby]].concat());
+    eventually("the standby has replayed what it has", async || world.run(&["audit", "--json"]).await.code == 0).await;
+    let report = world.audit().await;
+    assert_eq!(report["is_standby"], true, "{report}");
+    assert!(report["replayed_until"].is_string(), "{report}");
+
+    // Two accounts, so that the currency still sums to zero.
+    let break_it = "UPDATE account SET posted = posted + CASE name WHEN 'rich:0' THEN 1 ELSE -1 END
+                     WHERE name IN ('rich:0', 'rich:1')";
+    world.sql().await.batch_execute(break_it).await.expect("broken");
+    eventually("it is found on the standby", async || world.run(&["audit"]).await.code == 1).await;
+    assert!(world.broken("account_posted").await.len() == 2, "both accounts");
+    let mut found = 0;
+    for part in ["1/2", "2/2"] {
+        let report = world.run(&["audit", "--json", "--part", part]).await.json();
+        let checks = report["checks"].as_array().expect("checks");
+        let posted = checks.iter().find(|check| check["name"] == "account_posted").expect("the check");
+        found += posted["violations"].as_u64().expect("a number");
+    }
+    assert_eq!(found, 2, "each in one part");
+    servers.shutdown().await.expect("nothing is left");
+}

@@ -10,6 +10,7 @@ mod dev_servers;
 mod incarnation;
 mod life;
 mod listing;
+mod long_work;
 mod looking_up;
 mod memory;
 mod migrations;

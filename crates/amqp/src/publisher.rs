@@ -1,9 +1,10 @@
 //! Publishes tasks, and dead letters again, for the command line: persistent and mandatory, with publisher confirms.
 
-use std::pin::pin;
+use std::borrow::Borrow;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use lapin::options::BasicPublishOptions;
 use lapin::protocol::AMQPErrorKind;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -17,6 +18,9 @@ use crate::{headers, topology};
 
 /// The most unconfirmed messages at a time.
 const WINDOW: usize = 512;
+
+/// Above this size of the bodies of unconfirmed messages, in bytes, no further one is published.
+const WINDOW_BYTES: usize = 8 << 20;
 
 /// How long the broker may take to confirm a message. A quorum queue without a majority confirms nothing.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
@@ -135,15 +139,36 @@ impl Publisher {
     }
 
     /// Publishes messages in their order and waits until each is confirmed. Stops at the first that isn't.
-    pub async fn publish<'a>(&self, messages: impl IntoIterator<Item = &'a Outgoing>) -> Published {
+    pub async fn publish<M: Borrow<Outgoing>>(&self, messages: impl IntoIterator<Item = M>) -> Published {
+        self.publish_each(messages, || ()).await
+    }
+
+    /// Like [`publish`](Self::publish), and calls `on_confirm` for each message that is confirmed, in their order. Takes
+    /// the next message when there is room for it among the unconfirmed ones, so it keeps few of them in memory.
+    pub async fn publish_each<M: Borrow<Outgoing>>(
+        &self,
+        messages: impl IntoIterator<Item = M>,
+        mut on_confirm: impl FnMut(),
+    ) -> Published {
+        let mut messages = messages.into_iter().fuse();
         // Each is passed to lapin when it is first polled, and they are polled first in their order. The results come in
         // the same order: if the broker closes the channel because of a message, that one's error is the first.
-        let mut results = pin!(stream::iter(messages).map(|message| self.send(message)).buffered(WINDOW));
-        let mut confirmed = 0;
+        let mut window = FuturesOrdered::new();
+        let (mut confirmed, mut bytes) = (0, 0);
         let error = loop {
-            match timeout(CONFIRM_TIMEOUT, results.next()).await {
-                Ok(Some(Ok(()))) => confirmed += 1,
-                Ok(Some(Err(error))) => break Some(error),
+            while window.len() < WINDOW && bytes < WINDOW_BYTES {
+                let Some(message) = messages.next() else { break };
+                let size = message.borrow().body.len();
+                bytes += size;
+                window.push_back(async move { (size, self.send(message.borrow()).await) });
+            }
+            match timeout(CONFIRM_TIMEOUT, window.next()).await {
+                Ok(Some((size, Ok(())))) => {
+                    bytes -= size;
+                    confirmed += 1;
+                    on_confirm();
+                }
+                Ok(Some((_, Err(error)))) => break Some(error),
                 Ok(None) => break None,
                 Err(_) => break Some(PublishError::Slow(CONFIRM_TIMEOUT)),
             }

@@ -70,8 +70,24 @@ impl From<tokio_postgres::Error> for ConnectError {
 /// # Errors
 /// If a file cannot be read, no host accepts the connection, or a pooler does not keep sessions.
 pub async fn connect(settings: &PostgresSettings) -> Result<Client, ConnectError> {
-    let (client, ..) = open(settings).await?;
-    let (other, ..) = open(settings).await?;
+    connect_with(settings, configuration(settings)?).await
+}
+
+/// Opens one connection as [`connect`] does, for a command that only reads: also to a standby, or to a server whose
+/// transactions are read-only by default. Of several hosts it is the first one that is what `target_session_attrs` in
+/// the URL asks for, which is any unless it is set.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to_read(settings: &PostgresSettings) -> Result<Client, ConnectError> {
+    let mut config = configuration(settings)?;
+    config.target_session_attrs(settings.url.parts().get_target_session_attrs());
+    connect_with(settings, config).await
+}
+
+async fn connect_with(settings: &PostgresSettings, config: tokio_postgres::Config) -> Result<Client, ConnectError> {
+    let (client, ..) = open_with(settings, &config).await?;
+    let (other, ..) = open_with(settings, &config).await?;
     let limit = settings.connect_timeout;
     let set_up = async {
         // Before anything is set: it would apply to other clients.
@@ -86,11 +102,14 @@ pub async fn connect(settings: &PostgresSettings) -> Result<Client, ConnectError
 
 /// Opens one connection with the current contents of the files that the settings name, and sets nothing.
 pub(super) async fn open(settings: &PostgresSettings) -> Result<Driven, ConnectError> {
-    let config = configuration(settings)?;
+    open_with(settings, &configuration(settings)?).await
+}
+
+async fn open_with(settings: &PostgresSettings, config: &tokio_postgres::Config) -> Result<Driven, ConnectError> {
     let limit = settings.connect_timeout;
     let connected = match tls(settings)? {
-        Some(tls) => hosts::connect(&config, tls, limit).await,
-        None => hosts::connect(&config, NoTls, limit).await,
+        Some(tls) => hosts::connect(config, tls, limit).await,
+        None => hosts::connect(config, NoTls, limit).await,
     };
     connected.map_err(|reason| reason.map_or(ConnectError::Timeout(limit), ConnectError::from))
 }

@@ -31,9 +31,9 @@ mod tls;
 pub use tokio_postgres::Client;
 
 pub use batch::{PostgresStore, decision};
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, connect_to_read};
 pub use durable::durable;
-pub use migrate::{MigrateError, migrate, migrate_to, missing};
+pub use migrate::{MigrateError, migrate, migrate_each, migrate_to, missing};
 pub use pool::{Object, Pool, PoolSetUpError, pool};
 pub use server::{Probed, probe, warnings};
 pub use settings::{PostgresSettings, PostgresUrl};

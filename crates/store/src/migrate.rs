@@ -58,6 +58,19 @@ pub async fn migrate(client: &mut Client) -> Result<Vec<String>, MigrateError> {
     run(client, refinery::Target::Latest).await
 }
 
+/// Like [`migrate`], and calls `applied` with the name of each migration as soon as it is committed.
+pub async fn migrate_each(client: &mut Client, mut applied: impl FnMut(&str)) -> Result<Vec<String>, MigrateError> {
+    let mut names = Vec::new();
+    for version in missing_versions(client).await? {
+        let now = migrate_to(client, version).await?;
+        now.iter().for_each(|name| applied(name));
+        names.extend(now);
+    }
+    // If none is missing, those that are applied are compared with those of this version nevertheless.
+    names.extend(migrate(client).await?);
+    Ok(names)
+}
+
 /// Applies the missing migrations up to a version, as an earlier version of the program did. Fails as [`migrate`].
 pub async fn migrate_to(client: &mut Client, version: i32) -> Result<Vec<String>, MigrateError> {
     run(client, refinery::Target::Version(version)).await
@@ -86,6 +99,13 @@ async fn holds_every_text(client: &Client) -> Result<(), MigrateError> {
 
 /// Returns the migrations that this version has and the database lacks.
 pub async fn missing(client: &mut Client) -> Result<Vec<String>, MigrateError> {
+    let versions = missing_versions(client).await?;
+    let runner = embedded::migrations::runner();
+    let named = |version: i32| runner.get_migrations().iter().find(|migration| migration.version() == version);
+    Ok(versions.into_iter().filter_map(named).map(ToString::to_string).collect())
+}
+
+async fn missing_versions(client: &Client) -> Result<Vec<i32>, MigrateError> {
     holds_every_text(client).await?;
     let exists = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?;
     let applied: Vec<i32> = if exists.get(0) {
@@ -95,6 +115,9 @@ pub async fn missing(client: &mut Client) -> Result<Vec<String>, MigrateError> {
         Vec::new()
     };
     let runner = embedded::migrations::runner();
-    let known = runner.get_migrations().iter();
-    Ok(known.filter(|migration| !applied.contains(&migration.version())).map(ToString::to_string).collect())
+    let versions = runner.get_migrations().iter().map(|migration| migration.version());
+    let mut missing: Vec<i32> = versions.filter(|version| !applied.contains(version)).collect();
+    // The macro has them in no order.
+    missing.sort_unstable();
+    Ok(missing)
 }

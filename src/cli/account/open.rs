@@ -6,7 +6,7 @@ use settled_core::contract::{AccountName, Currency, MAX_BALANCE, NO_LIMIT, OpenA
 use uuid::Uuid;
 
 use super::super::human::{self, account_name, currency, duration};
-use super::super::outcome::{Outcome, OutcomeWatch};
+use super::super::outcome::{Deadline, Outcome, OutcomeWatch};
 use super::super::output::Text;
 use super::super::{Exit, Failure, Session, publish};
 
@@ -38,12 +38,15 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result<Exit, Failure>
     let id = args.id.unwrap_or_else(Uuid::now_v7);
     let body = OpenAccount { account: args.name.clone(), currency: args.currency, min_balance: args.min_balance.0 };
     let tasks = [Task::new(id, TaskBody::OpenAccount(body))];
-    let watch = OutcomeWatch::start(client, &tasks).await?;
+    let mut watch = OutcomeWatch::default();
+    watch.look(client, &tasks).await?;
     let message = publish::task_message(&tasks[0], tasks[0].to_json().into_bytes(), publish::PUBLISHER);
     if let Some(error) = publish::publish(config, &[message]).await?.error {
         return Err(Failure::from(error).hint(format!("to be sure of not asking twice, repeat it with --id {id}")));
     }
-    let Some(outcome) = watch.wait(client, &tasks, args.timeout).await?.pop() else { return Ok(Exit::Ok) };
+    let Some(outcome) = watch.wait(client, &tasks, Deadline::after(args.timeout)).await?.pop() else {
+        return Ok(Exit::Ok);
+    };
     session.print(&outcome, || Text::of(describe(&outcome)))?;
     Ok(outcome.exit())
 }

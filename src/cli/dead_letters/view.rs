@@ -26,6 +26,9 @@ pub(super) struct Report {
     pub(super) left_out: BTreeMap<&'static str, Vec<i64>>,
     /// Dead letters that the broker refused; they stay open.
     pub(super) refused: Vec<Refused>,
+    /// The command was interrupted before it was through.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) interrupted: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,9 +51,11 @@ impl Report {
         if self.came_again > 0 {
             text.line(format!("{} came again meanwhile and stay open", self.came_again));
         }
+        // Of those that were not looked at, nothing is known.
+        let missing = if self.interrupted { &Vec::new() } else { &self.missing };
         for (ids, why) in [
             (&self.oversize, "oversize, and can't be replayed: only the beginning of the body was kept"),
-            (&self.missing, "not found, or dealt with before"),
+            (missing, "not found, or dealt with before"),
         ] {
             if !ids.is_empty() {
                 text.line(format!("{why}: {}", list_of(ids)));

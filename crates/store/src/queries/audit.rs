@@ -3,7 +3,10 @@
 //! It reads only the tables, never the daemon's state. Each file under `audit/` is one pass, which returns a row for
 //! each violation. Together they prove that movements and entries match: each movement has two entries, and each entry
 //! belongs to one movement.
+//!
+//! It writes nothing, so it can run on a standby. It can be had in parts: [`Part`].
 
+mod part;
 mod totals;
 
 use jiff::Timestamp;
@@ -11,6 +14,7 @@ use serde::Serialize;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
+pub use self::part::Part;
 pub use self::totals::{CurrencyTotals, DeadLetterCount, OutboxTotals, PaymentCount, Totals};
 use super::super::server;
 use super::Error;
@@ -74,50 +78,100 @@ pub struct Check {
 pub struct Audit {
     /// True if there is no violation.
     pub passed: bool,
-    /// Time of the snapshot, by the database's clock.
+    /// When the snapshot was taken.
     pub at: Timestamp,
+    /// On a standby: the last commit of the primary that it has replayed, if there was one since its start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replayed_until: Option<Timestamp>,
+    pub is_standby: bool,
+    /// Which part of the ledger was checked.
+    #[serde(skip_serializing_if = "Part::is_whole")]
+    pub part: Part,
     pub checks: Vec<Check>,
-    pub totals: Totals,
+    /// Those of the whole ledger, with the first part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Totals>,
 }
+
+/// A query that returns violations, and its parameters.
+type Pass<'a> = (&'static str, &'static str, &'a [&'a (dyn ToSql + Sync)]);
+
+/// The number of times that [`audit_part`] says that it has come further.
+pub const STEPS: u64 = 10;
 
 /// Audits the ledger in a read-only snapshot. A running daemon is not blocked.
 pub async fn audit(client: &mut Client) -> Result<Audit, Error> {
+    audit_part(client, Part::WHOLE, |_| ()).await
+}
+
+/// Audits a part of the ledger in a read-only snapshot of its own. What is about the whole ledger goes with the first
+/// part. Calls `next` with the name of each step before it begins.
+pub async fn audit_part(client: &mut Client, part: Part, mut next: impl FnMut(&'static str)) -> Result<Audit, Error> {
     let snapshot =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
-    // Whole tables are joined; the usual limits are made for payments.
-    snapshot.batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '256MB'").await?;
-    let at = snapshot.query_one("SELECT now()", &[]).await?.get("now");
+    // Whole tables are joined; the usual limits are made for payments. The server looks whether the command is still
+    // there, and ends the query of one that was interrupted.
+    snapshot
+        .batch_execute(
+            "SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '256MB';
+             SET LOCAL client_connection_check_interval = '2s'",
+        )
+        .await?;
+    let moment = "SELECT now() AS at, pg_is_in_recovery() AS is_standby, pg_last_xact_replay_timestamp() AS replayed";
+    let moment = snapshot.query_one(moment, &[]).await?;
     let mut checks: Vec<Check> =
         CHECKS.iter().map(|&(name, holds)| Check { name, holds, violations: 0, examples: Vec::new() }).collect();
     let reasons: Vec<&str> = Rejection::ALL.iter().map(|rejection| rejection.name()).collect();
     let (from, to): (Vec<&str>, Vec<&str>) =
         state::transitions().into_iter().map(|(from, to)| (from.name(), to.name())).unzip();
-    let passes: [(&str, &[&(dyn ToSql + Sync)]); 8] = [
-        (include_str!("audit/payments.sql"), &[&reasons, &MAX_AMOUNT]),
-        (include_str!("audit/legs.sql"), &[&MAX_AMOUNT]),
-        (include_str!("audit/follow_ups.sql"), &[]),
-        (include_str!("audit/transitions.sql"), &[&from, &to]),
-        (include_str!("audit/waiting.sql"), &[]),
-        (include_str!("audit/entries.sql"), &[]),
-        (include_str!("audit/accounts.sql"), &[&MAX_BALANCE]),
-        (include_str!("audit/database.sql"), &[]),
+    let passes: [Pass; 7] = [
+        ("payments", include_str!("audit/payments.sql"), &[&reasons, &MAX_AMOUNT]),
+        ("legs", include_str!("audit/legs.sql"), &[&MAX_AMOUNT]),
+        ("follow-ups", include_str!("audit/follow_ups.sql"), &[]),
+        ("transitions", include_str!("audit/transitions.sql"), &[&from, &to]),
+        ("waiting", include_str!("audit/waiting.sql"), &[]),
+        ("entries", include_str!("audit/entries.sql"), &[]),
+        ("accounts", include_str!("audit/accounts.sql"), &[&MAX_BALANCE]),
     ];
-    for (sql, parameters) in passes {
-        violations(&snapshot, sql, parameters, &mut checks).await?;
+    for (name, sql, parameters) in passes {
+        next(name);
+        violations(&snapshot, &part.restrict(sql), parameters, &mut checks).await?;
     }
-    snapshot.batch_execute("SET LOCAL enable_seqscan = off").await?;
-    violations(&snapshot, include_str!("audit/keys.sql"), &[], &mut checks).await?;
-    snapshot.batch_execute("SET LOCAL enable_seqscan = on").await?;
+    let totals = if part.is_first() { Some(whole(&snapshot, &mut checks, &mut next).await?) } else { None };
+    let audit = Audit {
+        passed: checks.iter().all(|check| check.violations == 0),
+        at: moment.get("at"),
+        replayed_until: moment.get("replayed"),
+        is_standby: moment.get("is_standby"),
+        part,
+        checks,
+        totals,
+    };
+    snapshot.commit().await?;
+    Ok(audit)
+}
+
+/// Checks what is about the ledger as a whole.
+async fn whole(
+    snapshot: &Transaction<'_>,
+    checks: &mut [Check],
+    next: &mut impl FnMut(&'static str),
+) -> Result<Totals, Error> {
+    next("database");
+    violations(snapshot, include_str!("audit/database.sql"), &[], checks).await?;
     for (name, found) in
-        [("sequences", server::sequences(&snapshot).await?), ("durability", server::durability(&snapshot).await?)]
+        [("sequences", server::sequences(snapshot).await?), ("durability", server::durability(snapshot).await?)]
     {
         for example in found {
-            add(&mut checks, name, 1, vec![example]);
+            add(checks, name, 1, vec![example]);
         }
     }
-    let totals = Totals::read(&snapshot).await?;
-    snapshot.commit().await?;
-    Ok(Audit { passed: checks.iter().all(|check| check.violations == 0), at, checks, totals })
+    next("keys");
+    snapshot.batch_execute("SET LOCAL enable_seqscan = off").await?;
+    violations(snapshot, include_str!("audit/keys.sql"), &[], checks).await?;
+    snapshot.batch_execute("SET LOCAL enable_seqscan = on").await?;
+    next("totals");
+    Totals::read(snapshot).await
 }
 
 /// Runs one pass and adds its violations to `checks`.

@@ -13,6 +13,7 @@ pub mod payment;
 use std::time::Duration;
 
 use tokio_postgres::GenericClient;
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::error::describe;
@@ -48,12 +49,18 @@ impl Error {
 
     /// Returns true if a table is missing.
     pub fn is_schema_missing(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE))
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE))
+    }
+
+    /// Returns true if a standby has ended the transaction, because it was in the way of the primary's changes.
+    pub fn is_recovery_conflict(&self) -> bool {
+        // A transaction that only reads has no other conflict.
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE))
     }
 
     /// Returns true if the statement took longer than it may.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.code() == Some(&tokio_postgres::error::SqlState::QUERY_CANCELED))
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::QUERY_CANCELED))
     }
 }
 

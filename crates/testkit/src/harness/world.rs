@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
+use tokio::process::Child;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
@@ -261,20 +262,18 @@ impl World {
 
     /// Runs a command of `settled` with `input` as its standard input.
     pub async fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
-        let mut command = tokio::process::Command::from(daemon::command());
-        command.args(arguments).arg("--config").arg(self.config()).kill_on_drop(true);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the command starts");
+        let mut child = self.start(arguments, Stdio::piped());
         let mut stdin = child.stdin.take().expect("piped");
         stdin.write_all(input.as_bytes()).await.expect("the command reads");
         drop(stdin);
-        let output = child.wait_with_output().await.expect("the command ends");
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Ended::of(child).await
+    }
+
+    /// Starts a command of `settled`, to be waited for with [`Ended::of`].
+    pub fn start(&self, arguments: &[&str], input: Stdio) -> Child {
+        let mut command = tokio::process::Command::from(daemon::command());
+        command.args(arguments).arg("--config").arg(self.config()).kill_on_drop(true);
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
     }
 
     /// Runs `settled audit`, which must find nothing. Returns its report.
@@ -296,6 +295,13 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Waits until a command ends.
+    pub async fn of(child: Child) -> Self {
+        let output = child.wait_with_output().await.expect("the command ends");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

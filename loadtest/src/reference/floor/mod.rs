@@ -102,7 +102,8 @@ async fn commit(pool: &Pool, batches: &[Prepared<'_>], began: Instant) -> Result
 
 async fn audited(options: &FloorArgs, client: &mut Client) -> Result<Audit> {
     let audit = audit(client).await?;
-    let transfers = audit.totals.payments.iter().filter(|payment| payment.task_type == "transfer");
+    let transfers =
+        audit.totals.iter().flat_map(|totals| &totals.payments).filter(|payment| payment.task_type == "transfer");
     let committed: i64 = transfers.map(|payment| payment.count).sum();
     let count = options.count;
     ensure!(committed == i64::try_from(count)?, "{committed} payments are in the database, not {count}");

@@ -5,6 +5,7 @@ WITH chained AS (
            lag(balance_after, 1, 0::bigint) OVER history AS balance_before,
            lead(seq) OVER history IS NULL AS is_last
       FROM entry
+     WHERE account_in_part(account)
     WINDOW history AS (PARTITION BY account ORDER BY seq)
 ), history AS (
     SELECT account,
@@ -31,7 +32,7 @@ WITH chained AS (
            count(*) FILTER (WHERE type = 'set_limits') AS times_limited,
            min(currency) FILTER (WHERE type = 'open_account') AS currency
       FROM told
-     WHERE type NOT IN ('chargeback', 'chargeback_reversal')
+     WHERE type NOT IN ('chargeback', 'chargeback_reversal') AND account_in_part(account)
      GROUP BY account
 ), limits AS (
     SELECT t.account, given.which, coalesce(given.limit_given, 'none') AS limit_given,
@@ -56,7 +57,7 @@ WITH chained AS (
      UNION
     SELECT l.debit_account FROM told t JOIN leg l ON l.payment_id = t.id WHERE t.type IN ('chargeback', 'chargeback_reversal')
 ), held AS (
-    SELECT account, sum(amount) AS amount FROM hold GROUP BY account
+    SELECT account, sum(amount) AS amount FROM hold WHERE account_in_part(account) GROUP BY account
 ), joined AS (
     SELECT coalesce(a.name, '#' || coalesce(h.account, c.account, r.account)) AS name,
            a.status, a.posted, a.held, a.version, a.min_balance, a.max_balance, a.shortfall, a.currency,
@@ -95,7 +96,7 @@ WITH chained AS (
            c.times_opened IS DISTINCT FROM 1
                OR coalesce(a.min_balance::text, 'none') = ANY (g.lowest)
                AND coalesce(a.max_balance::text, 'none') = ANY (g.highest) AS given_holds
-      FROM account a
+      FROM (SELECT * FROM account WHERE account_in_part(id)) a
       FULL JOIN history h ON h.account = a.id
       FULL JOIN change c ON c.account = a.id
       FULL JOIN held r ON r.account = a.id

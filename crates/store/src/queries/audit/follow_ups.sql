@@ -11,7 +11,7 @@ WITH child AS (
            END::text AS way
       FROM payment p
       LEFT JOIN leg l ON l.payment_id = p.id AND p.legs IS NOT NULL
-     WHERE p.parent_id IS NOT NULL AND p.state = 'settled'
+     WHERE p.parent_id IS NOT NULL AND p.state = 'settled' AND in_part(p.parent_id)
        AND p.type IN ('capture', 'refund', 'chargeback', 'chargeback_reversal')
 ), done AS (
     -- Numeric sums: nobody may break the books by an overflow of their audit.
@@ -32,11 +32,13 @@ WITH child AS (
      WHERE type IN ('transfer', 'authorize') AND legs IS NULL
        AND state NOT IN ('scheduled', 'parked', 'canceled', 'rejected')
        AND (type = 'authorize' OR captured IS NOT NULL OR state <> 'settled')
+       AND in_part(id)
      UNION ALL
     SELECT l.payment_id, l.leg, p.type, p.state, l.amount, l.captured, l.refunded, l.charged_back,
            (l.debit_account, l.credit_account, l.currency, true)::text
       FROM leg l
       JOIN payment p ON p.id = l.payment_id AND p.type IN ('transfer', 'authorize')
+     WHERE in_part(l.payment_id)
 ), compared AS (
     SELECT coalesce(o.id, d.parent_id) AS id, coalesce(o.leg, d.leg) AS leg,
            o.amount, o.captured, o.refunded, o.charged_back,

@@ -25,11 +25,13 @@ WITH paired AS (
       LEFT JOIN account ca ON ca.id = l.credit_account
       LEFT JOIN entry d ON d.account = l.debit_account  AND d.seq = l.debit_seq
       LEFT JOIN entry c ON c.account = l.credit_account AND c.seq = l.credit_seq
+     WHERE in_part(l.payment_id)
 ), list AS (
     SELECT payment_id, count(*) AS legs, max(leg) AS last, sum(amount) AS amount,
            min(currency) = max(currency) AS is_of_one_currency,
            count(DISTINCT (debit_account, debit_seq)) FILTER (WHERE debit_seq IS NOT NULL) = count(debit_seq) AS is_distinct
       FROM leg
+     WHERE in_part(payment_id)
      GROUP BY payment_id
 ), listed AS (
     SELECT p.id, p.legs, coalesce(l.legs, 0) AS found,
@@ -40,7 +42,7 @@ WITH paired AS (
            END AS list_holds
       FROM payment p
       LEFT JOIN list l ON l.payment_id = p.id
-     WHERE p.legs IS NOT NULL
+     WHERE p.legs IS NOT NULL AND in_part(p.id)
 )
 SELECT broken.name,
        CASE broken.name

@@ -8,6 +8,7 @@ WITH told AS (
            legs IS NULL AND type IN ('transfer', 'capture', 'refund', 'chargeback', 'chargeback_reversal')
                AND state NOT IN ('scheduled', 'parked', 'canceled', 'rejected') AS posts
       FROM payment
+     WHERE in_part(id)
 ), paired AS (
     SELECT p.id, p.type, p.state, p.version, p.reason, p.debit_account, p.credit_account, p.amount, p.currency, p.posts,
            coalesce(d.amount, 0) + coalesce(c.amount, 0) AS sum,

@@ -5,6 +5,7 @@ WITH step AS (
            lag(to_state) OVER life AS state_before,
            lead(version) OVER life IS NULL AS is_last
       FROM transition
+     WHERE in_part(payment_id)
     WINDOW life AS (PARTITION BY payment_id ORDER BY version)
 ), life AS (
     SELECT s.payment_id, count(*) AS steps, min(version) AS first_version, max(version) AS last_version,
@@ -26,15 +27,15 @@ WITH step AS (
                     OR l.first_state = CASE p.type WHEN 'authorize' THEN 'authorized' ELSE 'settled' END::payment_state)
            AS legal_holds
       FROM life l
-      FULL JOIN (SELECT id, type, version, state FROM payment WHERE version <> 1) p ON p.id = l.payment_id
+      FULL JOIN (SELECT id, type, version, state FROM payment WHERE version <> 1 AND in_part(id)) p ON p.id = l.payment_id
 ), told AS (
     -- Each follow-up that settled has moved its payment once; who stands twice is nobody's.
     SELECT t.payment_id, t.version, t.from_state, t.to_state, t.cause,
            row_number() OVER (PARTITION BY t.cause ORDER BY t.payment_id, t.version) AS nth
       FROM transition t
-     WHERE t.cause <> t.payment_id
+     WHERE t.cause <> t.payment_id AND in_part(t.cause)
 ), follow_up AS (
-    SELECT id, parent_id, type FROM payment WHERE parent_id IS NOT NULL AND state = 'settled'
+    SELECT id, parent_id, type FROM payment WHERE parent_id IS NOT NULL AND state = 'settled' AND in_part(id)
 )
 SELECT broken.name,
        CASE broken.name
@@ -66,7 +67,7 @@ UNION ALL
 SELECT 'transition_cause',
        format('%s from %s to %s: by %s', payment_id, from_state, to_state, coalesce('itself ' || cause, 'the clock'))
   FROM transition
- WHERE (cause IS NULL OR cause = payment_id)
+ WHERE (cause IS NULL OR cause = payment_id) AND in_part(payment_id)
    AND CASE WHEN cause IS NULL
             THEN from_state = 'authorized' AND to_state = 'expired'
                  OR from_state = 'partially_captured' AND to_state <> 'partially_captured'
