@@ -134,7 +134,10 @@ impl OutcomeWatch {
             |outcome: &Option<Outcome>| outcome.as_ref().is_none_or(|outcome| outcome.may_change(deadline.until));
         let mut outcomes: Vec<Option<Outcome>> = tasks.iter().map(|_| None).collect();
         let mut pause = Duration::from_millis(10);
-        while !self.is_stuck {
+        loop {
+            if self.is_stuck {
+                break;
+            }
             let open: Vec<usize> = (0..tasks.len()).filter(|&n| is_open(&outcomes[n])).collect();
             query(client, tasks, &before, &open, &mut outcomes).await?;
             let left = outcomes.iter().filter(|outcome| is_open(outcome)).count();
