@@ -116,7 +116,7 @@ async fn an_audit_needs_no_right_to_write_and_can_be_had_in_parts() {
     let whole = world.audit().await;
     assert_eq!((&whole["is_standby"], &whole["part"]), (&false.into(), &serde_json::Value::Null));
     for part in ["1/3", "2/3", "3/3"] {
-        let audit = world.run(&["audit", "--part", part]).await;
+        let audit = world.run(&["audit", "--part", part, "--quiet"]).await;
         assert_eq!((audit.code, audit.stderr.as_str()), (0, ""), "{audit:?}");
         assert!(audit.stdout.ends_with(&format!("\naudit: passed, part {part}\n")), "{}", audit.stdout);
         assert_eq!(audit.stdout.contains("\noutbox: "), part == "1/3", "totals are those of the whole");

@@ -88,7 +88,7 @@ async fn a_long_input_is_published_in_little_memory_and_goes_on_where_it_was_int
     assert!(ended.stderr.contains(&format!("go on with --from-line {next} ")), "{ended:?}");
 
     let from = next.to_string();
-    let child = world.start(&["publish", path(&file), "--json", "--from-line", &from], Stdio::null());
+    let child = world.start(&["publish", path(&file), "--json", "--quiet", "--from-line", &from], Stdio::null());
     let ended = bounded("continued", child).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
     assert_eq!(ended.json(), json!({"published": lines as u64 - (next - 1)}));
@@ -125,7 +125,7 @@ async fn the_outcomes_of_many_tasks_come_in_their_order() {
     tasks.push(tasks[0].clone());
     tasks.push(tasks[1].clone().with("amount", 2));
     let bodies: Vec<String> = tasks.iter().map(|task| task.body()).collect();
-    let ended = world.run_with(&["publish", "--wait", "--json"], &bodies.join("\n")).await;
+    let ended = world.run_with(&["publish", "--wait", "--json", "--quiet"], &bodies.join("\n")).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (1, ""), "{}", ended.stderr);
     let report = ended.json();
     assert_eq!(report["published"], 2502);
@@ -181,9 +181,9 @@ async fn a_bar_is_drawn_on_a_terminal_and_nowhere_else() {
     let text = String::from_utf8_lossy(&shown.stdout);
     assert!(shown.status.success() && text.contains("\u{1b}[") && text.contains("of 3,000"), "{text:?}");
     assert!(text.ends_with("3000 tasks published and confirmed\r\n"), "{text:?}");
-    let shown = publish(" --json").await.expect("script");
+    let shown = publish(" --json --quiet").await.expect("script");
     assert_eq!(String::from_utf8_lossy(&shown.stdout), "{\"published\":3000}\r\n");
-    let piped = world.run(&["publish", path(&file)]).await;
+    let piped = world.run(&["publish", path(&file), "--quiet"]).await;
     assert_eq!((piped.stderr.as_str(), piped.stdout.as_str()), ("", "3000 tasks published and confirmed\n"));
 }
 

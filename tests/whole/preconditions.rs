@@ -4,14 +4,6 @@ use serde_json::{Value, json};
 use settled_testkit::harness::{Task, World, authorize, change, eventually, follow_up, own_servers, servers, transfer};
 use uuid::Uuid;
 
-/// Returns the grants for a daemon that does not migrate, which the manual has for the role `settled`.
-fn documented_rights() -> String {
-    let page = include_str!("../../docs/operate/install.md");
-    let (_, block) = page.split_once("```sql\n").expect("the grants");
-    let (grants, _) = block.split_once("```").expect("the end of the block");
-    grants.replace("TO settled;", "TO ROLE;")
-}
-
 /// What `check --connect` says is not as it should be.
 async fn complaints(world: &World) -> Vec<Value> {
     let checked = world.run(&["check", "--connect", "--json"]).await;
@@ -33,15 +25,28 @@ async fn run_refuses(world: &World, expected: &[&str]) {
     }
 }
 
-/// A role of its own, and a configuration of a daemon that is this role and does not migrate.
-async fn role(world: &World, grants: &str) -> String {
-    let role = format!("role_{}", world.name);
-    let (create, grants) = (format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'"), grants.replace("ROLE", &role));
-    world.sql().await.batch_execute(&format!("{create}; {grants}")).await.expect("a role");
+fn role_name(world: &World) -> String {
+    format!("role_{}", world.name)
+}
+
+/// Makes a role of its own by a script, and a configuration of a daemon that is this role and does not migrate.
+async fn role(world: &World, script: &str) -> String {
+    let role = role_name(world);
+    let password = format!("ALTER ROLE {role} PASSWORD 'secret'");
+    world.sql().await.batch_execute(&format!("{script}; {password}")).await.expect("a role");
     let (_, place) = world.postgres_url.split_once('@').expect("a user");
     let url = format!("postgres = {{ url = \"postgresql://{role}:secret@{place}\", migrate = false }}");
     world.configure(&[&url]);
     role
+}
+
+/// As [`role`], by the script that `settled migrate --grant --dry-run` prints.
+async fn granted_role(world: &World) -> String {
+    world.succeeds(&["migrate"]).await;
+    let (owner, daemon, reader) =
+        (format!("owner_{}", world.name), role_name(world), format!("reader_{}", world.name));
+    let names = ["--owner-role", &owner, "--daemon-role", &daemon, "--read-role", &reader];
+    role(world, &world.succeeds(&[&["migrate", "--grant", "--dry-run"], &names[..]].concat()).await).await
 }
 
 #[tokio::test]
@@ -58,8 +63,7 @@ async fn without_a_schema_that_it_may_make_it_ends_with_78_and_a_check_says_so_b
 #[tokio::test]
 async fn a_role_that_lacks_a_right_is_told_which_and_with_all_of_them_every_task_is_processed() {
     let world = World::new(&[]).await;
-    world.succeeds(&["migrate"]).await;
-    let role = role(&world, &documented_rights()).await;
+    let role = granted_role(&world).await;
     let owner = world.sql().await;
     owner.batch_execute(&format!("REVOKE INSERT ON payment FROM {role}")).await.expect("revoked");
     let grant = format!("GRANT INSERT ON payment TO {role}");
@@ -131,7 +135,7 @@ async fn a_broker_user_that_lacks_a_permission_is_told_which_and_how_to_get_it()
 async fn a_wrong_password_is_refused_and_not_unreachable_and_is_waited_for() {
     let servers = own_servers().await;
     let world = World::on(&servers, &[]).await;
-    let role = role(&world, "").await;
+    let role = role(&world, &format!("CREATE USER {}", role_name(&world))).await;
     let owner = world.sql().await;
     owner
         .batch_execute(&format!("ALTER DATABASE {} OWNER TO {role}; GRANT ALL ON SCHEMA public TO {role}", world.name))

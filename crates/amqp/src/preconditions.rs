@@ -130,8 +130,7 @@ fn forbidden(
 pub(crate) fn permissions(settings: &BrokerSettings, events_exchange: &str) -> String {
     let BrokerSettings { exchange, queue, dead_letter_exchange, dead_letter_queue, .. } = settings;
     let names = [exchange, events_exchange, dead_letter_exchange, queue, dead_letter_queue];
-    let escape = |name: &str| name.replace('.', "\\.");
-    let names = names.map(|name| escape(name)).join("|");
+    let names = names.map(|name| name.replace('.', "\\.")).join("|");
     let endpoint = settings.uris.first().map(|uri| uri.endpoint()).unwrap_or_default();
     let configure = if settings.declare { format!("^({names})$") } else { "^$".to_owned() };
     format!(

@@ -16,12 +16,12 @@ use crate::store::{GaugeStore, StoreError, Waiting};
 /// Minimum interval between two measurements of the same.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// A measurement takes at most one part in `SHARE` of the time: one that has to read many rows is repeated less often.
+/// A measurement takes about one part in `SHARE` of the time: one that has to read many rows is repeated less often.
 /// There are five of them.
-const SHARE: u32 = 300;
+const SHARE: u32 = 100;
 
-/// Maximum interval after a measurement that failed.
-const FAILED: Duration = Duration::from_secs(30);
+/// Maximum pause after a measurement, however long it took: alerts are built on the values.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Measures the tables until it is stopped.
 pub struct Gauges<G> {
@@ -121,7 +121,6 @@ async fn measured<T, F: Future<Output = Result<T, StoreError>>>(
     }
     let measured = measure().await;
     let took = began.elapsed();
-    let pause = if measured.is_ok() { took * SHARE } else { (took * SHARE).min(FAILED) };
-    *next = began + took + pause.max(INTERVAL);
+    *next = began + took + (took * SHARE).clamp(INTERVAL, LONGEST);
     measured.inspect_err(|error| debug!(%error, "gauges were not measured")).ok()
 }

@@ -1,11 +1,11 @@
 //! Three roles: one owns the schema and migrates it, one runs the daemon, one reads.
 //!
-//! The lists below are all that the daemon and its commands need. A new table, function or type belongs into them,
-//! which a test asks for.
+//! What each may do is in [`privileges`](super::privileges).
 
 use tokio_postgres::Client;
 
 use super::migrate::{self, MigrateError};
+use super::privileges::{CALLED, OF_TRIGGERS, SEQUENCES, TYPES, tables, tables_with};
 
 /// Names of the roles.
 #[derive(Clone, Debug)]
@@ -17,52 +17,6 @@ pub struct Roles {
     /// Reads everything and changes nothing: the other commands, the audit, dashboards.
     pub reader: String,
 }
-
-/// Tables and views. The daemon and the reader may read all of them.
-const TABLES: [&str; 14] = [
-    "account",
-    "payment",
-    "payment_named",
-    "entry",
-    "transition",
-    "leg",
-    "hold",
-    "agenda",
-    "outbox",
-    "outbox_discarded",
-    "dead_letter",
-    "ledger",
-    "schema_compatibility",
-    "refinery_schema_history",
-];
-
-/// Tables that the daemon inserts into. `entry` and `transition` are append-only: they are in no other list.
-const INSERT: [&str; 10] =
-    ["account", "payment", "entry", "transition", "leg", "hold", "agenda", "outbox", "outbox_discarded", "dead_letter"];
-
-/// Tables whose rows the daemon changes, or locks.
-const UPDATE: [&str; 7] = ["account", "payment", "leg", "hold", "agenda", "outbox", "dead_letter"];
-
-/// Tables of what ends: holds, tasks that wait, events that are published.
-const DELETE: [&str; 3] = ["hold", "agenda", "outbox"];
-
-/// Sequences of the keys. An identity column takes its value without a privilege; reading them shows that one is behind
-/// its table.
-const SEQUENCES: [&str; 3] = ["account_id_seq", "outbox_id_seq", "dead_letter_id_seq"];
-
-/// The function that the daemon calls.
-const CALLED: &str = "expect_rows(text, bigint, bigint)";
-
-/// Functions of triggers. Whoever changes a table needs no privilege for those.
-const OF_TRIGGERS: [&str; 5] = [
-    "entry_is_append_only()",
-    "account_name_is_valid()",
-    "hold_is_kept_in_account()",
-    "payment_state_is_reached()",
-    "transition_is_made()",
-];
-
-const TYPES: [&str; 3] = ["account_status", "task_type", "payment_state"];
 
 /// What was done, or would be.
 #[derive(Clone, Debug, Default)]
@@ -188,9 +142,9 @@ impl Found {
                 owner = roles.owner
             )));
         }
-        let functions = std::iter::once(CALLED).chain(OF_TRIGGERS);
+        let functions = std::iter::once(CALLED).chain(OF_TRIGGERS.iter().copied());
         let functions: Vec<&str> = functions.filter_map(|function| function.split('(').next()).collect();
-        let foreign = client.query(FOREIGN, &[&TABLES.as_slice(), &functions, &TYPES.as_slice(), &roles.owner]).await?;
+        let foreign = client.query(FOREIGN, &[&tables(), &functions, &TYPES, &roles.owner]).await?;
         Ok(Self {
             database: place.get("database"),
             schema: place.get("schema"),
@@ -256,13 +210,13 @@ fn set_up(roles: &Roles, found: &Found) -> Vec<String> {
 /// Returns the statements after the migration. All are in one transaction: a daemon that runs never lacks a privilege.
 fn privileges(roles: &Roles) -> Vec<String> {
     let [daemon, reader] = [&roles.daemon, &roles.reader].map(|role| quoted(role));
-    let (tables, sequences, of_triggers) = (TABLES.join(", "), SEQUENCES.join(", "), OF_TRIGGERS.join(", "));
+    let (tables, sequences, of_triggers) = (tables().join(", "), SEQUENCES.join(", "), OF_TRIGGERS.join(", "));
     vec![
         format!("REVOKE ALL ON {tables} FROM PUBLIC, {daemon}, {reader}"),
         format!("GRANT SELECT ON {tables} TO {daemon}, {reader}"),
-        format!("GRANT INSERT ON {} TO {daemon}", INSERT.join(", ")),
-        format!("GRANT UPDATE ON {} TO {daemon}", UPDATE.join(", ")),
-        format!("GRANT DELETE ON {} TO {daemon}", DELETE.join(", ")),
+        format!("GRANT INSERT ON {} TO {daemon}", tables_with("INSERT").join(", ")),
+        format!("GRANT UPDATE ON {} TO {daemon}", tables_with("UPDATE").join(", ")),
+        format!("GRANT DELETE ON {} TO {daemon}", tables_with("DELETE").join(", ")),
         format!("REVOKE ALL ON SEQUENCE {sequences} FROM PUBLIC, {daemon}, {reader}"),
         format!("GRANT SELECT ON SEQUENCE {sequences} TO {daemon}, {reader}"),
         format!("REVOKE ALL ON FUNCTION {CALLED}, {of_triggers} FROM PUBLIC, {daemon}, {reader}"),
@@ -294,16 +248,6 @@ mod tests {
         let statements = set_up(&roles(), &nothing);
         for expected in ["CREATE ROLE \"o\"\"wner\" LOGIN", "ALTER TABLE account OWNER TO \"o\"\"wner\""] {
             assert!(statements.iter().any(|statement| statement == expected), "{expected}: {statements:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_append_only_is_neither_updated_nor_deleted() {
-        for table in ["entry", "transition", "outbox_discarded", "ledger"] {
-            assert!(!UPDATE.contains(&table) && !DELETE.contains(&table), "{table}");
-        }
-        for table in INSERT.iter().chain(&UPDATE).chain(&DELETE) {
-            assert!(TABLES.contains(table), "{table}");
         }
     }
 

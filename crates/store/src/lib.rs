@@ -24,6 +24,7 @@ mod names;
 pub mod outbox;
 mod pool;
 mod preconditions;
+mod privileges;
 pub mod queries;
 mod schema;
 mod server;

@@ -4,25 +4,8 @@ use settled_pipeline::precondition::Precondition;
 use tokio_postgres::{Client, Error, GenericClient};
 
 use super::migrate::MigrateError;
+use super::privileges::{CALLED, CALLED_OF_SERVER, TABLES, User, tables};
 use super::schema::usable_schema;
-
-/// The rights that the daemon's statements need, by table. A test runs it with exactly these.
-const TABLES: &[(&str, &[&str])] = &[
-    ("account", &["SELECT", "INSERT", "UPDATE"]),
-    ("payment", &["SELECT", "INSERT", "UPDATE"]),
-    ("entry", &["SELECT", "INSERT"]),
-    ("leg", &["SELECT", "INSERT", "UPDATE"]),
-    ("hold", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("transition", &["SELECT", "INSERT"]),
-    ("agenda", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("outbox", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("dead_letter", &["SELECT", "INSERT", "UPDATE"]),
-    ("ledger", &["SELECT"]),
-    ("refinery_schema_history", &["SELECT"]),
-];
-
-/// The functions that its statements call. The ids come from identity columns, whose sequences need no right.
-const FUNCTIONS: &[&str] = &["expect_rows(text,bigint,bigint)", "pg_logical_emit_message(boolean,text,text)"];
 
 /// The oldest version with all that the schema uses (`gen_random_uuid`).
 const OLDEST: i32 = 130_000;
@@ -80,8 +63,7 @@ async fn schema(client: &impl GenericClient, missing: &[String], migrates: bool)
                AND NOT EXISTS (SELECT FROM pg_class
                                 WHERE oid = ANY(SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS n(name))
                                   AND NOT pg_has_role(relowner, 'USAGE')) AS may";
-    let names: Vec<&str> = TABLES.iter().map(|(table, _)| *table).collect();
-    let row = client.query_one(MAY_MIGRATE, &[&names]).await?;
+    let row = client.query_one(MAY_MIGRATE, &[&tables()]).await?;
     let role: &str = row.get("role");
     Ok(if row.get("may") {
         Precondition::ok("schema", format!("{lacks}: `settled run` makes it"))
@@ -99,14 +81,15 @@ async fn rights(client: &impl GenericClient) -> Result<Precondition, Error> {
     const FUNCTION_RIGHTS: &str = "
         SELECT name FROM unnest($1::text[]) AS n(name)
          WHERE NOT coalesce(has_function_privilege(to_regprocedure(name)::oid, 'EXECUTE'), true)";
-    let pairs = || TABLES.iter().flat_map(|(table, rights)| rights.iter().map(move |right| (*table, *right)));
-    let (names, rights): (Vec<&str>, Vec<&str>) = pairs().unzip();
+    let needed = TABLES.iter().filter(|(_, user, _)| *user == User::Daemon);
+    let pairs = needed.flat_map(|(table, _, rights)| rights.iter().map(move |right| (*table, *right)));
+    let (names, rights): (Vec<&str>, Vec<&str>) = pairs.unzip();
     let role: String = client.query_one("SELECT quote_ident(current_user)", &[]).await?.get(0);
     let mut lacking: Vec<(String, String)> = Vec::new();
     for row in client.query(TABLE_RIGHTS, &[&names, &rights]).await? {
         lacking.push((row.get("privilege"), row.get("name")));
     }
-    for row in client.query(FUNCTION_RIGHTS, &[&FUNCTIONS]).await? {
+    for row in client.query(FUNCTION_RIGHTS, &[&[CALLED, CALLED_OF_SERVER].as_slice()]).await? {
         lacking.push(("EXECUTE".to_owned(), format!("FUNCTION {}", row.get::<_, &str>("name"))));
     }
     if lacking.is_empty() {

@@ -98,10 +98,10 @@ async fn a_new_password_of_postgres_is_used_by_the_next_connection() {
     world.configure(&[&url("first")]);
     let mut daemon = world.daemon().await;
     world.open_world_and_alice().await;
-    admin.batch_execute(&format!("ALTER ROLE {role} PASSWORD 'second'")).await.expect("changed");
-    world.configure(&[&url("second")]);
+    admin.batch_execute(&format!("ALTER ROLE {role} PASSWORD 'chang3d'")).await.expect("changed");
+    world.configure(&[&url("chang3d")]);
     reload(&mut daemon, 1).await;
-    assert!(!daemon.log().contains("second"), "{}", daemon.tail());
+    assert!(!daemon.log().contains("chang3d"), "{}", daemon.tail());
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename LIKE 'reload_%'";
     admin.query(terminate, &[]).await.expect("terminated");

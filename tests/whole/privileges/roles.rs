@@ -240,7 +240,7 @@ async fn the_owner_owns_all_there_is_and_everything_is_on_the_lists() {
             UNION ALL SELECT nspname FROM pg_namespace WHERE nspname = 'public' AND pg_get_userbyid(nspowner) <> $1";
         let foreign = sql.query(foreign, &[&roles.names[OWNER]]).await.expect("what it does not own");
         let foreign: Vec<String> = foreign.iter().map(|row| row.get(0)).collect();
-        assert!(foreign.is_empty(), "{foreign:?} belong into the lists of crates/store/src/grants.rs");
+        assert!(foreign.is_empty(), "{foreign:?} belong into the lists of crates/store/src/privileges.rs");
         let open = "
             SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND has_function_privilege($1, oid, 'EXECUTE')
             UNION ALL
@@ -334,7 +334,7 @@ async fn a_daemon_that_may_not_migrate_ends_with_78_if_it_has_to_and_starts_if_t
     roles.become_role(DAEMON, &["postgres.migrate = true"]);
     roles.world.daemon().await.stop().await;
     // A database of the version before, whose owner has not migrated it yet.
-    let forget = "DROP TABLE schema_compatibility; DELETE FROM refinery_schema_history WHERE version = 13";
+    let forget = "DROP INDEX payment_settled_at; DELETE FROM refinery_schema_history WHERE version = 14";
     roles.world.sql().await.batch_execute(forget).await.expect("the version before");
     let mut daemon = roles.world.starting_daemon();
     daemon.exits(78).await;

@@ -87,7 +87,8 @@ async fn explained(ledger: &Ledger, table: &str, parameters: &str) -> (String, i
     assert_eq!(ledger.pool.status().size, 1, "one session has prepared all statements");
     let session = ledger.pool.get().await.expect("the session");
     let name = format!(
-        "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%FROM {table} WHERE%statement_timestamp%'"
+        "SELECT name FROM pg_prepared_statements
+          WHERE statement LIKE '%FROM {table} WHERE%statement_timestamp%' AND statement NOT LIKE '%pg_prepared%'"
     );
     let name: String = session.query_one(&name, &[]).await.expect("the statement").get(0);
     let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {name}({parameters})");

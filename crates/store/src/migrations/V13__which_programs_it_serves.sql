@@ -6,3 +6,17 @@ CREATE TABLE schema_compatibility (
     oldest_schema  integer NOT NULL,
     oldest_program text NOT NULL
 );
+
+-- Whoever may read the migrations may read this, so that a daemon whose role was granted its privileges by hand starts.
+DO $$
+DECLARE
+    permission record;
+BEGIN
+    FOR permission IN
+        SELECT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS who
+          FROM pg_class, aclexplode(relacl)
+         WHERE oid = 'refinery_schema_history'::regclass AND privilege_type = 'SELECT'
+    LOOP
+        EXECUTE format('GRANT SELECT ON schema_compatibility TO %s', permission.who);
+    END LOOP;
+END $$;
