@@ -96,8 +96,7 @@ impl Reloader {
 
     async fn reload(&mut self) {
         let before = self.config.clone();
-        // Files are read, which blocks.
-        // It fails only if the process ends.
+        // Reading files blocks. The task fails only if the process ends.
         let Ok(read) = tokio::task::spawn_blocking(move || accept(&before)).await else { return };
         match read {
             Ok(Accepted { config, changes, filter }) => {

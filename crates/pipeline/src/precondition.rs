@@ -11,7 +11,7 @@ label! {
     #[derive(Serialize)]
     #[serde(rename_all = "snake_case")]
     Verdict {
-        /// It holds.
+        /// It holds, and nothing has to be done.
         Ok = "ok",
         /// It does not hold. Payments are processed, but something beside them is not, such as their events.
         Impaired = "impaired",
@@ -25,9 +25,9 @@ label! {
 pub struct Precondition {
     /// What is needed: "table payment", "queue payments.tasks".
     pub what: String,
-    /// Whether it holds.
+    /// How far it holds.
     pub verdict: Verdict,
-    /// What was found.
+    /// What was found on the server, or why the server refused.
     pub detail: String,
     /// What to do about it; `None` if it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +45,7 @@ impl Precondition {
         Self { what: what.into(), verdict: Verdict::Failed, detail: detail.into(), remedy: Some(remedy.into()) }
     }
 
-    /// Whether it holds.
+    /// Returns whether nothing has to be done about it.
     pub fn holds(&self) -> bool {
         self.verdict == Verdict::Ok
     }

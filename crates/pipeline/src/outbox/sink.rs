@@ -18,7 +18,7 @@ pub trait Sink: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The reason, for operators.
+    /// The reason, for operators, and whether the broker refuses access.
     fn open(&self) -> impl Future<Output = Result<Self::Session, Outage>> + Send;
 }
 
