@@ -105,13 +105,15 @@ impl Load {
         self.messages.push(Message { routing_key: task.routing_key(), body: task.body(), id: Some(task.id) });
     }
 
-    /// Opens and funds the accounts, which must be done before any of it is published.
+    /// Opens and funds the accounts, which must be done before any of it is published. All of them are open before
+    /// the first is funded: of several daemons, one may have what funds an account before another has opened it.
     pub(crate) async fn prepare(world: &World) {
-        let accounts = (0..RICH).map(|number| format!("rich:{number}"));
-        let mut tasks = vec![open("world", "USD", None), open("poor", "USD", Some(0))];
-        tasks.extend(accounts.clone().map(|account| open(&account, "USD", Some(0))));
-        tasks.extend(accounts.map(|account| transfer("world", &account, 1_000_000_000)));
-        world.settle(&tasks).await;
+        let accounts: Vec<String> = (0..RICH).map(|number| format!("rich:{number}")).collect();
+        let mut opened = vec![open("world", "USD", None), open("poor", "USD", Some(0))];
+        opened.extend(accounts.iter().map(|account| open(account, "USD", Some(0))));
+        world.settle(&opened).await;
+        let funded: Vec<Task> = accounts.iter().map(|account| transfer("world", account, 1_000_000_000)).collect();
+        world.settle(&funded).await;
     }
 
     /// Publishes all of it in the background, for as long as that takes, whatever the broker does.
