@@ -27,6 +27,7 @@ use settled_amqp::BrokerSettings;
 use settled_core::contract::Authority;
 use settled_pipeline::intake::{AuthoritySettings, Consumption, PublisherSettings};
 use settled_pipeline::machine::MachineSettings;
+use settled_pipeline::maintenance::Maintenance;
 use settled_pipeline::outbox::EventSettings;
 use settled_pipeline::retry::RetrySettings;
 use settled_pipeline::scheduler::PaymentSettings;
@@ -222,6 +223,7 @@ impl Config {
             events: self.events.clone(),
             retry: self.retry.clone().into(),
             authority: self.authority().into(),
+            maintenance: Maintenance::default(),
             consumption: Consumption { queue: self.broker.queue.clone(), prefetch: self.broker.prefetch },
         }
     }

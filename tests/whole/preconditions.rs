@@ -43,8 +43,7 @@ async fn role(world: &World, script: &str) -> String {
 /// As [`role`], by the script that `settled migrate --grant --dry-run` prints.
 async fn granted_role(world: &World) -> String {
     world.succeeds(&["migrate"]).await;
-    let (owner, daemon, reader) =
-        (format!("owner_{}", world.name), role_name(world), format!("reader_{}", world.name));
+    let (owner, daemon, reader) = (format!("owner_{}", world.name), role_name(world), format!("reader_{}", world.name));
     let names = ["--owner-role", &owner, "--daemon-role", &daemon, "--read-role", &reader];
     role(world, &world.succeeds(&[&["migrate", "--grant", "--dry-run"], &names[..]].concat()).await).await
 }

@@ -9,6 +9,7 @@
 //! | nothing can be committed | the committer: [`Health::pause`], [`Progress::tick`] with every attempt | no | yes |
 //! | the broker blocks publishing | the relay: [`Health::block`] | yes | yes |
 //! | SIGTERM | the daemon: [`Health::drain`] | no | yes |
+//! | an operator drains the daemon | the daemon: [`Health::begin_maintenance`] | no | yes |
 //! | tasks in flight without progress for `liveness_timeout` | nobody: [`Health::live`] computes it | – | no |
 
 mod latches;
@@ -124,6 +125,40 @@ impl Health {
         }
     }
 
+    /// Reports that an operator has the daemon take no more tasks.
+    pub fn begin_maintenance(&self) {
+        let mut latches = self.latches.lock();
+        if latches.maintenance.begin(DRAINED_BY, Timestamp::now()) {
+            latches.drained = false;
+            self.change(&self.metrics.maintenance, 1.0);
+            tracing::info!(
+                in_flight = self.progress.in_flight(),
+                "an operator drains this daemon: it takes no more tasks"
+            );
+        }
+    }
+
+    /// Reports that everything is finished that was in hand when the maintenance began.
+    pub fn set_drained(&self) {
+        let mut latches = self.latches.lock();
+        if latches.maintenance.holds() && !std::mem::replace(&mut latches.drained, true) {
+            self.changed.send_replace(());
+            tracing::info!("drained: it waits until it is resumed or stopped");
+        }
+    }
+
+    /// Reports that the daemon takes tasks again.
+    pub fn end_maintenance(&self) {
+        let mut latches = self.latches.lock();
+        if let Some(since) = latches.maintenance.end() {
+            self.change(&self.metrics.maintenance, 0.0);
+            tracing::info!(
+                drained_seconds = seconds(since, Timestamp::now()),
+                "resumed by an operator: it takes tasks again"
+            );
+        }
+    }
+
     /// Reports that the drain begins. The daemon is never ready again.
     pub fn drain(&self) {
         if !std::mem::replace(&mut self.latches.lock().draining, true) {
@@ -158,6 +193,9 @@ impl Health {
         self.changed.send_replace(());
     }
 }
+
+/// The reason of maintenance.
+const DRAINED_BY: &str = "drained by an operator: `settled resume` has it take tasks again";
 
 /// Returns the whole seconds between two times; 0 if the clock went back.
 fn seconds(from: Timestamp, to: Timestamp) -> i64 {

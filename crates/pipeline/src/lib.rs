@@ -16,6 +16,7 @@ pub mod intake;
 pub mod labels;
 pub mod lanes;
 pub mod machine;
+pub mod maintenance;
 pub mod metrics;
 pub mod outbox;
 pub mod precondition;

@@ -12,6 +12,7 @@ use crate::admission::Admission;
 use crate::committer::Committer;
 use crate::health::Health;
 use crate::intake::{Consumption, Delivery, Intake, IntakeError, Source};
+use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::outbox::{EventSettings, OutboxSweeper, Relay, RelayQueue, Sink};
 use crate::retry::RetrySettings;
@@ -37,6 +38,8 @@ pub struct MachineSettings {
     pub authority: Live<Authority>,
     /// The queue to consume and the prefetch limit.
     pub consumption: Consumption,
+    /// Has it wait while an operator wants that.
+    pub maintenance: Maintenance,
 }
 
 /// Why the pipeline ended without being drained.
@@ -153,6 +156,14 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         }
     }
 
+    /// Returns a function that tells whether the daemon is in maintenance, has no work in hand, and has published all
+    /// events of its own.
+    pub fn is_idle(&self) -> impl Fn() -> bool + Send + Sync + 'static + use<S, O, I, E> {
+        let (admission, relay_queue) = (self.admission(), self.relay_queue.clone());
+        let maintenance = self.settings.maintenance.clone();
+        move || maintenance.is_idle() && admission.in_flight() == 0 && relay_queue.leases().is_empty()
+    }
+
     /// Runs until drained or stopped.
     ///
     /// # Errors
@@ -172,7 +183,7 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             metrics,
             broken,
         } = self;
-        let MachineSettings { pipeline: limits, payments, retry, authority, consumption, .. } = settings;
+        let MachineSettings { pipeline: limits, payments, retry, authority, consumption, maintenance, .. } = settings;
         let (count, max_batch) = (limits.workers, limits.max_batch);
         let workers = Workers::new(Arc::clone(&admission), Arc::clone(&committer), count, max_batch);
         let workers: Vec<JoinHandle<()>> = (0..count).map(|_| vital(Arc::clone(&workers).work(), &broken)).collect();
@@ -180,7 +191,8 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         let sweeping = vital(sweeper.run(), &broken);
         let drain = shutdown.drain().clone();
         let (stop, settings) = (drain.clone(), payments);
-        let scheduler = Scheduler { store, committer, max_batch, settings, retry: retry.clone(), stop };
+        let (waits, retries) = (maintenance.clone(), retry.clone());
+        let scheduler = Scheduler { store, committer, max_batch, settings, retry: retries, maintenance: waits, stop };
         let scheduling = vital(scheduler.run(), &broken);
         let intake = Intake {
             source,
@@ -190,6 +202,7 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             retry,
             health: Arc::clone(health),
             metrics,
+            maintenance,
             drain: drain.clone(),
         };
 

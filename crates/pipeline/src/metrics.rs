@@ -117,6 +117,7 @@ metrics! {
     RECONNECTS as reconnects by connection: Connection = "settled_reconnects_total", Counter, Count, "Connections to the broker made again, by connection.";
     DEPENDENCY_UP as dependency_up by dependency: Dependency = "settled_dependency_up", Gauge, Count, "1 while a dependency answers, 0 while it does not.";
     PAUSED as paused = "settled_paused", Gauge, Count, "1 while intake is paused because nothing can be committed.";
+    MAINTENANCE as maintenance = "settled_maintenance", Gauge, Count, "1 while an operator has the daemon take no tasks (`settled drain`).";
     BROKER_BLOCKED as broker_blocked = "settled_broker_blocked", Gauge, Count, "1 while the broker blocks publishing (memory or disk alarm).";
     SCHEDULED as scheduled = "settled_scheduled", Gauge, Count, "Tasks that wait for their execute_at.";
     SCHEDULED_OLDEST_SECONDS as scheduled_oldest_seconds = "settled_scheduled_oldest_seconds", Gauge, Seconds, "Time since the oldest scheduled task was accepted, by the database's clock; 0 when there is none.";

@@ -101,7 +101,8 @@ async fn a_scheduled_follow_up_and_a_scheduled_parent_meet() {
 
 #[tokio::test]
 async fn gauges_are_measured_while_the_scheduler_is_busy() {
-    let patient = ["postgres = { lock_timeout = '120s', statement_timeout = '130s' }", "admin.liveness_timeout = '200s'"];
+    let patient =
+        ["postgres = { lock_timeout = '120s', statement_timeout = '130s' }", "admin.liveness_timeout = '200s'"];
     let (world, mut daemon) = with_accounts(&patient, &[("alice", 100), ("bob", 100), ("shop", 0)]).await;
     done(&world, "scheduled", &transfer("alice", "shop", 10).with("execute_at", "2999-01-01T00:00:00Z")).await;
     // What is due waits for the lock of an account for as long as this lasts.

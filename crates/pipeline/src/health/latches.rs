@@ -73,8 +73,10 @@ label! {
         Refused = "refused",
         /// The daemon takes no tasks, because none can be committed.
         Paused = "paused",
-        /// The daemon finishes its tasks in flight and stops.
+        /// The daemon finishes its tasks in flight: it stops, or an operator has drained it.
         Draining = "draining",
+        /// An operator has drained the daemon: it has nothing in hand, and takes no tasks until it is resumed.
+        Drained = "drained",
     }
 }
 
@@ -93,6 +95,12 @@ pub struct Readiness {
     /// Why the broker blocks publishing, if it does. Payments go on, and the outbox grows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker_blocked: Option<Condition>,
+    /// Since when the daemon takes no tasks because an operator has drained it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Condition>,
+    /// Whether the daemon stops.
+    #[serde(skip)]
+    pub stops: bool,
 }
 
 impl Readiness {
@@ -103,6 +111,7 @@ impl Readiness {
             .iter()
             .filter_map(|state| Some(format!("{}: {}", state.name, state.reason.as_deref()?)))
             .chain(self.paused.iter().map(|paused| paused.reason.clone()))
+            .chain(self.maintenance.iter().map(|maintenance| maintenance.reason.clone()))
             .chain(self.broker_blocked.iter().map(|blocked| format!("broker blocks publishing: {}", blocked.reason)))
             .collect();
         if reasons.is_empty() {
@@ -132,6 +141,9 @@ pub(super) struct Latches {
     dependencies: Vec<DependencyState>,
     pub(super) paused: Latch,
     pub(super) broker_blocked: Latch,
+    pub(super) maintenance: Latch,
+    /// Whether everything was finished since the maintenance has begun.
+    pub(super) drained: bool,
     /// Whether the drain has begun. It cannot be undone.
     pub(super) draining: bool,
 }
@@ -173,6 +185,8 @@ impl Latches {
             dependencies: Dependency::ALL.iter().map(starting).collect(),
             paused: Latch::default(),
             broker_blocked: Latch::default(),
+            maintenance: Latch::default(),
+            drained: false,
             draining: false,
         }
     }
@@ -207,7 +221,10 @@ impl Latches {
     }
 
     pub(super) fn readiness(&self) -> Readiness {
-        let status = if self.draining {
+        let in_maintenance = self.maintenance.holds();
+        let status = if in_maintenance && self.drained && !self.draining {
+            Phase::Drained
+        } else if self.draining || in_maintenance {
             Phase::Draining
         } else if self.dependencies.iter().any(|state| state.refused) {
             Phase::Refused
@@ -224,6 +241,8 @@ impl Latches {
             dependencies: self.dependencies.clone(),
             paused: self.paused.0.clone(),
             broker_blocked: self.broker_blocked.0.clone(),
+            maintenance: self.maintenance.0.clone(),
+            stops: self.draining,
         }
     }
 }
@@ -293,5 +312,21 @@ mod tests {
         latches.set_down(Dependency::BrokerRelay, "gone", at(6));
         latches.draining = true;
         assert_eq!(latches.readiness().status, Phase::Draining);
+    }
+
+    #[test]
+    fn maintenance_drains_and_ends() {
+        let mut latches = all_up();
+        latches.maintenance.begin("drained by an operator", at(2));
+        let draining = latches.readiness();
+        assert_eq!((draining.ready, draining.status, draining.stops), (false, Phase::Draining, false));
+        assert_eq!(draining.summary(), "draining (drained by an operator)");
+        latches.drained = true;
+        assert_eq!(latches.readiness().status, Phase::Drained);
+        latches.draining = true;
+        assert_eq!((latches.readiness().status, latches.readiness().stops), (Phase::Draining, true));
+        latches.draining = false;
+        latches.maintenance.end();
+        assert!(latches.readiness().ready);
     }
 }

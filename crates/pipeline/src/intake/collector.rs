@@ -18,6 +18,7 @@ use super::source::{DeadLetterSession, DeadLetterSource, DeadQueueError};
 use crate::committer::{Committer, Patience, Uncommitted};
 use crate::health::Health;
 use crate::labels;
+use crate::maintenance::Maintenance;
 use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
@@ -36,6 +37,14 @@ const LEFT_ALONE: Duration = Duration::from_secs(60);
 
 type TagOf<Q> = <<Q as DeadLetterSource>::Session as DeadLetterSession>::Tag;
 
+/// Why the queue is no longer consumed, if that works.
+enum End {
+    /// The daemon stops.
+    Stop,
+    /// Maintenance has begun.
+    Maintenance,
+}
+
 /// Consumes the dead-letter queue.
 pub struct Collector<Q, S> {
     queue: Q,
@@ -43,21 +52,23 @@ pub struct Collector<Q, S> {
     committer: Arc<Committer<S>>,
     retry: Live<RetrySettings>,
     health: Arc<Health>,
+    maintenance: Maintenance,
     drain: CancellationToken,
 }
 
 impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
-    /// Creates a collector that consumes `queue` until `drain` is cancelled. `authority` decides which replies may be
-    /// sent.
+    /// Creates a collector that consumes `queue` until `drain` is cancelled, and not during `maintenance`. `authority`
+    /// decides which replies may be sent.
     pub const fn new(
         queue: Q,
         authority: Live<Authority>,
         committer: Arc<Committer<S>>,
         retry: Live<RetrySettings>,
         health: Arc<Health>,
+        maintenance: Maintenance,
         drain: CancellationToken,
     ) -> Self {
-        Self { queue, authority, committer, retry, health, drain }
+        Self { queue, authority, committer, retry, health, maintenance, drain }
     }
 
     /// Runs until drained. Reconnects without limit.
@@ -70,8 +81,13 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
                 () = self.drain.cancelled() => return,
                 () = self.intake_works() => {}
             }
+            let Some(_at_work) = self.maintenance.entered(&self.drain).await else { return };
             let began = Instant::now();
-            let Err(error) = self.collect(&mut connected_before, &mut told).await else { return };
+            let error = match self.collect(&mut connected_before, &mut told).await {
+                Ok(End::Maintenance) => continue,
+                Ok(End::Stop) => return,
+                Err(error) => error,
+            };
             delays.session_ended(began.elapsed());
             let wait = match &error {
                 DeadQueueError::NotThere(_) => {
@@ -119,11 +135,11 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
         *told = Some(reason);
     }
 
-    /// Connects and consumes until drained.
-    async fn collect(&self, connected_before: &mut bool, told: &mut Option<String>) -> Result<(), DeadQueueError> {
+    /// Connects and consumes until drained, or until maintenance begins.
+    async fn collect(&self, connected_before: &mut bool, told: &mut Option<String>) -> Result<End, DeadQueueError> {
         let opened = tokio::select! {
             biased;
-            () = self.drain.cancelled() => return Ok(()),
+            () = self.drain.cancelled() => return Ok(End::Stop),
             opened = self.queue.open() => opened,
         };
         let (mut session, waiting) = opened?;
@@ -136,21 +152,22 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
         let depth = &self.committer.metrics().dead_letter_queue_depth;
         depth.set(f64::from(waiting));
         let mut measuring = tokio::time::interval_at(Instant::now() + MEASURED_EVERY, MEASURED_EVERY);
-        loop {
+        let end = loop {
             tokio::select! {
                 biased;
-                () = self.drain.cancelled() => break,
+                () = self.drain.cancelled() => break End::Stop,
+                () = self.maintenance.begins() => break End::Maintenance,
                 _ = measuring.tick() => depth.set(f64::from(session.depth().await?)),
                 next = session.next() => {
                     if !self.take(&mut session, next?).await? {
-                        break;
+                        break End::Stop;
                     }
                     depth.set(f64::from(session.depth().await?));
                 }
             }
-        }
+        };
         session.close().await;
-        Ok(())
+        Ok(end)
     }
 
     /// Commits a message and those already received behind it, then acknowledges them. Returns false if the daemon

@@ -14,6 +14,7 @@ use crate::admission::Admission;
 use crate::budget::Held;
 use crate::health::{Dependency, Health, Outage};
 use crate::labels;
+use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
@@ -36,7 +37,7 @@ pub enum IntakeError {
 
 /// Why a session ended.
 enum End {
-    /// The drain was requested and is finished.
+    /// A drain or maintenance was requested, and everything is settled.
     Drained,
     /// The connection or the channel was closed, for this reason.
     Lost(String),
@@ -61,6 +62,8 @@ pub struct Intake<B> {
     pub(crate) retry: Live<RetrySettings>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Suspends the consumption: everything is settled, and the connection closed.
+    pub(crate) maintenance: Maintenance,
     /// Ends the consumption when it is cancelled.
     pub(crate) drain: CancellationToken,
 }
@@ -77,6 +80,7 @@ impl<B: Source> Intake<B> {
         let mut connected_before = false;
         while !self.drain.is_cancelled() {
             self.wait_while_paused().await;
+            let Some(_at_work) = self.maintenance.entered(&self.drain).await else { return Ok(()) };
             let opened = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return Ok(()),
@@ -92,7 +96,7 @@ impl<B: Source> Intake<B> {
                     let end = self.consume(session).await;
                     delays.session_ended(began.elapsed());
                     match end {
-                        End::Drained => return Ok(()),
+                        End::Drained => continue,
                         End::Lost(reason) => reason.into(),
                     }
                 }
@@ -126,6 +130,7 @@ impl<B: Source> Intake<B> {
             let next = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => break End::Drained,
+                () = self.maintenance.begins() => break End::Drained,
                 ended = &mut acknowledging => break End::Lost(why(ended)),
                 next = session.next() => next,
             };
