@@ -10,6 +10,7 @@ mod dev;
 pub mod exit;
 mod global;
 mod human;
+mod instances;
 mod ledger;
 mod migrate;
 mod outbox;
@@ -72,6 +73,12 @@ enum Verb {
     /// Say which ledger this is, and after a restore that it is another one
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// List the daemons that use the database, and what they do
+    Instances,
+    /// Have daemons take no more tasks, finish those in hand, and wait
+    Drain(instances::DrainArgs),
+    /// Have drained daemons take tasks again
+    Resume(instances::Selection),
     /// Check every invariant of the ledger
     Audit(audit::Args),
     /// Check the configuration, and whether the servers can be reached
@@ -108,6 +115,9 @@ impl Cli {
             Verb::DeadLetters(command) => dead_letters::run(&global, command),
             Verb::Outbox(command) => outbox::run(&global, command),
             Verb::Ledger(command) => ledger::run(&global, command),
+            Verb::Instances => instances::list(&global),
+            Verb::Drain(args) => instances::drain(&global, args),
+            Verb::Resume(args) => instances::resume(&global, args),
             Verb::Audit(args) => audit::run(&global, &args),
             Verb::Check(args) => check::run(&global, &args),
             Verb::Config(args) => config::run(&global, &args),

@@ -27,6 +27,10 @@ impl PostgresGauges {
     pub fn new(settings: impl Into<Live<PostgresSettings>>) -> Result<Self, PoolSetUpError> {
         Ok(Self { pool: sized_pool(settings.into(), 1)? })
     }
+
+    pub(crate) const fn pool(&self) -> &Pool {
+        &self.pool
+    }
 }
 
 impl GaugeStore for PostgresGauges {

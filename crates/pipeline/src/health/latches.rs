@@ -106,18 +106,22 @@ pub struct Readiness {
 impl Readiness {
     /// Returns status and reasons in one line, for `systemctl status` and the log.
     pub fn summary(&self) -> String {
-        let reasons: Vec<String> = self
-            .dependencies
+        let reasons = self.reasons();
+        if reasons.is_empty() {
+            return self.status.name().to_owned();
+        }
+        format!("{} ({})", self.status.name(), reasons.join("; "))
+    }
+
+    /// Returns what is not as it should be, for operators.
+    pub fn reasons(&self) -> Vec<String> {
+        self.dependencies
             .iter()
             .filter_map(|state| Some(format!("{}: {}", state.name, state.reason.as_deref()?)))
             .chain(self.paused.iter().map(|paused| paused.reason.clone()))
             .chain(self.maintenance.iter().map(|maintenance| maintenance.reason.clone()))
             .chain(self.broker_blocked.iter().map(|blocked| format!("broker blocks publishing: {}", blocked.reason)))
-            .collect();
-        if reasons.is_empty() {
-            return self.status.name().to_owned();
-        }
-        format!("{} ({})", self.status.name(), reasons.join("; "))
+            .collect()
     }
 }
 

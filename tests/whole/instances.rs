@@ -1,0 +1,211 @@
+//! The registry of daemons, and taking one of them out of service while others work.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use settled_testkit::harness::{Daemon, Task, World, assert_has, eventually, transfer};
+
+/// What `settled instances` says of a daemon.
+async fn instance(world: &World, daemon: &Daemon) -> Option<Value> {
+    let listed = world.prints(&["instances"]).await;
+    listed.as_array().expect("a list").iter().find(|found| found["pid"] == daemon.pid()).cloned()
+}
+
+/// Waits until a daemon is listed with this state. Returns its row.
+async fn is_listed(world: &World, daemon: &Daemon, state: &str) -> Value {
+    let mut found = None;
+    eventually(&format!("a daemon is {state}"), async || {
+        found = instance(world, daemon).await.filter(|found| found["state"] == state);
+        found.is_some()
+    })
+    .await;
+    found.expect("it is there")
+}
+
+async fn id(world: &World, daemon: &Daemon) -> String {
+    is_listed(world, daemon, "running").await["id"].to_string()
+}
+
+#[tokio::test]
+async fn daemons_are_listed_with_what_they_do_and_the_dead_ones_are_gone() {
+    let world = World::new(&[]).await;
+    world.succeeds(&["migrate"]).await;
+    assert_eq!(world.succeeds(&["instances"]).await, "no daemon uses this database\n");
+    let (mut first, mut second) = (world.daemon().await, world.daemon().await);
+    let listed = is_listed(&world, &first, "running").await;
+    let admin = first.admin().expect("it listens").to_string();
+    assert_has(&listed, json!({"version": settled::VERSION, "admin": admin, "reason": null, "in_flight": 0}));
+    is_listed(&world, &second, "running").await;
+    let table = world.succeeds(&["instances"]).await;
+    assert!(table.contains("running") && table.contains(&admin), "{table}");
+
+    // Nothing can be committed.
+    let sql = world.sql().await;
+    sql.batch_execute("ALTER TABLE payment ADD CONSTRAINT made_up CHECK (amount <> 77)").await.expect("altered");
+    world.open_world_and_alice().await;
+    world.publisher().await.publish(&transfer("world", "alice", 77)).await;
+    eventually("one of them pauses, and says why", async || {
+        let listed = world.prints(&["instances"]).await;
+        let mut paused = listed.as_array().expect("a list").iter().filter(|found| found["state"] == "paused");
+        paused.any(|found| found["reason"].as_str().is_some_and(|reason| reason.contains("made_up")))
+    })
+    .await;
+    sql.batch_execute("ALTER TABLE payment DROP CONSTRAINT made_up").await.expect("altered");
+    is_listed(&world, &first, "running").await;
+    is_listed(&world, &second, "running").await;
+
+    second.kill();
+    let row = is_listed(&world, &second, "gone").await;
+    let gone = row["id"].to_string();
+    assert_eq!(world.run(&["drain", &gone]).await.code, 1);
+    // A day later the next daemon to start, or this one within the hour, deletes the row.
+    let long_ago = format!("UPDATE instance SET lease_until = now() - interval '25 hours' WHERE id = {gone}");
+    sql.batch_execute(&long_ago).await.expect("a day later");
+    let third = world.daemon().await;
+    is_listed(&world, &third, "running").await;
+    assert!(instance(&world, &second).await.is_none());
+    third.stop().await;
+    world.end(first).await;
+    assert_eq!(world.prints(&["instances"]).await, json!([]), "whoever stops leaves nothing");
+}
+
+#[tokio::test]
+async fn a_drained_daemon_finishes_what_it_has_and_takes_nothing_until_it_is_resumed() {
+    let (world, mut daemon, publisher) = World::at_work(&["payments.interval = '50ms'"]).await;
+    world.open_world_and_alice().await;
+    let id = id(&world, &daemon).await;
+    let soon = jiff::Timestamp::now() + Duration::from_secs(6);
+    let due = transfer("world", "alice", 3).with("execute_at", soon.to_string());
+    publisher.publish(&due).await;
+    world.outcome(&due).await;
+    // It has a task in hand that it cannot finish yet.
+    let lock = world.lock("SELECT FROM account WHERE name = 'alice' FOR UPDATE").await;
+    let in_hand = transfer("world", "alice", 1);
+    publisher.publish(&in_hand).await;
+    daemon.has_in_hand(1.0).await;
+    eventually("it drains, and the command says what it waits for", async || {
+        let ended = world.run(&["drain", &id, "--wait", "--timeout", "100ms"]).await;
+        assert_eq!(ended.code, 1, "{ended:?}");
+        ended.stdout.contains(&format!("still draining: {id}, 1 task in hand"))
+    })
+    .await;
+    assert_eq!(daemon.readiness().await.1["status"], "draining");
+    lock.batch_execute("COMMIT").await.expect("unlocked");
+    assert_eq!(world.succeeds(&["drain", &id, "--wait"]).await, "1 daemon drained\n");
+    world.becomes("settled", &in_hand).await;
+    let (status, report) = daemon.readiness().await;
+    assert_eq!((status, &report["status"]), (503, &json!("drained")));
+    assert_eq!(daemon.metric("settled_maintenance", &[]).await, 1.0);
+    assert_has(&is_listed(&world, &daemon, "drained").await, json!({"in_flight": 0}));
+
+    // Neither what comes nor what is due.
+    let later = transfer("world", "alice", 2);
+    publisher.publish(&later).await;
+    eventually("it waits in the queue", async || world.waiting().await == 1).await;
+    let sql = world.sql().await;
+    // On a machine on which all this took longer than those seconds, nothing is due any more.
+    let waits = world.count("agenda").await;
+    let lease = async || -> String {
+        let row = sql.query_one("SELECT lease_until::text FROM instance", &[]).await.expect("a row");
+        row.get(0)
+    };
+    let (before, mut renewals) = (lease().await, 0);
+    let mut last = before;
+    eventually("it lives, and has been at its tables", async || {
+        let now = lease().await;
+        renewals += usize::from(now != last);
+        last = now;
+        renewals >= 2 && jiff::Timestamp::now() > soon + Duration::from_secs(1)
+    })
+    .await;
+    assert_eq!((world.waiting().await, world.count("payment").await), (1, 4), "nothing was taken");
+    assert_eq!(world.count("agenda").await, waits, "nothing that is due was done");
+    assert!(daemon.is_running());
+
+    assert!(world.succeeds(&["resume", "--all"]).await.starts_with("1 daemon to take tasks again"));
+    world.becomes("settled", &later).await;
+    world.becomes("settled", &due).await;
+    daemon.ready().await;
+    assert_eq!(daemon.metric("settled_maintenance", &[]).await, 0.0);
+
+    // Drained, it stops as always.
+    world.succeeds(&["drain", "--all", "--wait"]).await;
+    world.end(daemon).await;
+    for command in ["drain", "resume"] {
+        let ended = world.run(&[command, "99999", "--json"]).await;
+        assert_eq!((ended.code, ended.json()), (1, json!({"asked": [], "missing": [99999]})), "{ended:?}");
+        assert_eq!(world.run(&[command]).await.code, 2);
+    }
+}
+
+/// Does something while a daemon takes tasks all the time.
+async fn while_it_serves<T>(daemon: &mut Daemon, work: impl Future<Output = T>) -> T {
+    let mut looks = 0;
+    let serving = async {
+        loop {
+            let (status, report) = daemon.readiness().await;
+            assert_eq!(status, 200, "a gap: {report}");
+            looks += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = serving => unreachable!("it serves for ever"),
+    };
+    assert!(looks > 10, "{looks} looks");
+    done
+}
+
+/// Takes a daemon out of service and puts another one in its place.
+async fn replaced(world: &World, old: Daemon) -> Daemon {
+    let id = id(world, &old).await;
+    assert_eq!(world.succeeds(&["drain", &id, "--wait"]).await, "1 daemon drained\n");
+    old.stop().await;
+    let new = world.daemon().await;
+    is_listed(world, &new, "running").await;
+    new
+}
+
+#[tokio::test]
+async fn two_daemons_are_restarted_one_after_the_other_without_a_gap() {
+    /// How long a task may wait from when it is made to its commit, and the longest time without any commit.
+    const LONGEST: f64 = 5.0;
+    let world = World::new(&[]).await;
+    let (mut first, mut second) = (world.daemon().await, world.daemon().await);
+    world.open_world_and_alice().await;
+    let publisher = world.publisher().await;
+    let mut tasks: Vec<Task> = Vec::new();
+    let load = async {
+        loop {
+            let task = transfer("world", "alice", 1);
+            publisher.publish(&task).await;
+            tasks.push(task);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let restarts = async {
+        first = while_it_serves(&mut second, replaced(&world, first)).await;
+        second = while_it_serves(&mut first, replaced(&world, second)).await;
+        (first, second)
+    };
+    let (first, second) = tokio::select! {
+        daemons = restarts => daemons,
+        () = load => unreachable!("it goes on"),
+    };
+    world.all_are("settled", &tasks).await;
+    // An id has the time when it was made, in milliseconds.
+    let waits = "SELECT max(extract(epoch FROM settled_at) - made)::float8 AS wait, max(gap)::float8 AS gap,
+                        count(*) AS n
+                   FROM (SELECT settled_at, ('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1000.0 AS made,
+                                extract(epoch FROM settled_at - lag(settled_at) OVER (ORDER BY settled_at)) AS gap
+                           FROM payment WHERE type = 'transfer') t";
+    let found = &world.rows(waits, &[]).await[0];
+    println!("{} tasks, the longest wait {} s, the longest gap {} s", found["n"], found["wait"], found["gap"]);
+    assert_eq!(found["n"], tasks.len());
+    for what in ["wait", "gap"] {
+        assert!(found[what].as_f64().is_some_and(|seconds| seconds < LONGEST), "{found}");
+    }
+    second.stop().await;
+    world.end(first).await;
+}
