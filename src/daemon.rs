@@ -35,6 +35,7 @@ use crate::admin::{AdminServer, BindError};
 use crate::config::Config;
 use crate::lifecycle::ReloadRequests;
 use crate::lifecycle::systemd::{ServiceManager, Timeouts};
+use crate::profile::{ProfileServer, SocketError};
 use crate::telemetry::exporter::Exporter;
 
 /// How long the collector of dead letters may take to end after everything else has ended.
@@ -48,6 +49,8 @@ const REGISTRY_LIMIT: Duration = Duration::from_secs(1);
 pub enum DaemonError {
     #[error("{0}")]
     Admin(#[from] BindError),
+    #[error("{0}")]
+    ProfileSocket(#[from] SocketError),
     #[error("{0}")]
     Pool(#[from] PoolSetUpError),
     #[error("{0}")]
@@ -87,6 +90,10 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     let address = admin.local_addr();
     info!(%address, "admin server listens");
     exporter.watch_process(Arc::clone(&metrics));
+    if let Some(path) = &config.admin.profile_socket {
+        tokio::spawn(ProfileServer::bind(path)?.serve(last.clone()));
+        info!(path = %path.display(), "profiles can be taken");
+    }
     tokio::spawn(Arc::clone(&exporter).upkeep(last.clone()));
     let liveness_timeout = running.liveness_timeout.clone();
     tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&exporter), liveness_timeout.clone(), last.clone()));

@@ -9,6 +9,7 @@ mod dead_letters;
 mod dev;
 pub mod exit;
 mod global;
+mod http;
 mod human;
 mod instances;
 mod ledger;
@@ -17,9 +18,11 @@ mod outbox;
 mod outcome;
 pub mod output;
 mod payment;
+mod profile;
 mod progress;
 mod publish;
 mod run;
+mod top;
 
 use clap::{Parser, Subcommand};
 use settled_pipeline::intake::Source;
@@ -75,6 +78,10 @@ enum Verb {
     Ledger(ledger::Command),
     /// List the daemons that use the database, and what they do
     Instances,
+    /// Watch what the daemons do
+    Top(top::Args),
+    /// Find out where the CPU time and the memory of a running daemon go
+    Profile(profile::Args),
     /// Have daemons take no more tasks, finish those in hand, and wait
     Drain(instances::DrainArgs),
     /// Have drained daemons take tasks again
@@ -116,6 +123,8 @@ impl Cli {
             Verb::Outbox(command) => outbox::run(&global, command),
             Verb::Ledger(command) => ledger::run(&global, command),
             Verb::Instances => instances::list(&global),
+            Verb::Top(args) => top::run(&global, args),
+            Verb::Profile(args) => profile::run(&global, args),
             Verb::Drain(args) => instances::drain(&global, args),
             Verb::Resume(args) => instances::resume(&global, args),
             Verb::Audit(args) => audit::run(&global, &args),

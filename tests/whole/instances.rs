@@ -1,9 +1,12 @@
-//! The registry of daemons, and taking one of them out of service while others work.
+//! Looking inside: the registry of daemons, taking one of them out of service while others work, `top`, and profiles.
 
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use settled_testkit::harness::{Daemon, Task, World, assert_has, eventually, transfer};
+use settled_testkit::harness::{Daemon, SOON, Task, World, assert_has, eventually, settled, transfer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What `settled instances` says of a daemon.
 async fn instance(world: &World, daemon: &Daemon) -> Option<Value> {
@@ -208,4 +211,153 @@ async fn two_daemons_are_restarted_one_after_the_other_without_a_gap() {
     }
     second.stop().await;
     world.end(first).await;
+}
+
+/// What `settled top --once --json` shows.
+async fn top(world: &World, arguments: &[&str]) -> Value {
+    world.prints(&[&["top", "--once"], arguments].concat()).await
+}
+
+fn named<'v>(list: &'v Value, name: &str) -> &'v Value {
+    let found = list.as_array().expect("a list").iter().find(|each| each["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {list}"))
+}
+
+#[tokio::test]
+async fn top_shows_what_the_daemons_do_once_and_as_json() {
+    let (world, mut daemon, publisher) = World::at_work(&[]).await;
+    world.open_world_and_alice().await;
+    is_listed(&world, &daemon, "running").await;
+    let far = (jiff::Timestamp::now() + Duration::from_secs(3600)).to_string();
+    let later = transfer("world", "alice", 1).with("execute_at", far);
+    publisher.publish(&later).await;
+    world.becomes("scheduled", &later).await;
+    daemon.reaches("settled_scheduled", 1.0).await;
+
+    let load = async {
+        loop {
+            publisher.publish(&transfer("world", "alice", 1)).await;
+        }
+    };
+    let shown = tokio::select! {
+        shown = top(&world, &["--interval", "2s"]) => shown,
+        () = load => unreachable!("it goes on"),
+    };
+    let admin = daemon.admin().expect("it listens").to_string();
+    let instance = &shown["instances"][0];
+    assert_has(instance, json!({"pid": daemon.pid(), "admin": admin, "state": "running", "reason": null}));
+    assert_eq!(instance["lanes"].as_array().map(Vec::len), Some(4));
+    let is_up = |connection: &Value| connection["up"] == true;
+    let connections = instance["connections"].as_array().expect("a list");
+    assert!(connections.len() == 3 && connections.iter().all(is_up), "{instance}");
+    for rate in ["received", "committed"] {
+        assert!(named(&shown["rates"], rate)["per_second"].as_f64().is_some_and(|rate| rate > 0.5), "{shown}");
+    }
+    for latency in ["receive to commit", "transaction"] {
+        let found = named(&shown["latencies"], latency);
+        let (p50, p99) = (found["p50_seconds"].as_f64(), found["p99_seconds"].as_f64());
+        assert!(p50 > Some(0.0) && p99 >= p50 && p99 < Some(60.0), "{found}");
+    }
+    assert_eq!(named(&shown["stages"], "scheduled")["depth"], 1.0);
+    assert_eq!(named(&shown["stages"], "dead letters")["depth"], 0.0);
+    let first = &shown["outcomes"][0];
+    assert_has(first, json!({"outcome": "settled", "reason": "none"}));
+    assert!(first["total"].as_f64() >= Some(3.0), "{first}");
+
+    let table = world.succeeds(&["top", "--once", "--interval", "100ms"]).await;
+    for word in ["COMMITS/s", "running", "receive to commit", "dead letters", "settled"] {
+        assert!(table.contains(word), "{word}: {table}");
+    }
+    let named_by_address = top(&world, &["--interval", "100ms", "--admin", &admin]).await;
+    assert_has(&named_by_address["instances"][0], json!({"id": null, "admin": admin, "state": "running"}));
+    let nobody = world.run(&["top", "--once", "--interval", "100ms", "--admin", "127.0.0.1:1"]).await;
+    assert!(nobody.code == 69 && nobody.stdout.contains("unreachable"), "{nobody:?}");
+    let no_screen = world.run(&["top"]).await;
+    assert!(no_screen.code == 2 && no_screen.stderr.contains("--once"), "{no_screen:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn top_draws_on_a_terminal_and_leaves_it_as_it_was() {
+    let (world, daemon) = World::with_daemon(&[]).await;
+    is_listed(&world, &daemon, "running").await;
+    let (settled, config) = (settled(), world.config());
+    let command = format!("stty rows 45 cols 160; {} top --config {}; stty", settled.display(), config.display());
+    let mut child = tokio::process::Command::new("script")
+        .args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("script is in util-linux");
+    let (mut keys, mut screen) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let mut shown = Vec::new();
+    let drawn = async {
+        // What is drawn first has no daemon yet.
+        while !String::from_utf8_lossy(&shown).contains("running") {
+            assert!(screen.read_buf(&mut shown).await.expect("a terminal") > 0, "it ended: {shown:?}");
+        }
+    };
+    tokio::time::timeout(SOON, drawn).await.expect("it is drawn");
+    // An arrow, then the end.
+    keys.write_all(b"\x1b[Bq").await.expect("it reads keys");
+    let ended = tokio::time::timeout(SOON, screen.read_to_end(&mut shown)).await;
+    ended.expect("it ends").expect("a terminal");
+    assert!(child.wait().await.expect("it ends").success());
+    let text = String::from_utf8_lossy(&shown);
+    for part in ["daemons", "latencies", "outcomes", "q quit"] {
+        assert!(text.contains(part), "{part}: {text:?}");
+    }
+    // The other screen, and back; and what `stty` says of a terminal in its usual mode.
+    let (_, after) = text.rsplit_once("\u{1b}[?1049l").expect("the screen of before");
+    assert!(text.contains("\u{1b}[?1049h") && !after.contains("-icanon") && !after.contains("-echo "), "{after:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_running_daemon_is_profiled_on_its_private_socket() {
+    let world = World::new(&[]).await;
+    let none = world.run(&["profile", "memory"]).await;
+    assert!(none.code == 78 && none.stderr.contains("admin.profile_socket"), "{none:?}");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (socket, file) = (directory.path().join("profile.sock"), directory.path().join("cpu.folded"));
+    let file = file.to_str().expect("UTF-8");
+    world.configure(&[&format!("admin.profile_socket = '{}'", socket.display())]);
+    let away = world.run(&["profile", "memory"]).await;
+    assert_eq!(away.code, 69, "{away:?}");
+
+    let daemon = world.daemon().await;
+    world.open_world_and_alice().await;
+    let mode = std::fs::metadata(&socket).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let sizes = world.prints(&["profile", "memory"]).await;
+    assert!(sizes["Rss"].as_u64() > Some(1 << 20) && sizes["Pss_Anon"].as_u64() > Some(0), "{sizes}");
+    let publisher = world.publisher().await;
+    let load = async {
+        loop {
+            publisher.publish(&transfer("world", "alice", 1)).await;
+        }
+    };
+    let profiled = tokio::select! {
+        ended = world.run(&["profile", "cpu", file, "--seconds", "2"]) => ended,
+        () = load => unreachable!("it goes on"),
+    };
+    if cfg!(feature = "profiling") {
+        assert_eq!(profiled.code, 0, "{profiled:?}");
+        let stacks = std::fs::read_to_string(file).expect("a profile");
+        assert!(stacks.lines().count() > 0 && stacks.lines().all(|line| line.contains(';')), "{stacks}");
+        // Without frame pointers only some stacks are whole.
+        println!("{} stacks, {} of them through main", stacks.lines().count(), stacks.matches("tokio::").count());
+        // One after the other, and none ends the daemon.
+        let pprof = directory.path().join("cpu.pb");
+        let pprof = pprof.to_str().expect("UTF-8");
+        for _ in 0..5 {
+            world.succeeds(&["profile", "cpu", pprof, "--seconds", "1"]).await;
+        }
+        assert!(std::fs::metadata(pprof).expect("a profile").len() > 100);
+    } else {
+        assert!(profiled.code == 1 && profiled.stderr.contains("without the feature `profiling`"), "{profiled:?}");
+    }
+    world.end(daemon).await;
+    assert!(!socket.exists(), "it is removed");
 }
