@@ -1,11 +1,12 @@
 //! Looking inside: the registry of daemons, taking one of them out of service while others work, `top`, and profiles.
 
+use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use settled_testkit::harness::{Daemon, SOON, Task, World, assert_has, eventually, settled, transfer};
+use settled_testkit::harness::{Daemon, Publisher, SOON, Task, World, assert_has, eventually, settled, transfer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What `settled instances` says of a daemon.
@@ -77,7 +78,7 @@ async fn a_drained_daemon_finishes_what_it_has_and_takes_nothing_until_it_is_res
     let (world, mut daemon, publisher) = World::at_work(&["payments.interval = '50ms'"]).await;
     world.open_world_and_alice().await;
     let id = id(&world, &daemon).await;
-    let soon = jiff::Timestamp::now() + Duration::from_secs(6);
+    let soon = in_seconds(6);
     let due = transfer("world", "alice", 3).with("execute_at", soon.to_string());
     publisher.publish(&due).await;
     world.outcome(&due).await;
@@ -141,6 +142,32 @@ async fn a_drained_daemon_finishes_what_it_has_and_takes_nothing_until_it_is_res
     }
 }
 
+/// Returns a time in so many seconds, whole, as a task has it.
+fn in_seconds(seconds: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + seconds).expect("a time")
+}
+
+/// Publishes tasks for as long as `work` takes. Returns what that came to, and the tasks.
+async fn under_load<T>(publisher: &Publisher, work: impl Future<Output = T>) -> (T, Vec<Task>) {
+    let over = Cell::new(false);
+    let load = async {
+        let mut tasks = Vec::new();
+        while !over.get() {
+            let task = transfer("world", "alice", 1);
+            publisher.publish(&task).await;
+            tasks.push(task);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tasks
+    };
+    let work = async {
+        let done = work.await;
+        over.set(true);
+        done
+    };
+    tokio::join!(work, load)
+}
+
 /// Does something while a daemon takes tasks all the time.
 async fn while_it_serves<T>(daemon: &mut Daemon, work: impl Future<Output = T>) -> T {
     let mut looks = 0;
@@ -178,24 +205,12 @@ async fn two_daemons_are_restarted_one_after_the_other_without_a_gap() {
     let (mut first, mut second) = (world.daemon().await, world.daemon().await);
     world.open_world_and_alice().await;
     let publisher = world.publisher().await;
-    let mut tasks: Vec<Task> = Vec::new();
-    let load = async {
-        loop {
-            let task = transfer("world", "alice", 1);
-            publisher.publish(&task).await;
-            tasks.push(task);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     let restarts = async {
         first = while_it_serves(&mut second, replaced(&world, first)).await;
         second = while_it_serves(&mut first, replaced(&world, second)).await;
         (first, second)
     };
-    let (first, second) = tokio::select! {
-        daemons = restarts => daemons,
-        () = load => unreachable!("it goes on"),
-    };
+    let ((first, second), tasks) = under_load(&publisher, restarts).await;
     world.all_are("settled", &tasks).await;
     // An id has the time when it was made, in milliseconds.
     let waits = "SELECT max(extract(epoch FROM settled_at) - made)::float8 AS wait, max(gap)::float8 AS gap,
@@ -228,21 +243,12 @@ async fn top_shows_what_the_daemons_do_once_and_as_json() {
     let (world, mut daemon, publisher) = World::at_work(&[]).await;
     world.open_world_and_alice().await;
     is_listed(&world, &daemon, "running").await;
-    let far = (jiff::Timestamp::now() + Duration::from_secs(3600)).to_string();
-    let later = transfer("world", "alice", 1).with("execute_at", far);
+    let later = transfer("world", "alice", 1).with("execute_at", in_seconds(3600).to_string());
     publisher.publish(&later).await;
     world.becomes("scheduled", &later).await;
     daemon.reaches("settled_scheduled", 1.0).await;
 
-    let load = async {
-        loop {
-            publisher.publish(&transfer("world", "alice", 1)).await;
-        }
-    };
-    let shown = tokio::select! {
-        shown = top(&world, &["--interval", "2s"]) => shown,
-        () = load => unreachable!("it goes on"),
-    };
+    let (shown, _) = under_load(&publisher, top(&world, &["--interval", "2s"])).await;
     let admin = daemon.admin().expect("it listens").to_string();
     let instance = &shown["instances"][0];
     assert_has(instance, json!({"pid": daemon.pid(), "admin": admin, "state": "running", "reason": null}));
@@ -305,7 +311,7 @@ async fn top_draws_on_a_terminal_and_leaves_it_as_it_was() {
     ended.expect("it ends").expect("a terminal");
     assert!(child.wait().await.expect("it ends").success());
     let text = String::from_utf8_lossy(&shown);
-    for part in ["daemons", "latencies", "outcomes", "q quit"] {
+    for part in ["daemons", "latencies", "outcomes", "quit"] {
         assert!(text.contains(part), "{part}: {text:?}");
     }
     // The other screen, and back; and what `stty` says of a terminal in its usual mode.
@@ -333,15 +339,9 @@ async fn a_running_daemon_is_profiled_on_its_private_socket() {
     let sizes = world.prints(&["profile", "memory"]).await;
     assert!(sizes["Rss"].as_u64() > Some(1 << 20) && sizes["Pss_Anon"].as_u64() > Some(0), "{sizes}");
     let publisher = world.publisher().await;
-    let load = async {
-        loop {
-            publisher.publish(&transfer("world", "alice", 1)).await;
-        }
-    };
-    let profiled = tokio::select! {
-        ended = world.run(&["profile", "cpu", file, "--seconds", "2"]) => ended,
-        () = load => unreachable!("it goes on"),
-    };
+    let command = ["profile", "cpu", file, "--seconds", "2"];
+    let (profiled, tasks) = under_load(&publisher, world.run(&command)).await;
+    world.all_are("settled", &tasks).await;
     if cfg!(feature = "profiling") {
         assert_eq!(profiled.code, 0, "{profiled:?}");
         let stacks = std::fs::read_to_string(file).expect("a profile");
