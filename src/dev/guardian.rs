@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::DevError;
 use super::orphans;
-use super::place::{Place, free_ports};
+use super::place::{Place, Ports};
 use super::programs::Programs;
 use super::rabbitmq::{RabbitMq, RabbitPorts};
 use super::wire::{Answer, Order, Status};
@@ -116,6 +116,7 @@ pub trait Databases {
 }
 
 struct Servers<D> {
+    _ports: Ports<5>,
     postgres: D,
     rabbitmq: RabbitMq,
 }
@@ -126,8 +127,10 @@ impl<D: Databases> Servers<D> {
         place: &Place,
         prepare: impl AsyncFnOnce(&Programs, &Place, [u16; 2]) -> Result<D, DevError>,
     ) -> Result<Self, DevError> {
-        let [first, second, amqp, distribution, epmd] = free_ports()?;
+        let ports = Ports::claim()?;
+        let [first, second, amqp, distribution, epmd] = ports.numbers;
         Ok(Self {
+            _ports: ports,
             postgres: prepare(programs, place, [first, second]).await?,
             rabbitmq: RabbitMq::prepare(programs, place, RabbitPorts { amqp, distribution, epmd })?,
         })

@@ -3,7 +3,9 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -99,19 +101,53 @@ fn remove_content(dir: &Path) -> std::io::Result<()> {
 /// down could be given the server's own port, connect to itself and keep the server out.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
-/// `N` different loopback ports on which nobody listens now.
-pub(super) fn free_ports<const N: usize>() -> Result<[u16; N], DevError> {
-    let random = RandomState::new();
-    let mut held = Vec::with_capacity(N);
-    for attempt in 0..1_000_u32 {
-        if held.len() == N {
-            break;
+/// Loopback ports that are nobody else's: no server listens on them, and no other guardian takes them until this value
+/// is dropped, also while their servers are stopped.
+pub(super) struct Ports<const N: usize> {
+    pub(super) numbers: [u16; N],
+    /// A socket that is named after each port. It has no file, and ends with the process, however that ends.
+    _claims: Vec<UnixListener>,
+}
+
+impl<const N: usize> Ports<N> {
+    /// Claims `N` different ports.
+    pub(super) fn claim() -> Result<Self, DevError> {
+        let random = RandomState::new();
+        let mut claimed = Vec::with_capacity(N);
+        for attempt in 0..1_000_u32 {
+            if claimed.len() == N {
+                break;
+            }
+            let offset = random.hash_one(attempt) % u64::from(PORTS.end - PORTS.start);
+            let port = PORTS.start + u16::try_from(offset).unwrap_or(0);
+            claimed.extend(claim(port).map(|claim| (port, claim)));
         }
-        let offset = random.hash_one(attempt) % u64::from(PORTS.end - PORTS.start);
-        let port = PORTS.start + u16::try_from(offset).unwrap_or(0);
-        // Held until all are found, so that none is found twice.
-        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|listener| (port, listener)));
+        let (numbers, claims): (Vec<u16>, Vec<UnixListener>) = claimed.into_iter().unzip();
+        Ok(Self { numbers: numbers.try_into().map_err(|_| DevError::NoPort)?, _claims: claims })
     }
-    let ports: Vec<u16> = held.iter().map(|(port, _)| *port).collect();
-    ports.try_into().map_err(|_| DevError::NoPort)
+}
+
+/// Claims a port, unless another guardian has, or somebody listens on it.
+fn claim(port: u16) -> std::io::Result<UnixListener> {
+    let claim = UnixListener::bind_addr(&SocketAddr::from_abstract_name(format!("settled-dev-port-{port}"))?)?;
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    Ok(claim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_claimed_is_claimed_by_nobody_else() {
+        let ports = Ports::<3>::claim().expect("ports");
+        for port in ports.numbers {
+            assert!(claim(port).is_err(), "{port} is claimed twice");
+        }
+        let [port, ..] = ports.numbers;
+        drop(ports);
+        let listening = claim(port).and_then(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, port))).expect("free again");
+        assert!(claim(port).is_err(), "{port} is listened on");
+        drop(listening);
+    }
 }

@@ -229,7 +229,7 @@ async fn each_migration_is_named_when_it_is_applied() {
     let missing: Vec<&str> =
         missing["missing"].as_array().expect("names").iter().filter_map(|name| name.as_str()).collect();
     assert!(missing.len() > 2, "{missing:?}");
-    let ended = world.run(&["migrate"]).await;
+    let ended = world.run(&["migrate", "--quiet"]).await;
     let lines: Vec<String> = missing.iter().map(|name| format!("applied {name}\n")).collect();
     assert_eq!((ended.code, ended.stderr), (0, lines.concat()));
     assert_eq!(ended.stdout, format!("applied: {}\n", missing.join(", ")));

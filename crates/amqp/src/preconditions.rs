@@ -69,10 +69,11 @@ fn needs<'a>(settings: &'a BrokerSettings, events_exchange: &'a str) -> Vec<(Nee
     needs
 }
 
-/// Fulfils every need of a session. Returns those that the broker forbids (403).
+/// Fulfils every need of a session. Returns those that the broker forbids (403). A need that depends on one of those,
+/// as a binding does on its exchange, ends it.
 ///
 /// # Errors
-/// Any other error, because the next need could not be judged.
+/// Any other error while nothing is forbidden, because the next need could not be judged.
 pub(crate) async fn fulfil(
     connection: &Connection,
     settings: &BrokerSettings,
@@ -80,8 +81,11 @@ pub(crate) async fn fulfil(
 ) -> lapin::Result<Vec<Precondition>> {
     let mut unmet = Vec::new();
     for (need, verdict) in needs(settings, events_exchange) {
-        if let Err(error) = need.fulfil(connection, settings).await {
-            unmet.push(forbidden(need, verdict, &error, settings, events_exchange).ok_or(error)?);
+        let Err(error) = need.fulfil(connection, settings).await else { continue };
+        match forbidden(need, verdict, &error, settings, events_exchange) {
+            Some(precondition) => unmet.push(precondition),
+            None if unmet.is_empty() => return Err(error),
+            None => break,
         }
     }
     Ok(unmet)

@@ -40,8 +40,13 @@ const MOST_SWEPT: usize = 256;
 /// The most held rows that are probed in a round. Each that is refused again closes a channel.
 const MOST_PROBED: usize = 8;
 
-/// Looking for probes takes at most one part in `PROBING_SHARE` of the time.
-const PROBING_SHARE: u32 = 200;
+/// Looking for probes takes at most one part in `PROBING_SHARE` of the time, unless that is a pause of more than
+/// [`LONGEST_PROBING_PAUSE`].
+const PROBING_SHARE: u32 = 20;
+
+/// The longest pause between two looks for probes, unless `events.retry_held` is longer. A database that was slow for a
+/// moment must not keep held events for long.
+const LONGEST_PROBING_PAUSE: Duration = Duration::from_secs(30);
 
 /// Sweeps the outbox until it is stopped.
 pub struct OutboxSweeper<O> {
@@ -208,7 +213,8 @@ impl<O: OutboxStore> OutboxSweeper<O> {
         relay_queue: &'q RelayQueue,
         reservations: &mut BTreeMap<i64, Reservation<'q>>,
     ) -> Result<(), StoreError> {
-        if self.probed_at.elapsed() < self.settings.retry_held.max(self.probing_took * PROBING_SHARE) {
+        let pause = (self.probing_took * PROBING_SHARE).min(LONGEST_PROBING_PAUSE);
+        if self.probed_at.elapsed() < self.settings.retry_held.max(pause) {
             return Ok(());
         }
         let began = Instant::now();
