@@ -36,7 +36,7 @@ pub(super) enum Source {
     /// At these addresses of admin servers.
     Named(Vec<String>),
     /// In the registry of the database.
-    Registry(Registry),
+    Registry(Box<Registry>),
 }
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Source {
         if !named.is_empty() {
             return Self::Named(named);
         }
-        Self::Registry(Registry { config, client: None })
+        Self::Registry(Box::new(Registry { config, client: None }))
     }
 
     /// Finds the daemons and scrapes them. `known` are those of the last time. Returns them, and why the registry could
