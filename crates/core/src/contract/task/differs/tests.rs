@@ -1,6 +1,11 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
+use schemars::schema_for;
 use serde_json::{Map, Value, json};
 
+use super::FIELDS;
+use crate::contract::encode::Asked;
 use crate::contract::{Properties, Task, TaskType, arbitrary, decode};
 
 /// All fields of all types but the id; each with two values.
@@ -48,6 +53,16 @@ fn changes(task: &Task) -> Vec<(&'static str, Task)> {
         }
     }
     changes
+}
+
+#[test]
+fn every_field_that_is_written_is_compared_and_tried() {
+    let schema = schema_for!(Asked<'_>);
+    let written = schema.get("properties").and_then(Value::as_object).expect("fields").keys().map(String::as_str);
+    let written: BTreeSet<&str> = written.chain(["type"]).collect();
+    let tried = other_values();
+    assert_eq!(BTreeSet::from(FIELDS), written);
+    assert_eq!(tried.iter().map(|(name, ..)| *name).collect::<BTreeSet<_>>(), written);
 }
 
 proptest! {
