@@ -17,7 +17,7 @@ DIST := cargo build --profile dist --package settled && cargo build --profile di
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(notdir $(basename $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo test bench speed chaos defects fuzz lint deny docs servers
+.PHONY: help demo test bench speed chaos defects fuzz lint deny docs asyncapi servers
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -105,6 +105,11 @@ docs: ## Check the documents, and build the book in target/book
 	@mdbook --version >/dev/null 2>&1 || \
 	    CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --no-default-features --features search mdbook
 	mdbook build
+
+# AsyncAPI's command line is 450 MB of packages. Their scripts at installation are not needed; with CI it sends no statistics.
+asyncapi: ## Have AsyncAPI's own command line check schemas/asyncapi.json; needs Node.js and a package registry
+	CI=true npm_config_ignore_scripts=true npx --yes --package @asyncapi/cli@6.2.0 \
+	    asyncapi validate schemas/asyncapi.json --fail-severity=info
 
 servers: ## Install PostgreSQL, PgBouncer and RabbitMQ where they are missing
 	@missing="$$(for package in $(SERVERS); do \

@@ -14,7 +14,7 @@ const PAGES: [(&str, &[&str]); 10] = [
     ("docs/contract/states.md", &["states", "state machine"]),
     ("docs/contract/outcomes.md", &["rejections"]),
     ("docs/contract/events.md", &["events"]),
-    ("docs/contract/clients.md", &["python", "node"]),
+    ("docs/contract/clients.md", &["python", "python subscriber", "node", "node subscriber"]),
     ("docs/operate/install.md", &["payments"]),
     ("docs/reference/configuration.md", &["keys", "configuration"]),
     ("docs/reference/metrics.md", &["metrics"]),
@@ -38,6 +38,8 @@ fn generated(name: &str) -> String {
         "iso codes" => iso_codes(),
         "python" => format!("```python\n{}```\n", read("examples/clients/python/pay.py")),
         "node" => format!("```javascript\n{}```\n", read("examples/clients/node/pay.mjs")),
+        "python subscriber" => format!("```python\n{}```\n", read("examples/clients/python/subscribe.py")),
+        "node subscriber" => format!("```javascript\n{}```\n", read("examples/clients/node/subscribe.mjs")),
         "state machine" => format!("```mermaid\n{}```\n", state::diagram()),
         other => panic!("no block is called {other:?}"),
     }

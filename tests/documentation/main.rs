@@ -10,6 +10,7 @@ mod names;
 mod operations;
 mod reference;
 mod snippets;
+mod strict;
 
 use std::path::{Path, PathBuf};
 
