@@ -3,6 +3,7 @@
 //! The drain has an order: intake stops consuming; tasks in the lanes are committed and acknowledged; their events are
 //! published and confirmed; the admin server and the notifications to systemd stop last.
 
+mod disks;
 mod reload;
 
 use std::hash::{BuildHasher, RandomState};
@@ -17,9 +18,10 @@ use settled_pipeline::machine::{Machine, MachineSettings, Outside, Stopped};
 use settled_pipeline::metrics::Metrics;
 use settled_pipeline::outbox::Sink;
 use settled_pipeline::precondition::sentences;
+use settled_pipeline::reflex::{Reflexes, Signs};
 use settled_pipeline::retry::Delays;
 use settled_pipeline::shutdown::Shutdown;
-use settled_pipeline::store::{BatchStore, OutboxStore};
+use settled_pipeline::store::{BatchStore, GaugeStore, OutboxStore};
 use settled_store::outbox::PostgresOutbox;
 use settled_store::{ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresSettings, PostgresStore};
 use tokio::sync::mpsc;
@@ -104,7 +106,10 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     )
     .with(running.authority.clone(), events.dead_letters);
     let measuring = PostgresGauges::new(running.postgres.clone())?;
-    tokio::spawn(Gauges::new(measuring, Arc::clone(&metrics), last.clone()).run());
+    let signs = Arc::new(Signs::default());
+    // Before anything is taken. It is measured again at once if that fails.
+    signs.set_unprocessable(measuring.unprocessable_open().await.unwrap_or_default());
+    tokio::spawn(Gauges::new(measuring, Arc::clone(&metrics), Arc::clone(&signs), last.clone()).run());
     let source = RabbitSource::new(running.broker.clone(), &events.exchange);
     let (budget, gauges) = (source.budget(), Arc::clone(&metrics));
     exporter.on_scrape(move || gauges.tasks_memory.set(budget.used() as f64));
@@ -120,12 +125,23 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
         MachineSettings { retry: running.retry.clone(), authority: running.authority.clone(), ..config.machine() };
     let machine = Machine::build(settings, outside, key, &health, &metrics);
     exporter.on_scrape(machine.gauges());
+    let mut reflexes = Reflexes::new(
+        running.reflexes.clone(),
+        (signs, machine.quarantine()),
+        Arc::clone(&health),
+        Arc::clone(&metrics),
+        disks::free_part,
+        shutdown.drain().clone(),
+    );
+    reflexes.look().await;
+    tokio::spawn(reflexes.run());
     let collector = Collector::new(
         DeadQueue::new(running.broker.clone()),
         running.authority.clone(),
         machine.committer(),
         running.retry.clone(),
         Arc::clone(&health),
+        machine.backlog(),
         shutdown.drain().clone(),
     );
     let collecting = tokio::spawn(collector.run());

@@ -19,6 +19,7 @@ pub mod machine;
 pub mod metrics;
 pub mod outbox;
 pub mod precondition;
+pub mod reflex;
 pub mod retry;
 pub mod scheduler;
 pub mod settings;

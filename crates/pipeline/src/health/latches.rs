@@ -60,6 +60,22 @@ pub struct Condition {
     pub since: Timestamp,
 }
 
+/// Something that a reflex did and that is in effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Action {
+    /// The reflex, as in the labels of `settled_reflex_active`.
+    pub reflex: &'static str,
+    /// The publisher that it is about, if it is about one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub publisher: String,
+    /// Whether no tasks are taken because of it.
+    pub pauses: bool,
+    /// Its cause, for operators.
+    pub reason: String,
+    /// When it began.
+    pub since: Timestamp,
+}
+
 label! {
     /// The phase that the daemon is in.
     #[derive(Serialize)]
@@ -71,7 +87,7 @@ label! {
         Waiting = "waiting",
         /// The daemon waits for a dependency that refuses access: somebody has to act.
         Refused = "refused",
-        /// The daemon takes no tasks, because none can be committed.
+        /// The daemon takes no tasks, because none can be committed, or because of a reflex.
         Paused = "paused",
         /// The daemon finishes its tasks in flight and stops.
         Draining = "draining",
@@ -93,6 +109,9 @@ pub struct Readiness {
     /// Why the broker blocks publishing, if it does. Payments go on, and the outbox grows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker_blocked: Option<Condition>,
+    /// What the daemon has done by itself and not undone yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reflexes: Vec<Action>,
 }
 
 impl Readiness {
@@ -103,6 +122,7 @@ impl Readiness {
             .iter()
             .filter_map(|state| Some(format!("{}: {}", state.name, state.reason.as_deref()?)))
             .chain(self.paused.iter().map(|paused| paused.reason.clone()))
+            .chain(self.reflexes.iter().map(|action| format!("reflex {}: {}", action.reflex, action.reason)))
             .chain(self.broker_blocked.iter().map(|blocked| format!("broker blocks publishing: {}", blocked.reason)))
             .collect();
         if reasons.is_empty() {
@@ -132,6 +152,7 @@ pub(super) struct Latches {
     dependencies: Vec<DependencyState>,
     pub(super) paused: Latch,
     pub(super) broker_blocked: Latch,
+    pub(super) actions: Vec<Action>,
     /// Whether the drain has begun. It cannot be undone.
     pub(super) draining: bool,
 }
@@ -173,6 +194,7 @@ impl Latches {
             dependencies: Dependency::ALL.iter().map(starting).collect(),
             paused: Latch::default(),
             broker_blocked: Latch::default(),
+            actions: Vec::new(),
             draining: false,
         }
     }
@@ -206,6 +228,11 @@ impl Latches {
         down
     }
 
+    /// Whether a reflex keeps tasks from being taken.
+    pub(super) fn is_held(&self) -> bool {
+        self.actions.iter().any(|action| action.pauses)
+    }
+
     pub(super) fn readiness(&self) -> Readiness {
         let status = if self.draining {
             Phase::Draining
@@ -213,7 +240,7 @@ impl Latches {
             Phase::Refused
         } else if self.dependencies.iter().any(|state| !state.up) {
             Phase::Waiting
-        } else if self.paused.holds() {
+        } else if self.paused.holds() || self.is_held() {
             Phase::Paused
         } else {
             Phase::Ready
@@ -224,6 +251,7 @@ impl Latches {
             dependencies: self.dependencies.clone(),
             paused: self.paused.0.clone(),
             broker_blocked: self.broker_blocked.0.clone(),
+            reflexes: self.actions.clone(),
         }
     }
 }

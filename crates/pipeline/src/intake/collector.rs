@@ -10,10 +10,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::backlog::{Backlog, Measured};
 use super::source::{DeadLetterSession, DeadLetterSource, DeadQueueError};
 use crate::committer::{Committer, Patience, Uncommitted};
 use crate::health::Health;
@@ -28,8 +29,8 @@ use settled_core::ledger::{Arrival, NonePending};
 /// Maximum number of messages in a commit.
 const MOST: usize = 8;
 
-/// Interval between measurements of the queue's depth.
-const MEASURED_EVERY: Duration = Duration::from_secs(15);
+/// Interval between measurements of this queue's depth and the task queue's.
+const MEASURED_EVERY: Duration = Duration::from_secs(5);
 
 /// Delay before the next attempt to use a queue that doesn't exist or is forbidden.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
@@ -43,21 +44,24 @@ pub struct Collector<Q, S> {
     committer: Arc<Committer<S>>,
     retry: Live<RetrySettings>,
     health: Arc<Health>,
+    backlog: Arc<Backlog>,
     drain: CancellationToken,
 }
 
 impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
     /// Creates a collector that consumes `queue` until `drain` is cancelled. `authority` decides which replies may be
-    /// sent.
+    /// sent. The task queue's length goes to `backlog`: this connection is never held up by deliveries, so that it is
+    /// measured while intake waits.
     pub const fn new(
         queue: Q,
         authority: Live<Authority>,
         committer: Arc<Committer<S>>,
         retry: Live<RetrySettings>,
         health: Arc<Health>,
+        backlog: Arc<Backlog>,
         drain: CancellationToken,
     ) -> Self {
-        Self { queue, authority, committer, retry, health, drain }
+        Self { queue, authority, committer, retry, health, backlog, drain }
     }
 
     /// Runs until drained. Reconnects without limit.
@@ -72,6 +76,7 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
             }
             let began = Instant::now();
             let Err(error) = self.collect(&mut connected_before, &mut told).await else { return };
+            self.backlog.unknown();
             delays.session_ended(began.elapsed());
             let wait = match &error {
                 DeadQueueError::NotThere(_) => {
@@ -135,13 +140,18 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
         }
         let depth = &self.committer.metrics().dead_letter_queue_depth;
         depth.set(f64::from(waiting));
-        let mut measuring = tokio::time::interval_at(Instant::now() + MEASURED_EVERY, MEASURED_EVERY);
+        let mut measuring = tokio::time::interval(MEASURED_EVERY);
+        measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut measured = Measured::default();
         loop {
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => break,
-                _ = measuring.tick() => depth.set(f64::from(session.depth().await?)),
-                next = session.next() => {
+                _ = measuring.tick() => {
+                    depth.set(f64::from(session.depth().await?));
+                    self.backlog.measured(&mut measured, session.tasks().await?, MEASURED_EVERY);
+                }
+                next = session.next(), if !self.health.is_held() => {
                     if !self.take(&mut session, next?).await? {
                         break;
                     }

@@ -54,6 +54,9 @@ impl<S: BatchStore> Scheduler<S> {
                 () = self.committer.woken() => {}
                 _ = rounds.tick() => {}
             }
+            if self.committer.is_held() {
+                continue;
+            }
             match self.sweep().await {
                 Ok(()) => delays.reset(),
                 Err(Uncommitted::Broken) => return,
