@@ -81,6 +81,7 @@ impl DiskPath {
 
 impl Element for DiskPath {
     const EXPECTED: &'static str = "absolute paths of directories, such as \"/var/lib/postgresql\"";
+    const MAY_BE_NONE: bool = true;
 }
 
 impl FromStr for DiskPath {
