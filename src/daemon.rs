@@ -3,6 +3,7 @@
 //! The drain has an order: intake stops consuming; tasks in the lanes are committed and acknowledged; their events are
 //! published and confirmed; the admin server and the notifications to systemd stop last.
 
+mod disks;
 mod registry;
 mod reload;
 
@@ -18,9 +19,10 @@ use settled_pipeline::machine::{Machine, MachineSettings, Outside, Stopped};
 use settled_pipeline::metrics::Metrics;
 use settled_pipeline::outbox::Sink;
 use settled_pipeline::precondition::sentences;
+use settled_pipeline::reflex::{Reflexes, Signs};
 use settled_pipeline::retry::Delays;
 use settled_pipeline::shutdown::Shutdown;
-use settled_pipeline::store::{BatchStore, OutboxStore};
+use settled_pipeline::store::{BatchStore, GaugeStore, OutboxStore};
 use settled_store::outbox::PostgresOutbox;
 use settled_store::{
     ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresInstances, PostgresSettings, PostgresStore,
@@ -120,7 +122,10 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     .with(running.authority.clone(), events.dead_letters);
     let measuring = PostgresGauges::new(running.postgres.clone())?;
     let instances = PostgresInstances::beside(&measuring);
-    tokio::spawn(Gauges::new(measuring, Arc::clone(&metrics), last.clone()).run());
+    let signs = Arc::new(Signs::default());
+    // Before anything is taken. It is measured again at once if that fails.
+    signs.set_unprocessable(measuring.unprocessable_open().await.unwrap_or_default());
+    tokio::spawn(Gauges::new(measuring, Arc::clone(&metrics), Arc::clone(&signs), last.clone()).run());
     let source = RabbitSource::new(running.broker.clone(), &events.exchange);
     let (budget, gauges) = (source.budget(), Arc::clone(&metrics));
     exporter.on_scrape(move || gauges.tasks_memory.set(budget.used() as f64));
@@ -140,6 +145,16 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     let registrar = Registrar::new(instances, address, Arc::clone(&health), maintenance.clone(), machine.is_idle());
     let registered = CancellationToken::new();
     let registering = tokio::spawn(registrar.run(registered.clone()));
+    let mut reflexes = Reflexes::new(
+        running.reflexes.clone(),
+        (signs, machine.quarantine()),
+        Arc::clone(&health),
+        Arc::clone(&metrics),
+        disks::free_part,
+        shutdown.drain().clone(),
+    );
+    reflexes.look().await;
+    tokio::spawn(reflexes.run());
     let collector = Collector::new(
         DeadQueue::new(running.broker.clone()),
         running.authority.clone(),
@@ -147,6 +162,7 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
         running.retry.clone(),
         Arc::clone(&health),
         maintenance,
+        machine.backlog(),
         shutdown.drain().clone(),
     );
     let collecting = tokio::spawn(collector.run());

@@ -8,6 +8,7 @@
 //! | a server is unavailable | its supervisor: [`Health::set_down`], [`Progress::tick`] with every probe | no | yes |
 //! | nothing can be committed | the committer: [`Health::pause`], [`Progress::tick`] with every attempt | no | yes |
 //! | the broker blocks publishing | the relay: [`Health::block`] | yes | yes |
+//! | a reflex pauses intake | [`crate::reflex`]: [`Health::act`] | no | yes |
 //! | SIGTERM | the daemon: [`Health::drain`] | no | yes |
 //! | an operator drains the daemon | the daemon: [`Health::begin_maintenance`] | no | yes |
 //! | tasks in flight without progress for `liveness_timeout` | nobody: [`Health::live`] computes it | – | no |
@@ -23,10 +24,10 @@ use metrics::Gauge;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub use self::latches::{Condition, DependencyState, Outage, Phase, Readiness};
+pub use self::latches::{Action, Condition, DependencyState, Outage, Phase, Readiness};
 use self::latches::{Down, Latches};
 pub use self::progress::Progress;
-pub use crate::labels::Dependency;
+pub use crate::labels::{Dependency, Reflex};
 use crate::metrics::Metrics;
 
 /// The state of the daemon, shared by its parts. Each change is logged once, sets its gauge, and wakes subscribers.
@@ -105,6 +106,35 @@ impl Health {
     /// Whether intake is paused.
     pub fn is_paused(&self) -> bool {
         self.latches.lock().paused.holds()
+    }
+
+    /// Reports that a reflex acts, of a publisher if it is about one.
+    pub fn act(&self, reflex: Reflex, publisher: &str, reason: &str) {
+        let (publisher, reason) = (publisher.to_owned(), reason.to_owned());
+        let (pauses, since) = (reflex.pauses(), Timestamp::now());
+        self.latches.lock().actions.push(Action { reflex: reflex.name(), publisher, pauses, reason, since });
+        self.changed.send_replace(());
+    }
+
+    /// Reports that what a reflex did is undone.
+    pub fn undo(&self, reflex: Reflex, publisher: &str) {
+        let is = |action: &Action| action.reflex == reflex.name() && action.publisher == publisher;
+        self.latches.lock().actions.retain(|action| !is(action));
+        self.changed.send_replace(());
+    }
+
+    /// Whether a reflex keeps tasks from being taken.
+    pub fn is_held(&self) -> bool {
+        self.latches.lock().is_held()
+    }
+
+    /// Waits until a reflex keeps tasks from being taken.
+    pub async fn held(&self) {
+        let mut changed = self.subscribe();
+        while !self.is_held() {
+            // The sender can't be dropped: `self` owns it.
+            let _ = changed.changed().await;
+        }
     }
 
     /// Reports that the broker accepts no events (`connection.blocked`).

@@ -20,6 +20,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod outbox;
 pub mod precondition;
+pub mod reflex;
 pub mod retry;
 pub mod scheduler;
 pub mod settings;

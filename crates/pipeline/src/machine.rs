@@ -11,10 +11,11 @@ use tracing::{info, warn};
 use crate::admission::Admission;
 use crate::committer::Committer;
 use crate::health::Health;
-use crate::intake::{Consumption, Delivery, Intake, IntakeError, Source};
+use crate::intake::{Backlog, Consumption, Delivery, Intake, IntakeError, Source};
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::outbox::{EventSettings, OutboxSweeper, Relay, RelayQueue, Sink};
+use crate::reflex::Quarantine;
 use crate::retry::RetrySettings;
 use crate::scheduler::{PaymentSettings, Scheduler};
 use crate::settings::Live;
@@ -78,6 +79,8 @@ pub struct Machine<S, O, I, E> {
     admission: Arc<Admission<Delivery>>,
     committer: Arc<Committer<S>>,
     source: I,
+    backlog: Arc<Backlog>,
+    quarantine: Arc<Quarantine>,
     relay_queue: RelayQueue,
     relay: Relay<E>,
     sweeper: OutboxSweeper<O>,
@@ -131,12 +134,37 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             relay_stop.clone(),
         );
         let metrics = Arc::clone(metrics);
-        Self { settings, store, admission, committer, source, relay_queue, relay, sweeper, relay_stop, metrics, broken }
+        let backlog = Arc::new(Backlog::new(Arc::clone(&metrics)));
+        Self {
+            settings,
+            store,
+            admission,
+            committer,
+            source,
+            backlog,
+            quarantine: Arc::default(),
+            relay_queue,
+            relay,
+            sweeper,
+            relay_stop,
+            metrics,
+            broken,
+        }
     }
 
     /// Returns the committer, for those who commit batches besides the workers.
     pub fn committer(&self) -> Arc<Committer<S>> {
         Arc::clone(&self.committer)
+    }
+
+    /// Returns what is known of the task queue, for who measures it.
+    pub fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.backlog)
+    }
+
+    /// Returns the publishers whose messages are set aside, for who decides about them.
+    pub fn quarantine(&self) -> Arc<Quarantine> {
+        Arc::clone(&self.quarantine)
     }
 
     /// Returns the admission, for reading the tasks in flight.
@@ -150,6 +178,9 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         move || {
             for (lane, depth) in admission.depths().enumerate() {
                 metrics.lane_depth(lane).set(depth as f64);
+            }
+            for (lane, age) in admission.oldest().enumerate() {
+                metrics.lane_oldest_seconds(lane).set(age.as_secs_f64());
             }
             metrics.tasks_in_flight.set(admission.in_flight() as f64);
             metrics.tasks_deferred.set(admission.deferred() as f64);
@@ -176,6 +207,8 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             admission,
             committer,
             source,
+            backlog,
+            quarantine,
             relay_queue,
             relay,
             sweeper,
@@ -203,6 +236,8 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             health: Arc::clone(health),
             metrics,
             maintenance,
+            backlog,
+            quarantine,
             drain: drain.clone(),
         };
 

@@ -60,6 +60,22 @@ pub struct Condition {
     pub since: Timestamp,
 }
 
+/// Something that a reflex did and that is in effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Action {
+    /// The reflex, as in the labels of `settled_reflex_active`.
+    pub reflex: &'static str,
+    /// The publisher that it is about, if it is about one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub publisher: String,
+    /// Whether no tasks are taken because of it.
+    pub pauses: bool,
+    /// Its cause, for operators.
+    pub reason: String,
+    /// When it began.
+    pub since: Timestamp,
+}
+
 label! {
     /// The phase that the daemon is in.
     #[derive(Serialize)]
@@ -71,7 +87,7 @@ label! {
         Waiting = "waiting",
         /// The daemon waits for a dependency that refuses access: somebody has to act.
         Refused = "refused",
-        /// The daemon takes no tasks, because none can be committed.
+        /// The daemon takes no tasks, because none can be committed, or because of a reflex.
         Paused = "paused",
         /// The daemon finishes its tasks in flight: it stops, or an operator has drained it.
         Draining = "draining",
@@ -101,6 +117,9 @@ pub struct Readiness {
     /// Whether the daemon stops.
     #[serde(skip)]
     pub stops: bool,
+    /// What the daemon has done by itself and not undone yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reflexes: Vec<Action>,
 }
 
 impl Readiness {
@@ -120,6 +139,7 @@ impl Readiness {
             .filter_map(|state| Some(format!("{}: {}", state.name, state.reason.as_deref()?)))
             .chain(self.paused.iter().map(|paused| paused.reason.clone()))
             .chain(self.maintenance.iter().map(|maintenance| maintenance.reason.clone()))
+            .chain(self.reflexes.iter().map(|action| format!("reflex {}: {}", action.reflex, action.reason)))
             .chain(self.broker_blocked.iter().map(|blocked| format!("broker blocks publishing: {}", blocked.reason)))
             .collect()
     }
@@ -148,6 +168,7 @@ pub(super) struct Latches {
     pub(super) maintenance: Latch,
     /// Whether everything was finished since the maintenance has begun.
     pub(super) drained: bool,
+    pub(super) actions: Vec<Action>,
     /// Whether the drain has begun. It cannot be undone.
     pub(super) draining: bool,
 }
@@ -191,6 +212,7 @@ impl Latches {
             broker_blocked: Latch::default(),
             maintenance: Latch::default(),
             drained: false,
+            actions: Vec::new(),
             draining: false,
         }
     }
@@ -224,6 +246,11 @@ impl Latches {
         down
     }
 
+    /// Whether a reflex keeps tasks from being taken.
+    pub(super) fn is_held(&self) -> bool {
+        self.actions.iter().any(|action| action.pauses)
+    }
+
     pub(super) fn readiness(&self) -> Readiness {
         let in_maintenance = self.maintenance.holds();
         let status = if in_maintenance && self.drained && !self.draining {
@@ -234,7 +261,7 @@ impl Latches {
             Phase::Refused
         } else if self.dependencies.iter().any(|state| !state.up) {
             Phase::Waiting
-        } else if self.paused.holds() {
+        } else if self.paused.holds() || self.is_held() {
             Phase::Paused
         } else {
             Phase::Ready
@@ -247,6 +274,7 @@ impl Latches {
             broker_blocked: self.broker_blocked.0.clone(),
             maintenance: self.maintenance.0.clone(),
             stops: self.draining,
+            reflexes: self.actions.clone(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Owns the consuming session: opens it, consumes, and begins a new epoch whenever it is lost.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::backlog::Backlog;
 use super::epoch::{Delivery, Epoch};
 use super::source::{Acks, Next, OpenError, Session, SessionError, Source};
 use crate::admission::Admission;
@@ -16,6 +18,7 @@ use crate::health::{Dependency, Health, Outage};
 use crate::labels;
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
+use crate::reflex::Quarantine;
 use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
@@ -39,6 +42,8 @@ pub enum IntakeError {
 enum End {
     /// A drain or maintenance was requested, and everything is settled.
     Drained,
+    /// A reflex keeps tasks from being taken. Everything that was taken is settled.
+    Held,
     /// The connection or the channel was closed, for this reason.
     Lost(String),
 }
@@ -64,6 +69,8 @@ pub struct Intake<B> {
     pub(crate) metrics: Arc<Metrics>,
     /// Suspends the consumption: everything is settled, and the connection closed.
     pub(crate) maintenance: Maintenance,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) quarantine: Arc<Quarantine>,
     /// Ends the consumption when it is cancelled.
     pub(crate) drain: CancellationToken,
 }
@@ -96,7 +103,7 @@ impl<B: Source> Intake<B> {
                     let end = self.consume(session).await;
                     delays.session_ended(began.elapsed());
                     match end {
-                        End::Drained => continue,
+                        End::Drained | End::Held => continue,
                         End::Lost(reason) => reason.into(),
                     }
                 }
@@ -111,10 +118,10 @@ impl<B: Source> Intake<B> {
         Ok(())
     }
 
-    /// Waits while PostgreSQL is unavailable. Taking deliveries meanwhile would raise their delivery count,
-    /// and the broker would dead-letter good messages.
+    /// Waits while PostgreSQL is unavailable or a reflex has paused intake. Taking deliveries meanwhile would raise their
+    /// delivery count, and the broker would dead-letter good messages.
     async fn wait_while_paused(&self) {
-        while self.health.is_paused() && !self.drain.is_cancelled() {
+        while (self.health.is_paused() || self.health.is_held()) && !self.drain.is_cancelled() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -126,11 +133,13 @@ impl<B: Source> Intake<B> {
         let metrics = Arc::clone(&self.metrics);
         let mut acknowledging = tokio::spawn(Arc::clone(&epoch).acknowledge(session.acks(), metrics));
         info!(queue = %self.consumption.queue, prefetch, "taking tasks");
+        let mut held = pin!(self.health.held());
         let end = loop {
             let next = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => break End::Drained,
                 () = self.maintenance.begins() => break End::Drained,
+                () = &mut held => break End::Held,
                 ended = &mut acknowledging => break End::Lost(why(ended)),
                 next = session.next() => next,
             };
@@ -140,7 +149,7 @@ impl<B: Source> Intake<B> {
                 Next::Lost(reason) => break End::Lost(reason),
             }
         };
-        if matches!(end, End::Drained) {
+        if matches!(end, End::Drained | End::Held) {
             self.finish(&epoch, &mut session, &mut acknowledging).await;
         }
         epoch.end();
@@ -153,7 +162,9 @@ impl<B: Source> Intake<B> {
     /// Submits a delivery to admission. While its lane is full this waits, and no further delivery is read.
     async fn take(&self, epoch: &Arc<Epoch>, tag: u64, mut message: Message, held: Held) {
         self.metrics.tasks_received.increment(1);
+        self.backlog.took(&message);
         self.authority.get().judge(&mut message);
+        self.quarantine.judge(&mut message, &self.metrics);
         self.admission.admit(message, epoch.deliver(tag, held)).await;
     }
 

@@ -56,6 +56,9 @@ impl<S: BatchStore> Scheduler<S> {
                 () = self.committer.woken() => {}
                 _ = rounds.tick() => {}
             }
+            if self.committer.is_held() {
+                continue;
+            }
             let Some(_at_work) = self.maintenance.enter() else { continue };
             match self.sweep().await {
                 Ok(()) => delays.reset(),
