@@ -203,7 +203,7 @@ const CASES: &[Case] = &[
         &[("settled_config_last_reload_successful{}", "0+0x60")],
         &[("settled_config_last_reload_successful{}", "1+0x60")],
     ),
-    ("SettledDrained", "2h", &[("settled_maintenance{}", "1+0x300")], &[("settled_maintenance{}", "1+0x50 0+0x300")]),
+    ("SettledDrained", "2h", &[("settled_maintenance{}", "1+0x600")], &[("settled_maintenance{}", "1+0x50 0+0x600")]),
     (
         "SettledReconnecting",
         "10m",

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Mode;
 
-/// The most actions of one reflex within [`PERIOD`]. What comes and goes more often needs a person.
+/// The most actions of one reflex within an hour. What comes and goes more often needs a person.
 pub const MOST: usize = 3;
 
 /// See [`MOST`].
