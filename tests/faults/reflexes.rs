@@ -123,9 +123,13 @@ pub(crate) async fn data_directory(world: &World) -> PathBuf {
     let client = world.sql().await;
     let row = client.query_one("SELECT current_setting('data_directory'), pg_backend_pid()", &[]).await.expect("a row");
     let (directory, backend): (String, i32) = (row.get(0), row.get(1));
-    let status = fs::read_to_string(format!("/proc/{backend}/status")).expect("it runs");
-    let postmaster = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent").trim();
-    PathBuf::from(format!("/proc/{postmaster}/root{directory}"))
+    let parent = |process: &str| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+        status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent").trim().to_owned()
+    };
+    // Who has started the postmaster has the disk, too, and stays when PostgreSQL is stopped.
+    let guardian = parent(&parent(&backend.to_string()));
+    PathBuf::from(format!("/proc/{guardian}/root{directory}"))
 }
 
 /// Makes a file as long or short as leaves this part of the disk free.
