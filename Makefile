@@ -20,7 +20,7 @@ DIST := cargo build --profile dist --package settled && cargo build --profile di
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(notdir $(basename $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo test bench speed chaos defects fuzz lint deny docs asyncapi servers prometheus
+.PHONY: help demo test bench speed chaos defects fuzz lint deny docs asyncapi alerts servers prometheus
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -69,6 +69,9 @@ chaos: servers ## Break everything, for hours: the long part of the proof; resul
 	done <<<"$$CHAOS"; \
 	echo "results: target/chaos/*/chaos.txt, and chaos.json for programs"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+alerts: servers prometheus ## Have every alert of P0 and P1 fired by its fault in a real daemon; some minutes
+	cargo test --workspace --test faults -- --ignored alerts::
 
 # Those at the seams are found by `make test`.
 defects: servers ## Have every defect found that is a patch: a build each, of a copy; half an hour
