@@ -5,8 +5,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # The private servers of the demo and of the tests, used without their services, the tests' connection
-# pooler, and what the Python client is tested with: Debian packages.
-SERVERS := postgresql pgbouncer rabbitmq-server python3-venv
+# pooler, what the Python client is tested with, and what gives a process another time: Debian packages.
+SERVERS := postgresql pgbouncer rabbitmq-server python3-venv libfaketime
+
+# What the alerts are tested with. The package would install a service and a user; only its programs are needed.
+PROMETHEUS := $(or $(CARGO_TARGET_DIR),target)/prometheus
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
@@ -17,7 +20,7 @@ DIST := cargo build --profile dist --package settled && cargo build --profile di
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(notdir $(basename $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo test bench speed chaos defects fuzz lint deny docs servers
+.PHONY: help demo test bench speed chaos defects fuzz lint deny docs asyncapi alerts servers prometheus
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,7 +31,7 @@ demo: servers ## Run the daemon for real: 50,000 payments on private servers, an
 
 # A test waits half of the time, for servers and processes: there are two more at a time than there are cores.
 test: export RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 2)
-test: servers ## Run every test; those that need servers start their own
+test: servers prometheus ## Run every test; those that need servers start their own
 	cargo test --workspace
 	cargo test --quiet --package settled --bench '*'
 
@@ -66,6 +69,9 @@ chaos: servers ## Break everything, for hours: the long part of the proof; resul
 	done <<<"$$CHAOS"; \
 	echo "results: target/chaos/*/chaos.txt, and chaos.json for programs"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+alerts: servers prometheus ## Have every alert of P0 and P1 fired by its fault in a real daemon; some minutes
+	cargo test --workspace --test faults -- --ignored alerts::
 
 # Those at the seams are found by `make test`.
 defects: servers ## Have every defect found that is a patch: a build each, of a copy; half an hour
@@ -106,6 +112,11 @@ docs: ## Check the documents, and build the book in target/book
 	    CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --no-default-features --features search mdbook
 	mdbook build
 
+# AsyncAPI's command line is 450 MB of packages. Their scripts at installation are not needed; with CI it sends no statistics.
+asyncapi: ## Have AsyncAPI's own command line check schemas/asyncapi.json; needs Node.js and a package registry
+	CI=true npm_config_ignore_scripts=true npx --yes --package @asyncapi/cli@6.2.0 \
+	    asyncapi validate schemas/asyncapi.json --fail-severity=info
+
 servers: ## Install PostgreSQL, PgBouncer and RabbitMQ where they are missing
 	@missing="$$(for package in $(SERVERS); do \
 	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
@@ -114,3 +125,12 @@ servers: ## Install PostgreSQL, PgBouncer and RabbitMQ where they are missing
 	    echo "installing:" $$missing; \
 	    $(APT) update && $(APT) install -y --no-install-recommends $$missing >/dev/null; \
 	fi
+
+prometheus: ## Unpack Prometheus for the tests where it isn't installed (19 MB)
+	@[ -x /usr/bin/promtool ] || [ -x $(PROMETHEUS)/usr/bin/promtool ] || { \
+	    echo "unpacking: prometheus"; \
+	    mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS); \
+	    apt-get -qq download prometheus 2>/dev/null || { $(APT) update; apt-get -qq download prometheus; }; \
+	    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin; \
+	    rm prometheus_*.deb; \
+	}

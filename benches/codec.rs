@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use settled_amqp::inbound::rehearse;
 use settled_core::contract::{Fingerprint, MAX_BODY_BYTES, Rejection, decode};
-use settled_pipeline::outbox::{BatchLimits, EventFormat, EventSettings, publications};
+use settled_pipeline::outbox::{Encoding, EventFormat, EventSettings, publications};
 
 use support::{payment, properties};
 
@@ -122,13 +122,12 @@ fn messages(criterion: &mut Criterion) {
     const EVENTS: u64 = 1000;
     let mut row = Vec::new();
     (0..EVENTS).for_each(|_| support::event(&payment(1, 2), None, &mut row));
-    let settings = EventSettings::default();
-    let limits = BatchLimits { events: settings.batch_events, bytes: settings.batch_bytes };
     let mut group = criterion.benchmark_group("publications");
     group.throughput(Throughput::Elements(EVENTS));
     for (name, format) in [("single", EventFormat::Single), ("batch", EventFormat::Batch)] {
+        let encoding = Encoding { format, ..EventSettings::default().encoding() };
         let id = BenchmarkId::new(name, EVENTS);
-        group.bench_function(id, |bencher| bencher.iter(|| publications(1, black_box(&row), format, limits)));
+        group.bench_function(id, |bencher| bencher.iter(|| publications(1, black_box(&row), encoding)));
     }
     group.finish();
 }

@@ -3,6 +3,8 @@
 //! The drain has an order: intake stops consuming; tasks in the lanes are committed and acknowledged; their events are
 //! published and confirmed; the admin server and the notifications to systemd stop last.
 
+mod disks;
+mod registry;
 mod reload;
 
 use std::hash::{BuildHasher, RandomState};
@@ -17,30 +19,40 @@ use settled_pipeline::machine::{Machine, MachineSettings, Outside, Stopped};
 use settled_pipeline::metrics::Metrics;
 use settled_pipeline::outbox::Sink;
 use settled_pipeline::precondition::sentences;
+use settled_pipeline::reflex::{Reflexes, Signs};
 use settled_pipeline::retry::Delays;
 use settled_pipeline::shutdown::Shutdown;
-use settled_pipeline::store::{BatchStore, OutboxStore};
+use settled_pipeline::store::{BatchStore, GaugeStore, OutboxStore};
 use settled_store::outbox::PostgresOutbox;
-use settled_store::{ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresSettings, PostgresStore};
+use settled_store::{
+    ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresInstances, PostgresSettings, PostgresStore,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::registry::Registrar;
 use self::reload::{Reloader, Running};
 use crate::admin::{AdminServer, BindError};
 use crate::config::Config;
 use crate::lifecycle::ReloadRequests;
 use crate::lifecycle::systemd::{ServiceManager, Timeouts};
+use crate::profile::{ProfileServer, SocketError};
 use crate::telemetry::exporter::Exporter;
 
 /// How long the collector of dead letters may take to end after everything else has ended.
 const COLLECTOR_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long it may take to delete the daemon's row in the registry. If it stays there, its lease runs out.
+const REGISTRY_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the daemon ended without a complete drain.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     #[error("{0}")]
     Admin(#[from] BindError),
+    #[error("{0}")]
+    ProfileSocket(#[from] SocketError),
     #[error("{0}")]
     Pool(#[from] PoolSetUpError),
     #[error("{0}")]
@@ -77,8 +89,13 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     let _last = last.clone().drop_guard();
 
     let admin = AdminServer::bind(config.admin.listen).await?;
-    info!(address = %admin.local_addr(), "admin server listens");
+    let address = admin.local_addr();
+    info!(%address, "admin server listens");
     exporter.watch_process(Arc::clone(&metrics));
+    if let Some(path) = &config.admin.profile_socket {
+        tokio::spawn(ProfileServer::bind(path)?.serve(last.clone()));
+        info!(path = %path.display(), "profiles can be taken");
+    }
     tokio::spawn(Arc::clone(&exporter).upkeep(last.clone()));
     let liveness_timeout = running.liveness_timeout.clone();
     tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&exporter), liveness_timeout.clone(), last.clone()));
@@ -104,7 +121,11 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     )
     .with(running.authority.clone(), events.dead_letters);
     let measuring = PostgresGauges::new(running.postgres.clone())?;
-    tokio::spawn(Gauges::new(measuring, Arc::clone(&metrics), last.clone()).run());
+    let instances = PostgresInstances::beside(&measuring);
+    let signs = Arc::new(Signs::default());
+    // Before anything is taken. It is measured again at once if that fails.
+    signs.set_unprocessable(measuring.unprocessable_open().await.unwrap_or_default());
+    tokio::spawn(Gauges::new(measuring, Arc::clone(&metrics), Arc::clone(&signs), last.clone()).run());
     let source = RabbitSource::new(running.broker.clone(), &events.exchange);
     let (budget, gauges) = (source.budget(), Arc::clone(&metrics));
     exporter.on_scrape(move || gauges.tasks_memory.set(budget.used() as f64));
@@ -118,14 +139,30 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     let key = RandomState::new().hash_one(std::process::id());
     let settings =
         MachineSettings { retry: running.retry.clone(), authority: running.authority.clone(), ..config.machine() };
+    let maintenance = settings.maintenance.clone();
     let machine = Machine::build(settings, outside, key, &health, &metrics);
     exporter.on_scrape(machine.gauges());
+    let registrar = Registrar::new(instances, address, Arc::clone(&health), maintenance.clone(), machine.is_idle());
+    let registered = CancellationToken::new();
+    let registering = tokio::spawn(registrar.run(registered.clone()));
+    let mut reflexes = Reflexes::new(
+        running.reflexes.clone(),
+        (signs, machine.quarantine()),
+        Arc::clone(&health),
+        Arc::clone(&metrics),
+        disks::free_part,
+        shutdown.drain().clone(),
+    );
+    reflexes.look().await;
+    tokio::spawn(reflexes.run());
     let collector = Collector::new(
         DeadQueue::new(running.broker.clone()),
         running.authority.clone(),
         machine.committer(),
         running.retry.clone(),
         Arc::clone(&health),
+        maintenance,
+        machine.backlog(),
         shutdown.drain().clone(),
     );
     let collecting = tokio::spawn(collector.run());
@@ -133,6 +170,8 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     if ended.is_ok() {
         // It ends with the drain. The broker redelivers what it has not acknowledged.
         let _ = tokio::time::timeout(COLLECTOR_LIMIT, collecting).await;
+        registered.cancel();
+        let _ = tokio::time::timeout(REGISTRY_LIMIT, registering).await;
     }
     Ok(ended?)
 }

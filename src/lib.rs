@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod dev;
 pub mod lifecycle;
 mod printable;
+pub mod profile;
 pub mod telemetry;
 
 pub use settled_pipeline::VERSION;

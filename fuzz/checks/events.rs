@@ -1,13 +1,14 @@
 //! A row of the outbox.
 
 use serde_json::value::RawValue;
-use settled_pipeline::outbox::{BatchLimits, EventFormat, Publication, publications};
+use settled_pipeline::outbox::{Encoding, EventFormat, HeaderPrefix, Publication, publications};
 
-const LIMITS: BatchLimits = BatchLimits { events: 1, bytes: 1 << 20 };
+const SINGLE: Encoding =
+    Encoding { format: EventFormat::Single, header_prefix: HeaderPrefix::Colon, batch_events: 1, batch_bytes: 1 << 20 };
 
 /// Any bytes as the lines of a row.
 pub fn check(data: &[u8]) {
-    if let Ok(single) = publications(7, data, EventFormat::Single, LIMITS) {
+    if let Ok(single) = publications(7, data, SINGLE) {
         assert!(single.iter().all(|message| message.events == 1));
         // Nothing is lost, nothing said twice: the lines are those of the row, but for empty ones.
         let lines: Vec<u8> = single.iter().flat_map(|message| message.lines.iter().copied()).collect();
@@ -17,8 +18,8 @@ pub fn check(data: &[u8]) {
         single.iter().for_each(is_the_same_again);
     }
     for most in [1, 3] {
-        let limits = BatchLimits { events: most, ..LIMITS };
-        let Ok(batches) = publications(7, data, EventFormat::Batch, limits) else { continue };
+        let encoding = Encoding { format: EventFormat::Batch, batch_events: most, ..SINGLE };
+        let Ok(batches) = publications(7, data, encoding) else { continue };
         let lines = data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
         assert_eq!(batches.iter().map(|batch| batch.events as usize).sum::<usize>(), lines);
         for batch in &batches {
@@ -37,6 +38,6 @@ pub fn check(data: &[u8]) {
 
 /// What no queue took is kept as its lines: they say the same again.
 fn is_the_same_again(message: &Publication<'_>) {
-    let again = publications(8, &message.lines, EventFormat::Single, LIMITS).expect("its lines are readable");
+    let again = publications(8, &message.lines, SINGLE).expect("its lines are readable");
     assert_eq!(again.as_slice(), std::slice::from_ref(message));
 }

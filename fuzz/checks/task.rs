@@ -6,7 +6,7 @@ use settled_core::contract::{
     DeadLetter, DeadReason, Event, EventKind, MAX_BODY_BYTES, Message, MessageId, PaymentState, Properties, Rejection,
     Task, canonical_metadata, decode, decode_stored, is_unset,
 };
-use settled_pipeline::outbox::{BatchLimits, EventFormat, publications};
+use settled_pipeline::outbox::{EventSettings, publications};
 
 /// Any bytes as the body of a message.
 pub fn check(data: &[u8]) {
@@ -74,8 +74,7 @@ fn is_told(task: &Task, message: &Message) {
     };
     let mut line = Vec::new();
     event.write(&mut line);
-    let limits = BatchLimits { events: 1, bytes: 1 << 20 };
-    let told = publications(1, &line, EventFormat::Single, limits).expect("an event is readable");
+    let told = publications(1, &line, EventSettings::default().encoding()).expect("an event is readable");
     let [told] = told.as_slice() else { panic!("an event is one message, not {}", told.len()) };
     assert_eq!((told.routing_key.as_ref(), told.events), (event.kind.name(), 1));
     let data: Value = serde_json::from_slice(&told.body).expect("an event's data is JSON");

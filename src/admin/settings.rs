@@ -1,6 +1,7 @@
 //! `[admin]`: where health and metrics are served.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use settled_pipeline::section;
@@ -15,4 +16,6 @@ section! {
     /// postgres.statement_timeout.
     pub liveness_timeout: Duration = Duration::from_secs(60)
         => Span(Duration::from_secs(1)..=Duration::from_secs(3600)), reloads(always);
+    /// A local socket (mode 0600) on which `settled profile` asks for profiles of CPU and memory. Without it there are none.
+    pub profile_socket: Option<PathBuf> = None => Path();
 }

@@ -17,6 +17,13 @@ pub(super) fn time(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
+/// Formats a time span by its largest unit: "5s", "12m", "3h", "4d".
+pub(super) fn age(seconds: f64) -> String {
+    let units = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "m")];
+    let (size, unit) = units.into_iter().find(|(size, _)| seconds >= *size).unwrap_or((1.0, "s"));
+    format!("{:.0}{unit}", (seconds / size).floor())
+}
+
 pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
@@ -89,6 +96,12 @@ mod tests {
         for endless in ["18446744073709551615", "9000000000h"] {
             assert!(duration(endless).is_err_and(|error| error.contains("up to a year")), "{endless}");
         }
+    }
+
+    #[test]
+    fn an_age_has_one_unit() {
+        let shown = [0.4, 59.9, 60.0, 7_199.0, 86_400.0].map(age);
+        assert_eq!(shown, ["0s", "59s", "1m", "1h", "1d"]);
     }
 
     #[test]

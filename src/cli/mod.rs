@@ -9,16 +9,20 @@ mod dead_letters;
 mod dev;
 pub mod exit;
 mod global;
+mod http;
 mod human;
+mod instances;
 mod ledger;
 mod migrate;
 mod outbox;
 mod outcome;
 pub mod output;
 mod payment;
+mod profile;
 mod progress;
 mod publish;
 mod run;
+mod top;
 
 use clap::{Parser, Subcommand};
 use settled_pipeline::intake::Source;
@@ -72,6 +76,16 @@ enum Verb {
     /// Say which ledger this is, and after a restore that it is another one
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// List the daemons that use the database, and what they do
+    Instances,
+    /// Watch what the daemons do
+    Top(top::Args),
+    /// Find out where the CPU time and the memory of a running daemon go
+    Profile(profile::Args),
+    /// Have daemons take no more tasks, finish those in hand, and wait
+    Drain(instances::DrainArgs),
+    /// Have drained daemons take tasks again
+    Resume(instances::Selection),
     /// Check every invariant of the ledger
     Audit(audit::Args),
     /// Check the configuration, and whether the servers can be reached
@@ -108,6 +122,11 @@ impl Cli {
             Verb::DeadLetters(command) => dead_letters::run(&global, command),
             Verb::Outbox(command) => outbox::run(&global, command),
             Verb::Ledger(command) => ledger::run(&global, command),
+            Verb::Instances => instances::list(&global),
+            Verb::Top(args) => top::run(&global, args),
+            Verb::Profile(args) => profile::run(&global, args),
+            Verb::Drain(args) => instances::drain(&global, args),
+            Verb::Resume(args) => instances::resume(&global, args),
             Verb::Audit(args) => audit::run(&global, &args),
             Verb::Check(args) => check::run(&global, &args),
             Verb::Config(args) => config::run(&global, &args),

@@ -66,6 +66,7 @@ pub(super) fn exit(ended: Result<(), DaemonError>) -> Result<Exit, Failure> {
         | DaemonError::Unmet(_) => Exit::BadConfig,
         // An address that is in use may be free soon.
         DaemonError::Admin(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied => Exit::BadConfig,
+        DaemonError::ProfileSocket(error) if error.source.kind() != std::io::ErrorKind::AddrInUse => Exit::BadConfig,
         _ => Exit::Failure,
     };
     Err(Failure::new(exit, error))

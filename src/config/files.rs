@@ -21,6 +21,10 @@ impl Config {
         for section in copy.sections() {
             for key in section.keys {
                 let Field::Path(Some(path)) = &key.field else { continue };
+                // The daemon makes it.
+                if key.name == "profile_socket" {
+                    continue;
+                }
                 let Err((found, remedy)) = check(key.name, path) else { continue };
                 let full = format!("{}.{}", section.name, key.name);
                 problems.push(Problem {

@@ -27,7 +27,9 @@ use settled_amqp::BrokerSettings;
 use settled_core::contract::Authority;
 use settled_pipeline::intake::{AuthoritySettings, Consumption, PublisherSettings};
 use settled_pipeline::machine::MachineSettings;
+use settled_pipeline::maintenance::Maintenance;
 use settled_pipeline::outbox::EventSettings;
+use settled_pipeline::reflex::ReflexSettings;
 use settled_pipeline::retry::RetrySettings;
 use settled_pipeline::scheduler::PaymentSettings;
 use settled_pipeline::settings::{Key, Section};
@@ -63,6 +65,7 @@ pub struct Config {
     pub payments: PaymentSettings,
     pub retry: RetrySettings,
     pub events: EventSettings,
+    pub reflexes: ReflexSettings,
     pub admin: AdminSettings,
     pub log: LogSettings,
     file: Option<PathBuf>,
@@ -222,12 +225,13 @@ impl Config {
             events: self.events.clone(),
             retry: self.retry.clone().into(),
             authority: self.authority().into(),
+            maintenance: Maintenance::default(),
             consumption: Consumption { queue: self.broker.queue.clone(), prefetch: self.broker.prefetch },
         }
     }
 
     /// Returns the key tables of all sections, in the order of the sample.
-    fn sections(&mut self) -> [SectionKeys<'_>; 9] {
+    fn sections(&mut self) -> [SectionKeys<'_>; 10] {
         [
             section(&mut self.broker),
             section(&mut self.authority),
@@ -236,6 +240,7 @@ impl Config {
             section(&mut self.payments),
             section(&mut self.retry),
             section(&mut self.events),
+            section(&mut self.reflexes),
             section(&mut self.admin),
             section(&mut self.log),
         ]

@@ -33,6 +33,7 @@ impl Config {
             payments,
             retry,
             events,
+            reflexes,
             admin,
             log,
             file,
@@ -47,6 +48,7 @@ impl Config {
         changes.take(payments, &new.payments);
         changes.take(retry, &new.retry);
         changes.take(events, &new.events);
+        changes.take(reflexes, &new.reflexes);
         changes.take(admin, &new.admin);
         changes.take(log, &new.log);
         changes.take_publishers(publishers, &new.publishers);

@@ -8,6 +8,7 @@ use settled_core::contract::Authority;
 use settled_core::ledger::Rules;
 use settled_pipeline::labels::ReloadResult;
 use settled_pipeline::metrics::Metrics;
+use settled_pipeline::reflex::ReflexSettings;
 use settled_pipeline::retry::RetrySettings;
 use settled_pipeline::settings::Live;
 use settled_store::PostgresSettings;
@@ -30,6 +31,7 @@ pub(super) struct Running {
     pub(super) liveness_timeout: Live<Duration>,
     pub(super) postgres: Live<PostgresSettings>,
     pub(super) broker: Live<BrokerSettings>,
+    pub(super) reflexes: Live<ReflexSettings>,
 }
 
 impl Running {
@@ -41,6 +43,7 @@ impl Running {
             liveness_timeout: config.admin.liveness_timeout.into(),
             postgres: config.postgres.clone().into(),
             broker: config.broker.clone().into(),
+            reflexes: config.reflexes.clone().into(),
         }
     }
 
@@ -51,6 +54,7 @@ impl Running {
         self.liveness_timeout.set(config.admin.liveness_timeout);
         self.postgres.set(config.postgres.clone());
         self.broker.set(config.broker.clone());
+        self.reflexes.set(config.reflexes.clone());
     }
 }
 

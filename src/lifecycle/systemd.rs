@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use settled_pipeline::health::{Health, Phase, Readiness};
+use settled_pipeline::health::{Health, Readiness};
 use settled_pipeline::settings::Live;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -129,7 +129,7 @@ impl<'a> Notifier<'a> {
     }
 
     fn state(&mut self, readiness: &Readiness, in_flight: usize, grace_is_over: bool) {
-        let draining = readiness.status == Phase::Draining;
+        let draining = readiness.stops;
         let status = if draining { format!("draining ({in_flight} in flight)") } else { readiness.summary() };
         let status = status.replace('\n', " ");
         let mut news = Vec::new();

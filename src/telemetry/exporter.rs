@@ -99,6 +99,7 @@ mod tests {
         let metrics = metrics::with_local_recorder(&recorder, || {
             let metrics = Metrics::register(2);
             metrics.held_amount("USD").set(0.0);
+            metrics.disk_free_ratio("/var").set(0.5);
             Arc::new(metrics)
         });
         (Exporter::new(recorder.handle()), metrics)

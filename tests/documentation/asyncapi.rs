@@ -8,7 +8,7 @@ use settled_amqp::BrokerSettings;
 use settled_core::contract::{
     DeadLetterEvent, DeadReason, Event, EventKind, PaymentState, Properties, Reply, TaskType, decode,
 };
-use settled_pipeline::outbox::{BatchLimits, EventFormat, EventSettings, Publication, publications};
+use settled_pipeline::outbox::{Encoding, EventFormat, EventSettings, Publication, publications};
 
 use super::json;
 
@@ -137,8 +137,8 @@ fn fits(document: &Value, key: &str, publication: &Publication<'_>) {
 fn what_is_published_is_what_the_document_describes() {
     let (document, lines) = (document(), lines());
     for (format, suffix) in [(EventFormat::Single, ""), (EventFormat::Batch, ".batch")] {
-        let publications =
-            publications(1, &lines, format, BatchLimits { events: 10, bytes: 1 << 20 }).expect("readable");
+        let encoding = Encoding { format, ..EventSettings::default().encoding() };
+        let publications = publications(1, &lines, encoding).expect("readable");
         assert_eq!(publications.len(), 2 * EventKind::ALL.len());
         for publication in &publications {
             let suffix = if publication.reply_to.is_some() { ".reply" } else { suffix };

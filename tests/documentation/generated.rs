@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 
 use settled_core::contract::{EventKind, PaymentState, Rejection, TaskType};
 use settled_core::ledger::state;
+use settled_pipeline::labels::Reflex;
 use settled_pipeline::metrics::{ALL, Description, Kind};
 
 use super::{json, read, reference, root};
 
 /// The pages with generated blocks, and the names of these in their order.
-const PAGES: [(&str, &[&str]); 10] = [
+const PAGES: [(&str, &[&str]); 11] = [
     ("docs/contract/states.md", &["states", "state machine"]),
     ("docs/contract/outcomes.md", &["rejections"]),
     ("docs/contract/events.md", &["events"]),
-    ("docs/contract/clients.md", &["python", "node"]),
+    ("docs/contract/clients.md", &["python", "python subscriber", "node", "node subscriber"]),
     ("docs/operate/install.md", &["payments"]),
+    ("docs/operate/reflexes.md", &["reflexes"]),
     ("docs/reference/configuration.md", &["keys", "configuration"]),
     ("docs/reference/metrics.md", &["metrics"]),
     ("docs/reference/command-line.md", &["commands"]),
@@ -35,9 +37,12 @@ fn generated(name: &str) -> String {
         "metrics" => metrics(),
         "commands" => reference::commands(),
         "exit codes" => reference::exit_codes(),
+        "reflexes" => reflexes(),
         "iso codes" => iso_codes(),
         "python" => format!("```python\n{}```\n", read("examples/clients/python/pay.py")),
         "node" => format!("```javascript\n{}```\n", read("examples/clients/node/pay.mjs")),
+        "python subscriber" => format!("```python\n{}```\n", read("examples/clients/python/subscribe.py")),
+        "node subscriber" => format!("```javascript\n{}```\n", read("examples/clients/node/subscribe.mjs")),
         "state machine" => format!("```mermaid\n{}```\n", state::diagram()),
         other => panic!("no block is called {other:?}"),
     }
@@ -120,6 +125,15 @@ fn metrics() -> String {
         [code(metric.name), kind.to_owned(), metric.help.to_owned()]
     };
     table(["metric", "kind", ""], ALL.iter().map(row))
+}
+
+/// What each reflex looks for, does, and what ends it.
+fn reflexes() -> String {
+    let row = |reflex: &Reflex| {
+        let [trigger, action, ends] = reflex.described();
+        [format!("`reflexes.{}`", reflex.name()), trigger.to_owned(), action.to_owned(), ends.to_owned()]
+    };
+    table(["reflex", "cause", "action", "until"], Reflex::ALL.iter().map(row))
 }
 
 /// The ISO 20022 codes in their order, and the names that have each.

@@ -1,8 +1,10 @@
 //! The documents say what the code does: README.md, ARCHITECTURE.md, CHANGELOG.md, the book in `docs/`, the schema of
 //! the messages and the files for operators. Run this test with `SETTLED_UPDATE_DOCS=1` to bring the generated parts up to date.
 
+mod alerts;
 mod architecture;
 mod asyncapi;
+mod dashboard;
 mod database;
 mod generated;
 mod links;
@@ -10,6 +12,7 @@ mod names;
 mod operations;
 mod reference;
 mod snippets;
+mod strict;
 
 use std::path::{Path, PathBuf};
 

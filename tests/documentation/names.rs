@@ -56,12 +56,9 @@ fn the_reference_knows_every_metric_and_every_key() {
 }
 
 #[test]
-fn operators_are_told_of_every_alert_and_every_variable() {
-    let alerts = read("systemd/alerts.yml");
-    let mut names: Vec<String> =
-        alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect();
-    names.extend(["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"].map(str::to_owned));
-    all_in("docs/operate/", &names, 20);
+fn operators_are_told_of_every_variable() {
+    let names = ["SETTLED_AMQP_URI", "SETTLED_POSTGRES_URL", "SETTLED_ADMIN_LISTEN"].map(str::to_owned);
+    all_in("docs/operate/", &names, 3);
 }
 
 #[test]

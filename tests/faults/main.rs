@@ -2,12 +2,14 @@
 //! run ends with a reckoning: each published id has exactly one outcome, each event arrived.
 
 mod alarm;
+mod alerts;
 mod away;
 mod cuts;
 mod deleted;
 mod kills;
 mod load;
 mod reckoning;
+mod reflexes;
 mod reload;
 mod sessions;
 mod standby;

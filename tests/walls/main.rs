@@ -101,6 +101,7 @@ fn whatever_is_printed_for_people_is_escaped_in_one_place() {
             "src/cli/exit.rs",
             // Whether it is a terminal.
             "src/cli/run.rs",
+            "src/cli/top/screen.rs",
             // To the process that has started the private servers.
             "src/dev/",
         ],

@@ -4,11 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
+use jiff::Timestamp;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
 use serde_json::{Value, json};
 use settled_amqp::BrokerSettings;
 use settled_pipeline::outbox::EventSettings;
-use settled_testkit::harness::{World, split};
+use settled_testkit::harness::amqp::declare_exchange;
+use settled_testkit::harness::{Events, Publisher, World, bind, declare_queue, open, split, transfer};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// A world with the names on the broker that are the defaults, which the examples use. One test at a time has it.
@@ -108,18 +113,115 @@ fn has(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
+/// Installs what the Python examples need. Returns the interpreter that finds it.
+fn python() -> PathBuf {
+    static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
+        let place = scratch("python");
+        let python = place.join("bin/python3");
+        if !Command::new(&python).args(["-c", "import pika"]).output().is_ok_and(|output| output.status.success()) {
+            let mut venv = Command::new("python3");
+            set_up(venv.args(["-m", "venv", "--clear"]).arg(&place), "apt install python3-venv");
+        }
+        let requirements = examples("python").join("requirements.txt");
+        let mut pip = Command::new(&python);
+        let pip = pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        set_up(pip.arg(&requirements), "pip needs a package index");
+        python
+    });
+    INSTALLED.clone()
+}
+
+/// Installs what the Node.js examples need. Returns the directory with them, or `None` if there is no Node.js.
+fn node() -> Option<PathBuf> {
+    static INSTALLED: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        if !has("node") || !has("npm") {
+            eprintln!("SKIPPED: node and npm are not installed, so examples/clients/node was not run");
+            return None;
+        }
+        let place = scratch("node");
+        for file in ["package.json", "pay.mjs", "subscribe.mjs"] {
+            std::fs::copy(examples("node").join(file), place.join(file)).expect("copied");
+        }
+        let mut npm = Command::new("npm");
+        let npm = npm.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]);
+        set_up(npm.current_dir(&place), "npm needs a package registry");
+        Some(place)
+    });
+    INSTALLED.clone()
+}
+
+/// Has payments made by a daemon with these settings, and the events read by a subscriber. Compares what it read with
+/// the events themselves.
+async fn subscribe(program: &Path, script: &Path, overrides: &[&str]) {
+    let world = World::new(overrides).await;
+    let (_connection, channel) = world.channel().await;
+    declare_exchange(&channel, &world.events_exchange).await;
+    let queue = format!("{}.sdk", world.name);
+    declare_queue(&channel, &queue, QueueDeclareOptions::default(), FieldTable::default()).await;
+    bind(&channel, &queue, &world.events_exchange, "payment.*").await;
+    let mut daemon = world.daemon().await;
+    let replies = Events::replies(&world).await;
+    world.settle(&[open("world", "USD", None), open("alice", "USD", Some(0))]).await;
+    let payments = [
+        // More than what JavaScript's numbers can hold.
+        transfer("world", "alice", 1_000_000_000_000_000).with("metadata", json!({ "key": "ä" })),
+        transfer("alice", "world", 1),
+        transfer("alice", "nobody", 1),
+    ];
+    let publisher = world.publisher().await;
+    for payment in &payments {
+        let properties = Publisher::properties(payment).with_reply_to(replies.queue.as_str().into());
+        publisher.publish_with(payment, properties).await;
+    }
+    let told = replies.count(payments.len()).await;
+    daemon.empties_the_outbox().await;
+
+    let mut subscriber = Command::new(program);
+    let output = subscriber.env("SETTLED_AMQP_URI", &world.amqp_uri).arg(script).arg(&queue).output().expect("it runs");
+    assert!(output.status.success(), "{}: {}", script.display(), text(&output.stderr));
+    let read: Vec<Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert_eq!(read.len(), payments.len(), "{read:?}");
+    let source = world.row("the ledger", "SELECT 'settled/' || incarnation AS source FROM ledger", &[]).await;
+    for reply in told {
+        let id = reply.body["id"].as_str().expect("an id");
+        let event = read.iter().find(|event| event["subject"] == id).expect("the event of each");
+        assert_eq!(event["data"], reply.body);
+        assert_eq!((&event["id"], &event["source"]), (&json!(format!("{id}/1")), &source["source"]));
+        let kind = if reply.body["state"] == "settled" { "payment.settled" } else { "payment.rejected" };
+        assert_eq!(event["type"], kind);
+        // JavaScript's times have milliseconds.
+        let time = |text: &Value| text.as_str().expect("a time").parse::<Timestamp>().expect("RFC 3339");
+        assert_eq!(time(&event["time"]).as_millisecond(), time(&reply.body["settled_at"]).as_millisecond());
+    }
+}
+
+/// The settings that decide how events are written.
+const ENCODINGS: [&str; 4] = [
+    "events.header_prefix = \"cloudEvents:\"",
+    "events.header_prefix = \"cloudEvents_\"",
+    "events.header_prefix = \"ce-\"",
+    "events.format = \"batch\"",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_of_python_reads_events_of_every_encoding() {
+    for encoding in ENCODINGS {
+        subscribe(&python(), &examples("python").join("subscribe.py"), &[encoding]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_of_node_reads_events_of_every_encoding() {
+    let Some(place) = node() else { return };
+    for encoding in ENCODINGS {
+        subscribe(Path::new("node"), &place.join("subscribe.mjs"), &[encoding]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn python_pays_and_is_told() {
-    let place = scratch("python");
-    let python = place.join("bin/python3");
-    if !Command::new(&python).args(["-c", "import pika"]).output().is_ok_and(|output| output.status.success()) {
-        let mut venv = Command::new("python3");
-        set_up(venv.args(["-m", "venv", "--clear"]).arg(&place), "apt install python3-venv");
-    }
-    let requirements = examples("python").join("requirements.txt");
-    let mut pip = Command::new(&python);
-    let pip = pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-    set_up(pip.arg(&requirements), "pip needs a package index");
+    let python = python();
     let shop = Shop::new().await;
     let _daemon = shop.world.daemon().await;
     let script = examples("python").join("pay.py");
@@ -131,17 +233,7 @@ async fn python_pays_and_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn node_pays_and_is_told() {
-    if !has("node") || !has("npm") {
-        eprintln!("SKIPPED: node and npm are not installed, so examples/clients/node was not run");
-        return;
-    }
-    let place = scratch("node");
-    for file in ["package.json", "pay.mjs"] {
-        std::fs::copy(examples("node").join(file), place.join(file)).expect("copied");
-    }
-    let mut npm = Command::new("npm");
-    let npm = npm.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]);
-    set_up(npm.current_dir(&place), "npm needs a package registry");
+    let Some(place) = node() else { return };
     let shop = Shop::new().await;
     let _daemon = shop.world.daemon().await;
     let script = place.join("pay.mjs");

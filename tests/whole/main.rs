@@ -8,6 +8,7 @@ mod collations;
 mod crowd;
 mod dev_servers;
 mod incarnation;
+mod instances;
 mod later_schema;
 mod life;
 mod listing;

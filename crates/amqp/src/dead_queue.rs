@@ -44,6 +44,8 @@ pub struct DeadSession {
     /// `None` if `broker.take_dead_letters` is false.
     consumer: Option<Consumer>,
     queue: String,
+    /// The task queue, which is measured on this connection, too.
+    tasks: String,
     limit: Duration,
 }
 
@@ -72,7 +74,8 @@ impl DeadQueue {
             false => None,
         };
         let (queue, limit) = (queue.clone(), self.connector.settings.connect_timeout * 2);
-        Ok((DeadSession { connection, channel, inbox, consumer, queue, limit }, depth))
+        let tasks = self.connector.settings.queue.clone();
+        Ok((DeadSession { connection, channel, inbox, consumer, queue, tasks, limit }, depth))
     }
 }
 
@@ -111,6 +114,10 @@ impl DeadLetterSession for DeadSession {
 
     async fn depth(&self) -> Result<u32, DeadQueueError> {
         within(self.limit, topology::message_count(&self.channel, &self.queue)).await.map_err(lost)?.map_err(lost)
+    }
+
+    async fn tasks(&self) -> Result<u32, DeadQueueError> {
+        within(self.limit, topology::message_count(&self.channel, &self.tasks)).await.map_err(lost)?.map_err(lost)
     }
 
     async fn close(self) {

@@ -16,7 +16,7 @@
 mod tests;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::health::Health;
 use crate::lanes::{InFlight, LaneGuard, Lanes, Slot, Undecided};
@@ -97,6 +97,13 @@ impl<D> Admission<D> {
     /// Returns the number of tasks waiting in each lane, including deferred tasks.
     pub fn depths(&self) -> impl Iterator<Item = usize> {
         (0..self.lanes.count()).map(|lane| self.lanes.depth(lane))
+    }
+
+    /// Returns how long each lane's worker has had its oldest task; zero if it has none.
+    pub fn oldest(&self) -> impl Iterator<Item = Duration> {
+        let now = Instant::now();
+        let waited = move |since: Instant| now.saturating_duration_since(since);
+        (0..self.lanes.count()).map(move |lane| self.lanes.since(lane).map(waited).unwrap_or_default())
     }
 
     /// Ends the workers once the lanes are empty. Called when all sources have ended.

@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::metrics::Metrics;
+use crate::reflex::Signs;
 use crate::store::{GaugeStore, StoreError, Waiting};
 
 /// Minimum interval between two measurements of the same.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A measurement takes about one part in `SHARE` of the time: one that has to read many rows is repeated less often.
-/// There are five of them.
+/// There are seven of them.
 const SHARE: u32 = 100;
 
 /// Maximum pause after a measurement, however long it took: alerts are built on the values.
@@ -27,6 +28,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub struct Gauges<G> {
     store: G,
     metrics: Arc<Metrics>,
+    signs: Arc<Signs>,
     stop: CancellationToken,
     /// Currencies for which a gauge was set: it must be set to zero when nothing is held any more.
     currencies: Vec<String>,
@@ -39,12 +41,14 @@ struct Next {
     outbox: Instant,
     outbox_oldest: Instant,
     dead_letters: Instant,
+    unprocessable: Instant,
+    clock: Instant,
 }
 
 impl<G: GaugeStore> Gauges<G> {
-    /// Creates the task. It ends when `stop` is cancelled.
-    pub const fn new(store: G, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
-        Self { store, metrics, stop, currencies: Vec::new() }
+    /// Creates the task, which also tells `signs` what it finds. It ends when `stop` is cancelled.
+    pub const fn new(store: G, metrics: Arc<Metrics>, signs: Arc<Signs>, stop: CancellationToken) -> Self {
+        Self { store, metrics, signs, stop, currencies: Vec::new() }
     }
 
     /// Runs until stopped.
@@ -52,7 +56,15 @@ impl<G: GaugeStore> Gauges<G> {
         let mut rounds = tokio::time::interval(INTERVAL / 2);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let now = Instant::now();
-        let mut next = Next { waiting: now, holds_expiring: now, outbox: now, outbox_oldest: now, dead_letters: now };
+        let mut next = Next {
+            waiting: now,
+            holds_expiring: now,
+            outbox: now,
+            outbox_oldest: now,
+            dead_letters: now,
+            unprocessable: now,
+            clock: now,
+        };
         let stop = self.stop.clone();
         let measure = async {
             loop {
@@ -70,7 +82,10 @@ impl<G: GaugeStore> Gauges<G> {
     /// Makes the measurements whose time has come, one after another, since they share a connection. The cheap ones
     /// come first.
     async fn measure(&mut self, next: &mut Next) {
-        let (store, metrics) = (&self.store, &self.metrics);
+        let (store, metrics, signs) = (&self.store, &self.metrics, &self.signs);
+        if let Some(now) = measured(&mut next.clock, || store.clock()).await {
+            signs.database_clock(now);
+        }
         if let Some(waiting) = measured(&mut next.waiting, || store.waiting()).await {
             tell(metrics, &mut self.currencies, waiting);
         }
@@ -78,7 +93,12 @@ impl<G: GaugeStore> Gauges<G> {
             metrics.outbox_oldest_seconds.set(seconds);
         }
         if let Some(open) = measured(&mut next.dead_letters, || store.dead_letters_open()).await {
-            metrics.dead_letters_open.set(open as f64);
+            metrics.dead_letters_open.set(open.count as f64);
+            metrics.dead_letters_oldest_seconds.set(open.oldest_seconds);
+        }
+        if let Some(open) = measured(&mut next.unprocessable, || store.unprocessable_open()).await {
+            metrics.unprocessable_open.set(open as f64);
+            signs.set_unprocessable(open);
         }
         if let Some(expiring) = measured(&mut next.holds_expiring, || store.holds_expiring()).await {
             metrics.holds_expiring.set(expiring as f64);
@@ -95,6 +115,7 @@ impl<G: GaugeStore> Gauges<G> {
 fn tell(metrics: &Metrics, currencies: &mut Vec<String>, waiting: Waiting) {
     metrics.scheduled.set(waiting.scheduled as f64);
     metrics.scheduled_oldest_seconds.set(waiting.scheduled_oldest_seconds);
+    metrics.scheduled_overdue_seconds.set(waiting.scheduled_overdue_seconds);
     metrics.parked.set(waiting.parked as f64);
     metrics.parked_oldest_seconds.set(waiting.parked_oldest_seconds);
     metrics.holds.set(waiting.holds as f64);

@@ -8,7 +8,9 @@
 //! | a server is unavailable | its supervisor: [`Health::set_down`], [`Progress::tick`] with every probe | no | yes |
 //! | nothing can be committed | the committer: [`Health::pause`], [`Progress::tick`] with every attempt | no | yes |
 //! | the broker blocks publishing | the relay: [`Health::block`] | yes | yes |
+//! | a reflex pauses intake | [`crate::reflex`]: [`Health::act`] | no | yes |
 //! | SIGTERM | the daemon: [`Health::drain`] | no | yes |
+//! | an operator drains the daemon | the daemon: [`Health::begin_maintenance`] | no | yes |
 //! | tasks in flight without progress for `liveness_timeout` | nobody: [`Health::live`] computes it | – | no |
 
 mod latches;
@@ -22,10 +24,10 @@ use metrics::Gauge;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub use self::latches::{Condition, DependencyState, Outage, Phase, Readiness};
+pub use self::latches::{Action, Condition, DependencyState, Outage, Phase, Readiness};
 use self::latches::{Down, Latches};
 pub use self::progress::Progress;
-pub use crate::labels::Dependency;
+pub use crate::labels::{Dependency, Reflex};
 use crate::metrics::Metrics;
 
 /// The state of the daemon, shared by its parts. Each change is logged once, sets its gauge, and wakes subscribers.
@@ -106,6 +108,35 @@ impl Health {
         self.latches.lock().paused.holds()
     }
 
+    /// Reports that a reflex acts, of a publisher if it is about one.
+    pub fn act(&self, reflex: Reflex, publisher: &str, reason: &str) {
+        let (publisher, reason) = (publisher.to_owned(), reason.to_owned());
+        let (pauses, since) = (reflex.pauses(), Timestamp::now());
+        self.latches.lock().actions.push(Action { reflex: reflex.name(), publisher, pauses, reason, since });
+        self.changed.send_replace(());
+    }
+
+    /// Reports that what a reflex did is undone.
+    pub fn undo(&self, reflex: Reflex, publisher: &str) {
+        let is = |action: &Action| action.reflex == reflex.name() && action.publisher == publisher;
+        self.latches.lock().actions.retain(|action| !is(action));
+        self.changed.send_replace(());
+    }
+
+    /// Whether a reflex keeps tasks from being taken.
+    pub fn is_held(&self) -> bool {
+        self.latches.lock().is_held()
+    }
+
+    /// Waits until a reflex keeps tasks from being taken.
+    pub async fn held(&self) {
+        let mut changed = self.subscribe();
+        while !self.is_held() {
+            // The sender can't be dropped: `self` owns it.
+            let _ = changed.changed().await;
+        }
+    }
+
     /// Reports that the broker accepts no events (`connection.blocked`).
     pub fn block(&self, reason: impl AsRef<str>) {
         let (reason, mut latches) = (reason.as_ref(), self.latches.lock());
@@ -121,6 +152,40 @@ impl Health {
         if let Some(since) = latches.broker_blocked.end() {
             self.change(&self.metrics.broker_blocked, 0.0);
             tracing::info!(blocked_seconds = seconds(since, Timestamp::now()), "the broker takes events again");
+        }
+    }
+
+    /// Reports that an operator has the daemon take no more tasks.
+    pub fn begin_maintenance(&self) {
+        let mut latches = self.latches.lock();
+        if latches.maintenance.begin(DRAINED_BY, Timestamp::now()) {
+            latches.drained = false;
+            self.change(&self.metrics.maintenance, 1.0);
+            tracing::info!(
+                in_flight = self.progress.in_flight(),
+                "an operator drains this daemon: it takes no more tasks"
+            );
+        }
+    }
+
+    /// Reports that everything is finished that was in hand when the maintenance began.
+    pub fn set_drained(&self) {
+        let mut latches = self.latches.lock();
+        if latches.maintenance.holds() && !std::mem::replace(&mut latches.drained, true) {
+            self.changed.send_replace(());
+            tracing::info!("drained: it waits until it is resumed or stopped");
+        }
+    }
+
+    /// Reports that the daemon takes tasks again.
+    pub fn end_maintenance(&self) {
+        let mut latches = self.latches.lock();
+        if let Some(since) = latches.maintenance.end() {
+            self.change(&self.metrics.maintenance, 0.0);
+            tracing::info!(
+                drained_seconds = seconds(since, Timestamp::now()),
+                "resumed by an operator: it takes tasks again"
+            );
         }
     }
 
@@ -158,6 +223,9 @@ impl Health {
         self.changed.send_replace(());
     }
 }
+
+/// The reason of maintenance.
+const DRAINED_BY: &str = "drained by an operator: `settled resume` has it take tasks again";
 
 /// Returns the whole seconds between two times; 0 if the clock went back.
 fn seconds(from: Timestamp, to: Timestamp) -> i64 {

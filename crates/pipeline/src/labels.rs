@@ -49,15 +49,23 @@ impl Outcome {
         })
     }
 
+    /// All values of the label `outcome`.
+    pub const NAMES: [&'static str; 6] = ["settled", "rejected", "duplicate", "dead_lettered", "scheduled", "parked"];
+
     /// Returns the value of the label `outcome`.
     pub const fn name(self) -> &'static str {
+        Self::NAMES[self.name_index()]
+    }
+
+    /// Returns the position of the name in [`Outcome::NAMES`].
+    pub const fn name_index(self) -> usize {
         match self {
-            Self::Settled => "settled",
-            Self::Rejected(_) => "rejected",
-            Self::Duplicate => "duplicate",
-            Self::DeadLettered(_) => "dead_lettered",
-            Self::Scheduled => "scheduled",
-            Self::Parked => "parked",
+            Self::Settled => 0,
+            Self::Rejected(_) => 1,
+            Self::Duplicate => 2,
+            Self::DeadLettered(_) => 3,
+            Self::Scheduled => 4,
+            Self::Parked => 5,
         }
     }
 
@@ -176,6 +184,45 @@ label! {
         Held = "held",
         /// It is deleted from the outbox without having been published.
         Discarded = "discarded",
+    }
+}
+
+label! {
+    /// Something that the daemon does by itself.
+    #[derive(PartialOrd, Ord)]
+    Reflex {
+        /// Pauses intake while the ledger and PostgreSQL disagree.
+        Invariant = "invariant",
+        /// Pauses intake while a clock is behind.
+        Clock = "clock",
+        /// Pauses intake before a disk is full.
+        Disk = "disk",
+        /// Sets the messages of a publisher aside that sends too many dead letters.
+        Publisher = "publisher",
+    }
+}
+
+label! {
+    /// What a reflex did.
+    ReflexAction {
+        /// Nothing: it is set to observe.
+        Observed = "observed",
+        /// It acted.
+        Acted = "acted",
+        /// Nothing: it has acted too often.
+        Suppressed = "suppressed",
+        /// It undid what it did.
+        Undone = "undone",
+    }
+}
+
+label! {
+    /// A clock that ought to go forward.
+    Clock {
+        /// The clock of the machine that the daemon runs on.
+        Daemon = "daemon",
+        /// The clock of the PostgreSQL server.
+        Database = "database",
     }
 }
 

@@ -11,9 +11,11 @@ use tracing::{info, warn};
 use crate::admission::Admission;
 use crate::committer::Committer;
 use crate::health::Health;
-use crate::intake::{Consumption, Delivery, Intake, IntakeError, Source};
+use crate::intake::{Backlog, Consumption, Delivery, Intake, IntakeError, Source};
+use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::outbox::{EventSettings, OutboxSweeper, Relay, RelayQueue, Sink};
+use crate::reflex::Quarantine;
 use crate::retry::RetrySettings;
 use crate::scheduler::{PaymentSettings, Scheduler};
 use crate::settings::Live;
@@ -37,6 +39,8 @@ pub struct MachineSettings {
     pub authority: Live<Authority>,
     /// The queue to consume and the prefetch limit.
     pub consumption: Consumption,
+    /// Has it wait while an operator wants that.
+    pub maintenance: Maintenance,
 }
 
 /// Why the pipeline ended without being drained.
@@ -75,6 +79,8 @@ pub struct Machine<S, O, I, E> {
     admission: Arc<Admission<Delivery>>,
     committer: Arc<Committer<S>>,
     source: I,
+    backlog: Arc<Backlog>,
+    quarantine: Arc<Quarantine>,
     relay_queue: RelayQueue,
     relay: Relay<E>,
     sweeper: OutboxSweeper<O>,
@@ -128,12 +134,37 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             relay_stop.clone(),
         );
         let metrics = Arc::clone(metrics);
-        Self { settings, store, admission, committer, source, relay_queue, relay, sweeper, relay_stop, metrics, broken }
+        let backlog = Arc::new(Backlog::new(Arc::clone(&metrics)));
+        Self {
+            settings,
+            store,
+            admission,
+            committer,
+            source,
+            backlog,
+            quarantine: Arc::default(),
+            relay_queue,
+            relay,
+            sweeper,
+            relay_stop,
+            metrics,
+            broken,
+        }
     }
 
     /// Returns the committer, for those who commit batches besides the workers.
     pub fn committer(&self) -> Arc<Committer<S>> {
         Arc::clone(&self.committer)
+    }
+
+    /// Returns what is known of the task queue, for who measures it.
+    pub fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.backlog)
+    }
+
+    /// Returns the publishers whose messages are set aside, for who decides about them.
+    pub fn quarantine(&self) -> Arc<Quarantine> {
+        Arc::clone(&self.quarantine)
     }
 
     /// Returns the admission, for reading the tasks in flight.
@@ -148,9 +179,20 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             for (lane, depth) in admission.depths().enumerate() {
                 metrics.lane_depth(lane).set(depth as f64);
             }
+            for (lane, age) in admission.oldest().enumerate() {
+                metrics.lane_oldest_seconds(lane).set(age.as_secs_f64());
+            }
             metrics.tasks_in_flight.set(admission.in_flight() as f64);
             metrics.tasks_deferred.set(admission.deferred() as f64);
         }
+    }
+
+    /// Returns a function that tells whether the daemon is in maintenance, has no work in hand, and has published all
+    /// events of its own.
+    pub fn is_idle(&self) -> impl Fn() -> bool + Send + Sync + 'static + use<S, O, I, E> {
+        let (admission, relay_queue) = (self.admission(), self.relay_queue.clone());
+        let maintenance = self.settings.maintenance.clone();
+        move || maintenance.is_idle() && admission.in_flight() == 0 && relay_queue.leases().is_empty()
     }
 
     /// Runs until drained or stopped.
@@ -165,6 +207,8 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             admission,
             committer,
             source,
+            backlog,
+            quarantine,
             relay_queue,
             relay,
             sweeper,
@@ -172,7 +216,7 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             metrics,
             broken,
         } = self;
-        let MachineSettings { pipeline: limits, payments, retry, authority, consumption, .. } = settings;
+        let MachineSettings { pipeline: limits, payments, retry, authority, consumption, maintenance, .. } = settings;
         let (count, max_batch) = (limits.workers, limits.max_batch);
         let workers = Workers::new(Arc::clone(&admission), Arc::clone(&committer), count, max_batch);
         let workers: Vec<JoinHandle<()>> = (0..count).map(|_| vital(Arc::clone(&workers).work(), &broken)).collect();
@@ -180,7 +224,8 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         let sweeping = vital(sweeper.run(), &broken);
         let drain = shutdown.drain().clone();
         let (stop, settings) = (drain.clone(), payments);
-        let scheduler = Scheduler { store, committer, max_batch, settings, retry: retry.clone(), stop };
+        let (waits, retries) = (maintenance.clone(), retry.clone());
+        let scheduler = Scheduler { store, committer, max_batch, settings, retry: retries, maintenance: waits, stop };
         let scheduling = vital(scheduler.run(), &broken);
         let intake = Intake {
             source,
@@ -190,6 +235,9 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             retry,
             health: Arc::clone(health),
             metrics,
+            maintenance,
+            backlog,
+            quarantine,
             drain: drain.clone(),
         };
 

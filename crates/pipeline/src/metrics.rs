@@ -4,14 +4,20 @@
 //! operation. Gauges of what can be read at any time, such as the length of a lane, are set when the metrics are
 //! scraped.
 
+mod publishers;
+
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use settled_core::contract::{DeadReason, EventKind, Properties, TaskType};
 
+pub use self::publishers::Publisher;
+use self::publishers::Publishers;
 use crate::labels::{
-    AckKind, Connection, Dependency, Outcome, RefusalReason, ReloadResult, RetryKind, UnroutableAction,
+    AckKind, Clock, Connection, Dependency, Outcome, Reflex, ReflexAction, RefusalReason, ReloadResult, RetryKind,
+    UnroutableAction,
 };
 use crate::settings::Live;
 
@@ -26,6 +32,8 @@ pub struct Description {
     pub unit: Unit,
     /// The help text, as Prometheus scrapes it.
     pub help: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
 }
 
 /// The kind of a metric.
@@ -56,14 +64,20 @@ macro_rules! handle {
 }
 
 /// Declares a constant for each metric's name, [`ALL`] with the descriptions, and handles: `as` a field, or `by` a label
-/// whose values are an enum, a method that takes one of them.
+/// whose values are an enum, a method that takes one of them. Metrics that are registered elsewhere list their labels.
 macro_rules! metrics {
-    ($($const:ident $(as $field:ident $(by $label:ident: $values:ident)?)? = $name:literal, $kind:ident, $unit:ident, $help:literal;)+) => {
+    ($($const:ident $(of ($($listed:ident),+))? $(as $field:ident $(by $label:ident: $values:ident)?)? = $name:literal, $kind:ident, $unit:ident, $help:literal;)+) => {
         $(const $const: &str = $name;)+
 
         /// All metrics of the daemon.
         pub const ALL: &[Description] =
-            &[$(Description { name: $name, kind: Kind::$kind, unit: Unit::$unit, help: $help }),+];
+            &[$(Description {
+                name: $name,
+                kind: Kind::$kind,
+                unit: Unit::$unit,
+                help: $help,
+                labels: &[$($(stringify!($listed),)+)? $($(stringify!($label),)?)?],
+            }),+];
 
         /// Handles to the metrics that have at most one label, with a fixed set of values.
         pub struct Handles {
@@ -87,9 +101,13 @@ macro_rules! metrics {
 
 metrics! {
     TASKS_RECEIVED as tasks_received = "settled_tasks_received_total", Counter, Count, "Deliveries taken from the task queue, redeliveries included.";
-    OUTCOMES = "settled_outcomes_total", Counter, Count, "What committed deliveries came to, by type, outcome and reason.";
+    OUTCOMES of (type, outcome, reason) = "settled_outcomes_total", Counter, Count, "What committed deliveries came to, by type, outcome and reason.";
     BATCH_SIZE as batch_size = "settled_batch_size", Histogram, Count, "Tasks per transaction.";
-    LANE_DEPTH = "settled_lane_depth", Gauge, Count, "Tasks waiting in a lane.";
+    PUBLISHER_OUTCOMES of (publisher, outcome) = "settled_publisher_outcomes_total", Counter, Count, "What committed deliveries came to, by publisher and outcome; the publisher is one of the settings' [[publisher]], or other.";
+    QUEUE_DEPTH as queue_depth = "settled_queue_depth", Gauge, Count, "Messages that are ready in the task queue, measured every 5 seconds; NaN while that isn't known.";
+    QUEUE_OLDEST_SECONDS as queue_oldest_seconds = "settled_queue_oldest_seconds", Gauge, Seconds, "About how long the first message of the task queue has waited, by the publisher's clock; 0 while the queue is empty.";
+    LANE_DEPTH of (lane) = "settled_lane_depth", Gauge, Count, "Tasks waiting in a lane.";
+    LANE_OLDEST_SECONDS of (lane) = "settled_lane_oldest_seconds", Gauge, Seconds, "Time since the oldest task was taken that the lane's worker is committing; 0 while it has none.";
     TASKS_IN_FLIGHT as tasks_in_flight = "settled_tasks_in_flight", Gauge, Count, "Deliveries taken and not yet settled.";
     TASKS_MEMORY as tasks_memory = "settled_tasks_memory_bytes", Gauge, Bytes, "Memory of deliveries that are not settled; nothing is read from the broker while it is at `broker.prefetch_bytes`.";
     TASKS_DEFERRED as tasks_deferred = "settled_tasks_set_aside", Gauge, Count, "Tasks whose decline waits for an earlier task of another lane.";
@@ -111,26 +129,35 @@ metrics! {
     EVENTS_REFUSED as events_refused by reason: RefusalReason = "settled_events_refused_total", Counter, Count, "Events that the broker refused by closing the channel, by reason; each attempt counts. They are held.";
     EVENT_CONFIRM_SECONDS as event_confirm_seconds = "settled_event_confirm_seconds", Histogram, Seconds, "From publishing a message of events to the broker's confirm.";
     DEAD_LETTERS as dead_letters by reason: DeadReason = "settled_dead_letters_total", Counter, Count, "Messages committed as dead letters, by reason.";
-    FORBIDDEN = "settled_forbidden_total", Counter, Count, "Tasks that their publisher may not publish, by publisher: one of the settings' [[publisher]], or other.";
+    FORBIDDEN of (publisher) = "settled_forbidden_total", Counter, Count, "Tasks that their publisher may not publish, by publisher: one of the settings' [[publisher]], or other.";
     DEAD_LETTERS_OPEN as dead_letters_open = "settled_dead_letters_open", Gauge, Count, "Dead letters that nobody has replayed or discarded.";
+    DEAD_LETTERS_OLDEST_SECONDS as dead_letters_oldest_seconds = "settled_dead_letters_oldest_seconds", Gauge, Seconds, "Time since the oldest dead letter came that nobody has replayed or discarded; 0 when there is none.";
+    UNPROCESSABLE_OPEN as unprocessable_open = "settled_unprocessable_open", Gauge, Count, "Open dead letters of tasks that the ledger finds correct and PostgreSQL refuses: one of the two is wrong.";
     DEAD_LETTER_QUEUE_DEPTH as dead_letter_queue_depth = "settled_dead_letter_queue_depth", Gauge, Count, "Messages in the broker's dead-letter queue that are not in the table dead_letter yet; NaN while that isn't known.";
     RECONNECTS as reconnects by connection: Connection = "settled_reconnects_total", Counter, Count, "Connections to the broker made again, by connection.";
     DEPENDENCY_UP as dependency_up by dependency: Dependency = "settled_dependency_up", Gauge, Count, "1 while a dependency answers, 0 while it does not.";
     PAUSED as paused = "settled_paused", Gauge, Count, "1 while intake is paused because nothing can be committed.";
+    MAINTENANCE as maintenance = "settled_maintenance", Gauge, Count, "1 while an operator has the daemon take no tasks (`settled drain`).";
     BROKER_BLOCKED as broker_blocked = "settled_broker_blocked", Gauge, Count, "1 while the broker blocks publishing (memory or disk alarm).";
     SCHEDULED as scheduled = "settled_scheduled", Gauge, Count, "Tasks that wait for their execute_at.";
     SCHEDULED_OLDEST_SECONDS as scheduled_oldest_seconds = "settled_scheduled_oldest_seconds", Gauge, Seconds, "Time since the oldest scheduled task was accepted, by the database's clock; 0 when there is none.";
+    SCHEDULED_OVERDUE_SECONDS as scheduled_overdue_seconds = "settled_scheduled_overdue_seconds", Gauge, Seconds, "How late the scheduler is: time since the earliest waiting task or hold was due, by the database's clock; 0 when none is.";
     PARKED as parked = "settled_parked", Gauge, Count, "Tasks that wait for the payment they act on, or for the task they come after.";
     PARKED_OLDEST_SECONDS as parked_oldest_seconds = "settled_parked_oldest_seconds", Gauge, Seconds, "Time since the oldest parked task was accepted, by the database's clock; 0 when there is none.";
     HOLDS as holds = "settled_holds", Gauge, Count, "Holds: one for each leg of an authorization that is not captured in full.";
     HOLDS_EXPIRING as holds_expiring = "settled_holds_expiring", Gauge, Count, "Holds that run out within an hour.";
-    HELD_AMOUNT = "settled_held_amount", Gauge, Count, "What is held, in minor units of the currency.";
+    HELD_AMOUNT of (currency) = "settled_held_amount", Gauge, Count, "What is held, in minor units of the currency.";
     HOLDS_EXPIRED as holds_expired = "settled_holds_expired_total", Counter, Count, "Payments whose hold ran out.";
     SHORTFALLS as shortfalls = "settled_shortfalls_total", Counter, Count, "Chargebacks and reversals that left an account below its limit.";
+    CLOCK_BEHIND_SECONDS as clock_behind_seconds by clock: Clock = "settled_clock_behind_seconds", Gauge, Seconds, "How far a clock is behind the latest time that it has shown; 0 while it goes forward.";
+    DISK_FREE_RATIO of (path) = "settled_disk_free_ratio", Gauge, Count, "The free part of the disk that has this directory of reflexes.disk_paths, 0 to 1; NaN if it can't be read.";
+    REFLEX_CAUSE as reflex_cause by reflex: Reflex = "settled_reflex_cause", Gauge, Count, "Causes for a reflex that there are, unless it is off: 1, or the number of publishers.";
+    REFLEX_ACTIVE as reflex_active by reflex: Reflex = "settled_reflex_active", Gauge, Count, "Actions of a reflex that are in effect: 1, or the number of publishers.";
+    REFLEX_ACTIONS of (reflex, action) = "settled_reflex_actions_total", Counter, Count, "What reflexes did: observed and suppressed are causes without an action.";
     CONFIG_RELOADS as config_reloads by result: ReloadResult = "settled_config_reloads_total", Counter, Count, "Reloads of the configuration, by result.";
     CONFIG_LAST_RELOAD_SUCCESSFUL as config_last_reload_successful = "settled_config_last_reload_successful", Gauge, Count, "1 if the last reload of the configuration was accepted, or there was none; 0 if it was refused.";
     CONFIG_LAST_RELOAD_SUCCESS as config_last_reload_success = "settled_config_last_reload_success_timestamp_seconds", Gauge, Seconds, "When the configuration was last read and accepted, as Unix time.";
-    BUILD_INFO = "settled_build_info", Gauge, Count, "1, with the version as its label.";
+    BUILD_INFO of (version) = "settled_build_info", Gauge, Count, "1, with the version as its label.";
     PROCESS_START_TIME as process_start_time = "process_start_time_seconds", Gauge, Seconds, "When the process started, as Unix time.";
     PROCESS_CPU as process_cpu = "process_cpu_seconds_total", Counter, Seconds, "CPU time used, user and system, in whole seconds.";
     PROCESS_RSS as process_rss = "process_resident_memory_bytes", Gauge, Bytes, "Resident memory.";
@@ -148,16 +175,9 @@ pub struct Metrics {
     handles: Handles,
     outcomes: Vec<Counter>,
     lane_depth: Vec<Gauge>,
+    lane_oldest_seconds: Vec<Gauge>,
+    reflex_actions: Vec<Counter>,
     publishers: Live<Publishers>,
-    forbidden_other: Counter,
-}
-
-/// Whom forbidden tasks are counted for.
-#[derive(Default)]
-struct Publishers {
-    forbidden: Vec<(String, Counter)>,
-    /// Whether messages are attributed by their `user_id` only, which the broker verifies.
-    verified: bool,
 }
 
 impl Deref for Metrics {
@@ -176,12 +196,20 @@ impl Metrics {
         let handles = Handles::register();
         // Not known yet. No alert's comparison matches NaN.
         handles.dead_letter_queue_depth.set(f64::NAN);
+        handles.queue_depth.set(f64::NAN);
         Self {
             handles,
             outcomes: outcome_counters(),
             lane_depth: (0..lanes).map(|lane| gauge!(LANE_DEPTH, "lane" => lane.to_string())).collect(),
-            publishers: Publishers::default().into(),
-            forbidden_other: counter!(FORBIDDEN, "publisher" => "other"),
+            lane_oldest_seconds: (0..lanes)
+                .map(|lane| gauge!(LANE_OLDEST_SECONDS, "lane" => lane.to_string()))
+                .collect(),
+            reflex_actions: Reflex::ALL
+                .iter()
+                .flat_map(|reflex| ReflexAction::ALL.iter().map(move |action| (reflex.name(), action.name())))
+                .map(|(reflex, action)| counter!(REFLEX_ACTIONS, "reflex" => reflex, "action" => action))
+                .collect(),
+            publishers: Publishers::none().into(),
         }
     }
 
@@ -206,20 +234,40 @@ impl Metrics {
         &self.lane_depth[lane]
     }
 
-    /// Has a series of [`Metrics::forbidden`] for each of these publishers. If `verified`, messages are attributed by
-    /// their `user_id` only, which the broker verifies.
-    pub fn set_publishers<'p>(&self, names: impl Iterator<Item = &'p String>, verified: bool) {
-        let forbidden = names.map(|name| (name.clone(), counter!(FORBIDDEN, "publisher" => name.clone()))).collect();
-        self.publishers.set(Publishers { forbidden, verified });
+    /// Returns the gauge of the age of a lane's oldest task.
+    ///
+    /// # Panics
+    ///
+    /// As [`Metrics::lane_depth`].
+    pub fn lane_oldest_seconds(&self, lane: usize) -> &Gauge {
+        &self.lane_oldest_seconds[lane]
     }
 
-    /// Returns the counter of tasks that their publisher may not publish, for the publisher of a message with these
-    /// properties.
-    pub fn forbidden(&self, properties: &Properties) -> Counter {
-        let publishers = self.publishers.get();
-        let name = if publishers.verified { &properties.user_id } else { &properties.publisher };
-        let of = publishers.forbidden.iter().find(|(own, _)| Some(own.as_str()) == name.as_deref());
-        of.map_or(&self.forbidden_other, |(_, counter)| counter).clone()
+    /// Returns the gauge of the free part of a disk.
+    pub fn disk_free_ratio(&self, path: &str) -> Gauge {
+        gauge!(DISK_FREE_RATIO, "path" => path.to_owned())
+    }
+
+    /// Returns the counter of what a reflex did.
+    pub fn reflex_actions(&self, reflex: Reflex, action: ReflexAction) -> &Counter {
+        &self.reflex_actions[reflex as usize * ReflexAction::ALL.len() + action as usize]
+    }
+
+    /// Returns how many messages each publisher of the settings has sent, and how many of them were its dead letters.
+    pub fn traffic(&self) -> Vec<(String, (u64, u64))> {
+        self.publishers.get().traffic()
+    }
+
+    /// Counts for each of these publishers from now on. If `verified`, messages are attributed by their `user_id` only,
+    /// which the broker verifies.
+    pub fn set_publishers<'p>(&self, names: impl Iterator<Item = &'p String>, verified: bool) {
+        let next = self.publishers.get().of(names, verified);
+        self.publishers.set(next);
+    }
+
+    /// Returns the publisher of a message with these properties.
+    pub fn publisher(&self, properties: &Properties) -> Arc<Publisher> {
+        self.publishers.get().publisher(properties)
     }
 }
 
@@ -229,7 +277,7 @@ pub fn observe(histogram: &Histogram, duration: Duration) {
 }
 
 fn describe() {
-    for &Description { name, kind, unit, help } in ALL {
+    for &Description { name, kind, unit, help, .. } in ALL {
         match kind {
             Kind::Counter => metrics::describe_counter!(name, unit, help),
             Kind::Gauge => metrics::describe_gauge!(name, unit, help),

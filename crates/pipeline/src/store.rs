@@ -179,11 +179,21 @@ impl Due {
 pub struct Waiting {
     pub scheduled: i64,
     pub scheduled_oldest_seconds: f64,
+    pub scheduled_overdue_seconds: f64,
     pub parked: i64,
     pub parked_oldest_seconds: f64,
     pub holds: i64,
     /// Sum of the holds per currency, in minor units. The sum can exceed 64 bits.
     pub held: Vec<(String, f64)>,
+}
+
+/// Dead letters that nobody has resolved.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Unresolved {
+    /// How many there are.
+    pub count: i64,
+    /// Time since the oldest came, 0 if there is none.
+    pub oldest_seconds: f64,
 }
 
 /// Events of a row that no queue took or that the broker refused.
@@ -281,7 +291,7 @@ pub trait OutboxStore: Send + Sync + 'static {
 
 /// Measures the tables, for the gauges.
 ///
-/// `waiting` and `outbox_oldest_seconds` cost the same however many rows there are. The others read what they count.
+/// `waiting`, `outbox_oldest_seconds`, `unprocessable_open` and `clock` cost the same however many rows there are. The others read what they count.
 pub trait GaugeStore: Send + Sync + 'static {
     /// Measures the waiting tasks and the holds.
     fn waiting(&self) -> impl Future<Output = Result<Waiting, StoreError>> + Send;
@@ -295,6 +305,12 @@ pub trait GaugeStore: Send + Sync + 'static {
     /// Returns the age of the oldest outbox row that is not held, 0 if there is none.
     fn outbox_oldest_seconds(&self) -> impl Future<Output = Result<f64, StoreError>> + Send;
 
-    /// Counts the dead letters that nobody has resolved.
-    fn dead_letters_open(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// Measures the dead letters that nobody has resolved.
+    fn dead_letters_open(&self) -> impl Future<Output = Result<Unresolved, StoreError>> + Send;
+
+    /// Returns the time of the database's clock.
+    fn clock(&self) -> impl Future<Output = Result<jiff::Timestamp, StoreError>> + Send;
+
+    /// Counts the open dead letters of tasks that only PostgreSQL refuses, up to a thousand of them.
+    fn unprocessable_open(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
 }

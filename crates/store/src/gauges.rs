@@ -1,12 +1,15 @@
 //! Measurements of the tables, for the gauges.
 
+use jiff::Timestamp;
 use tokio_postgres::Error;
+use tokio_postgres::types::ToSql;
 
 use crate::outbox::finish;
 use crate::pool::{ConnectionGuard, Pool, PoolSetUpError, sized_pool};
 use crate::{PostgresSettings, sql::named};
+use settled_core::contract::DeadReason;
 use settled_pipeline::settings::Live;
-use settled_pipeline::store::{Depth, GaugeStore, StoreError, Waiting};
+use settled_pipeline::store::{Depth, GaugeStore, StoreError, Unresolved, Waiting};
 
 /// The counts are folded when they have more parts than this.
 const MOST_PARTS: i64 = 100;
@@ -26,6 +29,10 @@ impl PostgresGauges {
     /// If a file that the settings name cannot be read.
     pub fn new(settings: impl Into<Live<PostgresSettings>>) -> Result<Self, PoolSetUpError> {
         Ok(Self { pool: sized_pool(settings.into(), 1)? })
+    }
+
+    pub(crate) const fn pool(&self) -> &Pool {
+        &self.pool
     }
 }
 
@@ -67,8 +74,36 @@ impl GaugeStore for PostgresGauges {
         Ok(finish(client, measured)?.map_or(0.0, |row| row.get("seconds")))
     }
 
-    async fn dead_letters_open(&self) -> Result<i64, StoreError> {
-        self.count("SELECT count(*) FROM dead_letter WHERE resolution IS NULL").await
+    async fn dead_letters_open(&self) -> Result<Unresolved, StoreError> {
+        const COUNT: &str = "SELECT count(*) FROM dead_letter WHERE resolution IS NULL";
+        // The first of each reason, so that the index serves it.
+        const OLDEST: &str = "
+            SELECT greatest(coalesce(extract(epoch FROM clock_timestamp() - min(first.first_seen)), 0), 0)::float8
+              FROM unnest($1::text[]) AS of (reason),
+                   LATERAL (SELECT first_seen FROM dead_letter
+                             WHERE resolution IS NULL AND dead_letter.reason = of.reason COLLATE \"C\"
+                             ORDER BY id LIMIT 1) AS first";
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let reasons = DeadReason::ALL.map(DeadReason::name);
+        let reasons = reasons.as_slice();
+        let oldest: &[&(dyn ToSql + Sync)] = &[&reasons];
+        let measured =
+            async { futures_util::try_join!(client.query_one(COUNT, &[]), client.query_one(OLDEST, oldest)) }.await;
+        let (count, oldest) = finish(client, measured)?;
+        Ok(Unresolved { count: count.get(0), oldest_seconds: oldest.get(0) })
+    }
+
+    async fn clock(&self) -> Result<Timestamp, StoreError> {
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let read = client.query_one("SELECT clock_timestamp()", &[]).await;
+        Ok(finish(client, read)?.get(0))
+    }
+
+    async fn unprocessable_open(&self) -> Result<i64, StoreError> {
+        const OPEN: &str = "
+            SELECT count(*) FROM (
+                SELECT FROM dead_letter WHERE resolution IS NULL AND reason = 'unprocessable' LIMIT 1000) AS open";
+        self.count(OPEN).await
     }
 }
 
@@ -87,13 +122,17 @@ async fn waiting(client: &mut ConnectionGuard) -> Result<Waiting, Error> {
                count(*) AS parts
           FROM waiting_count GROUP BY 1, 2";
     const OLDEST: &str = "
-        SELECT coalesce(extract(epoch FROM clock_timestamp() - (
+        SELECT greatest(coalesce(extract(epoch FROM clock_timestamp() - least(
+                   (SELECT due_at FROM agenda ORDER BY due_at LIMIT 1),
+                   (SELECT expires_at FROM hold ORDER BY expires_at LIMIT 1))), 0), 0)::float8 AS overdue,
+               coalesce(extract(epoch FROM clock_timestamp() - (
                    SELECT since FROM agenda WHERE waits_for IS NULL ORDER BY since LIMIT 1)), 0)::float8 AS scheduled,
                coalesce(extract(epoch FROM clock_timestamp() - (
                    SELECT since FROM agenda WHERE waits_for IS NOT NULL ORDER BY since LIMIT 1)), 0)::float8 AS parked";
     let (counts, oldest) = futures_util::try_join!(client.query(COUNTS, &[]), client.query_one(OLDEST, &[]))?;
     let mut waiting = Waiting {
         scheduled_oldest_seconds: oldest.get("scheduled"),
+        scheduled_overdue_seconds: oldest.get("overdue"),
         parked_oldest_seconds: oldest.get("parked"),
         ..Waiting::default()
     };

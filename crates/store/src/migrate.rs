@@ -75,6 +75,11 @@ impl MigrateError {
     }
 }
 
+/// Returns the last migration of this version.
+pub(super) fn built_for() -> i32 {
+    embedded::migrations::runner().get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0)
+}
+
 /// Applies the missing migrations. Returns their names.
 ///
 /// # Errors

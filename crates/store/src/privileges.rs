@@ -27,13 +27,14 @@ pub(super) const TABLES: &[(&str, User, &[&str])] = &[
     ("outbox_discarded", User::Commands, &["SELECT", "INSERT"]),
     ("dead_letter", User::Daemon, &["SELECT", "INSERT", "UPDATE"]),
     ("ledger", User::Daemon, &["SELECT"]),
+    ("instance", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("schema_compatibility", User::Daemon, &["SELECT"]),
     ("refinery_schema_history", User::Daemon, &["SELECT"]),
 ];
 
 /// Sequences of the keys. An identity column takes its value without a privilege; reading them shows that one is behind
 /// its table.
-pub(super) const SEQUENCES: &[&str] = &["account_id_seq", "outbox_id_seq", "dead_letter_id_seq"];
+pub(super) const SEQUENCES: &[&str] = &["account_id_seq", "outbox_id_seq", "dead_letter_id_seq", "instance_id_seq"];
 
 /// The function that the daemon calls.
 pub(super) const CALLED: &str = "expect_rows(text, bigint, bigint)";

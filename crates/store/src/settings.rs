@@ -30,7 +30,7 @@ section! {
     /// verified, when this is set or the URL says sslmode=require.
     pub tls_ca_file: Option<PathBuf> = None => Path(), reloads(always);
     /// Connections kept open; at least pipeline.max_transactions + 2, for the relay and the probes, and at least
-    /// pipeline.workers. The gauges are measured on one more.
+    /// pipeline.workers. The gauges are measured, and the daemon's lease renewed, on one more.
     pub pool_size: usize = 8 => Whole(1..=500);
     /// The limit for one connection attempt to one host.
     pub connect_timeout: Duration = Duration::from_secs(3) => Span(range(100, 60));

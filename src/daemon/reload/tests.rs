@@ -9,7 +9,7 @@ use super::*;
 const BASE: &str = "broker.uris = ['amqps://guest:one@h']\npostgres.url = 'postgresql://u:one@h/db'\n";
 
 /// Every key that reloads, with another value than `BASE` or the default.
-const OTHER: [(&str, &str); 25] = [
+const OTHER: [(&str, &str); 34] = [
     ("broker.uris", "['amqps://guest:two@h']"),
     ("broker.tls_ca_file", "'/ca.pem'"),
     ("authority.routing_key", "'require'"),
@@ -28,6 +28,15 @@ const OTHER: [(&str, &str); 25] = [
     ("retry.multiplier", "3.0"),
     ("retry.jitter", "0.25"),
     ("retry.conflict_attempts", "21"),
+    ("reflexes.invariant", "'act'"),
+    ("reflexes.clock", "'act'"),
+    ("reflexes.disk", "'off'"),
+    ("reflexes.disk_paths", "['/srv']"),
+    ("reflexes.disk_free_min", "0.1"),
+    ("reflexes.publisher", "'act'"),
+    ("reflexes.publisher_dead_letters", "0.5"),
+    ("reflexes.publisher_messages", "50"),
+    ("reflexes.quarantine", "'1m'"),
     ("admin.liveness_timeout", "'61s'"),
     ("log.level", "'debug'"),
     ("publisher[0].types", "['transfer', 'refund']"),

@@ -338,7 +338,7 @@ async fn a_daemon_that_may_not_migrate_ends_with_78_if_it_has_to_and_starts_if_t
     roles.become_role(DAEMON, &["postgres.migrate = true"]);
     roles.world.daemon().await.stop().await;
     // A database of the version before, whose owner has not migrated it yet.
-    let forget = "DROP INDEX payment_settled_at; DELETE FROM refinery_schema_history WHERE version = 14";
+    let forget = "DROP TABLE instance; DELETE FROM refinery_schema_history WHERE version = 16";
     roles.world.sql().await.batch_execute(forget).await.expect("the version before");
     let mut daemon = roles.world.starting_daemon();
     daemon.exits(78).await;

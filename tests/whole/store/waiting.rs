@@ -69,7 +69,7 @@ async fn what_waits_is_not_read_to_find_what_is_due_or_to_measure_it() {
         assert_eq!((waiting.scheduled, waiting.parked, waiting.holds), (many(), 0, many()));
         assert_eq!(waiting.held, [("USD".to_owned(), many() as f64)]);
         assert_eq!(gauges.holds_expiring().await.expect("measured"), 0);
-        assert_eq!(gauges.dead_letters_open().await.expect("measured"), 0);
+        assert_eq!(gauges.dead_letters_open().await.expect("measured").count, 0);
         gauges.outbox_oldest_seconds().await.expect("measured");
         ledger.settle(&[payment()]).await;
     }

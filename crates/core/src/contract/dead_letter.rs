@@ -27,6 +27,8 @@ named! {
         QueueFull = "queue_full";
         /// The broker gave it up because it was delivered too often without an acknowledgement.
         DeliveryLimit = "delivery_limit";
+        /// Its publisher was in quarantine: its messages were set aside without being read.
+        Quarantined = "quarantined";
         /// It was in the broker's dead-letter queue for another reason.
         Returned = "returned";
     }

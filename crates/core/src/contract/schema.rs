@@ -18,6 +18,7 @@ use serde_json::Value;
 fn schema_of<T: JsonSchema>() -> Schema {
     let mut schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>();
     RecursiveTransform(unwrap_lines).transform(&mut schema);
+    RecursiveTransform(without_unsigned_formats).transform(&mut schema);
     schema
 }
 
@@ -37,6 +38,19 @@ pub(super) fn task_validator() -> jsonschema::Validator {
 /// Tasks of all types, each with the least that its type asks for and with all that it can have.
 pub(super) fn task_documents() -> Vec<Value> {
     tests::tasks::documents()
+}
+
+/// Validators that are strict refuse formats that they don't know, and few know those of unsigned numbers: their bounds
+/// say the same.
+fn without_unsigned_formats(schema: &mut Schema) {
+    let most = match schema.get("format").and_then(Value::as_str) {
+        Some("uint8") => u8::MAX.into(),
+        Some("uint32") => u32::MAX.into(),
+        _ => return,
+    };
+    schema.remove("format");
+    let schema = schema.ensure_object();
+    schema.entry("maximum").or_insert(most);
 }
 
 /// The lines of a doc comment end where the source's do: only its paragraphs mean something.

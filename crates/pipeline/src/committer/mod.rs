@@ -171,8 +171,10 @@ impl<S: BatchStore> Committer<S> {
         if let Outcome::DeadLettered(reason) = outcome {
             self.metrics.dead_letters(reason).increment(1);
         }
+        let publisher = self.metrics.publisher(&message.properties);
+        publisher.count(outcome);
         if let Outcome::DeadLettered(DeadReason::Forbidden) | Outcome::Rejected(Rejection::Forbidden) = outcome {
-            self.metrics.forbidden(&message.properties).increment(1);
+            publisher.forbidden.increment(1);
         }
         let task_type = message.content.as_ref().ok().map(|task| task.body.task_type());
         self.metrics.outcome(task_type, outcome).increment(1);
@@ -192,6 +194,11 @@ impl<S: BatchStore> Committer<S> {
             Disposition::Crash => self.stop(&error),
             _ => Uncommitted::Failed(error),
         }
+    }
+
+    /// Whether a reflex has paused intake. What is due waits, too.
+    pub fn is_held(&self) -> bool {
+        self.health.is_held()
     }
 
     /// Returns true if a broken invariant was found.

@@ -60,6 +60,22 @@ pub struct Condition {
     pub since: Timestamp,
 }
 
+/// Something that a reflex did and that is in effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Action {
+    /// The reflex, as in the labels of `settled_reflex_active`.
+    pub reflex: &'static str,
+    /// The publisher that it is about, if it is about one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub publisher: String,
+    /// Whether no tasks are taken because of it.
+    pub pauses: bool,
+    /// Its cause, for operators.
+    pub reason: String,
+    /// When it began.
+    pub since: Timestamp,
+}
+
 label! {
     /// The phase that the daemon is in.
     #[derive(Serialize)]
@@ -71,10 +87,12 @@ label! {
         Waiting = "waiting",
         /// The daemon waits for a dependency that refuses access: somebody has to act.
         Refused = "refused",
-        /// The daemon takes no tasks, because none can be committed.
+        /// The daemon takes no tasks, because none can be committed, or because of a reflex.
         Paused = "paused",
-        /// The daemon finishes its tasks in flight and stops.
+        /// The daemon finishes its tasks in flight: it stops, or an operator has drained it.
         Draining = "draining",
+        /// An operator has drained the daemon: it has nothing in hand, and takes no tasks until it is resumed.
+        Drained = "drained",
     }
 }
 
@@ -93,22 +111,37 @@ pub struct Readiness {
     /// Why the broker blocks publishing, if it does. Payments go on, and the outbox grows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker_blocked: Option<Condition>,
+    /// Since when the daemon takes no tasks because an operator has drained it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Condition>,
+    /// Whether the daemon stops.
+    #[serde(skip)]
+    pub stops: bool,
+    /// What the daemon has done by itself and not undone yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reflexes: Vec<Action>,
 }
 
 impl Readiness {
     /// Returns status and reasons in one line, for `systemctl status` and the log.
     pub fn summary(&self) -> String {
-        let reasons: Vec<String> = self
-            .dependencies
-            .iter()
-            .filter_map(|state| Some(format!("{}: {}", state.name, state.reason.as_deref()?)))
-            .chain(self.paused.iter().map(|paused| paused.reason.clone()))
-            .chain(self.broker_blocked.iter().map(|blocked| format!("broker blocks publishing: {}", blocked.reason)))
-            .collect();
+        let reasons = self.reasons();
         if reasons.is_empty() {
             return self.status.name().to_owned();
         }
         format!("{} ({})", self.status.name(), reasons.join("; "))
+    }
+
+    /// Returns what is not as it should be, for operators.
+    pub fn reasons(&self) -> Vec<String> {
+        self.dependencies
+            .iter()
+            .filter_map(|state| Some(format!("{}: {}", state.name, state.reason.as_deref()?)))
+            .chain(self.paused.iter().map(|paused| paused.reason.clone()))
+            .chain(self.maintenance.iter().map(|maintenance| maintenance.reason.clone()))
+            .chain(self.reflexes.iter().map(|action| format!("reflex {}: {}", action.reflex, action.reason)))
+            .chain(self.broker_blocked.iter().map(|blocked| format!("broker blocks publishing: {}", blocked.reason)))
+            .collect()
     }
 }
 
@@ -132,6 +165,10 @@ pub(super) struct Latches {
     dependencies: Vec<DependencyState>,
     pub(super) paused: Latch,
     pub(super) broker_blocked: Latch,
+    pub(super) maintenance: Latch,
+    /// Whether everything was finished since the maintenance has begun.
+    pub(super) drained: bool,
+    pub(super) actions: Vec<Action>,
     /// Whether the drain has begun. It cannot be undone.
     pub(super) draining: bool,
 }
@@ -173,6 +210,9 @@ impl Latches {
             dependencies: Dependency::ALL.iter().map(starting).collect(),
             paused: Latch::default(),
             broker_blocked: Latch::default(),
+            maintenance: Latch::default(),
+            drained: false,
+            actions: Vec::new(),
             draining: false,
         }
     }
@@ -206,14 +246,22 @@ impl Latches {
         down
     }
 
+    /// Whether a reflex keeps tasks from being taken.
+    pub(super) fn is_held(&self) -> bool {
+        self.actions.iter().any(|action| action.pauses)
+    }
+
     pub(super) fn readiness(&self) -> Readiness {
-        let status = if self.draining {
+        let in_maintenance = self.maintenance.holds();
+        let status = if in_maintenance && self.drained && !self.draining {
+            Phase::Drained
+        } else if self.draining || in_maintenance {
             Phase::Draining
         } else if self.dependencies.iter().any(|state| state.refused) {
             Phase::Refused
         } else if self.dependencies.iter().any(|state| !state.up) {
             Phase::Waiting
-        } else if self.paused.holds() {
+        } else if self.paused.holds() || self.is_held() {
             Phase::Paused
         } else {
             Phase::Ready
@@ -224,6 +272,9 @@ impl Latches {
             dependencies: self.dependencies.clone(),
             paused: self.paused.0.clone(),
             broker_blocked: self.broker_blocked.0.clone(),
+            maintenance: self.maintenance.0.clone(),
+            stops: self.draining,
+            reflexes: self.actions.clone(),
         }
     }
 }
@@ -293,5 +344,21 @@ mod tests {
         latches.set_down(Dependency::BrokerRelay, "gone", at(6));
         latches.draining = true;
         assert_eq!(latches.readiness().status, Phase::Draining);
+    }
+
+    #[test]
+    fn maintenance_drains_and_ends() {
+        let mut latches = all_up();
+        latches.maintenance.begin("drained by an operator", at(2));
+        let draining = latches.readiness();
+        assert_eq!((draining.ready, draining.status, draining.stops), (false, Phase::Draining, false));
+        assert_eq!(draining.summary(), "draining (drained by an operator)");
+        latches.drained = true;
+        assert_eq!(latches.readiness().status, Phase::Drained);
+        latches.draining = true;
+        assert_eq!((latches.readiness().status, latches.readiness().stops), (Phase::Draining, true));
+        latches.draining = false;
+        latches.maintenance.end();
+        assert!(latches.readiness().ready);
     }
 }

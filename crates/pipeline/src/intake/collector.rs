@@ -10,14 +10,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::backlog::{Backlog, Measured};
 use super::source::{DeadLetterSession, DeadLetterSource, DeadQueueError};
 use crate::committer::{Committer, Patience, Uncommitted};
 use crate::health::Health;
 use crate::labels;
+use crate::maintenance::Maintenance;
 use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
@@ -28,13 +30,21 @@ use settled_core::ledger::{Arrival, NonePending};
 /// Maximum number of messages in a commit.
 const MOST: usize = 8;
 
-/// Interval between measurements of the queue's depth.
-const MEASURED_EVERY: Duration = Duration::from_secs(15);
+/// Interval between measurements of this queue's depth and the task queue's.
+const MEASURED_EVERY: Duration = Duration::from_secs(5);
 
 /// Delay before the next attempt to use a queue that doesn't exist or is forbidden.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
 
 type TagOf<Q> = <<Q as DeadLetterSource>::Session as DeadLetterSession>::Tag;
+
+/// Why the queue is no longer consumed, if that works.
+enum End {
+    /// The daemon stops.
+    Stop,
+    /// Maintenance has begun.
+    Maintenance,
+}
 
 /// Consumes the dead-letter queue.
 pub struct Collector<Q, S> {
@@ -43,21 +53,27 @@ pub struct Collector<Q, S> {
     committer: Arc<Committer<S>>,
     retry: Live<RetrySettings>,
     health: Arc<Health>,
+    maintenance: Maintenance,
+    backlog: Arc<Backlog>,
     drain: CancellationToken,
 }
 
 impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
-    /// Creates a collector that consumes `queue` until `drain` is cancelled. `authority` decides which replies may be
-    /// sent.
+    /// Creates a collector that consumes `queue` until `drain` is cancelled, and not during `maintenance`. `authority`
+    /// decides which replies may be sent. The task queue's length goes to `backlog`: this connection is never held up by
+    /// deliveries, so that it is measured while intake waits.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of the daemon")]
     pub const fn new(
         queue: Q,
         authority: Live<Authority>,
         committer: Arc<Committer<S>>,
         retry: Live<RetrySettings>,
         health: Arc<Health>,
+        maintenance: Maintenance,
+        backlog: Arc<Backlog>,
         drain: CancellationToken,
     ) -> Self {
-        Self { queue, authority, committer, retry, health, drain }
+        Self { queue, authority, committer, retry, health, maintenance, backlog, drain }
     }
 
     /// Runs until drained. Reconnects without limit.
@@ -70,8 +86,17 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
                 () = self.drain.cancelled() => return,
                 () = self.intake_works() => {}
             }
+            let Some(_at_work) = self.maintenance.entered(&self.drain).await else { return };
             let began = Instant::now();
-            let Err(error) = self.collect(&mut connected_before, &mut told).await else { return };
+            let error = match self.collect(&mut connected_before, &mut told).await {
+                Ok(End::Maintenance) => {
+                    self.backlog.unknown();
+                    continue;
+                }
+                Ok(End::Stop) => return,
+                Err(error) => error,
+            };
+            self.backlog.unknown();
             delays.session_ended(began.elapsed());
             let wait = match &error {
                 DeadQueueError::NotThere(_) => {
@@ -119,11 +144,11 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
         *told = Some(reason);
     }
 
-    /// Connects and consumes until drained.
-    async fn collect(&self, connected_before: &mut bool, told: &mut Option<String>) -> Result<(), DeadQueueError> {
+    /// Connects and consumes until drained, or until maintenance begins.
+    async fn collect(&self, connected_before: &mut bool, told: &mut Option<String>) -> Result<End, DeadQueueError> {
         let opened = tokio::select! {
             biased;
-            () = self.drain.cancelled() => return Ok(()),
+            () = self.drain.cancelled() => return Ok(End::Stop),
             opened = self.queue.open() => opened,
         };
         let (mut session, waiting) = opened?;
@@ -135,22 +160,28 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
         }
         let depth = &self.committer.metrics().dead_letter_queue_depth;
         depth.set(f64::from(waiting));
-        let mut measuring = tokio::time::interval_at(Instant::now() + MEASURED_EVERY, MEASURED_EVERY);
-        loop {
+        let mut measuring = tokio::time::interval(MEASURED_EVERY);
+        measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut measured = Measured::default();
+        let end = loop {
             tokio::select! {
                 biased;
-                () = self.drain.cancelled() => break,
-                _ = measuring.tick() => depth.set(f64::from(session.depth().await?)),
-                next = session.next() => {
+                () = self.drain.cancelled() => break End::Stop,
+                () = self.maintenance.begins() => break End::Maintenance,
+                _ = measuring.tick() => {
+                    depth.set(f64::from(session.depth().await?));
+                    self.backlog.measured(&mut measured, session.tasks().await?, MEASURED_EVERY);
+                }
+                next = session.next(), if !self.health.is_held() => {
                     if !self.take(&mut session, next?).await? {
-                        break;
+                        break End::Stop;
                     }
                     depth.set(f64::from(session.depth().await?));
                 }
             }
-        }
+        };
         session.close().await;
-        Ok(())
+        Ok(end)
     }
 
     /// Commits a message and those already received behind it, then acknowledges them. Returns false if the daemon

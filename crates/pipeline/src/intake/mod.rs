@@ -5,6 +5,7 @@
 
 mod ack_window;
 mod authority;
+mod backlog;
 mod collector;
 mod epoch;
 mod source;
@@ -12,6 +13,7 @@ mod supervisor;
 
 pub use ack_window::{Ack, AckWindow};
 pub use authority::{AccountPattern, AuthoritySettings, PublisherSettings, QueuePattern, TypePattern};
+pub use backlog::Backlog;
 pub use collector::Collector;
 pub use epoch::{Delivery, Epoch};
 pub use source::{

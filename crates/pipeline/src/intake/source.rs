@@ -110,6 +110,9 @@ pub trait DeadLetterSession: Send + 'static {
     /// Returns the number of messages ready in the queue, without unacknowledged ones.
     fn depth(&self) -> impl Future<Output = Result<u32, DeadQueueError>> + Send;
 
+    /// Returns the number of messages ready in the task queue.
+    fn tasks(&self) -> impl Future<Output = Result<u32, DeadQueueError>> + Send;
+
     /// Closes the connection. Unacknowledged messages return to the queue.
     fn close(self) -> impl Future<Output = ()> + Send;
 }

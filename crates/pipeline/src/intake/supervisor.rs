@@ -1,5 +1,6 @@
 //! Owns the consuming session: opens it, consumes, and begins a new epoch whenever it is lost.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::backlog::Backlog;
 use super::epoch::{Delivery, Epoch};
 use super::source::{Acks, Next, OpenError, Session, SessionError, Source};
 use crate::admission::Admission;
 use crate::budget::Held;
 use crate::health::{Dependency, Health, Outage};
 use crate::labels;
+use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
+use crate::reflex::Quarantine;
 use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
@@ -36,8 +40,10 @@ pub enum IntakeError {
 
 /// Why a session ended.
 enum End {
-    /// The drain was requested and is finished.
+    /// A drain or maintenance was requested, and everything is settled.
     Drained,
+    /// A reflex keeps tasks from being taken. Everything that was taken is settled.
+    Held,
     /// The connection or the channel was closed, for this reason.
     Lost(String),
 }
@@ -61,6 +67,10 @@ pub struct Intake<B> {
     pub(crate) retry: Live<RetrySettings>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Suspends the consumption: everything is settled, and the connection closed.
+    pub(crate) maintenance: Maintenance,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) quarantine: Arc<Quarantine>,
     /// Ends the consumption when it is cancelled.
     pub(crate) drain: CancellationToken,
 }
@@ -77,6 +87,7 @@ impl<B: Source> Intake<B> {
         let mut connected_before = false;
         while !self.drain.is_cancelled() {
             self.wait_while_paused().await;
+            let Some(_at_work) = self.maintenance.entered(&self.drain).await else { return Ok(()) };
             let opened = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return Ok(()),
@@ -92,7 +103,7 @@ impl<B: Source> Intake<B> {
                     let end = self.consume(session).await;
                     delays.session_ended(began.elapsed());
                     match end {
-                        End::Drained => return Ok(()),
+                        End::Drained | End::Held => continue,
                         End::Lost(reason) => reason.into(),
                     }
                 }
@@ -107,10 +118,10 @@ impl<B: Source> Intake<B> {
         Ok(())
     }
 
-    /// Waits while PostgreSQL is unavailable. Taking deliveries meanwhile would raise their delivery count,
-    /// and the broker would dead-letter good messages.
+    /// Waits while PostgreSQL is unavailable or a reflex has paused intake. Taking deliveries meanwhile would raise their
+    /// delivery count, and the broker would dead-letter good messages.
     async fn wait_while_paused(&self) {
-        while self.health.is_paused() && !self.drain.is_cancelled() {
+        while (self.health.is_paused() || self.health.is_held()) && !self.drain.is_cancelled() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -122,10 +133,13 @@ impl<B: Source> Intake<B> {
         let metrics = Arc::clone(&self.metrics);
         let mut acknowledging = tokio::spawn(Arc::clone(&epoch).acknowledge(session.acks(), metrics));
         info!(queue = %self.consumption.queue, prefetch, "taking tasks");
+        let mut held = pin!(self.health.held());
         let end = loop {
             let next = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => break End::Drained,
+                () = self.maintenance.begins() => break End::Drained,
+                () = &mut held => break End::Held,
                 ended = &mut acknowledging => break End::Lost(why(ended)),
                 next = session.next() => next,
             };
@@ -135,7 +149,7 @@ impl<B: Source> Intake<B> {
                 Next::Lost(reason) => break End::Lost(reason),
             }
         };
-        if matches!(end, End::Drained) {
+        if matches!(end, End::Drained | End::Held) {
             self.finish(&epoch, &mut session, &mut acknowledging).await;
         }
         epoch.end();
@@ -148,7 +162,9 @@ impl<B: Source> Intake<B> {
     /// Submits a delivery to admission. While its lane is full this waits, and no further delivery is read.
     async fn take(&self, epoch: &Arc<Epoch>, tag: u64, mut message: Message, held: Held) {
         self.metrics.tasks_received.increment(1);
+        self.backlog.took(&message);
         self.authority.get().judge(&mut message);
+        self.quarantine.judge(&mut message, &self.metrics);
         self.admission.admit(message, epoch.deliver(tag, held)).await;
     }
 

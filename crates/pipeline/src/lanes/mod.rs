@@ -12,6 +12,7 @@ mod in_flight;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crossbeam::queue::ArrayQueue;
 use parking_lot::Mutex;
@@ -34,6 +35,8 @@ struct Lane<T> {
     /// Deferred tasks, in order. They come before all tasks in `queue`.
     aside: Mutex<VecDeque<T>>,
     aside_count: AtomicUsize,
+    /// When the oldest task was taken that the lane's worker holds.
+    since: Mutex<Option<Instant>>,
 }
 
 impl<T> Lanes<T> {
@@ -45,6 +48,7 @@ impl<T> Lanes<T> {
             scheduled: AtomicBool::new(false),
             aside: Mutex::new(VecDeque::new()),
             aside_count: AtomicUsize::new(0),
+            since: Mutex::new(None),
         };
         Self {
             lanes: (0..count).map(|_| lane()).collect(),
@@ -61,6 +65,11 @@ impl<T> Lanes<T> {
     /// Returns the number of tasks that wait in a lane, deferred ones included.
     pub fn depth(&self, lane: usize) -> usize {
         self.lanes[lane].queue.len() + self.lanes[lane].aside_count.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the oldest task was taken that a lane's worker holds, if it has one.
+    pub fn since(&self, lane: usize) -> Option<Instant> {
+        *self.lanes[lane].since.lock()
     }
 
     /// Returns the number of deferred tasks in all lanes.
@@ -152,6 +161,11 @@ impl<T> LaneGuard<'_, T> {
         }
     }
 
+    /// Records when the oldest task was taken that the worker holds, for [`Lanes::since`]. It ends with the guard.
+    pub fn works_since(&self, taken: Instant) {
+        *self.lanes.lanes[self.ix].since.lock() = Some(taken);
+    }
+
     /// Puts tasks back as deferred: they keep their slots and are taken first the next time.
     pub fn defer(&self, tasks: Vec<T>) {
         let lane = &self.lanes.lanes[self.ix];
@@ -171,6 +185,7 @@ impl<T> LaneGuard<'_, T> {
 impl<T> Drop for LaneGuard<'_, T> {
     fn drop(&mut self) {
         let lane = &self.lanes.lanes[self.ix];
+        *lane.since.lock() = None;
         lane.scheduled.store(false, Ordering::SeqCst);
         // A push between the last `take` and here found `scheduled` set and left the wake-up to this code.
         if !lane.queue.is_empty() {

@@ -15,9 +15,9 @@ mod settings;
 mod sink;
 mod sweeper;
 
-pub use self::publication::{BatchLimits, Publication, publications};
+pub use self::publication::{Encoding, Publication, publications};
 pub use self::relay::Relay;
 pub use self::relay_queue::{Leases, QueuedBatch, RelayQueue, RelayReceiver, Report, Reservation};
-pub use self::settings::{EventFormat, EventSettings, Unroutable};
+pub use self::settings::{EventFormat, EventSettings, HeaderPrefix, Unroutable};
 pub use self::sink::{Channel, Confirmation, Refusal, RelayError, Session, Sink};
 pub use self::sweeper::OutboxSweeper;

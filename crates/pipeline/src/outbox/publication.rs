@@ -5,15 +5,19 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::settings::EventFormat;
+use super::settings::{EventFormat, HeaderPrefix};
 
-/// How large a message of [`EventFormat::Batch`] may be.
+/// How messages are made of events.
 #[derive(Clone, Copy, Debug)]
-pub struct BatchLimits {
-    /// The most events in a message.
-    pub events: usize,
-    /// The longest body in bytes, unless a single event is longer.
-    pub bytes: usize,
+pub struct Encoding {
+    /// One event in a message, or many.
+    pub format: EventFormat,
+    /// What the names of the headers of a single event begin with.
+    pub header_prefix: HeaderPrefix,
+    /// The most events in a message of [`EventFormat::Batch`].
+    pub batch_events: usize,
+    /// The longest body of a message of [`EventFormat::Batch`] in bytes, unless a single event is longer.
+    pub batch_bytes: usize,
 }
 
 /// A message to publish. It borrows from its row what it can, because there are many of them.
@@ -88,17 +92,12 @@ struct Event<'a> {
 /// # Errors
 ///
 /// When a line is neither an event nor a reply, as the daemon never writes it.
-pub fn publications(
-    row: i64,
-    body: &[u8],
-    format: EventFormat,
-    limits: BatchLimits,
-) -> Result<Vec<Publication<'_>>, serde_json::Error> {
+pub fn publications(row: i64, body: &[u8], encoding: Encoding) -> Result<Vec<Publication<'_>>, serde_json::Error> {
     // Each line with its line feed, as it is stored again if it is held.
     let lines = || body.split_inclusive(|byte| *byte == b'\n').filter(|line| *line != b"\n");
-    match format {
-        EventFormat::Single => lines().map(single).collect(),
-        EventFormat::Batch => batches(row, lines(), limits),
+    match encoding.format {
+        EventFormat::Single => lines().map(|line| single(line, encoding.header_prefix)).collect(),
+        EventFormat::Batch => batches(row, lines(), encoding),
     }
 }
 
@@ -107,24 +106,26 @@ fn is_reply(line: &[u8]) -> bool {
     line.starts_with(b"{\"reply_to\"")
 }
 
-fn single(line: &[u8]) -> Result<Publication<'_>, serde_json::Error> {
+fn single(line: &[u8], prefix: HeaderPrefix) -> Result<Publication<'_>, serde_json::Error> {
     if is_reply(line) {
         let Line { reply_to, correlation_id, event } = serde_json::from_slice(line)?;
         let event = event.ok_or_else(|| serde::de::Error::missing_field("event"))?;
-        return Ok(binary(event, reply_to, correlation_id, line));
+        return Ok(binary(event, prefix, reply_to, correlation_id, line));
     }
     let event: Event<'_> = serde_json::from_slice(line)?;
     let task_id = Some(event.subject.clone());
-    Ok(binary(event, None, task_id, line))
+    Ok(binary(event, prefix, None, task_id, line))
 }
 
 /// Returns an event in the binary mode of CloudEvents: its attributes are headers, and the body is its data.
 fn binary<'a>(
     event: Event<'a>,
+    prefix: HeaderPrefix,
     reply_to: Option<Cow<'a, str>>,
     correlation_id: Option<Cow<'a, str>>,
     line: &'a [u8],
 ) -> Publication<'a> {
+    let [specversion, id, source, kind, subject, time] = prefix.header_names();
     Publication {
         reply_to,
         routing_key: event.kind.clone(),
@@ -132,12 +133,12 @@ fn binary<'a>(
         correlation_id,
         content_type: "application/json",
         attributes: Some([
-            ("cloudEvents:specversion", "1.0".into()),
-            ("cloudEvents:id", event.id),
-            ("cloudEvents:source", event.source),
-            ("cloudEvents:type", event.kind),
-            ("cloudEvents:subject", event.subject),
-            ("cloudEvents:time", event.time),
+            (specversion, "1.0".into()),
+            (id, event.id),
+            (source, event.source),
+            (kind, event.kind),
+            (subject, event.subject),
+            (time, event.time),
         ]),
         traceparent: event.traceparent,
         tracestate: event.tracestate,
@@ -152,7 +153,7 @@ fn binary<'a>(
 fn batches<'a>(
     row: i64,
     lines: impl Iterator<Item = &'a [u8]>,
-    limits: BatchLimits,
+    encoding: Encoding,
 ) -> Result<Vec<Publication<'a>>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Kind<'a> {
@@ -162,13 +163,13 @@ fn batches<'a>(
     let mut out: Vec<Publication<'a>> = Vec::new();
     for line in lines {
         if is_reply(line) {
-            out.push(single(line)?);
+            out.push(single(line, encoding.header_prefix)?);
             continue;
         }
         let Kind { kind } = serde_json::from_slice(line)?;
         let open = out.iter().rposition(|batch| batch.reply_to.is_none() && batch.routing_key == kind);
         let place = match open {
-            Some(place) if has_room(&out[place], line, limits) => place,
+            Some(place) if has_room(&out[place], line, encoding) => place,
             _ => {
                 out.push(empty_batch(row, out.len(), kind));
                 out.len() - 1
@@ -204,8 +205,8 @@ pub(super) fn halves(batch: &Publication<'_>) -> [Publication<'static>; 2] {
     })
 }
 
-fn has_room(batch: &Publication<'_>, line: &[u8], limits: BatchLimits) -> bool {
-    (batch.events as usize) < limits.events && batch.body.len() + line.len() < limits.bytes
+fn has_room(batch: &Publication<'_>, line: &[u8], encoding: Encoding) -> bool {
+    (batch.events as usize) < encoding.batch_events && batch.body.len() + line.len() < encoding.batch_bytes
 }
 
 fn empty_batch(row: i64, number: usize, kind: Cow<'_, str>) -> Publication<'_> {
@@ -228,7 +229,13 @@ fn empty_batch(row: i64, number: usize, kind: Cow<'_, str>) -> Publication<'_> {
 mod tests {
     use super::*;
 
-    const LIMITS: BatchLimits = BatchLimits { events: 500, bytes: 1 << 20 };
+    const SINGLE: Encoding = Encoding {
+        format: EventFormat::Single,
+        header_prefix: HeaderPrefix::Colon,
+        batch_events: 500,
+        batch_bytes: 1 << 20,
+    };
+    const BATCH: Encoding = Encoding { format: EventFormat::Batch, ..SINGLE };
 
     const EVENT: &str = r#"{"specversion":"1.0","id":"i/1","source":"s","type":"payment.settled","subject":"i","time":"t","datacontenttype":"application/json","traceparent":"tp","data":{"a":"\n"}}"#;
 
@@ -236,7 +243,7 @@ mod tests {
     fn a_single_event_carries_its_attributes_as_headers_and_its_data_as_body() {
         let reply = format!(r#"{{"reply_to":"q","correlation_id":"c","event":{EVENT}}}"#);
         let body = format!("{EVENT}\n{reply}\n");
-        let out = publications(1, body.as_bytes(), EventFormat::Single, LIMITS).expect("readable");
+        let out = publications(1, body.as_bytes(), SINGLE).expect("readable");
         assert_eq!(out.len(), 2);
         assert_eq!(*out[0].body, *br#"{"a":"\n"}"#);
         assert_eq!(out[0].routing_key, "payment.settled");
@@ -247,11 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_the_headers_begin_with_the_prefix_that_is_set() {
+        use crate::settings::Choice;
+        for (prefix, header_prefix) in HeaderPrefix::NAMES {
+            let encoding = Encoding { header_prefix: *header_prefix, ..SINGLE };
+            let out = publications(1, EVENT.as_bytes(), encoding).expect("readable");
+            let attributes = out[0].attributes.as_ref().expect("attributes");
+            let names = ["specversion", "id", "source", "type", "subject", "time"];
+            assert!(attributes.iter().map(|(name, _)| *name).eq(names.map(|name| format!("{prefix}{name}"))));
+            assert_eq!((&*attributes[1].1, &*attributes[2].1), ("i/1", "s"));
+        }
+    }
+
+    #[test]
     fn a_batch_is_one_array_per_type_and_bounded() {
         let rejected = EVENT.replace("settled", "rejected");
         let body = format!("{EVENT}\n{rejected}\n{EVENT}\n{EVENT}\n");
-        let out = publications(7, body.as_bytes(), EventFormat::Batch, BatchLimits { events: 2, ..LIMITS })
-            .expect("readable");
+        let out = publications(7, body.as_bytes(), Encoding { batch_events: 2, ..BATCH }).expect("readable");
         let shape: Vec<(&str, u32)> = out.iter().map(|batch| (&*batch.routing_key, batch.events)).collect();
         assert_eq!(shape, [("payment.settled", 2), ("payment.rejected", 1), ("payment.settled", 1)]);
         for batch in &out {
@@ -264,11 +283,11 @@ mod tests {
     #[test]
     fn a_batch_of_long_events_is_no_longer_than_a_broker_takes() {
         let long = EVENT.replace(r"\n", &"x".repeat(64 << 10));
-        let longest = EVENT.replace(r"\n", &"x".repeat(LIMITS.bytes));
+        let longest = EVENT.replace(r"\n", &"x".repeat(BATCH.batch_bytes));
         let body = format!("{}{longest}\n{long}\n", format!("{long}\n").repeat(500));
-        let out = publications(7, body.as_bytes(), EventFormat::Batch, LIMITS).expect("readable");
+        let out = publications(7, body.as_bytes(), BATCH).expect("readable");
         assert_eq!(out.iter().map(|batch| batch.events).sum::<u32>(), 502);
-        assert!(out.iter().all(|batch| batch.events == 1 || batch.body.len() <= LIMITS.bytes));
+        assert!(out.iter().all(|batch| batch.events == 1 || batch.body.len() <= BATCH.batch_bytes));
         // As many as fit, and what is too long for any batch is one of its own.
         let counts: Vec<u32> = out.iter().map(|batch| batch.events).collect();
         assert!(counts[..33].iter().all(|count| *count == 15) && counts[33..] == [5, 1, 1], "{counts:?}");
@@ -277,7 +296,7 @@ mod tests {
     #[test]
     fn the_halves_of_a_batch_have_its_events_and_ids_of_their_own() {
         let body: String = (0..5).map(|n| EVENT.replace("i/1", &format!("i/{n}")) + "\n").collect();
-        let out = publications(7, body.as_bytes(), EventFormat::Batch, LIMITS).expect("readable");
+        let out = publications(7, body.as_bytes(), BATCH).expect("readable");
         let [first, second] = halves(&out[0]);
         assert_eq!([&first.message_id, &second.message_id], ["outbox/7/0.0", "outbox/7/0.1"]);
         assert_eq!((first.events, second.events), (2, 3));
@@ -291,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_event_is_an_error() {
-        assert!(publications(1, b"{}\n", EventFormat::Single, LIMITS).is_err());
-        assert!(publications(1, b"nonsense\n", EventFormat::Batch, LIMITS).is_err());
+        assert!(publications(1, b"{}\n", SINGLE).is_err());
+        assert!(publications(1, b"nonsense\n", BATCH).is_err());
     }
 }

@@ -88,9 +88,7 @@ pub(super) type Messages<'m, 'a> = Vec<&'m Publication<'a>>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{BatchLimits, EventFormat, publications};
-
-    const LIMITS: BatchLimits = BatchLimits { events: 1, bytes: 1 << 20 };
+    use crate::outbox::{EventSettings, publications};
 
     const ROW: &str = concat!(
         r#"{"id":"1/1","source":"s","type":"a","subject":"1","time":"t","data":{}}"#,
@@ -113,7 +111,7 @@ mod tests {
 
     #[test]
     fn while_nobody_is_bound_one_event_a_key_is_offered_and_every_reply() {
-        let row = publications(1, ROW.as_bytes(), EventFormat::Single, LIMITS).expect("readable");
+        let row = publications(1, ROW.as_bytes(), EventSettings::default().encoding()).expect("readable");
         let unbound = UnboundKeys::default();
         let (published, withheld) = unbound.split(row.iter().collect());
         assert_eq!((published.len(), withheld.len()), (4, 0));
@@ -128,7 +126,7 @@ mod tests {
 
     #[test]
     fn once_a_queue_is_bound_the_rest_follows() {
-        let row = publications(1, ROW.as_bytes(), EventFormat::Single, LIMITS).expect("readable");
+        let row = publications(1, ROW.as_bytes(), EventSettings::default().encoding()).expect("readable");
         let unbound = UnboundKeys::default();
         let (published, withheld) = unbound.split(row.iter().collect());
         unbound.update(&published, withheld, &returned(&["1/1", "3/1"]));

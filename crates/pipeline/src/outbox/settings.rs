@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::publication::Encoding;
 use crate::section;
 use crate::settings::{BROKER_NAME, Choice, Rule};
 
@@ -16,6 +17,10 @@ section! {
     pub source: String = "settled".to_owned() => Text(&SOURCE);
     /// "single": a message per event. "batch": application/cloudevents-batch+json, about twice the throughput.
     pub format: EventFormat = EventFormat::Single => Parsed();
+    /// What the names of the headers with the CloudEvents attributes begin with, in format "single" and in replies.
+    /// "cloudEvents_" for consumers that speak JMS, whose names of properties have no colon; "ce-" for those that follow
+    /// Knative's RabbitMQ binding.
+    pub header_prefix: HeaderPrefix = HeaderPrefix::Colon => Parsed();
     /// What becomes of an event that no queue takes. "hold": it stays in the outbox until a queue is bound. "discard":
     /// it is counted and dropped.
     pub unroutable: Unroutable = Unroutable::Hold => Parsed();
@@ -45,6 +50,14 @@ section! {
         => Span(Duration::ZERO..=Duration::from_secs(7 * 24 * 3600));
 }
 
+impl EventSettings {
+    /// Returns how messages are made of events.
+    pub const fn encoding(&self) -> Encoding {
+        let Self { format, header_prefix, batch_events, batch_bytes, .. } = *self;
+        Encoding { format, header_prefix, batch_events, batch_bytes }
+    }
+}
+
 /// How events are put into messages: a content mode of CloudEvents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventFormat {
@@ -56,6 +69,45 @@ pub enum EventFormat {
 
 impl Choice for EventFormat {
     const NAMES: &'static [(&'static str, Self)] = &[("single", Self::Single), ("batch", Self::Batch)];
+}
+
+/// What the names of the headers that carry CloudEvents attributes begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderPrefix {
+    /// `cloudEvents:`, as the AMQP binding of CloudEvents recommends where JMS plays no part.
+    Colon,
+    /// `cloudEvents_`, the other prefix of the AMQP binding.
+    Underscore,
+    /// `ce-`, the prefix of Knative's RabbitMQ binding and of the HTTP binding.
+    Short,
+}
+
+impl HeaderPrefix {
+    /// Returns the names of the headers: specversion, id, source, type, subject, time.
+    pub const fn header_names(self) -> [&'static str; 6] {
+        macro_rules! names {
+            ($prefix:literal) => {
+                [
+                    concat!($prefix, "specversion"),
+                    concat!($prefix, "id"),
+                    concat!($prefix, "source"),
+                    concat!($prefix, "type"),
+                    concat!($prefix, "subject"),
+                    concat!($prefix, "time"),
+                ]
+            };
+        }
+        match self {
+            Self::Colon => names!("cloudEvents:"),
+            Self::Underscore => names!("cloudEvents_"),
+            Self::Short => names!("ce-"),
+        }
+    }
+}
+
+impl Choice for HeaderPrefix {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("cloudEvents:", Self::Colon), ("cloudEvents_", Self::Underscore), ("ce-", Self::Short)];
 }
 
 /// What is done with an event that no queue takes.

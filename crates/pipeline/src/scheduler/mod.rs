@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 pub use self::settings::PaymentSettings;
 use crate::committer::{Committer, Patience, Uncommitted};
+use crate::maintenance::Maintenance;
 use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
@@ -38,6 +39,7 @@ pub struct Scheduler<S> {
     pub(crate) max_batch: usize,
     pub(crate) settings: PaymentSettings,
     pub(crate) retry: Live<RetrySettings>,
+    pub(crate) maintenance: Maintenance,
     pub(crate) stop: CancellationToken,
 }
 
@@ -54,6 +56,10 @@ impl<S: BatchStore> Scheduler<S> {
                 () = self.committer.woken() => {}
                 _ = rounds.tick() => {}
             }
+            if self.committer.is_held() {
+                continue;
+            }
+            let Some(_at_work) = self.maintenance.enter() else { continue };
             match self.sweep().await {
                 Ok(()) => delays.reset(),
                 Err(Uncommitted::Broken) => return,
@@ -72,7 +78,7 @@ impl<S: BatchStore> Scheduler<S> {
     async fn sweep(&self) -> Result<(), Uncommitted> {
         loop {
             let due = self.store.due(self.max_batch).await.map_err(|error| self.committer.failed(error))?;
-            if due.is_empty() || self.stop.is_cancelled() {
+            if due.is_empty() || self.stop.is_cancelled() || self.maintenance.is_on() {
                 return Ok(());
             }
             let Due { tasks, expired, more } = due;

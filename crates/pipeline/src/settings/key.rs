@@ -225,6 +225,8 @@ pub trait List {
 pub trait Element: FromStr<Err = String> + Display {
     /// Describes elements in the plural, to follow "expected a list of" in a message.
     const EXPECTED: &'static str;
+    /// Whether a list without elements is accepted.
+    const MAY_BE_NONE: bool = false;
 }
 
 impl<T: Element> List for Vec<T> {
@@ -238,5 +240,8 @@ impl<T: Element> List for Vec<T> {
     }
     fn show(&self) -> Vec<String> {
         self.iter().map(T::to_string).collect()
+    }
+    fn may_be_empty(&self) -> bool {
+        T::MAY_BE_NONE
     }
 }

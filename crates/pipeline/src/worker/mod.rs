@@ -66,9 +66,8 @@ impl<S: BatchStore, D: Delivery> Workers<S, D> {
         loop {
             let mut batch = self.buffers.take();
             lane.take(self.max_batch, MAX_BATCH_BYTES, |job| job.message.body.len(), &mut batch);
-            if batch.is_empty() {
-                break;
-            }
+            let Some(first) = batch.first() else { break };
+            lane.works_since(first.taken);
             waits = self.process(lane, batch, &mut unsettled).await;
             // Take another batch of this lane only to settle the committed one during its transaction, and only if no
             // other lane is waiting for a worker.

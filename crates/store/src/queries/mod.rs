@@ -1,11 +1,12 @@
 //! The queries of the command line, one file per aggregate. They only read, except that dead letters are marked, held
-//! events are retried or discarded, and the ledger gets a new incarnation.
+//! events are retried or discarded, the ledger gets a new incarnation, and daemons are drained and resumed.
 //!
 //! Invariant: nothing here writes accounts, payments or entries.
 
 pub mod account;
 pub mod audit;
 pub mod dead_letter;
+pub mod instance;
 pub mod ledger;
 pub mod outbox;
 pub mod payment;

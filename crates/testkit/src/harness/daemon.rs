@@ -26,8 +26,14 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the daemon, with its standard error written to `log`.
     pub fn spawn(config: &Path, log: PathBuf) -> Self {
+        Self::spawn_with(&[], config, log)
+    }
+
+    /// Starts the daemon with these environment variables besides.
+    pub fn spawn_with(variables: &[(&str, &Path)], config: &Path, log: PathBuf) -> Self {
         let stderr = File::create(&log).expect("a log file");
         let mut command = command();
+        command.envs(variables.iter().copied());
         command.args(["run", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         Self { child: command.spawn().expect("the daemon starts"), log, admin: None }
     }

@@ -4,6 +4,7 @@ pub mod amqp;
 mod daemon;
 pub mod life;
 pub mod pooler;
+pub mod prometheus;
 pub mod raw;
 mod scenes;
 pub mod task;

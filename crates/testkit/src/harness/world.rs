@@ -1,6 +1,6 @@
 //! A database, and names on the broker, that only one test uses.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -114,8 +114,18 @@ impl World {
 
     /// Starts a daemon without waiting.
     pub fn starting_daemon(&self) -> Daemon {
+        self.starting_daemon_with(&[])
+    }
+
+    /// Starts a daemon with these environment variables besides, without waiting.
+    pub fn starting_daemon_with(&self, variables: &[(&str, &Path)]) -> Daemon {
         let number = self.daemons.fetch_add(1, Ordering::Relaxed);
-        Daemon::spawn(&self.config(), self.dir.path().join(format!("daemon-{number}.log")))
+        Daemon::spawn_with(variables, &self.config(), self.dir.path().join(format!("daemon-{number}.log")))
+    }
+
+    /// Returns a path in a directory that lasts as long as the world.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     pub async fn publisher(&self) -> Publisher {

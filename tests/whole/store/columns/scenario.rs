@@ -323,7 +323,7 @@ pub(crate) async fn change(gauges: &PostgresGauges, pool: &Pool, client: &Client
         .await?;
     story.tell("probes", &relay.probes(10).await?);
     let (depth, oldest) = (gauges.outbox().await?, gauges.outbox_oldest_seconds().await?);
-    let letters = gauges.dead_letters_open().await?;
+    let letters = gauges.dead_letters_open().await?.count;
     story.tell("measured", &(depth.rows, depth.events, depth.held, depth.refused, oldest < 60.0, letters));
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let taken = relay.take(&ids, Duration::from_secs(7200)).await?;

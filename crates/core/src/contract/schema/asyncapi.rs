@@ -1,4 +1,4 @@
-//! The AsyncAPI 3.0 document of the whole contract: exchanges, queue, messages with their headers.
+//! The AsyncAPI 3.1 document of the whole contract: exchanges, queue, messages with their headers.
 //! Payloads are those of the JSON Schemas beside it.
 
 use serde_json::{Map, Value, json};
@@ -12,13 +12,13 @@ const BINDING: &str = "0.3.0";
 /// The document.
 pub(super) fn document() -> Value {
     json!({
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
         "info": {
             "title": "settled",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Payment tasks in, what became of them out. Exchanges and queue have the names that \
-                the daemon's settings give them; these are the defaults. AMQP properties that are no headers \
-                are described in `x-amqp-properties`.",
+                the daemon's settings give them; these are the defaults. The headers of events begin with what `events.header_prefix` says. AMQP properties that are \
+                no headers are described in `x-amqp-properties`.",
             "license": { "name": "Apache-2.0" },
         },
         "defaultContentType": "application/json",
@@ -127,21 +127,18 @@ fn messages() -> Value {
     messages.into()
 }
 
-/// The payload is those of the schema's alternatives that are of the type.
+/// The payload is that of the schema's alternatives that is of the type.
 fn task(task_type: TaskType) -> Value {
     let schema = schema_of::<Task>();
-    let alternatives = schema.get("oneOf").and_then(Value::as_array).expect("one alternative a type, or two");
+    let alternatives = schema.get("oneOf").and_then(Value::as_array).expect("one alternative a type");
     let own = |(_, each): &(usize, &Value)| each["properties"]["type"]["const"] == task_type.name();
-    let own: Vec<(usize, &Value)> = alternatives.iter().enumerate().filter(own).collect();
-    let references: Vec<Value> =
-        own.iter().map(|(place, _)| json!({ "$ref": format!("./task.schema.json#/oneOf/{place}") })).collect();
-    let payload = if let [one] = references.as_slice() { one.clone() } else { json!({ "oneOf": references }) };
+    let (place, alternative) = alternatives.iter().enumerate().find(own).expect("every type has one");
     json!({
         "name": task_type.name(),
-        "summary": own.first().map(|(_, each)| &each["description"]),
+        "summary": alternative["description"],
         "contentType": "application/json",
         "headers": { "$ref": "#/components/schemas/Trace" },
-        "payload": payload,
+        "payload": { "$ref": format!("./task.schema.json#/oneOf/{place}") },
         "x-amqp-properties": {
             "content_type": "`application/json`, if it is set.",
             "message_id": "The body's `id`, if it is set.",

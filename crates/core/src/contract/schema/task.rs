@@ -1,6 +1,7 @@
 //! The tasks. Which fields a type has, and which of them it has to have, is what the decoder says of an example.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
@@ -25,39 +26,70 @@ impl JsonSchema for Task {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let alternatives: Vec<Schema> =
-            tests::tasks::whole().iter().map(|example| alternative(example, generator)).collect();
-        json_schema!({ "title": "settled: task", "description": ABOUT, "oneOf": alternatives })
+            TaskType::ALL.into_iter().map(|task_type| alternative(task_type, generator)).collect();
+        // The discriminator is OpenAPI's: validators that know it look at one alternative only, so that what is wrong
+        // with a field is not said once for each of the other types.
+        json_schema!({
+            "title": "settled: task",
+            "description": ABOUT,
+            "type": "object",
+            "discriminator": { "propertyName": "type" },
+            "properties": { "type": { "type": "string", "description": "What the task does." } },
+            "required": ["type"],
+            "oneOf": alternatives,
+        })
     }
 }
 
-/// The tasks of the example's type that have `legs`, or have none, as the example.
-fn alternative(example: &Value, generator: &mut SchemaGenerator) -> Schema {
-    let fields = example.as_object().expect("an object");
-    let task_type = fields["type"].as_str().and_then(TaskType::from_name).expect("a type");
-    let about = match (task_type, fields.contains_key("legs")) {
-        (TaskType::Transfer, true) => json!("Moves money between several accounts: all legs or none."),
-        (TaskType::Authorize, true) => json!("Holds money on the debit accounts of all legs, or on none."),
-        _ => meaning::<TaskType>(task_type.name()),
-    };
+/// The tasks of a type. Where it may have `legs` instead of one movement, the values are described once, and only
+/// which of the fields belong together depends on whether there are `legs`.
+fn alternative(task_type: TaskType, generator: &mut SchemaGenerator) -> Schema {
+    let whole = tests::tasks::whole();
+    let forms: Vec<&Map<String, Value>> =
+        whole.iter().filter_map(Value::as_object).filter(|fields| fields["type"] == task_type.name()).collect();
+    let properties: BTreeMap<&String, Value> = forms
+        .iter()
+        .flat_map(|form| form.keys())
+        .map(|name| (name, field(name, task_type, generator).to_value()))
+        .collect();
+    let required: Vec<BTreeSet<&String>> = forms.iter().map(|form| required(form)).collect();
+    let always = required.iter().cloned().reduce(|all, form| &all & &form).expect("every type has an example");
+    let mut schema = json_schema!({
+        "description": meaning::<TaskType>(task_type.name()),
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+        "required": always,
+    });
+    if let [movement, legs] = forms.as_slice() {
+        let excluded: Map<String, Value> =
+            movement.keys().filter(|name| !legs.contains_key(*name)).map(|name| (name.clone(), json!(false))).collect();
+        schema.insert("if".into(), present(["legs"]));
+        schema.insert("then".into(), json!({ "properties": excluded }));
+        schema.insert("else".into(), present(&required[0] - &always));
+    }
+    if task_type == TaskType::SetLimits {
+        schema.insert("anyOf".into(), json!([present(["min_balance"]), present(["max_balance"])]));
+    }
+    schema
+}
+
+/// Whether all of these fields are there. What is required is named under `properties`, too: strict validators ask for
+/// it.
+fn present<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Value {
+    let properties: Map<String, Value> =
+        names.into_iter().map(|name| (name.as_ref().to_owned(), json!(true))).collect();
+    json!({ "required": properties.keys().collect::<Vec<_>>(), "properties": properties })
+}
+
+/// The fields that a task like this one has to have.
+fn required(fields: &Map<String, Value>) -> BTreeSet<&String> {
     let is_required = |name: &&String| {
         let mut without = fields.clone();
         without.remove(*name);
         decode(Value::from(without).to_string().as_bytes(), &Properties::default()).is_err()
     };
-    let required: Vec<&String> = fields.keys().filter(is_required).collect();
-    let properties: Map<String, Value> =
-        fields.keys().map(|name| (name.clone(), field(name, task_type, generator).to_value())).collect();
-    let mut schema = json_schema!({
-        "description": about,
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": false,
-        "required": required,
-    });
-    if task_type == TaskType::SetLimits {
-        schema.insert("anyOf".into(), json!([{ "required": ["min_balance"] }, { "required": ["max_balance"] }]));
-    }
-    schema
+    fields.keys().filter(is_required).collect()
 }
 
 /// The schema of a field, with what it means in a task of this type.
@@ -95,10 +127,17 @@ fn field(name: &str, task_type: TaskType, of: &mut SchemaGenerator) -> Schema {
             of.subschema_for::<Amount>(),
             "How much, in minor units of the payment's currency. Left out, it is all that is left.",
         ),
-        ("legs", Transfer) => (legs(of), "The movements, made in this order."),
-        ("legs", _) => (legs(of), "The movements that the money is held for."),
+        ("legs", Transfer) => (
+            legs(of),
+            "Movements between several accounts, made in this order: all or none. Instead of one movement's fields.",
+        ),
+        ("legs", _) => (
+            legs(of),
+            "The movements that the money is held for, on all debit accounts or on none. Instead of one movement's \
+             fields.",
+        ),
         ("expires_in", _) => (
-            json_schema!({ "type": "integer", "format": "uint32", "minimum": 1, "maximum": u32::MAX }),
+            json_schema!({ "type": "integer", "minimum": 1, "maximum": u32::MAX }),
             "For how long the money is held, in seconds from when the task is applied. Left out, it is the operator's \
              default; longer than the operator's maximum is rejected as `expiry_out_of_range`.",
         ),

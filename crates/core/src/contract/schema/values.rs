@@ -100,18 +100,14 @@ written! {
     });
     /// The limit that an account is opened with.
     OpeningLimit, true: json_schema!({
-        "oneOf": [
-            { "type": "integer", "minimum": -MAX_BALANCE, "maximum": 0 },
-            { "const": NO_LIMIT },
-        ],
+        "if": { "const": NO_LIMIT },
+        "else": { "type": "integer", "minimum": -MAX_BALANCE, "maximum": 0 },
         "default": 0,
     });
     /// A limit that an account gets.
     NewLimit, true: json_schema!({
-        "oneOf": [
-            { "type": "integer", "minimum": -MAX_BALANCE, "maximum": MAX_BALANCE },
-            { "const": NO_LIMIT },
-        ],
+        "if": { "const": NO_LIMIT },
+        "else": { "type": "integer", "minimum": -MAX_BALANCE, "maximum": MAX_BALANCE },
     });
     /// An amount as a task said it.
     AskedAmount, true: json_schema!({ "type": "integer", "format": "int64" });

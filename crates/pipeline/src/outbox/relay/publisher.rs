@@ -13,7 +13,7 @@ use tracing::{error, warn};
 
 use crate::labels::UnroutableAction;
 use crate::metrics::{Metrics, observe};
-use crate::outbox::publication::{BatchLimits, Publication, halves, publications};
+use crate::outbox::publication::{Encoding, Publication, halves, publications};
 use crate::outbox::refusals::{REPLIES, Refusals};
 use crate::outbox::routing::{Messages, NotTaken, UnboundKeys};
 use crate::outbox::settings::{EventSettings, Unroutable};
@@ -82,9 +82,8 @@ impl Publisher {
 
     /// Returns the messages of an event batch. One that cannot be read is held as it is.
     fn read<'p>(&self, event_batch: &'p EventBatch) -> Row<'p> {
-        let bytes = self.batch_bytes.load(Ordering::Relaxed);
-        let limits = BatchLimits { events: self.settings.batch_events, bytes };
-        publications(event_batch.id, &event_batch.body, self.settings.format, limits).map_err(|error| {
+        let encoding = Encoding { batch_bytes: self.batch_bytes.load(Ordering::Relaxed), ..self.settings.encoding() };
+        publications(event_batch.id, &event_batch.body, encoding).map_err(|error| {
             error!(row = event_batch.id, %error, "an outbox row can't be read: held for a person to look at");
             let (lines, events) = (event_batch.body.clone(), event_batch.events.cast_signed().max(1));
             Unrouted { key: "unreadable".into(), reason: None, lines, events }
