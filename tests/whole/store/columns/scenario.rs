@@ -234,11 +234,12 @@ async fn tables(pool: &Pool, story: &mut Story, tables: &[(&str, &str)]) -> Resu
 
 /// Has everything read that changes nothing.
 pub(crate) async fn look(gauges: &PostgresGauges, client: &mut Client, story: &mut Story) -> Result<()> {
-    // The ages of the two kinds are years apart, so that nothing can be taken for the other.
-    client.batch_execute("UPDATE agenda SET since = '2001-02-03' WHERE waits_for IS NOT NULL").await?;
+    // What is measured is years apart, so that nothing can be taken for another.
+    let ages = "UPDATE agenda SET since = '2001-02-03', due_at = '2011-12-13' WHERE waits_for IS NOT NULL";
+    client.batch_execute(ages).await?;
     let (waiting, expiring) = (gauges.waiting().await?, gauges.holds_expiring().await?);
-    let ages = [waiting.scheduled_oldest_seconds, waiting.parked_oldest_seconds];
-    let is_later = ages[0] + 300_000_000.0 < ages[1];
+    let ages = [waiting.scheduled_oldest_seconds, waiting.scheduled_overdue_seconds, waiting.parked_oldest_seconds];
+    let is_later = ages.windows(2).all(|pair| pair[0] + 300_000_000.0 < pair[1]);
     story.tell("waiting", &(waiting.scheduled, waiting.parked, is_later, waiting.holds, expiring));
     story.tell("held", &waiting.held);
     let accounts = AccountFilter { currency: Some("USD"), unopened: true, after: Some("a"), limit: 3 };
