@@ -68,6 +68,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
     Ok(if report.problem.is_some() { Exit::BadConfig } else { Exit::Ok })
 }
 
+/// Who may do what `--grant` does.
+const GRANTED_BY: &str = "run it as a superuser, or as the owner of the database and the schema, with the right to create \
+     roles; --dry-run prints the SQL for somebody who is";
+
 async fn migrate(client: &mut Client, json: bool) -> Result<Report, Failure> {
     let stop = lifecycle::interruptible()?;
     let missing = settled_store::schema(client).await?.missing;
@@ -78,17 +82,18 @@ async fn migrate(client: &mut Client, json: bool) -> Result<Report, Failure> {
     });
     let applied = tokio::select! {
         biased;
-        applied = applying => applied.map_err(refused)?,
+        applied = applying => applied.map_err(|error| refused(error, "migrations are for the role that owns the schema"))?,
         () = stop.cancelled() => return Err(interrupted()),
     };
     drop(progress);
     Ok(Report { applied, ..Report::from(settled_store::schema(client).await?) })
 }
 
-fn refused(error: MigrateError) -> Failure {
+/// Returns the failure; with a hint if PostgreSQL forbids what was asked of it.
+fn refused(error: MigrateError, hint: &'static str) -> Failure {
     let is_forbidden = error.is_forbidden();
     let failure = Failure::from(error);
-    if is_forbidden { failure.hint("migrations are for the role that owns the schema") } else { failure }
+    if is_forbidden { failure.hint(hint) } else { failure }
 }
 
 /// Returns a table of all migrations.
@@ -126,7 +131,7 @@ fn grant(global: &Global, args: &Args) -> Result<Exit, Failure> {
             true => settled_store::plan_grants(&client, &roles).await,
             false => settled_store::grant(&mut client, &roles).await,
         };
-        granted.map_err(explained)
+        granted.map_err(|error| refused(error, GRANTED_BY))
     })?;
     let Granted { roles: set_up, migrations, privileges } = &granted;
     let statements = [&set_up[..], privileges].concat();
@@ -134,18 +139,6 @@ fn grant(global: &Global, args: &Args) -> Result<Exit, Failure> {
         if args.dry_run { (Vec::new(), migrations.clone()) } else { (migrations.clone(), Vec::new()) };
     let report = Report { applied, missing, statements, ..Report::default() };
     output::print(global.json, &report, || sql(&granted, &roles.owner, args.dry_run))
-}
-
-fn explained(error: MigrateError) -> Failure {
-    let is_forbidden = error.is_forbidden();
-    let failure = Failure::from(error);
-    if !is_forbidden {
-        return failure;
-    }
-    failure.hint(
-        "run it as a superuser, or as the owner of the database and the schema, with the right to create roles; \
-         --dry-run prints the SQL for somebody who is",
-    )
 }
 
 /// Returns the statements as a script that `psql` takes.

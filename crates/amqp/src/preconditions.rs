@@ -121,12 +121,11 @@ fn forbidden(
     settings: &BrokerSettings,
     events_exchange: &str,
 ) -> Option<Precondition> {
-    let remedy = || Some(permissions(settings, events_exchange));
     (reply_code(error) == Some(403)).then(|| Precondition {
         what: need.what(),
         verdict,
         detail: error.to_string(),
-        remedy: remedy(),
+        remedy: Some(permissions(settings, events_exchange)),
     })
 }
 

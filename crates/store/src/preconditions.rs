@@ -12,7 +12,7 @@ const OLDEST: i32 = 130_000;
 
 /// Returns every precondition and whether it holds. Changes nothing. `migrates` says whether the daemon may bring the
 /// schema up to date.
-pub(super) async fn preconditions(client: &mut Client, migrates: bool) -> Result<Vec<Precondition>, Error> {
+pub(super) async fn preconditions(client: &Client, migrates: bool) -> Result<Vec<Precondition>, Error> {
     let mut found = vec![version(client).await?];
     match usable_schema(client).await {
         Ok(usable) => {

@@ -19,7 +19,8 @@ pub struct Probed {
     pub warnings: Vec<String>,
 }
 
-/// Connects as the daemon does. Returns the server's version, what the daemon needs there, and the risks that [`warnings`] finds.
+/// Connects as the daemon does. Returns the server's version, what the daemon needs there, and the risks that
+/// [`warnings`] finds.
 ///
 /// # Errors
 /// As [`connect`], and if it takes longer than two connection attempts to each host and a statement may.
@@ -27,9 +28,9 @@ pub async fn probe(settings: &PostgresSettings) -> Result<Probed, ConnectError> 
     let hosts = u32::try_from(settings.url.parts().get_hosts().len()).unwrap_or(1);
     let limit = settings.connect_timeout * (2 * hosts + 1) + settings.wait_timeout;
     let ask = async {
-        let mut client = connect(settings).await?;
+        let client = connect(settings).await?;
         let row = client.query_one("SELECT current_setting('server_version')", &[]).await?;
-        let preconditions = preconditions(&mut client, settings.migrate).await?;
+        let preconditions = preconditions(&client, settings.migrate).await?;
         Ok(Probed { version: row.get(0), preconditions, warnings: warnings(&client).await })
     };
     tokio::time::timeout(limit, ask).await.map_err(|_| ConnectError::Timeout(limit))?
