@@ -8,6 +8,7 @@ mod registry;
 mod reload;
 
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,10 +93,7 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     let address = admin.local_addr();
     info!(%address, "admin server listens");
     exporter.watch_process(Arc::clone(&metrics));
-    if let Some(path) = &config.admin.profile_socket {
-        tokio::spawn(ProfileServer::bind(path)?.serve(last.clone()));
-        info!(path = %path.display(), "profiles can be taken");
-    }
+    let _profiles = profiles(config.admin.profile_socket.as_deref(), &last)?;
     tokio::spawn(Arc::clone(&exporter).upkeep(last.clone()));
     let liveness_timeout = running.liveness_timeout.clone();
     tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&exporter), liveness_timeout.clone(), last.clone()));
@@ -174,6 +172,15 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
         let _ = tokio::time::timeout(REGISTRY_LIMIT, registering).await;
     }
     Ok(ended?)
+}
+
+/// Serves profiles until `stop` is cancelled. The socket is removed when what is returned is dropped.
+fn profiles(path: Option<&Path>, stop: &CancellationToken) -> Result<Option<ProfileServer>, SocketError> {
+    let Some(path) = path else { return Ok(None) };
+    let mut server = ProfileServer::bind(path)?;
+    server.serve(stop.clone());
+    info!(path = %path.display(), "profiles can be taken");
+    Ok(Some(server))
 }
 
 /// Waits until PostgreSQL can be reached and its schema is up to date. Migrates it unless `postgres.migrate` is false.

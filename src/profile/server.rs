@@ -43,8 +43,9 @@ impl ProfileServer {
         Ok(Self { listener: Some(listener), path: path.to_owned() })
     }
 
-    /// Serves until `stop` is cancelled.
-    pub async fn serve(mut self, stop: CancellationToken) {
+    /// Begins to serve, until `stop` is cancelled. What serves does not own the socket: when the daemon ends, nobody
+    /// waits for it.
+    pub fn serve(&mut self, stop: CancellationToken) {
         let Some(listener) = self.listener.take() else { return };
         let one_at_a_time = Arc::new(Mutex::new(()));
         let router = Router::new()
@@ -52,7 +53,7 @@ impl ProfileServer {
             .route("/debug/memory", get(memory_sizes))
             .with_state(one_at_a_time);
         // A profile that is being taken is not waited for.
-        let _ = stop.run_until_cancelled(async { axum::serve(listener, router).await }).await;
+        tokio::spawn(async move { stop.run_until_cancelled(axum::serve(listener, router).into_future()).await });
     }
 }
 
