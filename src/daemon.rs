@@ -21,12 +21,14 @@ use settled_pipeline::metrics::Metrics;
 use settled_pipeline::outbox::Sink;
 use settled_pipeline::precondition::sentences;
 use settled_pipeline::reflex::{Reflexes, Signs};
+use settled_pipeline::retention::Retention;
 use settled_pipeline::retry::Delays;
 use settled_pipeline::shutdown::Shutdown;
 use settled_pipeline::store::{BatchStore, GaugeStore, OutboxStore};
 use settled_store::outbox::PostgresOutbox;
 use settled_store::{
-    ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresInstances, PostgresSettings, PostgresStore,
+    ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresInstances, PostgresRetention, PostgresSettings,
+    PostgresStore,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -120,6 +122,9 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     .with(running.authority.clone(), events.dead_letters);
     let measuring = PostgresGauges::new(running.postgres.clone())?;
     let instances = PostgresInstances::beside(&measuring);
+    let retention = PostgresRetention::beside(&measuring);
+    let retention = Retention::new(retention, config.retention.clone(), Arc::clone(&metrics), last.clone());
+    tokio::spawn(retention.run());
     let signs = Arc::new(Signs::default());
     // Before anything is taken. It is measured again at once if that fails.
     signs.set_unprocessable(measuring.unprocessable_open().await.unwrap_or_default());

@@ -38,7 +38,7 @@ pub(super) enum Command {
     /// Safe to repeat: the task's id is its idempotency key. One that fails again is open
     /// again. Given by number, also one that was discarded or replayed before.
     Replay(ReplayArgs),
-    /// Marks dead letters as dealt with. Nothing is deleted.
+    /// Marks dead letters as dealt with. They are kept as long as [retention] says.
     Discard(DiscardArgs),
 }
 

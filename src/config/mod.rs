@@ -30,6 +30,7 @@ use settled_pipeline::machine::MachineSettings;
 use settled_pipeline::maintenance::Maintenance;
 use settled_pipeline::outbox::EventSettings;
 use settled_pipeline::reflex::ReflexSettings;
+use settled_pipeline::retention::RetentionSettings;
 use settled_pipeline::retry::RetrySettings;
 use settled_pipeline::scheduler::PaymentSettings;
 use settled_pipeline::settings::{Key, Section};
@@ -65,6 +66,7 @@ pub struct Config {
     pub payments: PaymentSettings,
     pub retry: RetrySettings,
     pub events: EventSettings,
+    pub retention: RetentionSettings,
     pub reflexes: ReflexSettings,
     pub admin: AdminSettings,
     pub log: LogSettings,
@@ -231,7 +233,7 @@ impl Config {
     }
 
     /// Returns the key tables of all sections, in the order of the sample.
-    fn sections(&mut self) -> [SectionKeys<'_>; 10] {
+    fn sections(&mut self) -> [SectionKeys<'_>; 11] {
         [
             section(&mut self.broker),
             section(&mut self.authority),
@@ -240,6 +242,7 @@ impl Config {
             section(&mut self.payments),
             section(&mut self.retry),
             section(&mut self.events),
+            section(&mut self.retention),
             section(&mut self.reflexes),
             section(&mut self.admin),
             section(&mut self.log),

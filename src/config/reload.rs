@@ -33,6 +33,7 @@ impl Config {
             payments,
             retry,
             events,
+            retention,
             reflexes,
             admin,
             log,
@@ -48,6 +49,7 @@ impl Config {
         changes.take(payments, &new.payments);
         changes.take(retry, &new.retry);
         changes.take(events, &new.events);
+        changes.take(retention, &new.retention);
         changes.take(reflexes, &new.reflexes);
         changes.take(admin, &new.admin);
         changes.take(log, &new.log);

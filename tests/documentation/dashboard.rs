@@ -44,7 +44,7 @@ const ROWS: [(&str, &[&str]); 9] = [
     ),
     ("Stages: scheduler", &["settled_scheduled", "settled_parked", "settled_hold", "settled_held"]),
     ("Stages: outbox and events", &["settled_outbox", "settled_event"]),
-    ("Stages: dead letters", &["settled_dead_letter"]),
+    ("Stages: dead letters", &["settled_dead_letter", "settled_rows_removed"]),
     ("Connections", &["settled_reconnects"]),
     ("Process", &["process_"]),
 ];

@@ -1,7 +1,9 @@
 //! Batches on a real PostgreSQL, without a broker around them.
 
 mod columns;
+mod growth;
 mod outbox;
+mod retention;
 mod waiting;
 
 use std::collections::HashMap;
@@ -19,7 +21,7 @@ use uuid::Uuid;
 
 /// A ledger with the open accounts `a` and `b`, and nothing else.
 struct Ledger {
-    database: String,
+    url: String,
     settings: PostgresSettings,
     pool: Pool,
     store: PostgresStore,
@@ -29,12 +31,19 @@ impl Ledger {
     async fn new() -> Self {
         let database = harness::database(None).await;
         let (server, _) = harness::servers().await.postgres_url().rsplit_once('/').expect("a URL with a database");
+        Self::on(&format!("{server}/{database}")).await
+    }
+
+    /// On a database that nobody else uses.
+    async fn on(url: &str) -> Self {
         let mut settings = PostgresSettings::default();
-        settings.use_url(&format!("{server}/{database}")).expect("a PostgreSQL URL");
+        settings.use_url(url).expect("a PostgreSQL URL");
+        let mut client = harness::connect_to(url).await;
+        settled_store::migrate(&mut client).await.expect("migrated");
         let pool = settled_store::pool(&settings).expect("a pool");
         let store =
             PostgresStore::new(pool.clone(), &settings, Rules::default(), 10, "settled", Duration::from_secs(60));
-        let ledger = Self { database, settings, pool, store };
+        let ledger = Self { url: url.to_owned(), settings, pool, store };
         ledger.settle(&["a", "b"].map(opening)).await;
         ledger
     }
@@ -77,7 +86,7 @@ impl Ledger {
     }
 
     async fn client(&self) -> Client {
-        harness::connect(Some(&self.database)).await
+        harness::connect_to(&self.url).await
     }
 
     /// Waits until a session of this database waits for a lock.

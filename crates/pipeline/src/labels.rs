@@ -117,6 +117,16 @@ macro_rules! label {
 pub(crate) use label;
 
 label! {
+    /// A table whose rows may be kept for a limited time.
+    Kept {
+        /// Those that are resolved.
+        DeadLetter = "dead_letter",
+        /// All of them.
+        OutboxDiscarded = "outbox_discarded",
+    }
+}
+
+label! {
     /// A server connection without which the daemon is not ready.
     Dependency {
         /// The PostgreSQL database.

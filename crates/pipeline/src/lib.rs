@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod outbox;
 pub mod precondition;
 pub mod reflex;
+pub mod retention;
 pub mod retry;
 pub mod scheduler;
 pub mod settings;

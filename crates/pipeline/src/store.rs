@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::labels::Kept;
 use settled_core::contract::{AccountName, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
 use settled_core::ledger::{Arrival, Pending};
 use uuid::Uuid;
@@ -287,6 +288,12 @@ pub trait OutboxStore: Send + Sync + 'static {
 
     /// Drops replies that have been held for longer than `limit`. Returns how many.
     fn drop_held_replies(&self, limit: Duration) -> impl Future<Output = Result<i64, StoreError>> + Send;
+}
+
+/// Removes rows that are kept for a limited time.
+pub trait RetentionStore: Send + Sync + 'static {
+    /// Removes at most `limit` rows whose time began longer than `age` ago, the oldest first. Returns how many.
+    fn remove(&self, kept: Kept, age: Duration, limit: i64) -> impl Future<Output = Result<i64, StoreError>> + Send;
 }
 
 /// Measures the tables, for the gauges.

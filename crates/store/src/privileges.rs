@@ -24,8 +24,8 @@ pub(super) const TABLES: &[(&str, User, &[&str])] = &[
     ("agenda", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("waiting_count", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("outbox", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("outbox_discarded", User::Commands, &["SELECT", "INSERT"]),
-    ("dead_letter", User::Daemon, &["SELECT", "INSERT", "UPDATE"]),
+    ("outbox_discarded", User::Daemon, &["SELECT", "INSERT", "DELETE"]),
+    ("dead_letter", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("ledger", User::Daemon, &["SELECT"]),
     ("instance", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("schema_compatibility", User::Daemon, &["SELECT"]),
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_is_append_only_is_neither_updated_nor_deleted() {
-        for table in ["entry", "transition", "outbox_discarded", "ledger"] {
+        for table in ["entry", "transition", "ledger"] {
             assert!(!tables_with("UPDATE").contains(&table) && !tables_with("DELETE").contains(&table), "{table}");
         }
         assert_eq!(tables_with("SELECT"), tables());

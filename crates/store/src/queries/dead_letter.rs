@@ -1,4 +1,4 @@
-//! Dead letters: listed, read, and marked as resolved. None is ever deleted.
+//! Dead letters: listed, read, and marked as resolved. Those that are resolved may be removed by `[retention]`.
 
 use jiff::Timestamp;
 use serde::Serialize;

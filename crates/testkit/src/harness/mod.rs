@@ -104,7 +104,12 @@ pub async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() ->
 pub async fn connect(database: Option<&str>) -> Client {
     let url = servers().await.postgres_url();
     let url = database.map_or_else(|| url.to_owned(), |database| sibling(url, database));
-    try_connect(&url).await.expect("a connection to PostgreSQL")
+    connect_to(&url).await
+}
+
+/// Connects to the database of this URL.
+pub async fn connect_to(url: &str) -> Client {
+    try_connect(url).await.expect("a connection to PostgreSQL")
 }
 
 /// Connects to a PostgreSQL. Returns `None` if it takes no connections.
