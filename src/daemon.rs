@@ -20,15 +20,15 @@ use settled_pipeline::machine::{Machine, MachineSettings, Outside, Stopped};
 use settled_pipeline::metrics::Metrics;
 use settled_pipeline::outbox::Sink;
 use settled_pipeline::precondition::sentences;
-use settled_pipeline::reflex::{Reflexes, Signs};
+use settled_pipeline::reflex::{MOST_WAITING, Reflexes, Signs, keep};
 use settled_pipeline::retention::Retention;
 use settled_pipeline::retry::Delays;
 use settled_pipeline::shutdown::Shutdown;
 use settled_pipeline::store::{BatchStore, GaugeStore, OutboxStore};
 use settled_store::outbox::PostgresOutbox;
 use settled_store::{
-    ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresInstances, PostgresRetention, PostgresSettings,
-    PostgresStore,
+    ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresInstances, PostgresJournal, PostgresRetention,
+    PostgresSettings, PostgresStore,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +38,8 @@ use self::registry::Registrar;
 use self::reload::{Reloader, Running};
 use crate::admin::{AdminServer, BindError};
 use crate::config::Config;
-use crate::lifecycle::ReloadRequests;
 use crate::lifecycle::systemd::{ServiceManager, Timeouts};
+use crate::lifecycle::{ReloadRequests, host_name};
 use crate::profile::{ProfileServer, SocketError};
 use crate::telemetry::exporter::Exporter;
 
@@ -122,6 +122,7 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     .with(running.authority.clone(), events.dead_letters);
     let measuring = PostgresGauges::new(running.postgres.clone())?;
     let instances = PostgresInstances::beside(&measuring);
+    let kept = PostgresJournal::beside(&measuring, host_name());
     let retention = PostgresRetention::beside(&measuring);
     let retention = Retention::new(retention, config.retention.clone(), Arc::clone(&metrics), last.clone());
     tokio::spawn(retention.run());
@@ -148,12 +149,15 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     let registrar = Registrar::new(instances, address, Arc::clone(&health), maintenance.clone(), machine.is_idle());
     let registered = CancellationToken::new();
     let registering = tokio::spawn(registrar.run(registered.clone()));
+    let (journal, entries) = mpsc::channel(MOST_WAITING);
+    tokio::spawn(keep(kept, entries, running.retry.clone(), last.clone()));
     let mut reflexes = Reflexes::new(
         running.reflexes.clone(),
         (signs, machine.quarantine()),
         Arc::clone(&health),
         Arc::clone(&metrics),
         disks::free_part,
+        journal,
         shutdown.drain().clone(),
     );
     reflexes.look().await;

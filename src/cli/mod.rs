@@ -21,6 +21,7 @@ mod payment;
 mod profile;
 mod progress;
 mod publish;
+mod reflexes;
 mod run;
 mod top;
 
@@ -78,6 +79,8 @@ enum Verb {
     Ledger(ledger::Command),
     /// List the daemons that use the database, and what they do
     Instances,
+    /// List what daemons did by themselves when something was wrong, and what they would have done
+    Reflexes(reflexes::Args),
     /// Watch what the daemons do
     Top(top::Args),
     /// Find out where the CPU time and the memory of a running daemon go
@@ -123,6 +126,7 @@ impl Cli {
             Verb::Outbox(command) => outbox::run(&global, command),
             Verb::Ledger(command) => ledger::run(&global, command),
             Verb::Instances => instances::list(&global),
+            Verb::Reflexes(args) => reflexes::list(&global, &args),
             Verb::Top(args) => top::run(&global, args),
             Verb::Profile(args) => profile::run(&global, args),
             Verb::Drain(args) => instances::drain(&global, args),

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::lifecycle::host_name;
+
 /// Interval between two renewals, which is how long a request to drain waits at most.
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -41,7 +43,7 @@ impl<F: Fn() -> bool> Registrar<F> {
         maintenance: Maintenance,
         is_idle: F,
     ) -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = host_name();
         let about = Registration { host, pid: std::process::id(), version: crate::VERSION, admin: admin.to_string() };
         Self { instances, about, health, maintenance, is_idle, id: None }
     }

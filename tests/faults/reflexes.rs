@@ -88,6 +88,9 @@ async fn while_ledger_and_database_disagree_no_task_is_taken_until_the_dead_lett
         (count(&mut daemon, "invariant", "acted").await, count(&mut daemon, "invariant", "undone").await),
         (1.0, 1.0)
     );
+    let told = world.prints(&["reflexes"]).await;
+    let told: Vec<_> = told.as_array().expect("a list").iter().map(|row| [&row["reflex"], &row["action"]]).collect();
+    assert_eq!(told, [["invariant", "undone"], ["invariant", "acted"]], "the last one first");
     assert!(daemon.log().contains("a reflex acts") && daemon.log().contains("is undone"), "{}", daemon.tail());
     daemon.stop().await;
 }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::labels::Kept;
+use crate::reflex::JournalEntry;
 use settled_core::contract::{AccountName, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
 use settled_core::ledger::{Arrival, Pending};
 use uuid::Uuid;
@@ -288,6 +289,12 @@ pub trait OutboxStore: Send + Sync + 'static {
 
     /// Drops replies that have been held for longer than `limit`. Returns how many.
     fn drop_held_replies(&self, limit: Duration) -> impl Future<Output = Result<i64, StoreError>> + Send;
+}
+
+/// Keeps what reflexes do.
+pub trait JournalStore: Send + Sync + 'static {
+    /// Adds an entry, unless it is there already.
+    fn record(&self, entry: &JournalEntry) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Removes rows that are kept for a limited time.

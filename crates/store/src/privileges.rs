@@ -27,6 +27,7 @@ pub(super) const TABLES: &[(&str, User, &[&str])] = &[
     ("outbox_discarded", User::Daemon, &["SELECT", "INSERT", "DELETE"]),
     ("dead_letter", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("ledger", User::Daemon, &["SELECT"]),
+    ("reflex_action", User::Daemon, &["SELECT", "INSERT"]),
     ("instance", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("schema_compatibility", User::Daemon, &["SELECT"]),
     ("refinery_schema_history", User::Daemon, &["SELECT"]),
@@ -71,7 +72,7 @@ mod tests {
 
     #[test]
     fn what_is_append_only_is_neither_updated_nor_deleted() {
-        for table in ["entry", "transition", "ledger"] {
+        for table in ["entry", "transition", "reflex_action", "ledger"] {
             assert!(!tables_with("UPDATE").contains(&table) && !tables_with("DELETE").contains(&table), "{table}");
         }
         assert_eq!(tables_with("SELECT"), tables());

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::samples::{Pair, Samples};
 use crate::cli::http;
 use crate::config::Config;
+use crate::lifecycle::host_name;
 
 /// How long a daemon may take to answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -87,7 +88,7 @@ impl Registry {
 }
 
 async fn scrape_all(found: Vec<Found>, mut known: Vec<Daemon>) -> Vec<Daemon> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = host_name();
     let mut scrapes = JoinSet::new();
     let mut daemons: Vec<Daemon> = Vec::new();
     for (place, (admin, instance)) in found.into_iter().enumerate() {

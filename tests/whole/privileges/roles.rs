@@ -176,7 +176,7 @@ async fn neither_role_can_do_more() {
     let all = roles.world.sql().await.query_one(TABLES, &[&vec!["r"]]).await.expect("tables");
     let tables: Vec<&str> = all.get::<_, &str>("names").split(',').collect();
     assert!(tables.len() >= 13, "{tables:?}");
-    let appended = ["entry", "transition"];
+    let appended = ["entry", "transition", "reflex_action"];
     let untouched = ["ledger", "schema_compatibility", "refinery_schema_history"];
     for role in [DAEMON, READER] {
         let client = roles.connect(&roles.url(role)).await;
@@ -338,8 +338,7 @@ async fn a_daemon_that_may_not_migrate_ends_with_78_if_it_has_to_and_starts_if_t
     roles.become_role(DAEMON, &["postgres.migrate = true"]);
     roles.world.daemon().await.stop().await;
     // A database of the version before, whose owner has not migrated it yet.
-    let forget = "DROP INDEX dead_letter_resolved, outbox_discarded_at;
-                  DELETE FROM refinery_schema_history WHERE version = 17";
+    let forget = "DROP TABLE reflex_action; DELETE FROM refinery_schema_history WHERE version = 18";
     roles.world.sql().await.batch_execute(forget).await.expect("the version before");
     let mut daemon = roles.world.starting_daemon();
     daemon.exits(78).await;

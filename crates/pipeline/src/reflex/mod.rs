@@ -4,6 +4,7 @@
 //! metrics, `/readyz`), and undone when its cause has gone or when somebody reloads another mode. By default they only
 //! tell what they would do.
 
+mod journal;
 mod latch;
 mod quarantine;
 mod settings;
@@ -15,10 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use uuid::Uuid;
 
+pub use self::journal::{JournalEntry, MOST_WAITING, keep};
 pub use self::latch::MOST;
 use self::latch::{Change, Latch};
 pub use self::quarantine::Quarantine;
@@ -81,6 +85,7 @@ pub struct Reflexes<D> {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     disk_free: D,
+    journal: mpsc::Sender<JournalEntry>,
     stop: CancellationToken,
     latches: BTreeMap<Key, Latch>,
     clock: Clock,
@@ -89,17 +94,19 @@ pub struct Reflexes<D> {
 }
 
 impl<D: Fn(&Path) -> Option<f64> + Copy + Send + 'static> Reflexes<D> {
-    /// Creates the task. `disk_free` returns the free part of the disk that has a directory.
+    /// Creates the task. `disk_free` returns the free part of the disk that has a directory. What it does is also sent
+    /// to `journal`, see [`keep`].
     pub fn new(
         settings: Live<ReflexSettings>,
         (signs, quarantine): (Arc<Signs>, Arc<Quarantine>),
         health: Arc<Health>,
         metrics: Arc<Metrics>,
         disk_free: D,
+        journal: mpsc::Sender<JournalEntry>,
         stop: CancellationToken,
     ) -> Self {
         let (latches, windows, full, clock) = Default::default();
-        Self { settings, signs, quarantine, health, metrics, disk_free, stop, latches, clock, windows, full }
+        Self { settings, signs, quarantine, health, metrics, disk_free, journal, stop, latches, clock, windows, full }
     }
 
     /// Runs until stopped.
@@ -215,33 +222,38 @@ impl<D: Fn(&Path) -> Option<f64> + Copy + Send + 'static> Reflexes<D> {
 
     fn carry_out(&self, (reflex, of): &Key, change: Change, reason: &str) {
         let (name, publisher) = (reflex.name(), Some(of.as_str()).filter(|of| !of.is_empty()));
-        let action = match change {
+        let (action, reason) = match change {
             Change::Observed => {
                 warn!(reflex = name, publisher, reason, "a reflex would act, and is set to observe");
-                ReflexAction::Observed
+                (ReflexAction::Observed, reason)
             }
             Change::Suppressed => {
                 warn!(
                     reflex = name,
                     publisher, reason, "a reflex has acted {MOST} times within the hour: it does nothing"
                 );
-                ReflexAction::Suppressed
+                (ReflexAction::Suppressed, reason)
             }
             Change::Acted => {
                 warn!(reflex = name, publisher, reason, "a reflex acts");
                 self.health.act(*reflex, of, reason);
-                ReflexAction::Acted
+                (ReflexAction::Acted, reason)
             }
             Change::Undone | Change::CalledOff => {
-                let called_off = change == Change::CalledOff;
-                info!(reflex = name, publisher, called_off, "what a reflex did is undone");
+                let reason = if change == Change::CalledOff { "another mode was set" } else { "its cause is gone" };
+                info!(reflex = name, publisher, reason, "what a reflex did is undone");
                 self.health.undo(*reflex, of);
-                ReflexAction::Undone
+                (ReflexAction::Undone, reason)
             }
         };
         if *reflex == Reflex::Publisher && matches!(action, ReflexAction::Acted | ReflexAction::Undone) {
             self.quarantine.set(of, action == ReflexAction::Acted);
         }
         self.metrics.reflex_actions(*reflex, action).increment(1);
+        let (publisher, reason) = (publisher.map(str::to_owned), reason.to_owned());
+        let entry =
+            JournalEntry { id: Uuid::now_v7(), at: Timestamp::now(), reflex: *reflex, action, publisher, reason };
+        // If the database is away for so long that there is no room, the log has it.
+        let _ = self.journal.try_send(entry);
     }
 }

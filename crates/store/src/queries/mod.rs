@@ -10,6 +10,7 @@ pub mod instance;
 pub mod ledger;
 pub mod outbox;
 pub mod payment;
+pub mod reflex;
 
 use std::time::Duration;
 
