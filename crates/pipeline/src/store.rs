@@ -4,8 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::labels::Kept;
-use crate::reflex::JournalEntry;
+use crate::labels::{Kept, Reflex, ReflexAction};
 use settled_core::contract::{AccountName, DeadLetter, DeadReason, Message, PaymentState, Rejection, Task};
 use settled_core::ledger::{Arrival, Pending};
 use uuid::Uuid;
@@ -289,6 +288,23 @@ pub trait OutboxStore: Send + Sync + 'static {
 
     /// Drops replies that have been held for longer than `limit`. Returns how many.
     fn drop_held_replies(&self, limit: Duration) -> impl Future<Output = Result<i64, StoreError>> + Send;
+}
+
+/// Something that a reflex did, or would have done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// The same each time it is written, so that a repetition changes nothing.
+    pub id: Uuid,
+    /// When, by the daemon's clock.
+    pub at: jiff::Timestamp,
+    /// Which reflex.
+    pub reflex: Reflex,
+    /// What it did.
+    pub action: ReflexAction,
+    /// The publisher, for a reflex that is about one.
+    pub publisher: Option<String>,
+    /// The cause; of an action that is undone, why.
+    pub reason: String,
 }
 
 /// Keeps what reflexes do.

@@ -4,8 +4,7 @@ use crate::gauges::PostgresGauges;
 use crate::outbox::finish;
 use crate::pool::{ConnectionGuard, Pool};
 use crate::sql::named;
-use settled_pipeline::reflex::JournalEntry;
-use settled_pipeline::store::{JournalStore, StoreError};
+use settled_pipeline::store::{JournalEntry, JournalStore, StoreError};
 
 /// Writes entries of this daemon, on the connection that the gauges are measured on.
 #[derive(Debug)]

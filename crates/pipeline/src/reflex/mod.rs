@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-pub use self::journal::{JournalEntry, MOST_WAITING, keep};
+pub use self::journal::{MOST_WAITING, keep};
 pub use self::latch::MOST;
 use self::latch::{Change, Latch};
 pub use self::quarantine::Quarantine;
@@ -34,6 +34,7 @@ pub use crate::labels::Reflex;
 use crate::labels::{Clock as WhichClock, ReflexAction};
 use crate::metrics::Metrics;
 use crate::settings::Live;
+use crate::store::JournalEntry;
 
 /// Interval between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
