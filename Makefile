@@ -20,10 +20,10 @@ DIST := cargo build --profile dist --package settled && cargo build --profile di
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(notdir $(basename $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo test bench speed chaos defects fuzz lint deny docs asyncapi alerts servers prometheus
+.PHONY: help demo test bench speed chaos defects fuzz lint deny docs asyncapi deb package-test alerts matrix servers prometheus
 
 help: ## Show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 demo: servers ## Run the daemon for real: 50,000 payments on private servers, and a verdict
 	cargo build --package settled --package settled-loadtest
@@ -73,6 +73,10 @@ chaos: servers ## Break everything, for hours: the long part of the proof; resul
 alerts: servers prometheus ## Have every alert of P0 and P1 fired by its fault in a real daemon; some minutes
 	cargo test --workspace --test faults -- --ignored alerts::
 
+# Needs root and debootstrap, once. It builds the tests first, so that all of them run what was built last.
+matrix: servers ## Run tests and short loads against PostgreSQL and RabbitMQ of Debian 12 and 13, in all pairs; an hour
+	./tests/matrix/run
+
 # Those at the seams are found by `make test`.
 defects: servers ## Have every defect found that is a patch: a build each, of a copy; half an hour
 	./crates/testkit/defects/find
@@ -116,6 +120,23 @@ docs: ## Check the documents, and build the book in target/book
 asyncapi: ## Have AsyncAPI's own command line check schemas/asyncapi.json; needs Node.js and a package registry
 	CI=true npm_config_ignore_scripts=true npx --yes --package @asyncapi/cli@6.2.0 \
 	    asyncapi validate schemas/asyncapi.json --fail-severity=info
+
+# The pages and the completions come from a debug build, because neither they nor what makes them is in the package's
+# binary. `DEB_VERSION=0.1.0~rc1-1` names another version than Cargo.toml does. cargo-deb unoptimised compresses in some
+# seconds more, and is built in minutes less.
+DEB_VERSION ?= $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)-1
+
+deb: ## Build the Debian package, optimised, and one with its debug symbols, in target/debian
+	@cargo deb --version >/dev/null 2>&1 || \
+	    CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug cargo-deb
+	cargo build --profile dist --package settled
+	cargo run --quiet --example manual -- target/package
+	./systemd/debian/changelog $(DEB_VERSION) >target/package/changelog
+	cargo deb --no-build --profile dist --dbgsym --deb-version $(DEB_VERSION)
+
+# Needs root, debootstrap and systemd-container.
+package-test: ## Install the Debian package in a booted Debian 12 of its own, upgrade it under load, purge it
+	./systemd/test-package
 
 servers: ## Install PostgreSQL, PgBouncer and RabbitMQ where they are missing
 	@missing="$$(for package in $(SERVERS); do \

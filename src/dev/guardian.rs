@@ -132,7 +132,7 @@ impl<D: Databases> Servers<D> {
         Ok(Self {
             _ports: ports,
             postgres: prepare(programs, place, [first, second]).await?,
-            rabbitmq: RabbitMq::prepare(programs, place, RabbitPorts { amqp, distribution, epmd })?,
+            rabbitmq: RabbitMq::prepare(programs, place.room("rabbitmq")?, RabbitPorts { amqp, distribution, epmd })?,
         })
     }
 

@@ -25,9 +25,10 @@ use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
 pub use error::{Context, DevError};
-pub use place::Place;
+pub use place::{Place, Ports};
 pub use postgres::{NAME, Postgres, connect};
-pub use programs::{Programs, check_programs, is_root, missing, postgres_program};
+pub use programs::{Programs, check_programs, is_root, missing, postgres_program, rabbitmq_program};
+pub use rabbitmq::{RabbitMq, RabbitPorts};
 pub use server::Server;
 pub use wire::StopMode;
 

@@ -103,15 +103,18 @@ const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
 /// Loopback ports that are nobody else's: no server listens on them, and no other guardian takes them until this value
 /// is dropped, also while their servers are stopped.
-pub(super) struct Ports<const N: usize> {
-    pub(super) numbers: [u16; N],
+pub struct Ports<const N: usize> {
+    pub numbers: [u16; N],
     /// A socket that is named after each port. It has no file, and ends with the process, however that ends.
     _claims: Vec<UnixListener>,
 }
 
 impl<const N: usize> Ports<N> {
     /// Claims `N` different ports.
-    pub(super) fn claim() -> Result<Self, DevError> {
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn claim() -> Result<Self, DevError> {
         let random = RandomState::new();
         let mut claimed = Vec::with_capacity(N);
         for attempt in 0..1_000_u32 {

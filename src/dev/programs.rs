@@ -10,8 +10,11 @@ use tokio::process::Command;
 
 use super::error::DevError;
 
-/// Debian's RabbitMQ proper; the script in `/usr/sbin` changes the user and clears the settings.
-const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+/// Directories that are searched for the servers' programs before any other: for servers of other versions.
+const FIRST: &str = "SETTLED_DEV_PATH";
+
+/// Where Debian keeps RabbitMQ's programs proper; the scripts in `/usr/sbin` change the user and clear the settings.
+const RABBITMQ: &str = "/usr/lib/rabbitmq/bin";
 
 /// Where Debian keeps each major version of PostgreSQL, off the PATH.
 const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
@@ -26,14 +29,22 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Finds them all, or names the first that is missing and its Debian package.
-    pub(super) fn find() -> Result<Self, DevError> {
+    /// Whether the broker is the one that Debian has installed.
+    pub(super) fn has_installed_rabbitmq(&self) -> bool {
+        self.rabbitmq.starts_with(RABBITMQ)
+    }
+
+    /// Finds them all.
+    ///
+    /// # Errors
+    /// [`DevError::Missing`] names the first missing program and its Debian package.
+    pub fn find() -> Result<Self, DevError> {
         on_path("setpriv").ok_or(missing("setpriv", "util-linux"))?;
         Ok(Self {
             initdb: postgres_program("initdb").ok_or(missing("initdb", "postgresql"))?,
             postgres: postgres_program("postgres").ok_or(missing("postgres", "postgresql"))?,
-            rabbitmq: existing(RABBITMQ_SERVER.into()).ok_or(missing(RABBITMQ_SERVER, "rabbitmq-server"))?,
-            epmd: on_path("epmd").ok_or(missing("epmd", "erlang-base"))?,
+            rabbitmq: rabbitmq_program("rabbitmq-server").ok_or(missing("rabbitmq-server", "rabbitmq-server"))?,
+            epmd: on_first_path("epmd").or_else(|| on_path("epmd")).ok_or(missing("epmd", "erlang-base"))?,
         })
     }
 }
@@ -90,8 +101,23 @@ fn on_path(name: &str) -> Option<PathBuf> {
     env::split_paths(&search_path()).find_map(|dir| existing(dir.join(name)))
 }
 
-/// The newest version Debian has installed, or else whatever the PATH offers.
+/// A program in the directories of `SETTLED_DEV_PATH`.
+fn on_first_path(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os(FIRST)?).find_map(|dir| existing(dir.join(name)))
+}
+
+/// A program of RabbitMQ: of `SETTLED_DEV_PATH`, or else the one that Debian has installed.
+pub fn rabbitmq_program(name: &str) -> Option<PathBuf> {
+    on_first_path(name).or_else(|| existing(Path::new(RABBITMQ).join(name)))
+}
+
+/// A program of PostgreSQL: of `SETTLED_DEV_PATH`, or else of the newest version that Debian has installed, or else
+/// whatever the PATH offers.
 pub fn postgres_program(name: &str) -> Option<PathBuf> {
+    on_first_path(name).or_else(|| newest(name)).or_else(|| on_path(name))
+}
+
+fn newest(name: &str) -> Option<PathBuf> {
     let versions = Path::new(POSTGRES_VERSIONS).read_dir().ok();
     versions
         .into_iter()
@@ -103,5 +129,4 @@ pub fn postgres_program(name: &str) -> Option<PathBuf> {
         })
         .max()
         .map(|(_, path)| path)
-        .or_else(|| on_path(name))
 }

@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::error::{Context, DevError};
-use super::place::Place;
 use super::programs::{Programs, bound, search_path};
 use super::server::Server;
 
@@ -33,15 +32,17 @@ const AMQP_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
 /// The loopback ports of a RabbitMQ.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RabbitPorts {
-    pub(super) amqp: u16,
-    /// Where other Erlang nodes would connect.
-    pub(super) distribution: u16,
-    pub(super) epmd: u16,
+pub struct RabbitPorts {
+    pub amqp: u16,
+    /// Where other Erlang nodes connect.
+    pub distribution: u16,
+    pub epmd: u16,
 }
 
-/// A RabbitMQ in `rabbitmq/` of the servers' directory.
-pub(super) struct RabbitMq {
+/// A RabbitMQ in a directory of its own.
+pub struct RabbitMq {
+    /// Its name as an Erlang node.
+    pub node: String,
     programs: Programs,
     room: PathBuf,
     ports: RabbitPorts,
@@ -52,25 +53,34 @@ pub(super) struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Makes its directory and writes its configuration.
-    pub(super) fn prepare(programs: &Programs, place: &Place, ports: RabbitPorts) -> Result<Self, DevError> {
-        let room = place.room("rabbitmq")?;
+    /// Writes the configuration into its directory.
+    ///
+    /// # Errors
+    /// If the system refuses it.
+    pub fn prepare(programs: &Programs, room: PathBuf, ports: RabbitPorts) -> Result<Self, DevError> {
         let configuration = format!("listeners.tcp.1 = 127.0.0.1:{}\ndisk_free_limit.absolute = 50MB\n", ports.amqp);
         for (name, content) in [("rabbitmq.conf", configuration.as_str()), ("enabled_plugins", "[].\n")] {
             let file = room.join(name);
             fs::write(&file, content).context(|| format!("write {}", file.display()))?;
         }
-        let plugins = without_plugins(&room.join("plugins")).context(|| format!("read {VERSIONS}"))?;
+        let plugins = if programs.has_installed_rabbitmq() {
+            without_plugins(&room.join("plugins")).context(|| format!("read {VERSIONS}"))?
+        } else {
+            None
+        };
         let server = Server::new("RabbitMQ", room.join("rabbitmq.log"));
         let epmd = Server::new("epmd", room.join("epmd.log"));
-        Ok(Self { programs: programs.clone(), room, ports, plugins, server, epmd })
+        let node = "settled@localhost".to_owned();
+        Ok(Self { node, programs: programs.clone(), room, ports, plugins, server, epmd })
     }
 
-    pub(super) fn uri(&self) -> String {
+    /// Its URI, as user `guest` in the virtual host `/`.
+    pub fn uri(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports.amqp)
     }
 
-    pub(super) fn pid(&self) -> Option<u32> {
+    /// Its process id, unless it is stopped.
+    pub fn pid(&self) -> Option<u32> {
         self.server.pid()
     }
 
@@ -79,25 +89,27 @@ impl RabbitMq {
         [&self.server, &self.epmd].into_iter().filter_map(Server::pid)
     }
 
-    /// Starts it and waits until it speaks AMQP. Does nothing if it runs.
+    /// Starts it and the port mapper, and waits until it speaks AMQP. Does nothing if it runs.
     pub(super) async fn start(&mut self) -> Result<(), DevError> {
         let ports = self.ports;
         if !self.epmd.is_running() {
             self.epmd.launch(self.command(&self.programs.epmd))?;
             self.epmd.ready(async || connect(ports.epmd).await).await?;
         }
-        if !self.server.is_running() {
-            self.start_broker().await?;
-        }
-        Ok(())
+        self.start_broker().await
     }
 
-    /// While the broker is stopped its port is anybody's. Whoever has taken it is waited for, and
+    /// Starts it where there is a port mapper, and waits until it speaks AMQP. Does nothing if it runs.
+    ///
+    /// While it is stopped its port is anybody's. Whoever has taken it is waited for, and
     /// shown: clients know the broker by this port, so there is no other.
-    async fn start_broker(&mut self) -> Result<(), DevError> {
+    ///
+    /// # Errors
+    /// If it does not start, with the end of its log.
+    pub async fn start_broker(&mut self) -> Result<(), DevError> {
         let port = self.ports.amqp;
         let mut attempts = 0;
-        loop {
+        while !self.server.is_running() {
             self.server.launch(self.broker())?;
             match self.server.ready(async || speaks_amqp(port).await).await {
                 Err(_) if attempts < PORT_ATTEMPTS && self.server.logged().contains("eaddrinuse") => {
@@ -108,6 +120,7 @@ impl RabbitMq {
                 started => return started,
             }
         }
+        Ok(())
     }
 
     /// Stops the broker in order. Does nothing if it does not run.
@@ -116,7 +129,10 @@ impl RabbitMq {
     }
 
     /// Kills the broker.
-    pub(super) async fn kill(&mut self) -> Result<(), DevError> {
+    ///
+    /// # Errors
+    /// If it can't be waited for.
+    pub async fn kill(&mut self) -> Result<(), DevError> {
         self.server.kill().await
     }
 
@@ -130,7 +146,7 @@ impl RabbitMq {
         command
             // The script then becomes the broker, instead of waiting for it: one process to signal.
             .env("RUNNING_UNDER_SYSTEMD", "true")
-            .env("RABBITMQ_NODENAME", "settled@localhost")
+            .env("RABBITMQ_NODENAME", &self.node)
             .env("RABBITMQ_DIST_PORT", self.ports.distribution.to_string())
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
             // Not the settings in /etc of the system's own RabbitMQ.

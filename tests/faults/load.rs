@@ -118,13 +118,14 @@ impl Load {
 
     /// Publishes all of it in the background, for as long as that takes, whatever the broker does.
     pub(crate) fn publish(self, world: &World, pace: Duration) -> Publishing {
-        let (uri, exchange) = (world.amqp_uri.clone(), world.exchange.clone());
+        let uris: Vec<String> = world.amqp_uris().into_iter().map(ToOwned::to_owned).collect();
+        let exchange = world.exchange.clone();
         let confirmed = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&confirmed);
         let task = tokio::spawn(async move {
             let mut chunks = self.messages.chunks(CHUNK).peekable();
-            while chunks.peek().is_some() {
-                match publish_from(&uri, &exchange, &mut chunks, &counter, pace).await {
+            for uri in uris.iter().cycle() {
+                match publish_from(uri, &exchange, &mut chunks, &counter, pace).await {
                     Ok(()) => break,
                     // What was not confirmed is published again: to the daemon, a repetition.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,

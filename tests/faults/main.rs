@@ -4,6 +4,7 @@
 mod alarm;
 mod alerts;
 mod away;
+mod cluster;
 mod cuts;
 mod deleted;
 mod kills;

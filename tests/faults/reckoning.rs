@@ -18,12 +18,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A durable queue that keeps the events of a run, whatever happens to whom.
 pub(crate) struct Archive {
     queue: String,
+    arguments: FieldTable,
 }
 
 impl Archive {
-    /// Keeps all events from here on.
+    /// Keeps all events from here on. In a cluster it outlives any of its nodes.
     pub(crate) async fn open(world: &World) -> Self {
-        let archive = Self { queue: format!("{}.archive", world.name) };
+        let is_cluster = !world.other_amqp_uris.is_empty();
+        let arguments =
+            if is_cluster { amqp::table(&[("x-queue-type", "quorum".into())]) } else { FieldTable::default() };
+        let archive = Self { queue: format!("{}.archive", world.name), arguments };
         archive.bind(world).await;
         archive
     }
@@ -32,7 +36,7 @@ impl Archive {
     pub(crate) async fn bind(&self, world: &World) {
         let (_connection, channel) = world.channel().await;
         amqp::declare_exchange(&channel, &world.events_exchange).await;
-        declare_queue(&channel, &self.queue, QueueDeclareOptions::durable(), FieldTable::default()).await;
+        declare_queue(&channel, &self.queue, QueueDeclareOptions::durable(), self.arguments.clone()).await;
         bind(&channel, &self.queue, &world.events_exchange, "#").await;
     }
 

@@ -20,5 +20,6 @@ mod operators;
 mod poolers;
 mod preconditions;
 mod privileges;
+mod restore;
 mod store;
 mod terminal;

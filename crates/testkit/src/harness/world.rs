@@ -20,6 +20,8 @@ use crate::servers::PrivateServers;
 pub struct World {
     pub name: String,
     pub amqp_uri: String,
+    /// Further nodes of a cluster of brokers.
+    pub other_amqp_uris: Vec<String>,
     pub postgres_url: String,
     pub exchange: String,
     pub queue: String,
@@ -54,6 +56,7 @@ impl World {
     pub(super) fn named(name: &str, amqp_uri: &str, postgres_url: &str, overrides: &[&str]) -> Self {
         let world = Self {
             amqp_uri: amqp_uri.to_owned(),
+            other_amqp_uris: Vec::new(),
             postgres_url: sibling(postgres_url, name),
             exchange: format!("{name}.payments"),
             queue: format!("{name}.tasks"),
@@ -69,15 +72,20 @@ impl World {
         world
     }
 
+    /// Returns the URIs of all brokers.
+    pub fn amqp_uris(&self) -> Vec<&str> {
+        [&self.amqp_uri].into_iter().chain(&self.other_amqp_uris).map(String::as_str).collect()
+    }
+
     /// Writes the configuration for daemons started from now on. It has four lanes unless overridden: what holds with
     /// four lanes also holds with one, the default.
     pub fn configure(&self, overrides: &[&str]) {
         let text = format!(
-            "broker = {{ uris = [{:?}], exchange = {:?}, queue = {:?}, dead_letter_exchange = {:?}, \
+            "broker = {{ uris = {:?}, exchange = {:?}, queue = {:?}, dead_letter_exchange = {:?}, \
              dead_letter_queue = {:?} }}\npostgres = {{ url = {:?} }}\nevents = {{ exchange = {:?} }}\n\
              admin = {{ listen = \"127.0.0.1:0\" }}\n\
              pipeline = {{ lanes = 4, workers = 4, max_batch = 500 }}\n",
-            self.amqp_uri,
+            self.amqp_uris(),
             self.exchange,
             self.queue,
             self.dead_letter_exchange,

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod disk;
+mod nodes;
 mod rabbitmqctl;
 mod standby;
 
@@ -18,7 +19,11 @@ use settled::dev;
 use settled::dev::{DevError, guardian};
 
 use self::cluster::Cluster;
+pub use self::nodes::Node;
 pub use settled::dev::{StopMode, VERB};
+
+/// The name of the broker as an Erlang node.
+pub const FIRST_NODE: &str = "settled@localhost";
 
 /// What the servers are to be like. Nothing of them is kept.
 #[derive(Clone, Debug, Default, Parser)]
@@ -129,7 +134,12 @@ impl PrivateServers {
 
     /// Runs `rabbitmqctl` and returns its output. Fails with [`DevError::Rabbitmqctl`] if the broker is not running.
     pub async fn rabbitmqctl(&self, arguments: &[&str]) -> Result<String, DevError> {
-        rabbitmqctl::run(self.rabbitmq_pid(), arguments).await
+        rabbitmqctl::run(FIRST_NODE, self.rabbitmq_pid(), arguments).await
+    }
+
+    /// Starts another node of the broker and has it join. `number` is nobody else's.
+    pub async fn join_node(&self, number: u32) -> Result<Node, DevError> {
+        Node::join(self.dir(), self.rabbitmq_pid(), number).await
     }
 
     /// Stops the servers, removes their directory, and waits until that is done. An error names what is left.

@@ -3,24 +3,22 @@
 use std::fs;
 use std::process::Stdio;
 
-use settled::dev::DevError;
+use settled::dev::{DevError, missing, rabbitmq_program};
 use tokio::process::Command;
-
-/// Path on Debian. The script in `/usr/sbin` can't be used, because it changes the user.
-const RABBITMQCTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 
 /// Variables that it needs from the broker's environment.
 const VARIABLES: [&str; 7] =
     ["PATH", "HOME", "LC_ALL", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "ERL_CRASH_DUMP", "RABBITMQ_CONF_ENV_FILE"];
 
-/// Runs `rabbitmqctl` for the broker with this process id. Returns its output.
-pub(super) async fn run(broker: Option<u32>, arguments: &[&str]) -> Result<String, DevError> {
+/// Runs `rabbitmqctl` for the node `name`, the broker with this process id. Returns its output.
+pub(super) async fn run(name: &str, broker: Option<u32>, arguments: &[&str]) -> Result<String, DevError> {
     let failed = |problem: String| DevError::Rabbitmqctl { arguments: arguments.join(" "), problem };
     let pid = broker.ok_or_else(|| failed("the broker does not run".into()))?;
     let environment = fs::read_to_string(format!("/proc/{pid}/environ")).map_err(|error| failed(error.to_string()))?;
     let variables = environment.split('\0').filter_map(|variable| variable.split_once('='));
-    let output = Command::new(RABBITMQCTL)
-        .args(["-n", "settled@localhost"])
+    let program = rabbitmq_program("rabbitmqctl").ok_or(missing("rabbitmqctl", "rabbitmq-server"))?;
+    let output = Command::new(program)
+        .args(["-n", name])
         .args(arguments)
         .env_clear()
         .envs(variables.filter(|(name, _)| VARIABLES.contains(name)))
