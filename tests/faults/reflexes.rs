@@ -90,7 +90,11 @@ async fn while_ledger_and_database_disagree_no_task_is_taken_until_the_dead_lett
     );
     let told = world.prints(&["reflexes"]).await;
     let told: Vec<_> = told.as_array().expect("a list").iter().map(|row| [&row["reflex"], &row["action"]]).collect();
-    assert_eq!(told, [["invariant", "undone"], ["invariant", "acted"]], "the last one first");
+    assert_eq!(
+        told,
+        [["invariant", "undone"], ["invariant", "acted"], ["invariant", "acted"]],
+        "of both, the last one first"
+    );
     assert!(daemon.log().contains("a reflex acts") && daemon.log().contains("is undone"), "{}", daemon.tail());
     daemon.stop().await;
 }
@@ -117,7 +121,7 @@ async fn a_reload_calls_off_what_a_reflex_did() {
     daemon.signal(Signal::HUP);
     undone(&mut daemon, "invariant").await;
     world.settle(&[transfer("world", "alice", 2)]).await;
-    assert!(daemon.log().contains("\"called_off\":true"), "{}", daemon.tail());
+    assert!(daemon.log().contains("another mode was set"), "{}", daemon.tail());
     daemon.stop().await;
 }
 
