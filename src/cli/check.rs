@@ -75,7 +75,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
         file: config.file().map(|path| path.display().to_string()),
         set: config.describe().iter().filter(|value| value.origin != Origin::Default).count(),
         connections: config.connections(),
-        warnings: config.never_configured(),
+        warnings: config.never_configured().into_iter().chain(config.certificate_warnings()).collect(),
         ..Report::default()
     };
     if args.connect {
@@ -136,7 +136,8 @@ async fn probe(config: &Config, report: &mut Report) -> Result<(), Failure> {
         Err(error) => Err(outage(&error)),
     };
     report.add_server(POSTGRESQL, config.postgres.target(), found);
-    for (target, probed) in broker? {
+    let broker = broker.map_err(|error| Failure::new(Exit::BadConfig, error))?;
+    for (target, probed) in broker {
         let found = probed.map(|probed| {
             report.add_needed(RABBITMQ, probed.preconditions);
             warnings.extend(probed.dangers);

@@ -41,8 +41,28 @@ const CHECKS: &[Check] = &[
         let (dead, tasks) = (&config.broker.dead_letter_queue, &config.broker.queue);
         differ(("broker.dead_letter_queue", dead), ("broker.queue", tasks), LOOP)
     }),
-    (&["broker.tls_ca_file", "broker.uris"], broker_ca_is_used),
-    (&["postgres.tls_ca_file", "postgres.url"], database_ca_is_used),
+    (&["broker.tls_ca_file", "broker.uris"], |config| {
+        broker_file_is_used("broker.tls_ca_file", config.broker.tls_ca_file.is_some(), config)
+    }),
+    (&["broker.tls_cert_file", "broker.uris"], |config| {
+        broker_file_is_used("broker.tls_cert_file", config.broker.tls_cert_file.is_some(), config)
+    }),
+    (&["broker.tls_cert_file", "broker.tls_key_file"], |config| {
+        let broker = &config.broker;
+        both_or_none("broker", broker.tls_cert_file.is_some(), broker.tls_key_file.is_some())
+    }),
+    (&["broker.uris", "broker.tls_cert_file"], external_has_a_certificate),
+    (&["broker.password_file", "broker.uris"], one_password_of_the_broker),
+    (&["postgres.tls_ca_file", "postgres.url"], |config| {
+        database_file_is_used("postgres.tls_ca_file", config.postgres.tls_ca_file.is_some(), config)
+    }),
+    (&["postgres.tls_cert_file", "postgres.url"], |config| {
+        database_file_is_used("postgres.tls_cert_file", config.postgres.tls_cert_file.is_some(), config)
+    }),
+    (&["postgres.tls_cert_file", "postgres.tls_key_file"], |config| {
+        let postgres = &config.postgres;
+        both_or_none("postgres", postgres.tls_cert_file.is_some(), postgres.tls_key_file.is_some())
+    }),
     (&["postgres.password_file", "postgres.url"], one_password),
 ];
 
@@ -195,20 +215,56 @@ fn differ(one: (&str, &str), other: (&str, &str), because: &str) -> Option<Findi
     )
 }
 
-fn broker_ca_is_used(config: &Config) -> Option<Finding> {
+fn broker_file_is_used(key: &str, is_set: bool, config: &Config) -> Option<Finding> {
     unless(
-        config.broker.tls_ca_file.is_none() || config.broker.uris.iter().any(|uri| uri.is_tls()),
-        "broker.tls_ca_file is set, expected a URI with amqps:// in broker.uris: none is encrypted".to_owned(),
-        "write amqps:// in broker.uris, or delete broker.tls_ca_file",
+        !is_set || config.broker.uris.iter().any(|uri| uri.is_tls()),
+        format!("{key} is set, expected a URI with amqps:// in broker.uris: none is encrypted"),
+        format!("write amqps:// in broker.uris, or delete {key}"),
     )
 }
 
-fn database_ca_is_used(config: &Config) -> Option<Finding> {
+fn database_file_is_used(key: &str, is_set: bool, config: &Config) -> Option<Finding> {
     let disabled = config.postgres.url.parts().get_ssl_mode() == SslMode::Disable;
     unless(
-        config.postgres.tls_ca_file.is_none() || !disabled,
-        "postgres.tls_ca_file is set, expected no sslmode=disable in postgres.url".to_owned(),
-        "take sslmode=disable out of postgres.url, or delete postgres.tls_ca_file",
+        !is_set || !disabled,
+        format!("{key} is set, expected no sslmode=disable in postgres.url"),
+        format!("take sslmode=disable out of postgres.url, or delete {key}"),
+    )
+}
+
+/// Checks that a client's certificate comes with its key.
+fn both_or_none(section: &str, certificate: bool, key: bool) -> Option<Finding> {
+    let (set, missing) =
+        if certificate { ("tls_cert_file", "tls_key_file") } else { ("tls_key_file", "tls_cert_file") };
+    unless(
+        certificate == key,
+        format!("{section}.{set} is set, expected {section}.{missing}, too"),
+        format!("set {section}.{missing}, or delete {section}.{set}"),
+    )
+}
+
+fn external_has_a_certificate(config: &Config) -> Option<Finding> {
+    unless(
+        config.broker.tls_cert_file.is_some() || !config.broker.uris.iter().any(|uri| uri.is_external()),
+        "broker.uris has auth_mechanism=external, expected broker.tls_cert_file: the user is the one of the certificate"
+            .to_owned(),
+        "set broker.tls_cert_file and broker.tls_key_file, or take auth_mechanism=external out",
+    )
+}
+
+/// Checks that there is one password for each URI, and that the one in the file is for any.
+fn one_password_of_the_broker(config: &Config) -> Option<Finding> {
+    let uris = &config.broker.uris;
+    config.broker.password_file.as_ref()?;
+    if uris.iter().any(|uri| uri.has_password()) {
+        let message = "broker.password_file is set, expected no password in broker.uris: there are two".to_owned();
+        return unless(false, message, "take the passwords out of broker.uris, or delete broker.password_file");
+    }
+    unless(
+        !uris.iter().all(|uri| uri.is_external()),
+        "broker.password_file is set, expected a URI without auth_mechanism=external, which needs no password"
+            .to_owned(),
+        "delete broker.password_file",
     )
 }
 

@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
+use jiff::{SignedDuration, Timestamp};
 use settled_pipeline::settings::Field;
+use settled_tls::{Certificate, FileError, Files};
 
 use super::Config;
 use super::problem::{ConfigError, Problem};
+
+/// How long before its end a certificate is warned of.
+const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 impl Config {
     /// Checks that every file named in the configuration can be read, and holds what it is for.
@@ -35,7 +40,39 @@ impl Config {
                 });
             }
         }
+        let of_both = [("broker", self.broker.tls_files()), ("postgres", self.postgres.tls_files())];
+        if problems.is_empty() {
+            problems.extend(of_both.iter().filter_map(|(section, files)| self.check_pair(section, files)));
+        }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Problems(problems)) }
+    }
+
+    /// Checks that certificate and key belong together, which each of them may be without.
+    fn check_pair(&self, section: &str, files: &Files) -> Option<Problem> {
+        let key = format!("{section}.{}", settled_tls::KEY);
+        files.key.as_ref()?;
+        let error = files.client_config().err()?;
+        Some(Problem {
+            origin: self.origin(&key),
+            message: format!("expected the key of the certificate: {error}"),
+            remedy: "write the certificate first in its file, and its own key into the other one".to_owned(),
+            key,
+        })
+    }
+
+    /// Returns a sentence for each certificate of ours that has expired or will soon.
+    pub fn certificate_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (section, files) in [("broker", self.broker.tls_files()), ("postgres", self.postgres.tls_files())] {
+            let Some(path) = files.certificate else { continue };
+            let Some(certificate) = Certificate::read(&path) else { continue };
+            if let Some(complaint) = certificate.complaint(Timestamp::now(), SOON) {
+                let (key, path) = (settled_tls::CERTIFICATE, path.display());
+                warnings
+                    .push(format!("{section}.{key}: the certificate in {path} ({}) {complaint}", certificate.subject));
+            }
+        }
+        warnings
     }
 }
 
@@ -45,16 +82,26 @@ fn check(key: &str, path: &Path) -> Result<(), (String, &'static str)> {
         (format!("which cannot be read: {error}"), "correct the path, or let the user of the daemon read the file")
     })?;
     match key {
-        "tls_ca_file" => settled_store::check_authorities(path).map_err(|error| {
-            let remedy = "write the certificates of the authorities into it, in PEM: -----BEGIN CERTIFICATE-----";
-            (format!("expected certificates: {error}"), remedy)
-        }),
         "password_file" if content.split(|byte| *byte == b'\n').next().is_none_or(<[u8]>::is_empty) => {
             Err(("expected a password in its first line".to_owned(), "write the password into the first line"))
         }
         "password_file" if std::str::from_utf8(&content).is_err() => {
             Err(("expected text in UTF-8".to_owned(), "write the password into the first line, in UTF-8"))
         }
-        _ => Ok(()),
+        _ => Files::check(key, path).map_err(|error| {
+            let remedy = match (key, &error) {
+                (settled_tls::KEY, FileError::Empty { .. }) => {
+                    "write the private key into it, in PEM and without a passphrase: openssl pkey -in OLD -out NEW"
+                }
+                (settled_tls::KEY, _) => "write the private key into it, in PEM: -----BEGIN PRIVATE KEY-----",
+                _ => "write certificates into it, in PEM: -----BEGIN CERTIFICATE-----",
+            };
+            (format!("expected {}: {error}", what(key)), remedy)
+        }),
     }
+}
+
+/// What the file of a key has to hold.
+fn what(key: &str) -> &'static str {
+    if key == settled_tls::KEY { "a private key" } else { "certificates" }
 }

@@ -1,5 +1,5 @@
 //! The configuration: the file overrides the defaults, three variables override both. They are found in the environment,
-//! in systemd's credentials, and in the file of secrets ([`Sources`]).
+//! in systemd's credentials, and in the file of secrets ([`Sources`]). A credential can also be the file of a key.
 //!
 //! The keys of a section are declared beside their user, by [`section!`](settled_pipeline::section). Checks across keys
 //! are in `checks.rs`. All problems are reported at once.
@@ -52,8 +52,19 @@ pub const BROKER: &str = "broker.uris";
 pub const DATABASE: &str = "postgres.url";
 
 /// The keys that decide which servers are used, and how.
-const CONNECTIONS: [&str; 6] =
-    [BROKER, "broker.tls_ca_file", DATABASE, "postgres.password_file", "postgres.tls_ca_file", "admin.listen"];
+const CONNECTIONS: [&str; 11] = [
+    BROKER,
+    "broker.password_file",
+    "broker.tls_ca_file",
+    "broker.tls_cert_file",
+    "broker.tls_key_file",
+    DATABASE,
+    "postgres.password_file",
+    "postgres.tls_ca_file",
+    "postgres.tls_cert_file",
+    "postgres.tls_key_file",
+    "admin.listen",
+];
 
 /// All settings. A field is the section of its name; `publishers` are the `[[publisher]]` tables.
 #[derive(Debug, Clone, Default)]
@@ -100,8 +111,19 @@ fn section<S: Section>(settings: &mut S) -> SectionKeys<'_> {
     SectionKeys { name: S::NAME, about: S::ABOUT, keys: settings.keys() }
 }
 
-/// Finds the value of a variable, and where it comes from.
-type Find<'a> = dyn Fn(&'static str) -> Option<(OsString, Origin)> + 'a;
+/// What overrides the file.
+struct Overrides<'a> {
+    /// Finds the value of a variable, and where it comes from.
+    variable: &'a dyn Fn(&'static str) -> Option<(OsString, Origin)>,
+    /// Finds the credential for a key whose value is a file, such as `broker.tls_key_file`.
+    credential: &'a dyn Fn(&str) -> Option<PathBuf>,
+}
+
+impl<'a> Overrides<'a> {
+    fn variables(variable: &'a dyn Fn(&'static str) -> Option<(OsString, Origin)>) -> Self {
+        Self { variable, credential: &|_| None }
+    }
+}
 
 impl Config {
     /// Loads the configuration from its file, which is [`DEFAULT_PATH`] unless another one is given and may be absent
@@ -115,7 +137,11 @@ impl Config {
             (None, _) => Some(default),
         };
         let variables = variables::find(sources)?;
-        let config = Self::load_found(path, &|name| variables.get(name).cloned())?;
+        let overrides = Overrides {
+            variable: &|name| variables.values.get(name).cloned(),
+            credential: &|key| variables.files.get(key).cloned(),
+        };
+        let config = Self::load_found(path, &overrides)?;
         Ok(Self { env_file: sources.env_file.map(Path::to_owned), ..config })
     }
 
@@ -126,14 +152,14 @@ impl Config {
 
     /// Like [`load`](Self::load), with another environment and without a default file.
     pub fn load_with(path: Option<&Path>, lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
-        Self::load_found(path, &|name| Some((lookup(name)?, Origin::Env(name))))
+        Self::load_found(path, &Overrides::variables(&|name| Some((lookup(name)?, Origin::Env(name)))))
     }
 
-    fn load_found(path: Option<&Path>, find: &Find<'_>) -> Result<Self, ConfigError> {
+    fn load_found(path: Option<&Path>, overrides: &Overrides<'_>) -> Result<Self, ConfigError> {
         let unreadable = |path: &Path, reason: io::Error| ConfigError::Unreadable { path: path.to_owned(), reason };
         let text =
             path.map(|path| std::fs::read_to_string(path).map_err(|error| unreadable(path, error))).transpose()?;
-        Self::compose_found(path.zip(text.as_deref()), find)
+        Self::compose_found(path.zip(text.as_deref()), overrides)
     }
 
     /// Composes the defaults, the text of a file (with its path, for messages) and the environment.
@@ -141,16 +167,16 @@ impl Config {
         file: Option<(&Path, &str)>,
         lookup: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        Self::compose_found(file, &|name| Some((lookup(name)?, Origin::Env(name))))
+        Self::compose_found(file, &Overrides::variables(&|name| Some((lookup(name)?, Origin::Env(name)))))
     }
 
-    fn compose_found(file: Option<(&Path, &str)>, find: &Find<'_>) -> Result<Self, ConfigError> {
+    fn compose_found(file: Option<(&Path, &str)>, overrides: &Overrides<'_>) -> Result<Self, ConfigError> {
         let mut config = Self { file: file.map(|(path, _)| path.to_owned()), ..Self::default() };
         let mut reader = read::Reader::default();
         if let Some((path, text)) = file {
             reader.file(&mut config, path, text);
         }
-        reader.environment(&mut config, find);
+        reader.environment(&mut config, overrides);
         checks::run(&config, &mut reader);
         if !reader.problems.is_empty() {
             reader.problems.sort_by(|a, b| a.origin.cmp(&b.origin));

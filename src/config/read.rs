@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::path::Path;
 
 use settled_pipeline::intake::PublisherSettings;
-use settled_pipeline::settings::{Key, Section, closest, did_you_mean};
+use settled_pipeline::settings::{Field, Key, Section, closest, did_you_mean};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::field::{self, Refusal};
 use super::problem::{Origin, Problem};
-use super::{Config, Find, SectionKeys};
+use super::{Config, Overrides, SectionKeys};
 
 /// Sets values of a configuration and collects all problems.
 #[derive(Default)]
@@ -67,14 +67,21 @@ impl Reader {
         }
     }
 
-    /// Sets the values that the environment overrides. A variable that is set and empty is a problem.
-    pub(super) fn environment(&mut self, config: &mut Config, find: &Find<'_>) {
+    /// Sets the values that variables and credentials override. A variable that is set and empty is a problem.
+    pub(super) fn environment(&mut self, config: &mut Config, overrides: &Overrides<'_>) {
         for section in &mut config.sections() {
             for key in &mut section.keys {
-                let Some((variable, (value, origin))) = key.env.and_then(|name| Some((name, find(name)?))) else {
-                    continue;
-                };
                 let path = format!("{}.{}", section.name, key.name);
+                if let Field::Path(field) = &mut key.field
+                    && let Some(file) = (overrides.credential)(&path)
+                {
+                    **field = Some(file.clone());
+                    self.refused.remove(&path);
+                    self.origins.insert(path, Origin::Credential(file));
+                    continue;
+                }
+                let found = key.env.and_then(|name| Some((name, (overrides.variable)(name)?)));
+                let Some((variable, (value, origin))) = found else { continue };
                 let taken = match value.to_str() {
                     Some("") => Err(Refusal::new("it is set and empty")),
                     Some(text) => field::set_text(&mut key.field, text),

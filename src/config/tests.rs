@@ -46,7 +46,12 @@ refuses! {
     bad_broker_uri: "[broker]\nuris = [\n  \"amqp://u:geheim@localhost:5672/\",\n]\n";
     second_broker_uri_is_bad: "[broker]\nuris = [\n  \"amqp://localhost\",\n  \"rabbit://u:geheim@localhost\",\n]\n";
     no_broker_uri: "[broker]\nuris = []\n";
-    bad_postgres_url: "[postgres]\nurl = \"postgresql://u:geheim@localhost/db?sslmode=verify-full\"\n";
+    bad_postgres_url: "[postgres]\nurl = \"postgresql://u:geheim@localhost/db?sslmode=verify-ca\"\n";
+    unknown_parameters: "[broker]\nuris = [\"amqps://u:geheim@a?verify=verify_none\"]\n[postgres]\nurl = \"postgresql://u:geheim@h/db?sslcert=/x\"\n";
+    certificate_without_a_key: "[broker]\ntls_cert_file = \"/c.pem\"\nuris = [\"amqps://h\"]\n[postgres]\ntls_key_file = \"/k.pem\"\n";
+    user_in_no_certificate: "[broker]\nuris = [\"amqps://h?auth_mechanism=external\"]\n";
+    two_passwords_of_the_broker: "[broker]\nuris = [\"amqp://u:geheim@h\"]\npassword_file = \"/pw\"\n";
+    password_for_nobody: "[broker]\nuris = [\"amqps://h?auth_mechanism=external\"]\npassword_file = \"/pw\"\ntls_cert_file = \"/c.pem\"\ntls_key_file = \"/k.pem\"\n";
     bad_address: "[admin]\nlisten = \"localhost:9464\"\n";
     prefetch_too_small: "[broker]\nprefetch = 100\n";
     batch_too_large_for_any_prefetch: "[pipeline]\nlanes = 8\nmax_batch = 1000\n";

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | the process environment | goes first |
 //! | a credential with the variable's name | in `$CREDENTIALS_DIRECTORY`; for a command on the machine, in that of the service |
+//! | a credential with the name of a key, such as `broker.tls_key_file` | there, too; it is the file of that key |
 //! | a line of the file of secrets | `--env-file`, or `settled.env` beside the configuration |
 
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::problem::{ConfigError, Origin, Problem};
-use super::{Config, DEFAULT_PATH, env_file};
-use settled_pipeline::settings::did_you_mean;
+use super::{Config, DEFAULT_PATH, SectionKeys, env_file};
+use settled_pipeline::settings::{Field, did_you_mean};
 
 /// The file of secrets, beside the configuration; `EnvironmentFile=` of the unit.
 const ENV_FILE: &str = "settled.env";
@@ -36,24 +37,30 @@ pub struct Sources<'a> {
     pub of_service: bool,
 }
 
-/// The values that were found, with their origins.
-pub(super) type Variables = BTreeMap<&'static str, (OsString, Origin)>;
+/// What was found.
+#[derive(Default)]
+pub(super) struct Variables {
+    /// The variables, with their origins.
+    pub(super) values: BTreeMap<&'static str, (OsString, Origin)>,
+    /// The credentials that are the file of a key, by its name, such as `broker.tls_key_file`.
+    pub(super) files: BTreeMap<String, PathBuf>,
+}
 
 /// Collects the variables.
 ///
 /// # Errors
 /// If a file that may name the servers cannot be read, or has lines that are no variables of ours.
 pub(super) fn find(sources: &Sources<'_>) -> Result<Variables, ConfigError> {
-    let mut found: Variables = BTreeMap::new();
+    let mut found = Variables::default();
     for name in names() {
         if let Some(value) = std::env::var_os(name) {
-            found.insert(name, (value, Origin::Env(name)));
+            found.values.insert(name, (value, Origin::Env(name)));
         }
     }
     if let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") {
         add_credentials(&mut found, Path::new(&directory))?;
     }
-    let is_needed = !SERVERS.iter().all(|name| found.contains_key(name));
+    let is_needed = !SERVERS.iter().all(|name| found.values.contains_key(name));
     match sources.env_file {
         Some(path) => add_file(&mut found, path, read(path)?)?,
         None if sources.of_service && is_needed => add_those_of_the_service(&mut found, sources)?,
@@ -66,6 +73,16 @@ pub(super) fn find(sources: &Sources<'_>) -> Result<Variables, ConfigError> {
 fn names() -> Vec<&'static str> {
     let mut config = Config::default();
     config.sections().into_iter().flat_map(|section| section.keys).filter_map(|key| key.env).collect()
+}
+
+/// Returns the names of the keys whose values are files.
+fn file_keys() -> Vec<String> {
+    let mut config = Config::default();
+    let of_section = |section: SectionKeys<'_>| {
+        let files = section.keys.into_iter().filter(|key| matches!(key.field, Field::Path(_)));
+        files.map(|key| format!("{}.{}", section.name, key.name)).collect::<Vec<_>>()
+    };
+    config.sections().into_iter().flat_map(of_section).collect()
 }
 
 fn add_those_of_the_service(found: &mut Variables, sources: &Sources<'_>) -> Result<(), ConfigError> {
@@ -91,16 +108,22 @@ fn unreadable(path: &Path, reason: io::Error) -> ConfigError {
     ConfigError::Secrets { path: path.to_owned(), reason }
 }
 
-/// Adds the credentials that have the name of a variable. Other credentials are files for `password_file` and the like.
+/// Adds the credentials that have the name of a variable or of a key. Others are for keys that name them by their path.
 fn add_credentials(found: &mut Variables, directory: &Path) -> Result<(), ConfigError> {
     for name in names() {
         let path = directory.join(name);
-        if found.contains_key(name) || !is_there(&path)? {
+        if found.values.contains_key(name) || !is_there(&path)? {
             continue;
         }
         let text = read(&path)?;
         let value = text.strip_suffix('\n').unwrap_or(&text);
-        found.insert(name, (value.into(), Origin::Credential(path)));
+        found.values.insert(name, (value.into(), Origin::Credential(path)));
+    }
+    for key in file_keys() {
+        let path = directory.join(&key);
+        if !found.files.contains_key(&key) && is_there(&path)? {
+            found.files.insert(key, path);
+        }
     }
     Ok(())
 }
@@ -130,7 +153,7 @@ fn add_file(found: &mut Variables, path: &Path, text: String) -> Result<(), Conf
         return Err(ConfigError::Problems(problems));
     }
     for (name, (value, line)) in of_file {
-        found.entry(name).or_insert_with(|| (value.into(), Origin::EnvFile(PathBuf::from(path), line)));
+        found.values.entry(name).or_insert_with(|| (value.into(), Origin::EnvFile(PathBuf::from(path), line)));
     }
     Ok(())
 }

@@ -87,6 +87,42 @@ fn installed(secrets: &str) -> tempfile::TempDir {
     directory
 }
 
+#[test]
+fn a_credential_with_the_name_of_a_key_is_the_file_of_that_key() {
+    let credentials = tempfile::tempdir().unwrap();
+    let names = [
+        "broker.password_file",
+        "broker.tls_cert_file",
+        "broker.tls_key_file",
+        "postgres.password_file",
+        "postgres.tls_ca_file",
+    ];
+    for name in names {
+        fs::write(credentials.path().join(name), "secret\n").unwrap();
+    }
+    // Of another program, and a secret without a key of its own.
+    fs::write(credentials.path().join("admin.listen"), "secret\n").unwrap();
+    let file = file("[broker]\nuris = [\"amqps://u@h\"]\n[postgres]\npassword_file = \"/of/the/file\"\n");
+    let mut command = settled(&["config", "--json", "--config"]);
+    let command = command.arg(file.path()).env("CREDENTIALS_DIRECTORY", credentials.path());
+    let (code, out, err) = run(command);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let values: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+    for name in names {
+        let (path, found) = (credentials.path().join(name), values.iter().find(|each| each["key"] == name).unwrap());
+        assert_eq!(found["value"], path.to_str().unwrap(), "{found}");
+        assert_eq!(found["origin"], format!("credential {}", path.display()), "{found}");
+    }
+    let from_credentials = out.matches("credential ").count();
+    assert_eq!(from_credentials, names.len(), "{out}");
+    // Their contents are checked as those of other files are.
+    let mut command = settled(&["check", "--config"]);
+    let (code, _, err) = run(command.arg(file.path()).env("CREDENTIALS_DIRECTORY", credentials.path()));
+    let authorities = credentials.path().join("postgres.tls_ca_file");
+    assert_eq!(code, 78, "{err}");
+    assert!(err.contains(authorities.to_str().unwrap()) && err.contains("expected certificates"), "{err}");
+}
+
 const SECRETS: &str = "# The servers\nSETTLED_AMQP_URI=amqp://u:ge$heim@127.0.0.1:1\n\
     SETTLED_POSTGRES_URL=\"postgresql://u:geheim@127.0.0.1:1/db\"\nRUST_LOG=info\n";
 

@@ -129,8 +129,11 @@ fn only_the_edges_speak_to_the_broker() {
             "crates/amqp/src/publisher.rs",
             "crates/amqp/src/settings.rs",
             "crates/amqp/src/sink.rs",
+            // TCP or TLS.
+            "crates/amqp/src/socket.rs",
             "crates/amqp/src/source.rs",
             "crates/amqp/src/topology.rs",
+            "crates/amqp/src/uri.rs",
         ],
     );
 }

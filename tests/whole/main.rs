@@ -23,3 +23,4 @@ mod privileges;
 mod restore;
 mod store;
 mod terminal;
+mod tls;

@@ -1,21 +1,25 @@
 //! Opens connections to RabbitMQ, each with a name and a time limit, and closes them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions};
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::RustlsConnector;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use settled_pipeline::budget::Budget;
 use settled_pipeline::health::Outage;
 use settled_pipeline::settings::Live;
+use settled_tls::{FileError, Files};
 use tracing::warn;
 
 use crate::inbound::{self, Inbox, InboxReader};
 use crate::settings::BrokerSettings;
+use crate::socket;
+use crate::uri::BrokerUri;
 
 /// Opens connections to the nodes of the settings, beginning with the next node at each attempt.
 #[derive(Debug)]
@@ -30,16 +34,24 @@ pub struct Connector {
 /// Why an attempt to connect failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The file `broker.tls_ca_file` cannot be read.
-    #[error("broker.tls_ca_file: {0}")]
-    Tls(std::io::Error),
+    /// A file with certificates or a key cannot be used.
+    #[error("broker.{0}")]
+    Tls(FileError),
+    /// The password file cannot be read.
+    #[error("broker.password_file: cannot read {}: {reason}", .path.display())]
+    #[expect(missing_docs, reason = "the message says it")]
+    PasswordFile { path: PathBuf, reason: std::io::Error },
+    /// One side does not accept the other's certificate, or they have no TLS in common.
+    #[error("{0}: TLS: {1}")]
+    Untrusted(String, String),
     /// The node cannot be reached, or the connection was lost.
     #[error("{0}: {1}")]
     Broker(String, lapin::Error),
     /// The broker answers and refuses the user, its password or the virtual host.
     #[error(
-        "{0}: RabbitMQ refuses the login: {1}. Correct user, password and virtual host in broker.uris or \
-         SETTLED_AMQP_URI, or what RabbitMQ expects (rabbitmqctl change_password, set_permissions -p VHOST)"
+        "{0}: RabbitMQ refuses the login: {1}. Correct user, password and virtual host in broker.uris, \
+         broker.password_file or SETTLED_AMQP_URI, the certificate in broker.tls_cert_file, or what RabbitMQ expects \
+         (rabbitmqctl change_password, set_permissions -p VHOST)"
     )]
     Refused(String, lapin::Error),
     /// The node did not complete the handshakes within `broker.connect_timeout`.
@@ -48,8 +60,11 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Sorts what lapin says about a connection to a node.
-    pub(crate) fn of(target: String, error: lapin::Error) -> Self {
+    /// Sorts what lapin says about a connection to a node for which these files were used.
+    pub(crate) fn of(target: String, error: lapin::Error, files: &Files) -> Self {
+        if let Some(reason) = files.explain(&error) {
+            return Self::Untrusted(target, reason);
+        }
         // ACCESS_REFUSED: user and password. NOT_ALLOWED: the virtual host.
         match reply_code(&error) {
             Some(403 | 530) => Self::Refused(target, error),
@@ -57,9 +72,15 @@ impl ConnectError {
         }
     }
 
-    /// Returns true if the broker answered and refused the login.
+    /// Returns true if the broker answered and refused the login, or one side refused the other's certificate. Somebody
+    /// has to act, here or there; a daemon waits for it, because passwords and certificates are replaced while it runs.
     pub const fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused(..))
+        matches!(self, Self::Refused(..) | Self::Untrusted(..))
+    }
+
+    /// Returns true if only another configuration, or another file, can help.
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::PasswordFile { .. })
     }
 }
 
@@ -99,19 +120,18 @@ impl Connector {
 
     async fn attempt(
         &self,
-        connect: impl AsyncFnOnce(AMQPUri, ConnectionProperties, OwnedTLSConfig) -> lapin::Result<Connection>,
+        connect: impl AsyncFnOnce(AMQPUri, ConnectionProperties, Option<RustlsConnector>) -> lapin::Result<Connection>,
     ) -> Result<Connection, ConnectError> {
         let settings = self.live.get();
-        let mut endpoints = settings.endpoints();
+        let (mut endpoints, tls) = access(&settings)?;
         let place = self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len();
         let uri = endpoints.swap_remove(place);
         let target = target(&uri);
         let properties = ConnectionProperties::default().with_connection_name(self.name.into());
-        let tls = settings.tls().map_err(ConnectError::Tls)?;
         let limit = settings.connect_timeout;
         match tokio::time::timeout(limit, connect(uri, properties, tls)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(ConnectError::of(target, error)),
+            Ok(Err(error)) => Err(ConnectError::of(target, error, &settings.tls_files())),
             Err(_) => Err(ConnectError::Timeout(target, limit)),
         }
     }
@@ -122,14 +142,24 @@ pub(crate) fn target(uri: &AMQPUri) -> String {
     format!("{}:{}", uri.authority.host, uri.authority.port)
 }
 
+/// Reads the files of the settings. Returns the nodes, with their passwords, and the client for TLS if one is needed.
+pub(crate) fn access(settings: &BrokerSettings) -> Result<(Vec<AMQPUri>, Option<RustlsConnector>), ConnectError> {
+    let endpoints = settings.endpoints_with_passwords().map_err(|reason| ConnectError::PasswordFile {
+        path: settings.password_file.clone().unwrap_or_default(),
+        reason,
+    })?;
+    let is_tls = settings.uris.iter().any(BrokerUri::is_tls);
+    let tls = is_tls.then(|| settings.tls_files().client_config()).transpose().map_err(ConnectError::Tls)?;
+    Ok((endpoints, tls.map(RustlsConnector::from)))
+}
+
 /// Opens a connection without a filter on what is read.
 pub(crate) async fn open(
     uri: AMQPUri,
     properties: ConnectionProperties,
-    tls: OwnedTLSConfig,
+    tls: Option<RustlsConnector>,
 ) -> lapin::Result<Connection> {
-    let runtime = lapin::runtime::default_runtime()?;
-    Connection::connect_uri_with_config(uri, properties, tls, runtime).await
+    socket::connect(uri, properties, tls, |socket| socket).await
 }
 
 /// Waits for `work`, but no longer than `limit`.

@@ -1,14 +1,12 @@
 //! Connects to each node once, for `settled check --connect`.
 
-use std::io;
-
 use lapin::ConnectionProperties;
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::RustlsConnector;
 use lapin::uri::AMQPUri;
 use settled_pipeline::health::Outage;
 use settled_pipeline::precondition::Precondition;
 
-use crate::connection::{ConnectError, open, target, within};
+use crate::connection::{ConnectError, access, open, target, within};
 use crate::settings::BrokerSettings;
 use crate::{preconditions, topology};
 
@@ -26,26 +24,27 @@ pub struct Probed {
 ///
 /// # Errors
 ///
-/// When `broker.tls_ca_file` cannot be read.
+/// When a file that the settings name cannot be used.
 pub async fn probe(
     settings: &BrokerSettings,
     events_exchange: &str,
-) -> io::Result<Vec<(String, Result<Probed, Outage>)>> {
-    let tls = settings.tls()?;
+) -> Result<Vec<(String, Result<Probed, Outage>)>, ConnectError> {
+    let (endpoints, tls) = access(settings)?;
     let mut results = Vec::new();
-    for uri in settings.endpoints() {
+    for uri in endpoints {
         let target = target(&uri);
         let probing = probe_node(uri, tls.clone(), settings, events_exchange);
         let probed = within(settings.connect_timeout, probing).await.map_err(Outage::from);
-        results
-            .push((target.clone(), probed.and_then(|probed| probed.map_err(|e| ConnectError::of(target, e).into()))));
+        let sorted = |error| ConnectError::of(target.clone(), error, &settings.tls_files()).into();
+        let probed = probed.and_then(|probed| probed.map_err(sorted));
+        results.push((target, probed));
     }
     Ok(results)
 }
 
 async fn probe_node(
     uri: AMQPUri,
-    tls: OwnedTLSConfig,
+    tls: Option<RustlsConnector>,
     settings: &BrokerSettings,
     events_exchange: &str,
 ) -> lapin::Result<Probed> {

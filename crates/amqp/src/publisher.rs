@@ -125,7 +125,9 @@ impl Publisher {
             match connector.connect().await {
                 Ok(connection) => return Self::open(connection, broker, sets_user_id).await,
                 // All nodes of a cluster have the same users.
-                Err(error) if error.is_refused() => return Err(PublishError::Login(error.to_string())),
+                Err(error) if error.is_refused() || error.is_configuration() => {
+                    return Err(PublishError::Login(error.to_string()));
+                }
                 Err(error) => tried.push(error.to_string()),
             }
         }

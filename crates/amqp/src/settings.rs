@@ -1,18 +1,16 @@
 //! Section `[broker]` of the configuration.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use lapin::tcp::OwnedTLSConfig;
-use lapin::uri::{AMQPScheme, AMQPUri};
-use secrecy::{ExposeSecret, SecretString};
+use lapin::uri::AMQPUri;
 use settled_pipeline::section;
-use settled_pipeline::settings::{BROKER_NAME, Element, always, redact};
+use settled_pipeline::settings::{BROKER_NAME, always};
+use settled_tls::Files;
 
 use crate::inbound::MAX_FRAME;
+use crate::uri::BrokerUri;
 
 /// The largest prefetch that RabbitMQ allows for a consumer of a quorum queue.
 pub const MAX_PREFETCH: u16 = 2000;
@@ -26,9 +24,12 @@ section! {
     pub struct BrokerSettings in "broker", "RabbitMQ: where payment tasks come from.";
 
     /// The nodes of one cluster, tried in turn; amqps:// for TLS. The path is the virtual host, percent-encoded.
-    /// Without a user it is guest:guest. A reload takes new passwords; connections that are open stay.
-    pub uris: Vec<BrokerUri> = vec![BrokerUri("amqp://127.0.0.1:5672/%2f".to_owned().into())]
+    /// Without a user it is guest:guest; with ?auth_mechanism=external it is the one of tls_cert_file. A reload takes new
+    /// passwords; connections that are open stay.
+    pub uris: Vec<BrokerUri> = vec![BrokerUri::of("amqp://127.0.0.1:5672/%2f")]
         => List(), reloads(password_only), env "SETTLED_AMQP_URI";
+    /// A file whose first line is the password, for URIs without one.
+    pub password_file: Option<PathBuf> = None => Path(), reloads(always);
     /// The topic exchange that tasks are published to, with the routing key task.<type>.
     pub exchange: String = "payments".to_owned() => Text(&BROKER_NAME);
     /// The quorum queue that tasks are consumed from.
@@ -57,6 +58,10 @@ section! {
     pub connect_timeout: Duration = Duration::from_secs(5) => Span(seconds(1, 60));
     /// A PEM file with the certificate authorities trusted for amqps://, instead of the system's.
     pub tls_ca_file: Option<PathBuf> = None => Path(), reloads(always);
+    /// A PEM file with the client's certificate, and those between it and its authority, for a broker that asks for one.
+    pub tls_cert_file: Option<PathBuf> = None => Path(), reloads(always);
+    /// A PEM file with the private key of tls_cert_file, without a passphrase.
+    pub tls_key_file: Option<PathBuf> = None => Path(), reloads(always);
 }
 
 /// Whether these are the same nodes, virtual hosts, users and parameters.
@@ -73,100 +78,44 @@ fn password_only(before: &[BrokerUri], after: &[BrokerUri]) -> bool {
 }
 
 impl BrokerSettings {
-    /// Returns the nodes with heartbeat, connection timeout and largest frame filled in, except where the URI sets
-    /// them.
+    /// Returns the nodes with heartbeat and largest frame filled in, except where the URI sets them.
     pub fn endpoints(&self) -> Vec<AMQPUri> {
         let seconds = u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX);
-        let millis = u64::try_from(self.connect_timeout.as_millis()).unwrap_or(u64::MAX);
         let fill = |uri: &BrokerUri| {
             let mut endpoint = uri.endpoint();
             endpoint.query.heartbeat.get_or_insert(seconds);
-            let frame_max = endpoint.query.frame_max.filter(|asked| *asked != 0).unwrap_or(MAX_FRAME);
-            endpoint.query.frame_max = Some(frame_max.min(MAX_FRAME));
-            endpoint.query.connection_timeout.get_or_insert(millis);
+            endpoint.query.frame_max.get_or_insert(MAX_FRAME);
             endpoint
         };
         self.uris.iter().map(fill).collect()
     }
 
-    /// Returns the certificate authorities that are trusted: those in `tls_ca_file`, or the system's.
+    /// Returns the nodes as [`endpoints`](Self::endpoints) does, with the password of `password_file` where there is no
+    /// other one.
     ///
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn tls(&self) -> std::io::Result<OwnedTLSConfig> {
-        let cert_chain = self.tls_ca_file.as_ref().map(std::fs::read_to_string).transpose()?;
-        Ok(OwnedTLSConfig { identity: None, cert_chain })
-    }
-}
-
-/// A valid `amqp://` or `amqps://` URI. `Debug` and `Display` hide its password.
-#[derive(Clone)]
-pub struct BrokerUri(SecretString);
-
-impl BrokerUri {
-    /// Returns the URI as it was written, including its password.
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    /// Returns the parsed URI.
-    pub fn endpoint(&self) -> AMQPUri {
-        // `from_str` has parsed it before, so the default is never used.
-        self.expose().parse().unwrap_or_default()
-    }
-
-    /// Whether the connection is encrypted.
-    pub fn is_tls(&self) -> bool {
-        self.endpoint().scheme == AMQPScheme::AMQPS
-    }
-}
-
-impl PartialEq for BrokerUri {
-    fn eq(&self, other: &Self) -> bool {
-        self.expose() == other.expose()
-    }
-}
-
-impl Element for BrokerUri {
-    const EXPECTED: &'static str = "URIs such as amqp://user:password@host:5672/%2f";
-}
-
-impl FromStr for BrokerUri {
-    type Err = String;
-
-    /// Parses a URI. Refuses also those that lapin misreads, such as IPv6 addresses.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let Some(("amqp" | "amqps", rest)) = text.split_once("://") else {
-            return Err("it does not begin with amqp:// or amqps://".to_owned());
-        };
-        let host = rest.rsplit('@').next().unwrap_or(rest);
-        if host.starts_with('[') {
-            return Err("lapin does not take an IPv6 address; use a host name for it".to_owned());
+    pub(crate) fn endpoints_with_passwords(&self) -> std::io::Result<Vec<AMQPUri>> {
+        let mut endpoints = self.endpoints();
+        let Some(path) = &self.password_file else { return Ok(endpoints) };
+        let content = std::fs::read_to_string(path)?;
+        let password = content.lines().next().unwrap_or_default();
+        for (endpoint, uri) in endpoints.iter_mut().zip(&self.uris) {
+            if !uri.has_password() {
+                password.clone_into(&mut endpoint.authority.userinfo.password);
+            }
         }
-        if host.starts_with(['/', ':', '?']) || host.is_empty() {
-            return Err("it names no host".to_owned());
-        }
-        // lapin's reason may quote the whole URI.
-        let uri: AMQPUri = text.parse().map_err(|_| {
-            "it cannot be parsed; percent-encode special characters in user, password and virtual host".to_owned()
-        })?;
-        if uri.vhost.is_empty() {
-            return Err("its virtual host is empty; the default one is written %2f, or with no slash at all".to_owned());
-        }
-        Ok(Self(text.to_owned().into()))
+        Ok(endpoints)
     }
-}
 
-impl fmt::Display for BrokerUri {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact(self.expose()))
-    }
-}
-
-impl fmt::Debug for BrokerUri {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
+    /// Returns the files with certificates.
+    pub fn tls_files(&self) -> Files {
+        Files {
+            authorities: self.tls_ca_file.clone(),
+            certificate: self.tls_cert_file.clone(),
+            key: self.tls_key_file.clone(),
+        }
     }
 }
 
@@ -175,27 +124,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lapin_would_take_for_something_else_is_refused() {
-        for (text, reason) in [
-            ("amqp://[::1]:5672/%2f", "IPv6"),
-            ("amqp://localhost:5672/", "virtual host is empty"),
-            ("amqp://:5672", "no host"),
-            ("amqp://", "no host"),
-            ("http://localhost", "amqp://"),
-            ("amqp://u:geheim@host:port", "cannot be parsed"),
-        ] {
-            let error = text.parse::<BrokerUri>().unwrap_err();
-            assert!(error.contains(reason) && !error.contains("geheim"), "{text}: {error}");
-        }
-    }
-
-    #[test]
     fn a_uri_hides_its_password_and_its_own_heartbeat_stands() {
         let uris = ["amqp://u:geheim@a", "amqp://b/%2f?heartbeat=3"].map(|uri| uri.parse().unwrap()).to_vec();
         let settings = BrokerSettings { uris, ..BrokerSettings::default() };
         assert!(!format!("{settings:?}").contains("geheim"));
         let [a, b] = &settings.endpoints()[..] else { panic!("two endpoints") };
-        assert_eq!((a.query.heartbeat, a.query.connection_timeout, a.vhost.as_str()), (Some(8), Some(5000), "/"));
+        assert_eq!((a.query.heartbeat, a.query.frame_max, a.vhost.as_str()), (Some(8), Some(MAX_FRAME), "/"));
         assert_eq!((b.query.heartbeat, b.authority.host.as_str()), (Some(3), "b"));
+    }
+
+    #[test]
+    fn a_password_in_a_file_is_for_uris_without_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "geheim\nnot this\n").unwrap();
+        let uris = ["amqp://u@a", "amqp://u:own@b"].map(|uri| uri.parse().unwrap()).to_vec();
+        let settings = BrokerSettings { uris, password_file: Some(file.path().into()), ..BrokerSettings::default() };
+        let passwords = settings.endpoints_with_passwords().unwrap().into_iter().map(|e| e.authority.userinfo.password);
+        assert_eq!(passwords.collect::<Vec<_>>(), ["geheim", "own"]);
     }
 }

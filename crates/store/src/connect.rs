@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::driver::Driven;
+use super::tls::Tls;
 use super::{PostgresSettings, hosts, session};
-use crate::tls::{TlsError, client_config};
+use settled_tls::FileError;
 
 /// Why a connection failed. Each message is complete; no source has to be appended.
 #[derive(Debug, thiserror::Error)]
@@ -17,16 +17,20 @@ pub enum ConnectError {
     /// The password file cannot be read.
     #[error("password_file: cannot read {}: {reason}", .path.display())]
     PasswordFile { path: PathBuf, reason: std::io::Error },
-    /// The certificate authorities cannot be read.
-    #[error("tls_ca_file: {0}")]
-    Tls(TlsError),
+    /// A file with certificates or a key cannot be used.
+    #[error(transparent)]
+    Tls(FileError),
+    /// One side does not accept the other's certificate, or they have no TLS in common.
+    #[error("TLS: {0}")]
+    Untrusted(String),
     /// PostgreSQL cannot be reached.
     #[error("{}", describe(.0))]
     Postgres(tokio_postgres::Error),
     /// PostgreSQL answers and refuses the login: the user, its password, the database or the address.
     #[error(
         "PostgreSQL refuses the login: {}. Correct user and password in postgres.url, postgres.password_file or \
-         SETTLED_POSTGRES_URL, or what PostgreSQL expects (ALTER ROLE … PASSWORD, GRANT CONNECT, pg_hba.conf)",
+         SETTLED_POSTGRES_URL, the certificate in postgres.tls_cert_file, or what PostgreSQL expects (ALTER ROLE … \
+         PASSWORD, GRANT CONNECT, pg_hba.conf)",
         describe(.0)
     )]
     Refused(tokio_postgres::Error),
@@ -55,14 +59,22 @@ impl ConnectError {
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::PasswordFile { .. } | Self::Tls(_) | Self::Pooled | Self::Startup(_) => true,
-            Self::Postgres(_) | Self::Refused(_) | Self::Timeout(_) => false,
+            Self::Postgres(_) | Self::Refused(_) | Self::Untrusted(_) | Self::Timeout(_) => false,
         }
     }
 
-    /// Returns true if the server answered and refused the login. Somebody has to act, here or there; a daemon waits
-    /// for it, because passwords are replaced while it runs.
+    /// Returns true if the server answered and refused the login, or one side refused the other's certificate. Somebody
+    /// has to act, here or there; a daemon waits for it, because passwords and certificates are replaced while it runs.
     pub const fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused(_))
+        matches!(self, Self::Refused(_) | Self::Untrusted(_))
+    }
+
+    /// Sorts what tokio-postgres says about a connection for which these settings were used.
+    fn of(error: tokio_postgres::Error, settings: &PostgresSettings) -> Self {
+        match settings.is_tls().then(|| explain(&error, settings)).flatten() {
+            Some(reason) => Self::Untrusted(reason),
+            None => error.into(),
+        }
     }
 }
 
@@ -138,7 +150,10 @@ async fn open_with(settings: &PostgresSettings, config: &tokio_postgres::Config)
         Some(tls) => hosts::connect(config, tls, limit).await,
         None => hosts::connect(config, NoTls, limit).await,
     };
-    connected.map_err(|reason| reason.map_or(ConnectError::Timeout(limit), ConnectError::from))
+    connected.map_err(|reason| match reason {
+        Some(error) => ConnectError::of(error, settings),
+        None => ConnectError::Timeout(limit),
+    })
 }
 
 /// Reads the files that the settings name.
@@ -155,12 +170,22 @@ fn configuration(settings: &PostgresSettings) -> Result<tokio_postgres::Config, 
     })
 }
 
-fn tls(settings: &PostgresSettings) -> Result<Option<MakeRustlsConnect>, ConnectError> {
+fn tls(settings: &PostgresSettings) -> Result<Option<Tls>, ConnectError> {
     if !settings.is_tls() {
         return Ok(None);
     }
-    let config = client_config(settings.tls_ca_file.as_deref()).map_err(ConnectError::Tls)?;
-    Ok(Some(MakeRustlsConnect::new(config)))
+    let config = settings.tls_files().client_config().map_err(ConnectError::Tls)?;
+    Ok(Some(Tls::new(config)))
+}
+
+/// Returns what is wrong with the handshake, if it was not completed.
+fn explain(error: &tokio_postgres::Error, settings: &PostgresSettings) -> Option<String> {
+    let source = std::error::Error::source(error)?;
+    // What tokio-postgres finds out by itself is a text.
+    if source.to_string() == "server does not support TLS" {
+        return Some("PostgreSQL has no TLS (ssl = off), and a connection without it is not made".to_owned());
+    }
+    settings.tls_files().explain(source)
 }
 
 /// Returns the message with its reason, which tokio-postgres keeps in the source of the error.

@@ -52,4 +52,3 @@ pub use retention::PostgresRetention;
 pub use schema::{Schema, SchemaProblem, schema, usable_schema};
 pub use server::{Probed, probe, warnings};
 pub use settings::{PostgresSettings, PostgresUrl};
-pub use tls::check_authorities;

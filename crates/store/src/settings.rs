@@ -1,5 +1,6 @@
 //! The section `[postgres]` of the configuration.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use settled_pipeline::section;
-use settled_pipeline::settings::{Parsed, always, redact};
+use settled_pipeline::settings::{Parameters, Parsed, always, redact};
+use settled_tls::Files;
 
 /// From so many milliseconds to so many seconds.
 const fn range(from: u64, to: u64) -> RangeInclusive<Duration> {
@@ -27,8 +29,13 @@ section! {
     /// A file whose first line is the password, for a URL without one.
     pub password_file: Option<PathBuf> = None => Path(), reloads(always);
     /// A PEM file with the certificate authorities to trust, instead of the system's. TLS is used, and the server
-    /// verified, when this is set or the URL says sslmode=require.
+    /// verified, when one of these files is set or the URL says sslmode=verify-full or sslmode=require.
     pub tls_ca_file: Option<PathBuf> = None => Path(), reloads(always);
+    /// A PEM file with the client's certificate, and those between it and its authority, for a server that asks for one
+    /// (`cert` in pg_hba.conf).
+    pub tls_cert_file: Option<PathBuf> = None => Path(), reloads(always);
+    /// A PEM file with the private key of tls_cert_file, without a passphrase.
+    pub tls_key_file: Option<PathBuf> = None => Path(), reloads(always);
     /// Connections kept open; at least pipeline.max_transactions + 2, for the relay and the probes, and at least
     /// pipeline.workers. The gauges are measured, and the daemon's lease renewed, on one more.
     pub pool_size: usize = 8 => Whole(1..=500);
@@ -114,7 +121,18 @@ impl PostgresSettings {
     /// Returns true if connections use TLS. The server is always verified then; encryption that falls back to plain
     /// text would protect from nobody.
     pub fn is_tls(&self) -> bool {
-        self.tls_ca_file.is_some() || self.url.parts().get_ssl_mode() == SslMode::Require
+        self.tls_ca_file.is_some()
+            || self.tls_cert_file.is_some()
+            || self.url.parts().get_ssl_mode() == SslMode::Require
+    }
+
+    /// Returns the files with certificates.
+    pub fn tls_files(&self) -> Files {
+        Files {
+            authorities: self.tls_ca_file.clone(),
+            certificate: self.tls_cert_file.clone(),
+            key: self.tls_key_file.clone(),
+        }
     }
 }
 
@@ -131,7 +149,68 @@ impl PostgresUrl {
     /// Returns the parsed URL.
     pub fn parts(&self) -> tokio_postgres::Config {
         // It was parsed when it was made; the default is there for the type only.
-        self.expose().parse().unwrap_or_default()
+        for_driver(self.expose()).parse().unwrap_or_default()
+    }
+}
+
+/// What a URL may say of the connection. The rest has a key of its own, so that it is in one place.
+const PARAMETERS: Parameters = Parameters {
+    known: &[
+        "application_name",
+        "channel_binding",
+        "dbname",
+        "host",
+        "hostaddr",
+        "options",
+        "password",
+        "port",
+        "sslmode",
+        "sslnegotiation",
+        "target_session_attrs",
+        "user",
+    ],
+    elsewhere: &[
+        ("sslrootcert", "put the file into postgres.tls_ca_file"),
+        ("sslcert", "put the file into postgres.tls_cert_file"),
+        ("sslkey", "put the file into postgres.tls_key_file"),
+        (
+            "sslcrl",
+            "take the authority out of postgres.tls_ca_file instead; lists of revoked certificates are not read",
+        ),
+        ("passfile", "put the password into the first line of a file, and that into postgres.password_file"),
+        ("connect_timeout", "write postgres.connect_timeout"),
+        ("tcp_user_timeout", "write postgres.tcp_user_timeout"),
+        ("keepalives", "take it out: they are on, see postgres.keepalive"),
+        ("keepalives_idle", "write postgres.keepalive"),
+        ("keepalives_interval", "write postgres.keepalive"),
+        ("keepalives_count", "take it out: it is 3"),
+        ("keepalives_retries", "take it out: it is 3"),
+        ("load_balance_hosts", "take it out: the hosts are tried in the order of the URL"),
+        ("gssencmode", "take it out: there is no GSSAPI"),
+    ],
+};
+
+/// Checks the value of `sslmode`.
+fn check_mode(mode: &str) -> Result<(), String> {
+    let instead = match mode {
+        "disable" | "require" | "verify-full" => return Ok(()),
+        "verify-ca" => "; write sslmode=verify-full, and call the server by a name in its certificate",
+        "prefer" | "allow" => {
+            "; write sslmode=verify-full, or sslmode=disable: what falls back to plain text protects from nobody"
+        }
+        _ => "; write sslmode=verify-full, sslmode=require (the same here) or sslmode=disable",
+    };
+    Err(format!("sslmode has a value that is not supported{instead}"))
+}
+
+/// Returns the URL as tokio-postgres takes it. It knows no `verify-full`; whether the server is verified is decided by
+/// the TLS client that it is given, which always does.
+fn for_driver(url: &str) -> Cow<'_, str> {
+    match url.split_once('?') {
+        Some((base, query)) if query.contains("sslmode=verify-full") => {
+            format!("{base}?{}", query.replace("sslmode=verify-full", "sslmode=require")).into()
+        }
+        _ => url.into(),
     }
 }
 
@@ -150,7 +229,12 @@ impl Parsed for PostgresUrl {
         if !text.starts_with("postgresql://") && !text.starts_with("postgres://") {
             return Err("it does not begin with postgresql://".to_owned());
         }
-        let parts: tokio_postgres::Config = text.parse().map_err(|error| parse_error(&error, text))?;
+        for (name, value) in PARAMETERS.of(text)? {
+            if name == "sslmode" {
+                check_mode(value)?;
+            }
+        }
+        let parts: tokio_postgres::Config = for_driver(text).parse().map_err(|error| parse_error(&error))?;
         if parts.get_hosts().is_empty() {
             return Err("it names no host".to_owned());
         }
@@ -171,18 +255,10 @@ impl Parsed for PostgresUrl {
     }
 }
 
-/// Returns why tokio-postgres refuses a URL (it names options, never values) and, for an option that only libpq knows,
-/// what to write instead.
-fn parse_error(error: &tokio_postgres::Error, text: &str) -> String {
+/// Returns why tokio-postgres refuses a URL. It names options, never values.
+fn parse_error(error: &tokio_postgres::Error) -> String {
     let source = std::error::Error::source(error).map(ToString::to_string);
-    let reason = source.unwrap_or_else(|| error.to_string());
-    let instead = match text {
-        t if t.contains("sslmode=verify") => "; write sslmode=require, which verifies the server here",
-        t if t.contains("sslrootcert=") => "; put the file into tls_ca_file",
-        t if t.contains("passfile=") => "; put the file into password_file",
-        _ => "",
-    };
-    format!("{reason}{instead}")
+    source.unwrap_or_else(|| error.to_string())
 }
 
 impl fmt::Debug for PostgresUrl {
@@ -216,7 +292,13 @@ mod tests {
     #[test]
     fn tls_is_verified_or_absent() {
         assert!(!settings("postgresql://h/db").is_tls());
-        assert!(settings("postgresql://h/db?sslmode=require").is_tls());
+        assert!(!settings("postgresql://h/db?sslmode=disable").is_tls());
+        for mode in ["require", "verify-full"] {
+            let settings = settings(&format!("postgresql://h/db?application_name=x&sslmode={mode}"));
+            assert!(settings.is_tls());
+            assert!(settings.url.expose().ends_with(mode) && settings.url.show().ends_with(mode));
+            assert_eq!(settings.connection().unwrap().get_ssl_mode(), SslMode::Require);
+        }
         let with_ca = PostgresSettings { tls_ca_file: Some("ca.pem".into()), ..settings("postgresql://h/db") };
         assert_eq!(with_ca.connection().unwrap().get_ssl_mode(), SslMode::Require);
     }
@@ -233,8 +315,16 @@ mod tests {
     fn a_wrong_url_is_refused_without_its_password() {
         for (url, reason) in [
             ("host=h password=geheim", "postgresql://"),
-            ("postgresql://u:geheim@h/db?sslmode=verify-full", "sslmode=require"),
-            ("postgresql://u:geheim@h/db?sslrootcert=x", "tls_ca_file"),
+            ("postgresql://u:geheim@h/db?sslmode=verify-ca", "sslmode=verify-full"),
+            ("postgresql://u:geheim@h/db?sslmode=prefer", "falls back to plain text"),
+            ("postgresql://u:geheim@h/db?sslmode=on", "sslmode=disable"),
+            ("postgresql://u:geheim@h/db?sslrootcert=x", "postgres.tls_ca_file"),
+            ("postgresql://u:geheim@h/db?sslcert=x", "postgres.tls_cert_file"),
+            ("postgresql://u:geheim@h/db?sslkey=x", "postgres.tls_key_file"),
+            ("postgresql://u:geheim@h/db?connect_timeout=1", "write postgres.connect_timeout"),
+            ("postgresql://u:geheim@h/db?load_balance_hosts=random", "in the order of the URL"),
+            ("postgresql://u:geheim@h/db?sslmod=require", "did you mean `sslmode`?"),
+            ("postgresql://u:geheim@h/db?dbname=a&dbname=b", "`dbname` is there twice"),
             ("postgresql://u:geheim@a:1,b:2,c:x/db", "port"),
             ("postgresql://u:geheim@", "host"),
         ] {

@@ -1,70 +1,84 @@
-//! Whom a TLS connection to PostgreSQL trusts. (lapin brings its own, see `BrokerSettings::tls`.)
+//! The TLS stream to PostgreSQL, which reports what the server said last, rather than that writing failed.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use settled_tls::{ClientConfig, Opening};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::Socket;
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Why nobody can be trusted.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file is not there, not ours to read, or not PEM.
-    #[error("cannot read certificates from {}: {reason}", .path.display())]
-    File { path: PathBuf, reason: pem::Error },
-    /// No certificate authority was found.
-    #[error("{0} has no certificate authority")]
-    Empty(String),
-    /// The TLS library refused what it was given.
-    #[error(transparent)]
-    Rustls(#[from] rustls::Error),
-}
+type Rustls = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
-/// A client that verifies servers against the authorities in `ca_file` (PEM), or those of
-/// the system.
-///
-/// # Errors
-/// When there are none, or the file cannot be read.
-pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            let unreadable = |reason| TlsError::File { path: path.to_owned(), reason };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                roots.add(certificate.map_err(unreadable)?)?;
-            }
-        }
-        // A system store often has a few certificates that rustls does not like: those that it
-        // does are enough.
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+/// Makes the TLS client of each connection.
+#[derive(Clone)]
+pub(super) struct Tls(MakeRustlsConnect);
+
+impl Tls {
+    pub(super) fn new(config: ClientConfig) -> Self {
+        Self(MakeRustlsConnect::new(config))
     }
-    if roots.is_empty() {
-        let whose = ca_file.map_or("the system".to_owned(), |path| path.display().to_string());
-        return Err(TlsError::Empty(whose));
+}
+
+impl MakeTlsConnect<Socket> for Tls {
+    type Stream = Stream;
+    type TlsConnect = Client;
+    type Error = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Error;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Client, Self::Error> {
+        MakeTlsConnect::<Socket>::make_tls_connect(&mut self.0, domain).map(Client)
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Checks that a PEM file has certificate authorities to trust, and nothing else.
-///
-/// # Errors
-/// Why it cannot be used.
-pub fn check_authorities(ca_file: &Path) -> Result<(), String> {
-    client_config(Some(ca_file)).map(drop).map_err(|error| error.to_string())
+/// The TLS client of one connection.
+pub(super) struct Client(Rustls);
+
+impl TlsConnect<Socket> for Client {
+    type Stream = Stream;
+    type Error = <Rustls as TlsConnect<Socket>>::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Self::Error>> + Send>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        Box::pin(async { Ok(Stream { stream: self.0.connect(socket).await?, opening: Opening::default() }) })
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A connection after its handshake.
+pub(super) struct Stream {
+    stream: RustlsStream,
+    opening: Opening,
+}
 
-    #[test]
-    fn a_file_without_a_certificate_is_refused_by_name() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let error = client_config(Some(file.path())).unwrap_err().to_string();
-        assert!(error.contains("no certificate authority") && error.contains(&*file.path().to_string_lossy()));
-        assert!(matches!(client_config(Some(Path::new("/nowhere"))), Err(TlsError::File { .. })));
+impl TlsStream for Stream {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.stream.channel_binding()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.opening.read(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.opening.write(written, buf.len())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.opening.write(flushed, ())
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -8,16 +8,25 @@ use super::*;
 /// What all configurations of these tests have in common.
 const BASE: &str = "broker.uris = ['amqps://guest:one@h']\npostgres.url = 'postgresql://u:one@h/db'\n";
 
-/// Every key that reloads, with another value than `BASE` or the default.
-const OTHER: [(&str, &str); 34] = [
+/// Certificates come with their keys.
+const CERTIFICATES: &str = "broker.tls_cert_file = '/one.pem'\nbroker.tls_key_file = '/one.key'\n\
+    postgres.tls_cert_file = '/one.pem'\npostgres.tls_key_file = '/one.key'\n";
+
+/// Every key that reloads, with another value than in `BASE`, `CERTIFICATES` or by default.
+const OTHER: [(&str, &str); 39] = [
     ("broker.uris", "['amqps://guest:two@h']"),
+    ("broker.password_file", "'/password'"),
     ("broker.tls_ca_file", "'/ca.pem'"),
+    ("broker.tls_cert_file", "'/two.pem'"),
+    ("broker.tls_key_file", "'/two.key'"),
     ("authority.routing_key", "'require'"),
     ("authority.replies", "['*.replies']"),
     ("authority.verified", "false"),
     ("postgres.url", "'postgresql://u:two@h/db'"),
     ("postgres.password_file", "'/password'"),
     ("postgres.tls_ca_file", "'/ca.pem'"),
+    ("postgres.tls_cert_file", "'/two.pem'"),
+    ("postgres.tls_key_file", "'/two.key'"),
     ("payments.hold", "'1h'"),
     ("payments.longest_hold", "'300h'"),
     ("payments.parking", "'1h'"),
@@ -54,15 +63,18 @@ fn config(lines: &[&str]) -> Config {
 fn with(key: &str, value: &str) -> Config {
     let shop = |types: &str, more: &str| format!("[[publisher]]\nname = 'shop'\ntypes = {types}\n{more}");
     match key.strip_prefix("publisher[0].") {
-        Some("types") => config(&[BASE, &shop(value, "")]),
-        Some(key) => config(&[BASE, &shop("['transfer']", &format!("{key} = {value}\n"))]),
+        Some("types") => config(&[BASE, CERTIFICATES, &shop(value, "")]),
+        Some(key) => config(&[BASE, CERTIFICATES, &shop("['transfer']", &format!("{key} = {value}\n"))]),
         None => {
-            let (others, line) = (BASE.lines().filter(|line| !line.starts_with(key)), format!("{key} = {value}\n"));
+            let line = format!("{key} = {value}\n");
+            let lines = BASE.lines().chain(CERTIFICATES.lines()).filter(|line| !line.starts_with(key));
+            let others: String = lines.map(|line| format!("{line}\n")).collect();
             // A password stands in the URL or in its file.
-            let url = "postgresql://u:one@h/db";
-            let others: String = others.map(|line| format!("{line}\n")).collect();
-            let others =
-                if key == "postgres.password_file" { others.replace(url, "postgresql://u@h/db") } else { others };
+            let others = match key {
+                "postgres.password_file" => others.replace("u:one@h", "u@h"),
+                "broker.password_file" => others.replace("guest:one@h", "guest@h"),
+                _ => others,
+            };
             config(&[&others, &line, &shop("['transfer']", "")])
         }
     }
@@ -172,6 +184,10 @@ async fn a_refused_reload_leaves_everything_as_it_was() {
         format!("admin.liveness_timeout = '62s'\npostgres.password_file = '{empty}'\n"),
         "admin.liveness_timeout = '62s'\npostgres.password_file = '/nowhere'\n".to_owned(),
         format!("admin.liveness_timeout = '62s'\nbroker.tls_ca_file = '{empty}'\nbroker.uris = ['amqps://h']\n"),
+        format!(
+            "admin.liveness_timeout = '62s'\nbroker.uris = ['amqps://h']\n\
+             broker.tls_cert_file = '{empty}'\nbroker.tls_key_file = '{empty}'\n"
+        ),
     ] {
         reloading.reload(&bad).await;
         assert_eq!(*reloading.running.liveness_timeout.get(), Duration::from_secs(61), "{bad}");

@@ -128,5 +128,14 @@ async fn a_new_password_of_the_broker_is_used_by_the_next_connection() {
     rabbitmqctl(&["eval", &close]).await;
     goes_on(&world, &mut daemon).await;
     assert!(daemon.metric("settled_reconnects_total", &[("connection", "intake")]).await >= 1.0);
+    // And one that moves into a file.
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("password");
+    std::fs::write(&file, "third\n").expect("the password");
+    rabbitmqctl(&["change_password", &user, "third"]).await;
+    world.configure(&[&uris("second").replace(":second", ""), &format!("broker.password_file = {file:?}")]);
+    reload(&mut daemon, 2).await;
+    rabbitmqctl(&["eval", &close]).await;
+    goes_on(&world, &mut daemon).await;
     world.end(daemon).await;
 }

@@ -1,17 +1,13 @@
 //! The stream that lapin reads from and writes to: TCP or TLS, with a [`Filter`] on the reading side.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_rs::traits::{Executor, Reactor, RuntimeKit};
-use async_rs::util::Task;
-use async_rs::{Runtime, Tokio};
 use futures_io::{AsyncRead, AsyncWrite};
-use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
+use lapin::tcp::RustlsConnector;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use tokio::runtime::Handle;
@@ -19,30 +15,28 @@ use tokio::time::Sleep;
 
 use super::filter::{Filter, MAX_FRAME, Pulled};
 use super::inbox::Inbox;
+use crate::socket::{self, Socket};
 
 /// How often lapin gets a heartbeat while the budget is exhausted. It closes a connection that is silent for two
 /// heartbeat intervals, which are at least a second each.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
-type Socket = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
-
 /// Opens a connection that is read through a filter, whose notes go to `inbox`.
 pub(crate) async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
-    tls: OwnedTLSConfig,
+    tls: Option<RustlsConnector>,
     inbox: Arc<Inbox>,
 ) -> lapin::Result<Connection> {
     let handle = Handle::current();
-    let tokio = Tokio::default().with_handle(handle.clone());
-    let runtime = Runtime::new(tokio.clone());
     let most = uri.query.frame_max.unwrap_or(MAX_FRAME);
-    let connect = async move |uri: AMQPUri, _: Runtime<Kit>| {
-        let socket = uri.connect_with_config_async(tls.as_ref(), &runtime).await?;
-        let filter = Filter::new(Arc::clone(&inbox), most);
-        Ok(AsyncTcpStream::Plain(Transport { socket, filter, handle: handle.clone(), heartbeat: None }))
+    let wrap = move |socket| Transport {
+        socket,
+        filter: Filter::new(Arc::clone(&inbox), most),
+        handle: handle.clone(),
+        heartbeat: None,
     };
-    Connection::connector(uri, Runtime::new(Kit(tokio)), connect, properties).await
+    socket::connect(uri, properties, tls, wrap).await
 }
 
 /// A socket whose reading side is filtered.
@@ -116,52 +110,5 @@ impl AsyncWrite for Transport {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().socket).poll_close(cx)
-    }
-}
-
-/// The tokio runtime as lapin uses it, with [`Transport`] as the type of its streams.
-#[derive(Clone, Debug)]
-struct Kit(Tokio);
-
-impl RuntimeKit for Kit {}
-
-impl Executor for Kit {
-    type Task<T: Send + 'static> = <Tokio as Executor>::Task<T>;
-
-    fn block_on<T, F: Future<Output = T>>(&self, future: F) -> T {
-        self.0.block_on(future)
-    }
-
-    fn spawn<T: Send + 'static, F: Future<Output = T> + Send + 'static>(&self, future: F) -> Task<Self::Task<T>> {
-        self.0.spawn(future)
-    }
-
-    fn spawn_blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(&self, work: F) -> Task<Self::Task<T>> {
-        self.0.spawn_blocking(work)
-    }
-}
-
-impl Reactor for Kit {
-    type TcpStream = Transport;
-    type Sleep = <Tokio as Reactor>::Sleep;
-
-    fn register<H: io::Read + io::Write + std::os::fd::AsFd + std::os::fd::AsRawFd + Send + 'static>(
-        &self,
-        socket: H,
-    ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
-        self.0.register(socket)
-    }
-
-    fn sleep(&self, duration: Duration) -> Self::Sleep {
-        self.0.sleep(duration)
-    }
-
-    fn interval(&self, duration: Duration) -> impl futures_util::Stream<Item = Instant> + Send + 'static {
-        self.0.interval(duration)
-    }
-
-    /// Never called: [`connect`] makes the stream.
-    fn tcp_connect_addr(&self, _: SocketAddr) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        std::future::ready(Err(io::ErrorKind::Unsupported.into()))
     }
 }

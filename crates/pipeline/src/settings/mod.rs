@@ -3,12 +3,14 @@
 
 mod key;
 mod live;
+mod parameters;
 mod redact;
 mod section;
 mod suggest;
 
 pub use self::key::{Change, Choice, Element, Field, Key, List, Parsed, Rule, Section, Whole, always};
 pub use self::live::Live;
+pub use self::parameters::Parameters;
 pub use self::redact::redact;
 pub use self::suggest::{closest, did_you_mean};
 

@@ -287,9 +287,19 @@ impl World {
         Ended::of(child).await
     }
 
+    /// Runs a command of `settled` with these environment variables besides.
+    pub async fn run_under(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+        Ended::of(self.start_under(variables, arguments, Stdio::null())).await
+    }
+
     /// Starts a command of `settled`, to be waited for with [`Ended::of`].
     pub fn start(&self, arguments: &[&str], input: Stdio) -> Child {
+        self.start_under(&[], arguments, input)
+    }
+
+    fn start_under(&self, variables: &[(&str, &str)], arguments: &[&str], input: Stdio) -> Child {
         let mut command = tokio::process::Command::from(daemon::command());
+        command.envs(variables.iter().copied());
         command.args(arguments).arg("--config").arg(self.config()).kill_on_drop(true);
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
     }
