@@ -42,12 +42,16 @@ use crate::lifecycle::systemd::{ServiceManager, Timeouts};
 use crate::lifecycle::{ReloadRequests, host_name};
 use crate::profile::{ProfileServer, SocketError};
 use crate::telemetry::exporter::Exporter;
+use crate::telemetry::traces::TraceExporter;
 
 /// How long the collector of dead letters may take to end after everything else has ended.
 const COLLECTOR_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long it may take to delete the daemon's row in the registry. If it stays there, its lease runs out.
 const REGISTRY_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the last spans are waited for.
+const TRACES_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the daemon ended without a complete drain.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +71,8 @@ pub enum DaemonError {
     Unmet(String),
     #[error("postgres: {0}")]
     Postgres(ConnectError),
+    #[error("traces.endpoint: no thread could be started ({0})")]
+    Traces(#[from] std::io::Error),
     #[error("{0}")]
     Stopped(#[from] Stopped),
 }
@@ -141,8 +147,13 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     });
     // Random per process: publishers cannot predict which accounts share a lane.
     let key = RandomState::new().hash_one(std::process::id());
-    let settings =
-        MachineSettings { retry: running.retry.clone(), authority: running.authority.clone(), ..config.machine() };
+    let (traces, exporter_of_traces) = TraceExporter::start(&config, &metrics)?;
+    let settings = MachineSettings {
+        retry: running.retry.clone(),
+        authority: running.authority.clone(),
+        traces,
+        ..config.machine()
+    };
     let maintenance = settings.maintenance.clone();
     let machine = Machine::build(settings, outside, key, &health, &metrics);
     exporter.on_scrape(machine.gauges());
@@ -179,6 +190,9 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
         let _ = tokio::time::timeout(COLLECTOR_LIMIT, collecting).await;
         registered.cancel();
         let _ = tokio::time::timeout(REGISTRY_LIMIT, registering).await;
+        if let Some(exporter) = exporter_of_traces {
+            let _ = tokio::time::timeout(TRACES_LIMIT, exporter.finish()).await;
+        }
     }
     Ok(ended?)
 }

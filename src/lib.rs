@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dev;
+mod http;
 pub mod lifecycle;
 mod printable;
 pub mod profile;

@@ -63,15 +63,24 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn fraction(text: &str) -> Option<f64> {
+    match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse().ok().map(|percent: f64| percent / 100.0),
+        None => text.parse().ok(),
+    }
+}
+
 /// A percentage or a fraction, as a fraction below 1.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
-    let share = match text.strip_suffix('%') {
-        Some(percent) => percent.trim().parse().map(|percent: f64| percent / 100.0),
-        None => text.parse(),
-    };
-    let share = share.ok().filter(|share| (0.0..1.0).contains(share));
+    let share = fraction(text).filter(|share| (0.0..1.0).contains(share));
     share
         .ok_or_else(|| "expected a share below the whole, as a percentage or a fraction, such as 1% or 0.01".to_owned())
+}
+
+/// A percentage or a fraction, as a fraction up to 1.
+pub(crate) fn part(text: &str) -> Result<f64, String> {
+    let part = fraction(text).filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| "expected a share up to the whole, as a percentage or a fraction, such as 1% or 1".to_owned())
 }
 
 /// A fraction above 0, up to the whole.
@@ -130,6 +139,8 @@ mod tests {
         for text in ["1", "100%", "-1%", "x", "%", "nan"] {
             assert!(share(text).is_err_and(|error| error.contains("such as 1% or 0.01")), "{text}");
         }
+        assert_eq!((part("100%"), part("1"), part("0.5%")), (Ok(1.0), Ok(1.0), Ok(0.005)));
+        assert!(part("101%").is_err() && part("-1").is_err() && part("nan").is_err());
         assert_eq!(precision("5%"), Ok(0.05));
         assert!(precision("0").is_err() && precision("80%").is_err());
     }

@@ -9,7 +9,6 @@ mod dead_letters;
 mod dev;
 pub mod exit;
 mod global;
-mod http;
 mod human;
 mod instances;
 mod ledger;

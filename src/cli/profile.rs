@@ -10,7 +10,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::output::Text;
-use super::{Exit, Failure, Global, block_on, http, output};
+use super::{Exit, Failure, Global, block_on, output};
+use crate::http;
 use crate::profile::Format;
 
 #[derive(Clone, Debug, clap::Args)]

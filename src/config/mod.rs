@@ -34,6 +34,7 @@ use settled_pipeline::retention::RetentionSettings;
 use settled_pipeline::retry::RetrySettings;
 use settled_pipeline::scheduler::PaymentSettings;
 use settled_pipeline::settings::{Key, Section};
+use settled_pipeline::traces::Traces;
 use settled_pipeline::worker::PipelineSettings;
 use settled_store::PostgresSettings;
 
@@ -42,7 +43,7 @@ pub use self::reload::Changes;
 pub use self::sample::sample;
 pub use self::variables::Sources;
 use crate::admin::AdminSettings;
-use crate::telemetry::LogSettings;
+use crate::telemetry::{LogSettings, TraceSettings};
 
 /// The file that is read by default, if it exists.
 pub const DEFAULT_PATH: &str = "/etc/settled/settled.toml";
@@ -81,6 +82,7 @@ pub struct Config {
     pub reflexes: ReflexSettings,
     pub admin: AdminSettings,
     pub log: LogSettings,
+    pub traces: TraceSettings,
     file: Option<PathBuf>,
     /// The file of secrets that was asked for.
     env_file: Option<PathBuf>,
@@ -254,12 +256,13 @@ impl Config {
             retry: self.retry.clone().into(),
             authority: self.authority().into(),
             maintenance: Maintenance::default(),
+            traces: Traces::default(),
             consumption: Consumption { queue: self.broker.queue.clone(), prefetch: self.broker.prefetch },
         }
     }
 
     /// Returns the key tables of all sections, in the order of the sample.
-    fn sections(&mut self) -> [SectionKeys<'_>; 11] {
+    fn sections(&mut self) -> [SectionKeys<'_>; 12] {
         [
             section(&mut self.broker),
             section(&mut self.authority),
@@ -272,6 +275,7 @@ impl Config {
             section(&mut self.reflexes),
             section(&mut self.admin),
             section(&mut self.log),
+            section(&mut self.traces),
         ]
     }
 }

@@ -37,6 +37,7 @@ impl Config {
             reflexes,
             admin,
             log,
+            traces,
             file,
             // As it was asked for at the start.
             env_file: _,
@@ -53,6 +54,7 @@ impl Config {
         changes.take(reflexes, &new.reflexes);
         changes.take(admin, &new.admin);
         changes.take(log, &new.log);
+        changes.take(traces, &new.traces);
         changes.take_publishers(publishers, &new.publishers);
         file.clone_from(&new.file);
         origins.clone_from(&new.origins);

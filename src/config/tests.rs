@@ -53,6 +53,7 @@ refuses! {
     two_passwords_of_the_broker: "[broker]\nuris = [\"amqp://u:geheim@h\"]\npassword_file = \"/pw\"\n";
     password_for_nobody: "[broker]\nuris = [\"amqps://h?auth_mechanism=external\"]\npassword_file = \"/pw\"\ntls_cert_file = \"/c.pem\"\ntls_key_file = \"/k.pem\"\n";
     bad_address: "[admin]\nlisten = \"localhost:9464\"\n";
+    encrypted_collector: "[traces]\nendpoint = \"https://collector:4318\"\n";
     prefetch_too_small: "[broker]\nprefetch = 100\n";
     batch_too_large_for_any_prefetch: "[pipeline]\nlanes = 8\nmax_batch = 1000\n";
     pool_too_small: "[postgres]\npool_size = 5\n";

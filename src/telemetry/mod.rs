@@ -1,4 +1,4 @@
-//! The metrics exporter and the log.
+//! The metrics exporter, the log and the traces.
 //!
 //! Amounts of money, account names and ids are never labels.
 
@@ -7,5 +7,7 @@ pub mod logging;
 mod process;
 mod settings;
 mod targets;
+pub mod traces;
 
 pub use self::settings::{LogFormat, LogSettings};
+pub use self::traces::TraceSettings;

@@ -46,7 +46,7 @@ const ROWS: [(&str, &[&str]); 9] = [
     ("Stages: outbox and events", &["settled_outbox", "settled_event"]),
     ("Stages: dead letters", &["settled_dead_letter", "settled_rows_removed"]),
     ("Connections", &["settled_reconnects"]),
-    ("Process", &["process_"]),
+    ("Process", &["process_", "settled_spans"]),
 ];
 
 /// Panels in a line of the dashboard, which is 24 units wide.

@@ -24,3 +24,4 @@ mod restore;
 mod store;
 mod terminal;
 mod tls;
+mod traces;

@@ -227,6 +227,18 @@ label! {
 }
 
 label! {
+    /// What became of spans.
+    SpanResult {
+        /// The collector has taken them.
+        Exported = "exported",
+        /// There was no room for them while the collector was slow or away.
+        Dropped = "dropped",
+        /// They were sent, and the collector did not take them.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// A clock that ought to go forward.
     Clock {
         /// The clock of the machine that the daemon runs on.

@@ -27,6 +27,7 @@ pub mod scheduler;
 pub mod settings;
 pub mod shutdown;
 pub mod store;
+pub mod traces;
 pub mod worker;
 
 /// The version, as the log, the metrics and `--version` tell it.

@@ -21,6 +21,7 @@ use crate::scheduler::{PaymentSettings, Scheduler};
 use crate::settings::Live;
 use crate::shutdown::Shutdown;
 use crate::store::{BatchStore, OutboxStore};
+use crate::traces::Traces;
 use crate::worker::{PipelineSettings, Workers};
 use settled_core::contract::Authority;
 
@@ -41,6 +42,8 @@ pub struct MachineSettings {
     pub consumption: Consumption,
     /// Has it wait while an operator wants that.
     pub maintenance: Maintenance,
+    /// Where sampled tasks are recorded.
+    pub traces: Traces,
 }
 
 /// Why the pipeline ended without being drained.
@@ -105,7 +108,7 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         let relay_stop = CancellationToken::new();
         let (store, broken) = (Arc::new(store), CancellationToken::new());
         let admission = Arc::new(Admission::new(lanes.lanes, lanes.lane_capacity, key, Arc::clone(health)));
-        let committer = Arc::new(Committer::new(
+        let committer = Committer::new(
             Arc::clone(&store),
             lanes.max_transactions,
             relay_queue.clone(),
@@ -113,7 +116,8 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             Arc::clone(health),
             Arc::clone(metrics),
             broken.clone(),
-        ));
+        );
+        let committer = Arc::new(committer.traced(settings.traces.clone()));
         let relay = Relay::new(
             sink,
             events.clone(),
@@ -123,7 +127,8 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             Arc::clone(health),
             Arc::clone(metrics),
             relay_stop.clone(),
-        );
+        )
+        .traced(settings.traces.clone());
         let sweeper = OutboxSweeper::new(
             outbox,
             events.clone(),

@@ -17,7 +17,7 @@ pub use self::publishers::Publisher;
 use self::publishers::Publishers;
 use crate::labels::{
     AckKind, Clock, Connection, Dependency, Kept, Outcome, Reflex, ReflexAction, RefusalReason, ReloadResult,
-    RetryKind, UnroutableAction,
+    RetryKind, SpanResult, UnroutableAction,
 };
 use crate::settings::Live;
 
@@ -158,6 +158,7 @@ metrics! {
     CONFIG_RELOADS as config_reloads by result: ReloadResult = "settled_config_reloads_total", Counter, Count, "Reloads of the configuration, by result.";
     CONFIG_LAST_RELOAD_SUCCESSFUL as config_last_reload_successful = "settled_config_last_reload_successful", Gauge, Count, "1 if the last reload of the configuration was accepted, or there was none; 0 if it was refused.";
     CONFIG_LAST_RELOAD_SUCCESS as config_last_reload_success = "settled_config_last_reload_success_timestamp_seconds", Gauge, Seconds, "When the configuration was last read and accepted, as Unix time.";
+    SPANS as spans by result: SpanResult = "settled_spans_total", Counter, Count, "Spans of sampled tasks, by what became of them: exported to the collector, failed there, or dropped because it was slow or away.";
     BUILD_INFO of (version) = "settled_build_info", Gauge, Count, "1, with the version as its label.";
     PROCESS_START_TIME as process_start_time = "process_start_time_seconds", Gauge, Seconds, "When the process started, as Unix time.";
     PROCESS_CPU as process_cpu = "process_cpu_seconds_total", Counter, Seconds, "CPU time used, user and system, in whole seconds.";

@@ -243,7 +243,7 @@ impl Publisher {
 
     async fn send(&self, channel: &Channel, due: Due, confirms: &mut Confirms) -> Result<()> {
         let body = body(&self.accounts, &due.message, due.ids)?;
-        let confirm = send(channel, &due, &body, &self.app_id).await?;
+        let confirm = send(channel, &due, &body, (&self.app_id, 0.0)).await?;
         confirms.push(Box::pin(async move { (due.index, confirm.await) }));
         Ok(())
     }

@@ -75,15 +75,15 @@ pub(crate) struct Flights {
 }
 
 impl Generator {
-    /// Connects `publishers` publishers.
+    /// Connects publishers, of whose messages a share is sampled.
     pub(crate) async fn connect(
         uri: &str,
         script: Arc<Script>,
-        publishers: usize,
+        (publishers, sampled): (usize, f64),
         (pace, limit, seed): (Pace, Limit, u64),
     ) -> Result<Self> {
         let app_id = script.mark().to_string();
-        let publishers = try_join_all((0..publishers).map(|_| Publisher::connect(uri, &app_id))).await?;
+        let publishers = try_join_all((0..publishers).map(|_| Publisher::connect(uri, &app_id, sampled))).await?;
         Ok(Self { script, publishers, pace, limit, seed })
     }
 
@@ -135,7 +135,7 @@ impl Generator {
 
 /// Publishes the messages that open the accounts, and waits for the last confirm.
 pub(crate) async fn open_accounts(uri: &str, script: &Script) -> Result<()> {
-    let publisher = Publisher::connect(uri, &script.mark().to_string()).await?;
+    let publisher = Publisher::connect(uri, &script.mark().to_string(), 0.0).await?;
     let (accounts, count) = script.with(|lines| (Arc::clone(&lines.plan.accounts), lines.plan.opening.len()));
     for from in (0..count).step_by(OPENED_TOGETHER) {
         let places = from..count.min(from + OPENED_TOGETHER);

@@ -8,6 +8,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::future::try_join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, PublisherConfirm};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -46,6 +47,7 @@ pub(super) struct Publisher {
     _connection: Connection,
     channel: Channel,
     app_id: String,
+    sampled: f64,
 }
 
 /// What all publishers of a load report to.
@@ -64,11 +66,11 @@ struct Unconfirmed {
 }
 
 impl Publisher {
-    /// Connects. Messages say that `app_id` has published them.
-    pub(super) async fn connect(uri: &str, app_id: &str) -> Result<Arc<Self>> {
+    /// Connects. Messages say that `app_id` has published them, and the share `sampled` of them has a sampled trace.
+    pub(super) async fn connect(uri: &str, app_id: &str, sampled: f64) -> Result<Arc<Self>> {
         let (_connection, channel) = broker::channel(uri, "settled-loadtest publisher").await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Arc::new(Self { _connection, channel, app_id: app_id.to_owned() }))
+        Ok(Arc::new(Self { _connection, channel, app_id: app_id.to_owned(), sampled }))
     }
 
     /// Publishes all of a supply and waits for the last confirm.
@@ -119,16 +121,26 @@ impl Publisher {
     pub(super) async fn send_all(&self, accounts: &Accounts, due: &[Due]) -> Result<Vec<PublisherConfirm>> {
         let bodies = due.iter().map(|due| body(accounts, &due.message, due.ids));
         let bodies: Vec<Vec<u8>> = bodies.collect::<Result<_, _>>()?;
-        let messages = due.iter().zip(&bodies).map(|(due, body)| send(&self.channel, due, body, &self.app_id));
+        let messages =
+            due.iter().zip(&bodies).map(|(due, body)| send(&self.channel, due, body, (&self.app_id, self.sampled)));
         Ok(try_join_all(messages).await?)
     }
 }
 
-/// Publishes a message, which says that `app_id` did; the broker's confirm is still to come.
-pub(crate) async fn send(channel: &Channel, due: &Due, body: &[u8], app_id: &str) -> lapin::Result<PublisherConfirm> {
+/// Publishes a message, which says that `app_id` did, and of which the share `sampled` has a sampled trace; the broker's
+/// confirm is still to come.
+pub(crate) async fn send(
+    channel: &Channel,
+    due: &Due,
+    body: &[u8],
+    (app_id, sampled): (&str, f64),
+) -> lapin::Result<PublisherConfirm> {
     let key = format!("task.{}", due.message.ask.task_type().name());
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let properties = properties(&due.message, due.ids.own, app_id);
+    let mut properties = properties(&due.message, due.ids.own, app_id);
+    if is_sampled(due.ids.own, sampled) {
+        properties = properties.with_headers(traced(due.ids.own));
+    }
     channel.basic_publish(TASKS_EXCHANGE.into(), key.into(), options, body, properties).await
 }
 
@@ -152,6 +164,19 @@ async fn await_confirms(mut unconfirmed: mpsc::Receiver<Unconfirmed>, desk: &Des
         confirmed.push(Confirmed { index, at });
     }
     Ok(confirmed)
+}
+
+/// Whether the message is one of the share that is sampled. The last bits of an id are random.
+fn is_sampled(id: Uuid, share: f64) -> bool {
+    share >= 1.0 || f64::from(id.as_u128() as u32) / f64::from(u32::MAX) < share
+}
+
+/// Returns headers with a sampled trace of its own.
+fn traced(id: Uuid) -> FieldTable {
+    let mut headers = FieldTable::default();
+    let traceparent = format!("00-{:032x}-{:016x}-01", id.as_u128(), id.as_u64_pair().1);
+    headers.insert("traceparent".into(), AMQPValue::LongString(traceparent.into()));
+    headers
 }
 
 fn properties(message: &Message, id: Uuid, app_id: &str) -> BasicProperties {

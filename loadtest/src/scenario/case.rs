@@ -115,11 +115,11 @@ impl<'a> Case<'a> {
     }
 
     pub(super) async fn generator(&self) -> Result<Generator> {
-        let Order { pace, limit, publishers, .. } = *self.order;
+        let Order { pace, limit, publishers, sampled, .. } = *self.order;
         Generator::connect(
             &self.rig.amqp_uri,
             Arc::clone(&self.script),
-            publishers,
+            (publishers, sampled),
             (pace, limit, self.order.shape.seed),
         )
         .await

@@ -35,6 +35,9 @@ pub(crate) struct Order {
     /// Connections that publish
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::at_least_one)]
     pub(crate) publishers: usize,
+    /// The share of messages with a traceparent whose trace is sampled
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = values::part)]
+    pub(crate) sampled: f64,
     /// The kind of queue that receives the events
     #[arg(long, value_enum, default_value_t = EventQueue::Classic)]
     pub(crate) event_queue: EventQueue,

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::samples::{Pair, Samples};
-use crate::cli::http;
 use crate::config::Config;
+use crate::http;
 use crate::lifecycle::host_name;
 
 /// How long a daemon may take to answer.

@@ -26,6 +26,7 @@ use crate::outbox::RelayQueue;
 use crate::retry::RetrySettings;
 use crate::settings::Live;
 use crate::store::{Answer, BatchStore, Committed, StoreError, Submission};
+use crate::traces::{Commit, Traces};
 use settled_core::contract::{DeadReason, Message, Rejection};
 use settled_core::ledger::{NonePending, Pending};
 
@@ -37,6 +38,7 @@ pub struct Committer<S> {
     retry: Live<RetrySettings>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    traces: Traces,
     /// Number of batches for which intake is paused because they can't be committed.
     failing: AtomicUsize,
     woken: Notify,
@@ -72,8 +74,8 @@ pub struct Batch<'c, S> {
 }
 
 impl<S: BatchStore> Batch<'_, S> {
-    /// Commits the front piece, bisecting it while PostgreSQL refuses it. Returns its number of tasks and the result;
-    /// `None` when the whole batch is committed.
+    /// Commits the front piece, bisecting it while PostgreSQL refuses it. Returns its number of tasks, the result and,
+    /// for traces, its times; `None` when the whole batch is committed.
     ///
     /// `front(n)` returns the first `n` remaining tasks. `meanwhile` is called once, during the first attempt.
     pub async fn next<'t>(
@@ -81,7 +83,7 @@ impl<S: BatchStore> Batch<'_, S> {
         front: impl Fn(usize) -> Vec<Submission<'t>>,
         pending: &(impl Pending + Sync),
         meanwhile: impl FnOnce(),
-    ) -> Option<Result<(usize, Committed), Uncommitted>> {
+    ) -> Option<Result<(usize, Committed, Option<Commit>), Uncommitted>> {
         let (committer, mut meanwhile) = (self.committer, Some(meanwhile));
         loop {
             let size = *self.pieces.last()?;
@@ -90,10 +92,10 @@ impl<S: BatchStore> Batch<'_, S> {
             // The order matters: the attempt sends its first statements before `meanwhile` runs.
             let (result, ()) = join(attempt, async { meanwhile.take().map_or((), |work| work()) }).await;
             let error = match result {
-                Ok(committed) => {
+                Ok((committed, commit)) => {
                     self.attempts.succeeded(committer);
                     self.pieces.pop();
-                    return Some(Ok((size, committed)));
+                    return Some(Ok((size, committed, commit)));
                 }
                 Err(error) => error,
             };
@@ -130,7 +132,14 @@ impl<S: BatchStore> Committer<S> {
         broken: CancellationToken,
     ) -> Self {
         let (transactions, failing, woken) = (Semaphore::new(transactions), AtomicUsize::new(0), Notify::new());
-        Self { store, transactions, relay, retry, health, metrics, failing, woken, broken }
+        let traces = Traces::default();
+        Self { store, transactions, relay, retry, health, metrics, traces, failing, woken, broken }
+    }
+
+    /// Records sampled tasks in `traces`.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// Starts a batch of `size` tasks. Nothing is committed before [`Batch::next`].
@@ -163,6 +172,11 @@ impl<S: BatchStore> Committer<S> {
     /// Returns the metrics, for what only the callers can count.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Returns where sampled tasks are recorded.
+    pub const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Counts the outcome of a message. Returns `None` if the message was deferred or is still waiting.
@@ -206,21 +220,22 @@ impl<S: BatchStore> Committer<S> {
         self.broken.is_cancelled()
     }
 
-    /// Runs one transaction.
+    /// Runs one transaction. Its times are for traces, and not measured without them.
     async fn attempt(
         &self,
         tasks: &[Submission<'_>],
         holds: &[Uuid],
         pending: &(impl Pending + Sync),
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<(Committed, Option<Commit>), StoreError> {
         let _permit = self.transactions.acquire().await.expect("this semaphore is never closed");
-        let (began, metrics) = (Instant::now(), &self.metrics);
+        let (began, metrics, traced) = (Instant::now(), &self.metrics, self.traces.now());
         let bytes = tasks.iter().map(|task| task.message.body.len()).sum();
         let room = self.relay.reserve(tasks.len() + holds.len(), bytes);
         let mut committed = self.store.commit(tasks, holds, pending, room.is_some()).await?;
         if committed.woken > 0 {
             self.woken.notify_one();
         }
+        let commit = traced.zip(self.traces.now()).map(|(began, ended)| Commit { began, ended });
         observe(&metrics.transaction_seconds, began.elapsed());
         metrics.batch_size.record(tasks.len() as f64);
         metrics.shortfalls.increment(committed.shortfalls as u64);
@@ -228,6 +243,6 @@ impl<S: BatchStore> Committer<S> {
         if let (Some(room), Some(event_batch)) = (room, committed.event_batch.take()) {
             room.send(event_batch);
         }
-        Ok(committed)
+        Ok((committed, commit))
     }
 }

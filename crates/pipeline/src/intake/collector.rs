@@ -24,6 +24,7 @@ use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
 use crate::store::{Answer, BatchStore, Submission};
+use crate::traces::Commit;
 use settled_core::contract::{Authority, Message};
 use settled_core::ledger::{Arrival, NonePending};
 
@@ -202,9 +203,9 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
         let (mut delays, mut is_told) = (Delays::new(&self.retry), false);
         while let Some(committed) = batch.next(|size| submissions(&taken[..size]), &NonePending, || ()).await {
             match committed {
-                Ok((size, committed)) => {
+                Ok((size, committed, commit)) => {
                     let (tags, messages): (Vec<TagOf<Q>>, Vec<Message>) = taken.drain(..size).unzip();
-                    self.count(&messages, &committed.answers);
+                    self.count(&messages, &committed.answers, commit);
                     if let (None, Some(proof)) = (&ended, &committed.proof) {
                         session.acknowledge(tags, proof).await?;
                     }
@@ -223,11 +224,12 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
         ended.map_or(Ok(true), Err)
     }
 
-    fn count(&self, taken: &[Message], answers: &[Answer]) {
+    fn count(&self, taken: &[Message], answers: &[Answer], commit: Option<Commit>) {
+        let mut traces = self.committer.traces().batch(taken.len(), commit);
         for (message, answer) in taken.iter().zip(answers) {
-            let (Some(outcome), Err(letter)) = (self.committer.count(message, answer), &message.content) else {
-                continue;
-            };
+            let outcome = self.committer.count(message, answer);
+            traces.settled(message, outcome);
+            let (Some(outcome), Err(letter)) = (outcome, &message.content) else { continue };
             let id = letter.task_id.map(tracing::field::display);
             let publisher = message.properties.publisher.as_deref();
             warn!(

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::settings::{EventFormat, HeaderPrefix};
+use crate::traces::EventRecord;
 
 /// How messages are made of events.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ pub struct Publication<'a> {
     pub content_type: &'static str,
     /// CloudEvents attributes, which are the headers of a single event.
     pub attributes: Option<[(&'static str, Cow<'a, str>); 6]>,
-    /// W3C trace context of the task.
+    /// W3C trace context of the task, or of the publication if that has a span.
     pub traceparent: Option<Cow<'a, str>>,
     /// W3C trace context of the task.
     pub tracestate: Option<Cow<'a, str>>,
@@ -45,9 +46,23 @@ pub struct Publication<'a> {
     pub lines: Cow<'a, [u8]>,
     /// Number of events in the message.
     pub events: u32,
+    /// The span of its publication, if it is traced.
+    pub span: Option<Box<EventRecord>>,
 }
 
 impl Publication<'_> {
+    /// Begins a span for a single event or reply of a sampled trace. Its header names that span, so that what its
+    /// consumer does comes below it.
+    pub fn begin_span(&mut self) {
+        let (Some(traceparent), Some(attributes)) = (&self.traceparent, &self.attributes) else { return };
+        let [_, (_, id), _, (_, kind), (_, subject), _] = attributes;
+        let span = EventRecord::begin(traceparent, (subject, id), kind, self.reply_to.is_some());
+        if let Some(span) = span {
+            self.traceparent = Some(span.context.to_string().into());
+            self.span = Some(Box::new(span));
+        }
+    }
+
     /// Returns the `message_id` property. A reply has a suffix, as its event is published with the same id.
     pub fn id_on_the_wire(&self) -> Cow<'_, str> {
         match &self.reply_to {
@@ -145,6 +160,7 @@ fn binary<'a>(
         body: event.data.get().as_bytes().into(),
         lines: line.into(),
         events: 1,
+        span: None,
     }
 }
 
@@ -222,6 +238,7 @@ fn empty_batch(row: i64, number: usize, kind: Cow<'_, str>) -> Publication<'_> {
         body: Cow::default(),
         lines: Cow::default(),
         events: 0,
+        span: None,
     }
 }
 

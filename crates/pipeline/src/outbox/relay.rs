@@ -31,6 +31,7 @@ use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
 use crate::store::EventBatch;
+use crate::traces::Traces;
 
 /// Events above which a channel takes no further event batch.
 const PUBLISHED_TOGETHER: u32 = 1000;
@@ -78,6 +79,13 @@ impl<B: Sink> Relay<B> {
             metrics,
             stop,
         }
+    }
+
+    /// Records in `traces` what is published of sampled tasks.
+    #[must_use]
+    pub fn traced(mut self, traces: Traces) -> Self {
+        self.publisher.traces = traces;
+        self
     }
 
     /// Runs until stopped. Connects again whenever the session is lost.

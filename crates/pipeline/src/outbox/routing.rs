@@ -29,7 +29,8 @@ impl NotTaken {
         self.halves.extend(other.halves);
     }
 
-    fn has_returned(&self, message: &Publication<'_>) -> bool {
+    /// Returns whether no queue is bound for the message.
+    pub(super) fn has_returned(&self, message: &Publication<'_>) -> bool {
         !self.returned.is_empty() && self.returned.contains(&*message.id_on_the_wire())
     }
 }

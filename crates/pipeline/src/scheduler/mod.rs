@@ -25,6 +25,7 @@ use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
 use crate::store::{Answer, BatchStore, Due, StoreError, Submission};
+use crate::traces::Commit;
 use settled_core::contract::Message;
 use settled_core::ledger::{Arrival, NonePending};
 
@@ -110,9 +111,9 @@ impl<S: BatchStore> Scheduler<S> {
         let mut batch = self.committer.begin(tasks.len(), Patience::Brief);
         while let Some(committed) = batch.next(|size| resumed(&tasks[..size]), &NonePending, || ()).await {
             match (committed, tasks.split_first()) {
-                (Ok((size, committed)), _) => {
+                (Ok((size, committed, commit)), _) => {
                     let (done, rest) = tasks.split_at(size);
-                    self.count(done, &committed.answers);
+                    self.count(done, &committed.answers, commit);
                     tasks = rest;
                 }
                 (Err(Uncommitted::Refused(error)), Some((refused, rest))) => {
@@ -126,10 +127,11 @@ impl<S: BatchStore> Scheduler<S> {
         Ok(())
     }
 
-    /// Counts the outcomes, except of tasks that another daemon resumed first.
-    fn count(&self, tasks: &[Message], answers: &[Answer]) {
+    /// Counts and traces the outcomes, except of tasks that another daemon resumed first.
+    fn count(&self, tasks: &[Message], answers: &[Answer], commit: Option<Commit>) {
+        let mut traces = self.committer.traces().batch(tasks.len(), commit);
         for (message, answer) in tasks.iter().zip(answers).filter(|(_, answer)| **answer != Answer::Duplicate) {
-            self.committer.count(message, answer);
+            traces.resumed(message, self.committer.count(message, answer));
         }
     }
 

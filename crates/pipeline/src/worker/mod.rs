@@ -22,6 +22,7 @@ use crate::admission::{Admission, Delivery, Job};
 use crate::committer::{Committer, Patience, Uncommitted};
 use crate::lanes::LaneGuard;
 use crate::store::{BatchStore, Committed, MAX_BATCH_BYTES, StoreError, Submission};
+use crate::traces::Commit;
 use settled_core::contract::{DeadLetter, DeadReason};
 
 /// State shared by all workers: where tasks come from, and what commits them.
@@ -103,13 +104,13 @@ impl<S: BatchStore, D: Delivery> Workers<S, D> {
             };
             match batch.next(front, &pending, settle_before).await {
                 None | Some(Err(Uncommitted::Broken)) => return Waits::new(),
-                Some(Ok((size, committed))) if size == jobs.len() && !committed.defers() => {
-                    *unsettled = Some(Decided::new(jobs, committed));
+                Some(Ok((size, committed, commit))) if size == jobs.len() && !committed.defers() => {
+                    *unsettled = Some(Decided::new(jobs, committed, commit));
                     return Waits::new();
                 }
-                Some(Ok((size, committed))) => {
+                Some(Ok((size, committed, commit))) => {
                     condemned = None;
-                    if let ControlFlow::Break(waits) = self.settle_front(lane, &mut jobs, size, committed) {
+                    if let ControlFlow::Break(waits) = self.settle_front(lane, &mut jobs, size, (committed, commit)) {
                         return waits;
                     }
                 }
@@ -133,11 +134,11 @@ impl<S: BatchStore, D: Delivery> Workers<S, D> {
         lane: &LaneGuard<'_, Job<D>>,
         jobs: &mut Buffer<'p, Job<D>>,
         size: usize,
-        committed: Committed,
+        (committed, commit): (Committed, Option<Commit>),
     ) -> ControlFlow<Waits> {
         let mut piece = self.buffers.take();
         piece.extend(jobs.drain(..size));
-        let (waits, deferred) = self.settle(lane, Decided::new(piece, committed));
+        let (waits, deferred) = self.settle(lane, Decided::new(piece, committed, commit));
         if deferred.is_empty() {
             return ControlFlow::Continue(());
         }

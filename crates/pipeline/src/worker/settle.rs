@@ -13,6 +13,7 @@ use crate::labels::Outcome;
 use crate::lanes::LaneGuard;
 use crate::metrics::observe;
 use crate::store::{Answer, BatchStore, Committed};
+use crate::traces::Commit;
 use settled_core::contract::{AccountName, Task};
 use settled_core::ledger::Arrival;
 
@@ -24,13 +25,14 @@ pub(super) type Waits = Vec<(AccountName, Arrival)>;
 pub(super) struct Decided<'p, D> {
     jobs: Buffer<'p, Job<D>>,
     committed: Committed,
+    commit: Option<Commit>,
     at: (Timestamp, Instant),
 }
 
 impl<'p, D> Decided<'p, D> {
-    /// Pairs the jobs of a batch with the result of their commit.
-    pub(super) fn new(jobs: Buffer<'p, Job<D>>, committed: Committed) -> Self {
-        Self { jobs, committed, at: (Timestamp::now(), Instant::now()) }
+    /// Pairs the jobs of a batch with the result of their commit, and its times.
+    pub(super) fn new(jobs: Buffer<'p, Job<D>>, committed: Committed, commit: Option<Commit>) -> Self {
+        Self { jobs, committed, commit, at: (Timestamp::now(), Instant::now()) }
     }
 
     /// Returns the arrival numbers of the tasks, in ascending order.
@@ -42,26 +44,28 @@ impl<'p, D> Decided<'p, D> {
 impl<S: BatchStore, D: Delivery> Workers<S, D> {
     /// Settles the decided tasks. Returns what the deferred tasks wait for, and the deferred tasks.
     pub(super) fn settle(&self, lane: &LaneGuard<'_, Job<D>>, decided: Decided<'_, D>) -> (Waits, Vec<Job<D>>) {
-        let Decided { mut jobs, committed: Committed { proof, answers, .. }, at } = decided;
+        let Decided { mut jobs, committed: Committed { proof, answers, .. }, commit, at } = decided;
         let done = jobs.iter().zip(&answers).filter(|(_, answer)| !answer.is_deferred());
         self.admission.committed(done.map(|(job, _)| (job.arrival, job.message.content.as_ref().ok())));
         let (mut waits, mut aside, mut settled) = (Waits::new(), Vec::new(), 0);
+        let mut traces = self.committer.traces().batch(jobs.len(), commit);
         for (job, answer) in jobs.drain(..).zip(answers) {
             if let Answer::Deferred { waits_on } = answer {
                 waits.extend(waits_on.map(|account| (account, job.arrival)));
                 aside.push(job);
                 continue;
             }
-            self.count(&job, &answer, at);
+            let outcome = self.count(&job, &answer, at);
             job.delivery.settle(proof.as_ref().expect("what has an outcome has a proof"), &answer);
+            traces.settled(&job.message, outcome);
             settled += 1;
         }
         self.admission.settled(lane, settled);
         (waits, aside)
     }
 
-    fn count(&self, job: &Job<D>, answer: &Answer, (now, instant): (Timestamp, Instant)) {
-        let Some(outcome) = self.committer.count(&job.message, answer) else { return };
+    fn count(&self, job: &Job<D>, answer: &Answer, (now, instant): (Timestamp, Instant)) -> Option<Outcome> {
+        let outcome = self.committer.count(&job.message, answer)?;
         let metrics = self.committer.metrics();
         observe(&metrics.receive_to_commit_seconds, instant - job.taken);
         if let Some(published) = job.message.published_at() {
@@ -69,6 +73,7 @@ impl<S: BatchStore, D: Delivery> Workers<S, D> {
             observe(&metrics.publish_to_commit_seconds, waited);
         }
         log(job, outcome);
+        Some(outcome)
     }
 }
 

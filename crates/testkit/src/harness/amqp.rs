@@ -106,9 +106,18 @@ impl Publisher {
 
     /// Publishes tasks in order without waiting in between, then waits for all confirms.
     pub async fn publish_all<'t>(&self, tasks: impl IntoIterator<Item = &'t Task>) {
+        self.publish_all_with(tasks, Self::properties).await;
+    }
+
+    /// Publishes tasks with these properties in order, then waits for all confirms.
+    pub async fn publish_all_with<'t>(
+        &self,
+        tasks: impl IntoIterator<Item = &'t Task>,
+        properties: impl Fn(&Task) -> BasicProperties,
+    ) {
         let mut confirms = Vec::new();
         for task in tasks {
-            confirms.push(self.send(&task.routing_key(), task.body().as_bytes(), Self::properties(task)).await);
+            confirms.push(self.send(&task.routing_key(), task.body().as_bytes(), properties(task)).await);
         }
         for confirm in confirms {
             assert_eq!(confirm.await.expect("a confirm"), Confirmation::Ack(None));

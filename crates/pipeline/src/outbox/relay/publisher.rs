@@ -19,6 +19,7 @@ use crate::outbox::routing::{Messages, NotTaken, UnboundKeys};
 use crate::outbox::settings::{EventSettings, Unroutable};
 use crate::outbox::sink::{Channel, Refusal, RelayError, Session};
 use crate::store::{EventBatch, Unrouted};
+use crate::traces::{EventRecord, Traces};
 
 /// The most messages that are passed to lapin at once. It completes a publish when its frames are written, so one
 /// wake-up of its thread writes them all.
@@ -41,6 +42,7 @@ pub(super) struct Publisher {
     /// The longest batch in bytes: less than `events.batch_bytes` once the broker has refused one that was too large.
     batch_bytes: AtomicUsize,
     metrics: Arc<Metrics>,
+    pub(super) traces: Traces,
 }
 
 impl Publisher {
@@ -51,6 +53,7 @@ impl Publisher {
             batch_bytes: AtomicUsize::new(settings.batch_bytes),
             settings,
             metrics,
+            traces: Traces::default(),
         }
     }
 
@@ -80,14 +83,18 @@ impl Publisher {
         Ok(held.collect())
     }
 
-    /// Returns the messages of an event batch. One that cannot be read is held as it is.
+    /// Returns the messages of an event batch, with spans. One that cannot be read is held as it is.
     fn read<'p>(&self, event_batch: &'p EventBatch) -> Row<'p> {
         let encoding = Encoding { batch_bytes: self.batch_bytes.load(Ordering::Relaxed), ..self.settings.encoding() };
-        publications(event_batch.id, &event_batch.body, encoding).map_err(|error| {
+        let mut row = publications(event_batch.id, &event_batch.body, encoding).map_err(|error| {
             error!(row = event_batch.id, %error, "an outbox row can't be read: held for a person to look at");
             let (lines, events) = (event_batch.body.clone(), event_batch.events.cast_signed().max(1));
             Unrouted { key: "unreadable".into(), reason: None, lines, events }
-        })
+        })?;
+        if self.traces.are_on() {
+            row.iter_mut().for_each(Publication::begin_span);
+        }
+        Ok(row)
     }
 
     /// Publishes messages as [`Self::publish_unrefused`] does, but of each routing key without a queue only one, unless
@@ -184,7 +191,7 @@ impl Publisher {
             left = later;
         }
         let mut refusal: Option<Refusal> = None;
-        let mut unconfirmed = Vec::new();
+        let (mut unconfirmed, mut taken) = (Vec::new(), Vec::new());
         for (message, confirm) in messages.iter().zip(confirms) {
             let confirmation = match confirm.await {
                 Ok(confirmation) => confirmation,
@@ -200,10 +207,17 @@ impl Publisher {
             };
             if !confirmation.taken {
                 not_taken.nacked.insert(message.id_on_the_wire().into_owned());
+            } else if let Some(span) = &message.span {
+                let confirmed = self.traces.now().unwrap_or(span.sent);
+                taken.push((*message, EventRecord { confirmed, ..(**span).clone() }));
             }
             not_taken.returned.extend(confirmation.returned);
         }
         observe(&self.metrics.event_confirm_seconds, began.elapsed());
+        // Now that all confirms are in, it is known which messages were returned.
+        for (_, span) in taken.into_iter().filter(|(message, _)| !not_taken.has_returned(message)) {
+            self.traces.published(span);
+        }
         match refusal {
             None => Ok(None),
             Some(Refusal { code: 0, text }) => Err(RelayError::Broker(text)),
