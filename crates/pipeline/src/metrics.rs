@@ -134,7 +134,7 @@ metrics! {
     DEAD_LETTERS_OLDEST_SECONDS as dead_letters_oldest_seconds = "settled_dead_letters_oldest_seconds", Gauge, Seconds, "Time since the oldest dead letter came that nobody has replayed or discarded; 0 when there is none.";
     UNPROCESSABLE_OPEN as unprocessable_open = "settled_unprocessable_open", Gauge, Count, "Open dead letters of tasks that the ledger finds correct and PostgreSQL refuses: one of the two is wrong.";
     DEAD_LETTER_QUEUE_DEPTH as dead_letter_queue_depth = "settled_dead_letter_queue_depth", Gauge, Count, "Messages in the broker's dead-letter queue that are not in the table dead_letter yet; NaN while that isn't known.";
-    ROWS_REMOVED as rows_removed by table: Kept = "settled_rows_removed_total", Counter, Count, "Rows removed because their time by [retention] was over, by table.";
+    ROWS_REMOVED as rows_removed by table: Kept = "settled_rows_removed_total", Counter, Count, "Rows removed whose time by the settings of retention was over, by table.";
     RECONNECTS as reconnects by connection: Connection = "settled_reconnects_total", Counter, Count, "Connections to the broker made again, by connection.";
     DEPENDENCY_UP as dependency_up by dependency: Dependency = "settled_dependency_up", Gauge, Count, "1 while a dependency answers, 0 while it does not.";
     PAUSED as paused = "settled_paused", Gauge, Count, "1 while intake is paused because nothing can be committed.";
