@@ -128,7 +128,8 @@ impl Backup {
         std::fs::create_dir(&backup.archive).expect("a directory");
         backup.give_to_postgres(&backup.archive).await;
         let archive = backup.archive.display();
-        let command = format!("test ! -f {archive}/%f && cp %p {archive}/%f");
+        // What is there is complete, also if the server is killed meanwhile.
+        let command = format!("test ! -f {archive}/%f && cp %p {archive}/%f.part && mv {archive}/%f.part {archive}/%f");
         for setting in [format!("archive_command = '{command}'"), "archive_mode = on".to_owned()] {
             world.sql().await.batch_execute(&format!("ALTER SYSTEM SET {setting}")).await.expect("set");
         }
