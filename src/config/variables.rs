@@ -37,7 +37,7 @@ pub struct Sources<'a> {
     pub of_service: bool,
 }
 
-/// What was found.
+/// The variables that are set, and the secrets that systemd hands over as files.
 #[derive(Default)]
 pub(super) struct Variables {
     /// The variables, with their origins.

@@ -297,9 +297,9 @@ pub struct JournalEntry {
     pub id: Uuid,
     /// When, by the daemon's clock.
     pub at: jiff::Timestamp,
-    /// Which reflex.
+    /// The reflex that found a cause, or whose cause has gone.
     pub reflex: Reflex,
-    /// What it did.
+    /// What it did, or would have done if it were set to act.
     pub action: ReflexAction,
     /// The publisher, for a reflex that is about one.
     pub publisher: Option<String>,

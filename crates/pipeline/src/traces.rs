@@ -120,7 +120,7 @@ impl Record {
 pub struct TaskRecord {
     /// The span of its processing.
     pub context: Context,
-    /// The publisher's span.
+    /// The span that the message's `traceparent` names.
     pub publisher: Context,
     /// The span below which the processing is: the publisher's, or of a task that waited that of its first processing.
     pub parent: Context,

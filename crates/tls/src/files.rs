@@ -35,7 +35,7 @@ pub enum FileError {
     Unreadable {
         /// The key that names the file.
         key: &'static str,
-        /// The file.
+        /// The path of the file that the key names.
         path: PathBuf,
         /// What the system or the parser says.
         reason: pem::Error,
@@ -45,7 +45,7 @@ pub enum FileError {
     Empty {
         /// The key that names the file.
         key: &'static str,
-        /// The file.
+        /// The path of the file that the key names.
         path: PathBuf,
         /// What it should have.
         expected: &'static str,
@@ -55,9 +55,9 @@ pub enum FileError {
     Unusable {
         /// The key that names the file.
         key: &'static str,
-        /// The file.
+        /// The path of the file that the key names.
         path: PathBuf,
-        /// What rustls says.
+        /// Why rustls takes none of it.
         reason: rustls::Error,
     },
     /// A certificate without the extensions of version 3, as `openssl x509 -req` makes it if it is given none.
@@ -65,7 +65,7 @@ pub enum FileError {
     Version1 {
         /// The key that names the file.
         key: &'static str,
-        /// The file.
+        /// The path of the file that the key names.
         path: PathBuf,
     },
     /// The key is another one than the certificate's.
