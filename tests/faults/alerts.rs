@@ -14,7 +14,7 @@ use settled_testkit::servers::{ServersOptions, StopMode};
 use crate::reflexes::{REFUSE, data_directory, faketime, faketime_variables, leave_free};
 use crate::{QUICK, seconds, turn};
 
-const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/alerts.yml");
+pub(crate) const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/alerts.yml");
 
 /// A minute is promised; twice that for a machine that compiles.
 const PROMISED: Duration = Duration::from_secs(120);

@@ -7,6 +7,7 @@ mod away;
 mod cluster;
 mod cuts;
 mod deleted;
+mod healthy;
 mod kills;
 mod load;
 mod reckoning;
