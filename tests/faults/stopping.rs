@@ -71,7 +71,7 @@ async fn what_was_committed_before_a_stop_is_not_delivered_again() {
             again.is_some()
         })
         .await;
-        assert_eq!(again, Some(0), "of {in_flight} in flight at the signal");
+        assert_eq!(again, Some(0), "of {in_flight} in flight at the signal: {}", daemon.tail());
         stops.push((seconds(took), in_flight));
     }
     let daemon = world.daemon().await;
@@ -130,7 +130,7 @@ async fn a_stop_while_the_broker_writes_slowly_has_nothing_delivered_again() {
     let servers = breakable().await;
     let _turn = turn().await;
     // Small batches, one after the other: many acknowledgements, if each is acknowledged by itself.
-    let small = "pipeline = { lanes = 1, workers = 1, max_batch = 10, lane_capacity = 2000 }";
+    let small = "pipeline = { lanes = 1, workers = 1, max_batch = 10, lane_capacity = 2000, drain_timeout = \"60s\" }";
     let (world, archive, mut daemon) = ordeal(World::on(&servers, &[&QUICK[..], &[small]].concat()).await).await;
     let other = world.lock("LOCK TABLE account IN ACCESS EXCLUSIVE MODE").await;
     let load = Load::of(1_000).without_repetitions().publish_now(&world).await;
