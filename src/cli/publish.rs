@@ -55,7 +55,8 @@ pub(super) struct Args {
     /// Leaves out the lines before this one, to go on where a command was interrupted.
     #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     from_line: u64,
-    /// Who publishes, as payments will show it.
+    /// Who publishes, as payments will show it. With the name of the connection's own user the
+    /// broker verifies it: needed where the daemon lists publishers, and this configuration does not.
     #[arg(long, default_value = PUBLISHER, value_parser = publisher)]
     publisher: String,
 }

@@ -229,7 +229,8 @@ fn amqp_properties(properties: &Properties, user: &str) -> BasicProperties {
         amqp = amqp.with_headers(headers);
     }
     let app_id = if properties.user_id.is_some() { &properties.app_id } else { &properties.publisher };
-    let user_id = properties.user_id.as_deref().filter(|name| *name == user);
+    // The broker takes no other name; with it the daemon needs no rule to believe the publisher's.
+    let user_id = properties.user_id.as_deref().or(properties.publisher.as_deref()).filter(|name| *name == user);
     let message_id = properties.message_id.as_ref().map(ToString::to_string);
     type Set = fn(BasicProperties, ShortString) -> BasicProperties;
     let texts: [(&str, Option<&str>, Set); 9] = [
