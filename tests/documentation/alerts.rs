@@ -48,12 +48,26 @@ const CASES: &[Case] = &[
         &[("settled_dependency_up{dependency=\"broker_relay\"}", "1+0x4 0+0x40")],
         &[("settled_dependency_up{dependency=\"broker_relay\"}", "1+0x6 0 1+0x40")],
     ),
-    ("SettledPaused", "2m", &[("settled_paused{}", "0+0x4 1+0x40")], &[("settled_paused{}", "0+0x6 1 0+0x40")]),
+    ("SettledPaused", "2m", &[("settled_paused{}", "0+0x4 1+0x40"), UP], &[("settled_paused{}", "0+0x6 1 0+0x40"), UP]),
+    // It isn't reached: that is the alert.
+    ("SettledPaused", "2m", &[PAUSED], &[PAUSED, DOWN]),
     (
         "SettledNoProgress",
         "2m",
         &[("settled_lane_oldest_seconds{lane=\"0\"}", "0+15x40"), UP, AT_WORK],
         &[("settled_lane_oldest_seconds{lane=\"0\"}", "0+15x40"), UP, PAUSED],
+    ),
+    (
+        "SettledBrokerBlocked",
+        "2m",
+        &[("settled_broker_blocked{}", "0+0x4 1+0x40")],
+        &[("settled_broker_blocked{}", "0+0x6 1 0+0x40")],
+    ),
+    (
+        "SettledClocksDiffer",
+        "2m",
+        &[("settled_database_clock_ahead_seconds{}", "0+0x4 -300+0x40")],
+        &[("settled_database_clock_ahead_seconds{}", "4.9+0x40")],
     ),
     (
         "SettledOutboxOld",
@@ -117,10 +131,10 @@ const CASES: &[Case] = &[
         &[("settled_queue_oldest_seconds{}", "299+0x60")],
     ),
     (
-        "SettledBrokerBlocked",
-        "10m",
-        &[("settled_broker_blocked{}", "1+0x60")],
-        &[("settled_broker_blocked{}", "0+0x60")],
+        "SettledNothingReceived",
+        "40m",
+        &[("settled_tasks_received_total{}", "0+10x80 800+0x100")],
+        &[("settled_tasks_received_total{}", "0+10x80 800+0x20 800+1x80")],
     ),
     ("SettledEventsHeld", "10m", &[("settled_outbox_held{}", "3+0x60")], &[("settled_outbox_held{}", "0+0x60")]),
     (

@@ -20,6 +20,7 @@ const ROWS: [(&str, &[&str]); 9] = [
             "settled_reflex",
             "settled_unprocessable",
             "settled_clock",
+            "settled_database_clock",
             "settled_disk",
             "settled_config",
             "settled_build",

@@ -102,6 +102,11 @@ async fn each_alert_of_p0_and_p1_fires_after_its_fault() {
     let mut back = clock.starting_daemon_with(&faketime_variables(&library, &time));
     back.ready().await;
     watch.scrape("SettledClockBack", &mut back).await;
+    let (differs, other_time) = (World::new(&QUICK).await, broken.file("other-time"));
+    std::fs::write(&other_time, "+0").expect("written");
+    let mut ahead = differs.starting_daemon_with(&faketime_variables(&library, &other_time));
+    ahead.ready().await;
+    watch.scrape("SettledClocksDiffer", &mut ahead).await;
     let (_away, mut gone) = at_work(watch, "SettledAway", &[]).await;
     let (paused, _pausing) = at_work(watch, "SettledPaused", &[]).await;
     let patient = "postgres = { lock_timeout = \"100s\", statement_timeout = \"110s\" }";
@@ -130,6 +135,8 @@ async fn each_alert_of_p0_and_p1_fires_after_its_fault() {
     watch.expect("SettledCrashLoop");
     std::fs::write(&time, "-3600").expect("written");
     watch.expect("SettledClockBack");
+    std::fs::write(&other_time, "+600").expect("written");
+    watch.expect("SettledClocksDiffer");
     gone.kill();
     watch.expect("SettledAway");
     paused.sql().await.batch_execute("ALTER TABLE outbox RENAME TO elsewhere").await.expect("renamed");
@@ -171,9 +178,9 @@ async fn each_alert_of_p0_and_p1_fires_after_its_fault() {
         watch.prometheus.firing().await.into_iter().filter(|alert| alert.instance == "healthy").collect();
     assert!(others.is_empty(), "{others:?}");
 
-    // All but that of the outbox, which takes a broker of its own.
+    // All but those that take a broker of their own.
     let unfired: Vec<_> = urgent().into_iter().filter(|name| !watch.fired.contains_key(name.as_str())).collect();
-    assert_eq!(unfired, ["SettledOutboxOld"]);
+    assert_eq!(unfired, ["SettledBrokerBlocked", "SettledOutboxOld"]);
     servers.shutdown().await.expect("nothing is left");
 }
 
@@ -186,7 +193,9 @@ async fn late_events_fire_an_alert_and_restarts_of_both_servers_none_of_p0() {
     let world = World::on(&servers, &QUICK).await;
     let mut daemon = world.daemon().await;
     world.open_world_and_alice().await;
-    watch.scrape("SettledOutboxOld", &mut daemon).await;
+    for alert in ["SettledBrokerBlocked", "SettledOutboxOld"] {
+        watch.scrape(alert, &mut daemon).await;
+    }
     // Who publishes does so before the alarm, because nobody can then.
     {
         let gate = world.lock("SELECT FROM account FOR UPDATE").await;
@@ -198,6 +207,7 @@ async fn late_events_fire_an_alert_and_restarts_of_both_servers_none_of_p0() {
         daemon.reaches("settled_broker_blocked", 1.0).await;
         gate.batch_execute("COMMIT").await.expect("open");
     }
+    watch.expect("SettledBrokerBlocked");
     watch.expect("SettledOutboxOld");
     watch.all_fire(async || ()).await;
     servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.6"]).await.expect("it obeys");

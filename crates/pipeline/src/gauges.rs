@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -83,8 +84,10 @@ impl<G: GaugeStore> Gauges<G> {
     /// come first.
     async fn measure(&mut self, next: &mut Next) {
         let (store, metrics, signs) = (&self.store, &self.metrics, &self.signs);
+        let asked = Timestamp::now();
         if let Some(now) = measured(&mut next.clock, || store.clock()).await {
             signs.database_clock(now);
+            metrics.database_clock_ahead_seconds.set(ahead(now, asked, Timestamp::now()));
         }
         if let Some(waiting) = measured(&mut next.waiting, || store.waiting()).await {
             tell(metrics, &mut self.currencies, waiting);
@@ -110,6 +113,12 @@ impl<G: GaugeStore> Gauges<G> {
             metrics.outbox_refused.set(depth.refused as f64);
         }
     }
+}
+
+/// Returns how many seconds a clock is ahead that was read between two moments, negative if it is behind.
+fn ahead(clock: Timestamp, asked: Timestamp, answered: Timestamp) -> f64 {
+    let since = |moment: Timestamp| clock.duration_since(moment).as_secs_f64();
+    since(answered).max(0.0) + since(asked).min(0.0)
 }
 
 fn tell(metrics: &Metrics, currencies: &mut Vec<String>, waiting: Waiting) {
@@ -144,4 +153,16 @@ async fn measured<T, F: Future<Output = Result<T, StoreError>>>(
     let took = began.elapsed();
     *next = began + took + (took * SHARE).clamp(INTERVAL, LONGEST);
     measured.inspect_err(|error| debug!(%error, "gauges were not measured")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_by_less_than_asking_took_are_taken_for_equal() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let ahead = [99, 100, 102, 104, 110].map(|clock| ahead(at(clock), at(100), at(104)));
+        assert_eq!(ahead, [-1.0, 0.0, 0.0, 0.0, 6.0]);
+    }
 }

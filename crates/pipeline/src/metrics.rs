@@ -150,6 +150,7 @@ metrics! {
     HELD_AMOUNT of (currency) = "settled_held_amount", Gauge, Count, "What is held, in minor units of the currency.";
     HOLDS_EXPIRED as holds_expired = "settled_holds_expired_total", Counter, Count, "Payments whose hold ran out.";
     SHORTFALLS as shortfalls = "settled_shortfalls_total", Counter, Count, "Chargebacks and reversals that left an account below its limit.";
+    DATABASE_CLOCK_AHEAD_SECONDS as database_clock_ahead_seconds = "settled_database_clock_ahead_seconds", Gauge, Seconds, "How far the clock of PostgreSQL is ahead of the daemon's, negative if it is behind; 0 if that is less than asking took.";
     CLOCK_BEHIND_SECONDS as clock_behind_seconds by clock: Clock = "settled_clock_behind_seconds", Gauge, Seconds, "How far a clock is behind the latest time that it has shown; 0 while it goes forward.";
     DISK_FREE_RATIO of (path) = "settled_disk_free_ratio", Gauge, Count, "The free part of the disk that has this directory of reflexes.disk_paths, 0 to 1; NaN if it can't be read.";
     REFLEX_CAUSE as reflex_cause by reflex: Reflex = "settled_reflex_cause", Gauge, Count, "Causes for a reflex that there are, unless it is off: 1, or the number of publishers.";

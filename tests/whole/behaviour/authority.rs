@@ -204,3 +204,23 @@ async fn the_command_line_publishes_as_the_brokers_user() {
     let refused = world.run(&["account", "open", "treasury", "--currency", "USD", "--timeout", "20s"]).await;
     assert!(refused.code == 1 && refused.stdout.contains("does not allow"), "{refused:?}");
 }
+
+/// The configuration of a publisher's machine does not list publishers.
+#[tokio::test]
+async fn who_publishes_from_another_machine_is_verified_as_its_own_user() {
+    let list =
+        "publisher = [{ name = \"guest\", types = [\"*\"], debit = [\"*\"], credit = [\"*\"], accounts = [\"*\"] }]";
+    let (world, daemon, publisher) = World::at_work(&[list]).await;
+    for account in ["world", "alice"] {
+        as_guest(&publisher, &open(account, "USD", None)).await;
+    }
+    world.configure(&[]);
+    let (own, other) = (pay(), pay());
+    let publish = async |name: &str, task: &Task| {
+        world.run_with(&["publish", "--wait", "--publisher", name], &task.body()).await.code
+    };
+    assert_eq!((publish("guest", &own).await, publish("shop", &other).await), (0, 1));
+    assert_has(&world.outcome(&own).await, json!({"state": "settled", "publisher": "guest"}));
+    is_forbidden(&world, &other, "user_id").await;
+    daemon.stop().await;
+}
