@@ -124,7 +124,8 @@ impl Backup {
     async fn take(world: &World, servers: &PrivateServers) -> Self {
         let data = world.rows("SELECT current_setting('data_directory') AS path", &[]).await;
         let data = PathBuf::from(data[0]["path"].as_str().expect("a path"));
-        let backup = Self { archive: data.with_file_name("archive"), base: data.with_file_name("base"), data };
+        // Whoever takes the backup need not be the server's user.
+        let backup = Self { archive: data.with_file_name("archive"), base: world.file("base"), data };
         std::fs::create_dir(&backup.archive).expect("a directory");
         backup.give_to_postgres(&backup.archive).await;
         let archive = backup.archive.display();
