@@ -283,3 +283,12 @@ async fn while_the_clock_is_back_no_task_is_taken() {
     world.all_are("settled", &[waits]).await;
     world.end(daemon).await;
 }
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_seen_is_said_once() {
+    let _turn = turn().await;
+    let (_world, daemon) = World::with_daemon(&["reflexes.disk_paths = [\"/nowhere\"]"]).await;
+    let said = || daemon.log().matches("can't be seen, and isn't watched").count();
+    within(SOON, "it is said", async || said() == 1).await;
+    daemon.stop().await;
+}

@@ -10,7 +10,7 @@ mod quarantine;
 mod settings;
 mod signs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +92,8 @@ pub struct Reflexes<D> {
     clock: Clock,
     windows: BTreeMap<String, Window>,
     full: BTreeMap<String, f64>,
+    /// Paths whose disk can't be read, which was logged.
+    unseen: BTreeSet<String>,
 }
 
 impl<D: Fn(&Path) -> Option<f64> + Copy + Send + 'static> Reflexes<D> {
@@ -106,8 +108,22 @@ impl<D: Fn(&Path) -> Option<f64> + Copy + Send + 'static> Reflexes<D> {
         journal: mpsc::Sender<JournalEntry>,
         stop: CancellationToken,
     ) -> Self {
-        let (latches, windows, full, clock) = Default::default();
-        Self { settings, signs, quarantine, health, metrics, disk_free, journal, stop, latches, clock, windows, full }
+        let (latches, windows, full, unseen, clock) = Default::default();
+        Self {
+            settings,
+            signs,
+            quarantine,
+            health,
+            metrics,
+            disk_free,
+            journal,
+            stop,
+            latches,
+            clock,
+            windows,
+            full,
+            unseen,
+        }
     }
 
     /// Runs until stopped.
@@ -175,6 +191,14 @@ impl<D: Fn(&Path) -> Option<f64> + Copy + Send + 'static> Reflexes<D> {
         let (least, before) = (settings.disk_free_min, std::mem::take(&mut self.full));
         for (path, free) in found {
             self.metrics.disk_free_ratio(&path).set(free.unwrap_or(f64::NAN));
+            if free.is_some() {
+                self.unseen.remove(&path);
+            } else if self.unseen.insert(path.clone()) {
+                warn!(
+                    path,
+                    "this disk of reflexes.disk_paths can't be seen, and isn't watched: see BindReadOnlyPaths= of the unit"
+                );
+            }
             let enough = if before.contains_key(&path) { 2.0 * least } else { least };
             if let Some(free) = free.filter(|free| *free < enough) {
                 self.full.insert(path, free);
