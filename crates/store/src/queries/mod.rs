@@ -70,5 +70,13 @@ impl Error {
 pub async fn limit_statements(client: &impl GenericClient, limit: Duration) -> Result<(), Error> {
     // 0 would be no limit; PostgreSQL counts in an `int`.
     let milliseconds = limit.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
-    Ok(client.batch_execute(&format!("SET statement_timeout = {milliseconds}")).await?)
+    let set = format!("SET statement_timeout = {milliseconds}");
+    // The limit before applies to this statement, too, and may be a millisecond.
+    for _ in 0..100 {
+        match client.batch_execute(&set).await.map_err(Error::from) {
+            Err(error) if error.is_timeout() => {}
+            done => return done,
+        }
+    }
+    Ok(client.batch_execute(&set).await?)
 }
