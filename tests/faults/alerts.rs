@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::geteuid;
 use settled_testkit::harness::prometheus::{Alert, Prometheus};
 use settled_testkit::harness::{self, Daemon, Publisher, World, own_servers, postgres_with, transfer, within};
-use settled_testkit::servers::{ServersOptions, StopMode};
+use settled_testkit::servers::{PrivateServers, ServersOptions, StopMode};
 
 use crate::reflexes::{REFUSE, data_directory, faketime, faketime_variables, leave_free};
 use crate::{QUICK, seconds, turn};
@@ -67,6 +67,16 @@ fn urgent() -> Vec<String> {
     let rules = std::fs::read_to_string(RULES).expect("the rules");
     let urgent = rules.split("- alert: ").skip(1).filter(|rule| !rule.contains("severity: P2"));
     urgent.filter_map(|rule| rule.lines().next()).map(str::to_owned).collect()
+}
+
+/// Restarts PostgreSQL and then RabbitMQ, and waits each time until the daemon is ready again.
+pub(crate) async fn restart_both(servers: &PrivateServers, stop: StopMode, daemon: &mut Daemon) {
+    servers.stop_postgres(stop).await.expect("it stops");
+    servers.start_postgres().await.expect("it starts");
+    daemon.ready().await;
+    servers.stop_rabbitmq().await.expect("it stops");
+    servers.start_rabbitmq().await.expect("it starts");
+    daemon.ready().await;
 }
 
 async fn at_work(watch: &mut Watch, instance: &str, overrides: &[&str]) -> (World, Daemon) {
@@ -213,13 +223,8 @@ async fn late_events_fire_an_alert_and_restarts_of_both_servers_none_of_p0() {
     servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.6"]).await.expect("it obeys");
     daemon.reaches("settled_broker_blocked", 0.0).await;
 
-    for round in 0..2 {
-        servers.stop_postgres(if round == 0 { StopMode::Fast } else { StopMode::Kill }).await.expect("it stops");
-        servers.start_postgres().await.expect("it starts");
-        daemon.ready().await;
-        servers.stop_rabbitmq().await.expect("it stops");
-        servers.start_rabbitmq().await.expect("it starts");
-        daemon.ready().await;
+    for stop in [StopMode::Fast, StopMode::Kill] {
+        restart_both(&servers, stop, &mut daemon).await;
         world.settle(&[transfer("world", "alice", 1)]).await;
         watch.prometheus.evaluated().await;
     }

@@ -6,10 +6,10 @@ use settled_testkit::harness::prometheus::Prometheus;
 use settled_testkit::harness::{SOON, World, own_servers, transfer, within};
 use settled_testkit::servers::StopMode;
 
-use crate::alerts::RULES;
+use crate::alerts::{RULES, restart_both};
 use crate::{kills, seconds, turn};
 
-/// Between two restarts.
+/// How long the daemon works before, between and after the two restarts.
 const HEALTHY: Duration = Duration::from_secs(10 * 60);
 
 #[tokio::test]
@@ -22,18 +22,12 @@ async fn in_half_an_hour_with_restarts_of_both_servers_nothing_of_p0_fires() {
     let mut daemon = world.daemon().await;
     world.open_world_and_alice().await;
     prometheus.scrape("healthy", daemon.admin().expect("it is ready"));
-    let mut published = 2;
-    for stop in [Some(StopMode::Fast), Some(StopMode::Kill), None] {
-        published += work(&world).await;
-        let Some(stop) = stop else { break };
+    let mut published = 2 + work(&world).await;
+    for stop in [StopMode::Fast, StopMode::Kill] {
         let asked = Instant::now();
-        servers.stop_postgres(stop).await.expect("it stops");
-        servers.start_postgres().await.expect("it starts");
-        daemon.ready().await;
-        servers.stop_rabbitmq().await.expect("it stops");
-        servers.start_rabbitmq().await.expect("it starts");
-        daemon.ready().await;
+        restart_both(&servers, stop, &mut daemon).await;
         println!("both servers were restarted within {}", seconds(asked.elapsed()));
+        published += work(&world).await;
     }
     within(SOON, "everything is committed", async || kills::committed(&world).await >= published).await;
     prometheus.evaluated().await;
