@@ -72,11 +72,11 @@ pub async fn limit_statements(client: &impl GenericClient, limit: Duration) -> R
     let milliseconds = limit.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
     let set = format!("SET statement_timeout = {milliseconds}");
     // The limit before applies to this statement, too, and may be a millisecond.
-    for _ in 0..100 {
+    let mut repetitions = 100;
+    loop {
         match client.batch_execute(&set).await.map_err(Error::from) {
-            Err(error) if error.is_timeout() => {}
+            Err(error) if error.is_timeout() && repetitions > 0 => repetitions -= 1,
             done => return done,
         }
     }
-    Ok(client.batch_execute(&set).await?)
 }
