@@ -12,6 +12,7 @@ pub mod events;
 pub mod fields;
 pub mod message;
 pub mod proxy;
+pub mod stream;
 pub mod task;
 pub mod urls;
 pub mod values;
@@ -19,7 +20,7 @@ pub mod values;
 pub type Check = fn(&[u8]);
 
 /// The targets: each with its name, which is that of its corpus too.
-pub const TARGETS: [(&str, Check); 10] = [
+pub const TARGETS: [(&str, Check); 11] = [
     ("task", task::check),
     ("fields", fields::check),
     ("message", message::check),
@@ -30,4 +31,5 @@ pub const TARGETS: [(&str, Check); 10] = [
     ("values", values::check),
     ("proxy", proxy::check),
     ("deliveries", deliveries::check),
+    ("stream", stream::check),
 ];

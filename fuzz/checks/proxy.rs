@@ -10,7 +10,7 @@ const HELD_BACK: [usize; 2] = [255, 12];
 /// A protocol, the points that are armed, and chunks with who says them.
 pub fn check(data: &[u8]) {
     let mut draw = Draw::new(data);
-    let protocol = draw.pick(&[Protocol::Postgres, Protocol::Amqp]);
+    let protocol = draw.pick(&[Protocol::Postgres, Protocol::Amqp, Protocol::Stream]);
     let armed: Vec<CutPoint> = CutPoint::ALL.into_iter().filter(|_| draw.flag()).collect();
     let mut chunks: Vec<(Side, &[u8])> = Vec::new();
     while !draw.is_empty() {

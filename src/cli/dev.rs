@@ -40,6 +40,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
 /// Points the configuration at the private servers, and the admin server at a free port if its own is taken.
 fn use_servers(config: &mut Config, servers: &PrivateServers) -> Result<(), Failure> {
     config.broker.uris = vec![servers.amqp_uri().parse().map_err(|error: String| anyhow::anyhow!(error))?];
+    config.stream.port = servers.stream_port();
     config.postgres.use_url(servers.postgres_url()).map_err(|error| anyhow::anyhow!(error))?;
     // The welcome text names the port, so it has to be chosen now.
     if config.admin.listen.port() == 0 || TcpListener::bind(config.admin.listen).is_err() {

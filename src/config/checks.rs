@@ -41,6 +41,15 @@ const CHECKS: &[Check] = &[
         let (dead, tasks) = (&config.broker.dead_letter_queue, &config.broker.queue);
         differ(("broker.dead_letter_queue", dead), ("broker.queue", tasks), LOOP)
     }),
+    (&["stream.name", "broker.queue"], |config| {
+        differ(("stream.name", &config.stream.name), ("broker.queue", &config.broker.queue), IS_A_QUEUE)
+    }),
+    (&["stream.name", "broker.dead_letter_queue"], |config| {
+        let (stream, dead) = (&config.stream.name, &config.broker.dead_letter_queue);
+        differ(("stream.name", stream), ("broker.dead_letter_queue", dead), IS_A_QUEUE)
+    }),
+    (&["stream.max_age"], stream_keeps_events),
+    (&["stream.max_length_bytes", "stream.segment_bytes"], stream_holds_a_segment),
     (&["broker.tls_ca_file", "broker.uris"], |config| {
         broker_file_is_used("broker.tls_ca_file", config.broker.tls_ca_file.is_some(), config)
     }),
@@ -66,6 +75,7 @@ const CHECKS: &[Check] = &[
     (&["postgres.password_file", "postgres.url"], one_password),
 ];
 
+const IS_A_QUEUE: &str = "that one is a queue, and events are appended to a stream";
 const LOOP: &str = "what the broker gave up on would come back for ever";
 
 /// Runs every check whose keys have valid values.
@@ -213,6 +223,25 @@ fn differ(one: (&str, &str), other: (&str, &str), because: &str) -> Option<Findi
         format!("{} is \"{}\", expected another name than {}: {because}", one.0, one.1, other.0),
         format!("give {} a name of its own", one.0),
     )
+}
+
+fn stream_keeps_events(config: &Config) -> Option<Finding> {
+    let age = config.stream.max_age;
+    unless(
+        age.as_secs() > 0,
+        format!("stream.max_age is \"{}\", expected a time for which events are kept, of a second or more", show(age)),
+        "write how long a consumer may be away, such as \"168h\"; stream.max_length_bytes limits the disk",
+    )
+}
+
+fn stream_holds_a_segment(config: &Config) -> Option<Finding> {
+    let (length, segment) = (config.stream.max_length_bytes, config.stream.segment_bytes);
+    let message = format!(
+        "stream.max_length_bytes is {length}, expected at least stream.segment_bytes, {segment}: RabbitMQ removes whole \
+         segments only"
+    );
+    let remedy = "raise stream.max_length_bytes to the disk that events may take, or lower stream.segment_bytes";
+    unless(length >= segment, message, remedy)
 }
 
 fn broker_file_is_used(key: &str, is_set: bool, config: &Config) -> Option<Finding> {

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use settled_amqp::BrokerSettings;
+use settled_amqp::{BrokerSettings, StreamSettings};
 use settled_core::contract::Authority;
 use settled_pipeline::intake::{AuthoritySettings, Consumption, PublisherSettings};
 use settled_pipeline::machine::MachineSettings;
@@ -78,6 +78,7 @@ pub struct Config {
     pub payments: PaymentSettings,
     pub retry: RetrySettings,
     pub events: EventSettings,
+    pub stream: StreamSettings,
     pub retention: RetentionSettings,
     pub reflexes: ReflexSettings,
     pub admin: AdminSettings,
@@ -262,7 +263,7 @@ impl Config {
     }
 
     /// Returns the key tables of all sections, in the order of the sample.
-    fn sections(&mut self) -> [SectionKeys<'_>; 12] {
+    fn sections(&mut self) -> [SectionKeys<'_>; 13] {
         [
             section(&mut self.broker),
             section(&mut self.authority),
@@ -271,6 +272,7 @@ impl Config {
             section(&mut self.payments),
             section(&mut self.retry),
             section(&mut self.events),
+            section(&mut self.stream),
             section(&mut self.retention),
             section(&mut self.reflexes),
             section(&mut self.admin),

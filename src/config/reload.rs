@@ -33,6 +33,7 @@ impl Config {
             payments,
             retry,
             events,
+            stream,
             retention,
             reflexes,
             admin,
@@ -50,6 +51,7 @@ impl Config {
         changes.take(payments, &new.payments);
         changes.take(retry, &new.retry);
         changes.take(events, &new.events);
+        changes.take(stream, &new.stream);
         changes.take(retention, &new.retention);
         changes.take(reflexes, &new.reflexes);
         changes.take(admin, &new.admin);

@@ -62,6 +62,9 @@ refuses! {
     lane_smaller_than_batch: "[pipeline]\nlane_capacity = 100\n";
     timeouts_in_the_wrong_order: "[postgres]\nlock_timeout = \"30s\"\n[admin]\nliveness_timeout = \"5s\"\n[retry]\ninitial = \"2s\"\n";
     dead_letters_that_come_back: "[broker]\ndead_letter_exchange = \"payments\"\ndead_letter_queue = \"payments.tasks\"\n";
+    stream_that_is_a_queue: "[broker]\nqueue = \"events\"\n\n[stream]\nname = \"events\"\n";
+    stream_that_keeps_nothing: "[stream]\nmax_age = \"0s\"\nmax_length_bytes = 0\n";
+    stream_beyond_what_rabbitmq_takes: "[stream]\nport = 70000\nsegment_bytes = 4000000000\nname = \"amq.log\"\n";
     authorities_for_nothing: "[broker]\ntls_ca_file = \"/ca.pem\"\n[postgres]\ntls_ca_file = \"/ca.pem\"\nurl = \"postgresql://h/db?sslmode=disable\"\n";
     two_passwords: "[postgres]\nurl = \"postgresql://u:geheim@h/db\"\npassword_file = \"/pw\"\n";
     authority_that_is_none: "[authority]\nrouting_key = \"yes\"\nreplies = []\nverified = \"true\"\n\n[[publisher]]\nname = \"shop\"\ntypes = [\"transfer\", \"tranfser\"]\ndebit = [\"a b\"]\n\n[[publisher]]\ntype = [\"*\"]\n\n[[publisher]]\nname = \"shop\"\ntypes = [\"*\"]\naccounts = \"*\"\n";

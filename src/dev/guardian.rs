@@ -116,7 +116,7 @@ pub trait Databases {
 }
 
 struct Servers<D> {
-    _ports: Ports<5>,
+    _ports: Ports<6>,
     postgres: D,
     rabbitmq: RabbitMq,
 }
@@ -128,11 +128,12 @@ impl<D: Databases> Servers<D> {
         prepare: impl AsyncFnOnce(&Programs, &Place, [u16; 2]) -> Result<D, DevError>,
     ) -> Result<Self, DevError> {
         let ports = Ports::claim()?;
-        let [first, second, amqp, distribution, epmd] = ports.numbers;
+        let [first, second, amqp, stream, distribution, epmd] = ports.numbers;
+        let rabbit_ports = RabbitPorts { amqp, stream, distribution, epmd };
         Ok(Self {
             _ports: ports,
             postgres: prepare(programs, place, [first, second]).await?,
-            rabbitmq: RabbitMq::prepare(programs, place.room("rabbitmq")?, RabbitPorts { amqp, distribution, epmd })?,
+            rabbitmq: RabbitMq::prepare(programs, place.room("rabbitmq")?, rabbit_ports)?,
         })
     }
 
@@ -200,6 +201,7 @@ impl<D: Databases> Servers<D> {
     fn status(&self, place: &Place) -> Status {
         Status {
             amqp_uri: self.rabbitmq.uri(),
+            stream_port: self.rabbitmq.stream_port(),
             postgres_url: self.postgres.url(),
             dir: place.dir().to_owned(),
             postgres_pid: self.postgres.pid(),

@@ -119,6 +119,11 @@ impl PrivateServers {
         &self.first.amqp_uri
     }
 
+    /// The broker's port for streams, on the same address and for the same user.
+    pub fn stream_port(&self) -> u16 {
+        self.first.stream_port
+    }
+
     /// The empty database `settled`, as its owner and superuser `settled`.
     pub fn postgres_url(&self) -> &str {
         &self.first.postgres_url

@@ -27,6 +27,12 @@ const PORT_PAUSE: Duration = Duration::from_secs(2);
 /// Where Debian keeps each version of RabbitMQ, with its plugins.
 const VERSIONS: &str = "/usr/lib/rabbitmq/lib";
 
+/// The plugin that is on, with which clients append to streams.
+const STREAMS: &str = "rabbitmq_stream";
+
+/// The folders of the plugin that is on, without their versions.
+const LINKED: [&str; 3] = [STREAMS, "rabbitmq_stream_common", "rabbitmq_prelaunch"];
+
 /// What an AMQP 0-9-1 client says first.
 const AMQP_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
@@ -34,6 +40,8 @@ const AMQP_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 #[derive(Debug, Clone, Copy)]
 pub struct RabbitPorts {
     pub amqp: u16,
+    /// Where the plugin for streams listens.
+    pub stream: u16,
     /// Where other Erlang nodes connect.
     pub distribution: u16,
     pub epmd: u16,
@@ -58,8 +66,15 @@ impl RabbitMq {
     /// # Errors
     /// If the system refuses it.
     pub fn prepare(programs: &Programs, room: PathBuf, ports: RabbitPorts) -> Result<Self, DevError> {
-        let configuration = format!("listeners.tcp.1 = 127.0.0.1:{}\ndisk_free_limit.absolute = 50MB\n", ports.amqp);
-        for (name, content) in [("rabbitmq.conf", configuration.as_str()), ("enabled_plugins", "[].\n")] {
+        let RabbitPorts { amqp, stream, .. } = ports;
+        // Clients of streams connect to where the broker says that it is.
+        let configuration = format!(
+            "listeners.tcp.1 = 127.0.0.1:{amqp}\ndisk_free_limit.absolute = 50MB\n\
+             stream.listeners.tcp.1 = 127.0.0.1:{stream}\nstream.advertised_host = 127.0.0.1\n\
+             stream.advertised_port = {stream}\n"
+        );
+        let enabled = format!("[{STREAMS}].\n");
+        for (name, content) in [("rabbitmq.conf", &configuration), ("enabled_plugins", &enabled)] {
             let file = room.join(name);
             fs::write(&file, content).context(|| format!("write {}", file.display()))?;
         }
@@ -77,6 +92,11 @@ impl RabbitMq {
     /// Its URI, as user `guest` in the virtual host `/`.
     pub fn uri(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports.amqp)
+    }
+
+    /// The loopback port for streams.
+    pub fn stream_port(&self) -> u16 {
+        self.ports.stream
     }
 
     /// Its process id, unless it is stopped.
@@ -179,7 +199,7 @@ impl RabbitMq {
     }
 }
 
-/// Links what RabbitMQ itself is made of, without the plugins, none of which is on. It looks for each
+/// Links what RabbitMQ itself is made of, without the plugins but the one that is on. It looks for each
 /// of its hundreds of modules in every folder there is, and takes a sixth less of a processor to start
 /// where there are fewer. `None` where they are not as Debian has them: then it has all of them.
 fn without_plugins(links: &Path) -> io::Result<Option<PathBuf>> {
@@ -193,12 +213,17 @@ fn without_plugins(links: &Path) -> io::Result<Option<PathBuf>> {
     for folder in folders {
         let folder = folder?;
         let name = folder.file_name();
-        let is_plugin = |name: &str| name.starts_with("rabbitmq_") && !name.starts_with("rabbitmq_prelaunch");
-        if name.to_str().is_some_and(|name| !is_plugin(name)) {
+        let is_off = |name: &str| name.starts_with("rabbitmq_") && !LINKED.contains(&without_version(name));
+        if name.to_str().is_some_and(|name| !is_off(name)) {
             symlink(folder.path(), links.join(name))?;
         }
     }
     Ok(Some(links.to_owned()))
+}
+
+/// Returns the name of a plugin's folder without what follows the name, such as "-3.10.8" and ".ez".
+fn without_version(folder: &str) -> &str {
+    folder.split_once(['-', '.']).map_or(folder, |(name, _)| name)
 }
 
 async fn connect(port: u16) -> Option<TcpStream> {

@@ -33,6 +33,7 @@ pub(super) enum Order {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Status {
     pub(super) amqp_uri: String,
+    pub(super) stream_port: u16,
     pub(super) postgres_url: String,
     pub(super) dir: PathBuf,
     pub(super) postgres_pid: Option<u32>,

@@ -38,6 +38,7 @@ impl Proxies {
         match point.protocol() {
             Protocol::Postgres => &self.postgres,
             Protocol::Amqp => &self.amqp,
+            Protocol::Stream => panic!("no events go to a stream"),
         }
     }
 
@@ -94,9 +95,10 @@ async fn cuts_around_commits_acks_and_confirms_lose_and_double_nothing() {
     })
     .await;
     reckon(&world, &load, &archive).await;
-    let counted = CutPoint::ALL.map(|point| (point, proxies.at(point).cuts(point)));
+    let points = CutPoint::ALL.into_iter().filter(|point| point.protocol() != Protocol::Stream);
+    let counted: Vec<(CutPoint, u64)> = points.map(|point| (point, proxies.at(point).cuts(point))).collect();
     println!("cuts: {counted:?} in {}", seconds(began.elapsed()));
-    assert_eq!(counted.map(|(_, cuts)| cuts), [CUTS; 5]);
+    assert!(counted.len() == 5 && counted.iter().all(|(_, cuts)| *cuts == CUTS));
     let unknown = daemon.metric("settled_unknown_commits_total", &[]).await;
     assert!(unknown >= (2 * CUTS) as f64, "{unknown} commits were unknown");
     let reconnected = daemon.metric("settled_reconnects_total", &[]).await;

@@ -22,6 +22,7 @@ mod preconditions;
 mod privileges;
 mod restore;
 mod store;
+mod stream;
 mod terminal;
 mod tls;
 mod traces;

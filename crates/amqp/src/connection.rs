@@ -1,5 +1,6 @@
 //! Opens connections to RabbitMQ, each with a name and a time limit, and closes them.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,15 +49,20 @@ pub enum ConnectError {
     #[error("{0}: {1}")]
     Broker(String, lapin::Error),
     /// The broker answers and refuses the user, its password or the virtual host.
-    #[error(
-        "{0}: RabbitMQ refuses the login: {1}. Correct user, password and virtual host in broker.uris, \
-         broker.password_file or SETTLED_AMQP_URI, the certificate in broker.tls_cert_file, or what RabbitMQ expects \
-         (rabbitmqctl change_password, set_permissions -p VHOST)"
-    )]
+    #[error("{0}: {refused}", refused = login_refused(.1))]
     Refused(String, lapin::Error),
     /// The node did not complete the handshakes within `broker.connect_timeout`.
     #[error("{0}: no answer within {1:?}")]
     Timeout(String, Duration),
+}
+
+/// Says that the broker refuses a login for this reason, and what to do about it.
+pub(crate) fn login_refused(reason: &dyn Display) -> String {
+    format!(
+        "RabbitMQ refuses the login: {reason}. Correct user, password and virtual host in broker.uris, \
+         broker.password_file or SETTLED_AMQP_URI, the certificate in broker.tls_cert_file, or what RabbitMQ expects \
+         (rabbitmqctl change_password, set_permissions -p VHOST)"
+    )
 }
 
 impl ConnectError {

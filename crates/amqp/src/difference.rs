@@ -24,14 +24,24 @@ pub(super) fn parse(text: &str) -> Option<Difference> {
 }
 
 impl Difference {
+    /// Returns the name of the argument.
+    pub(super) fn argument(&self) -> &str {
+        &self.argument
+    }
+
+    /// Says what the queue has.
+    pub(super) fn seen(&self, queue: &str) -> String {
+        let Self { argument, value } = self;
+        match value {
+            Some(value) => format!("`{queue}` has {argument} = {value}"),
+            None => format!("`{queue}` has no {argument}"),
+        }
+    }
+
     /// Says what the difference means for tasks.
     pub(super) fn warning(&self, queue: &str, dead_letter_exchange: &str) -> String {
-        let Self { argument, value } = self;
-        let has = match value {
-            Some(value) => format!("the queue `{queue}` has {argument} = {value}"),
-            None => format!("the queue `{queue}` has no {argument}"),
-        };
-        let means = match argument.as_str() {
+        let has = format!("the queue {}", self.seen(queue));
+        let means = match self.argument() {
             "x-message-ttl" => "tasks that wait longer are given up",
             "x-max-length" | "x-max-length-bytes" => "tasks beyond that length are given up or refused",
             "x-overflow" => "it decides what becomes of tasks beyond the queue's length",

@@ -38,6 +38,12 @@ where
     Connection::connector(uri, Runtime::new(Kit(tokio, PhantomData)), connect, properties).await
 }
 
+/// Opens a socket that lapin has no part in.
+pub(crate) async fn open_alone(uri: &AMQPUri, tls: Option<&RustlsConnector>) -> io::Result<Socket> {
+    let runtime = Runtime::new(Tokio::default().with_handle(Handle::current()));
+    Ok(Socket { stream: open(uri, tls, &runtime).await?, opening: Opening::default() })
+}
+
 /// Connects to the node of `uri`, and completes the TLS handshake if it is `amqps://`.
 async fn open(uri: &AMQPUri, tls: Option<&RustlsConnector>, runtime: &Runtime<Tokio>) -> io::Result<Stream> {
     let (host, port) = (uri.authority.host.clone(), uri.authority.port);

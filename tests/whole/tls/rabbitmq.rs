@@ -6,7 +6,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use settled_testkit::harness::{World, postgres_with};
+use settled_amqp::{BrokerSettings, StreamLog, StreamSession, StreamSettings};
+use settled_pipeline::health::Outage;
+use settled_pipeline::outbox::{EventLog, LogSession};
+use settled_testkit::harness::{World, eventually, postgres_with};
 use settled_testkit::servers::PrivateServers;
 
 use super::authority::{Authority, Issued, Valid};
@@ -25,6 +28,7 @@ struct Secured {
     clients: Authority,
     files: OurFiles,
     port: u16,
+    stream_port: u16,
     user: String,
 }
 
@@ -35,7 +39,8 @@ impl Secured {
         let (authority, clients) = (Authority::new("servers' authority"), Authority::new("clients' authority"));
         let user = format!("tls_{}", world.name);
         let files = OurFiles::write(&authority, &clients.client(&user, Valid::Now));
-        let secured = Self { servers, world, authority, clients, files, port: free_port(), user };
+        let secured =
+            Self { servers, world, authority, clients, files, port: free_port(), stream_port: free_port(), user };
         secured.trusts(&secured.clients);
         secured.shows(&secured.authority.server("127.0.0.1", Valid::Now));
         secured.become_tls();
@@ -57,11 +62,14 @@ impl Secured {
             "listeners.ssl.1 = 127.0.0.1:{}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
              ssl_options.keyfile = {}\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n\
              ssl_cert_login_from = common_name\n\
-             auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n",
+             auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n\
+             stream.listeners.ssl.1 = 127.0.0.1:{}\nstream.advertised_tls_port = {}\n",
             self.port,
             self.room("clients.pem").display(),
             self.room("server.pem").display(),
             self.room("server.key").display(),
+            self.stream_port,
+            self.stream_port,
         );
         std::fs::write(self.room("rabbitmq.conf"), text).expect("written");
         let of_system = plugin();
@@ -69,7 +77,7 @@ impl Secured {
         if linked.exists() {
             symlink(&of_system, linked.join(of_system.file_name().expect("a name"))).expect("linked");
         }
-        std::fs::write(self.room("enabled_plugins"), format!("[{PLUGIN}].\n")).expect("written");
+        std::fs::write(self.room("enabled_plugins"), format!("[{PLUGIN},rabbitmq_stream].\n")).expect("written");
     }
 
     async fn ctl(&self, arguments: &[&str]) {
@@ -113,6 +121,24 @@ impl Secured {
     /// The URI of the user with a certificate.
     fn external(&self) -> String {
         self.uri("", "?auth_mechanism=external")
+    }
+
+    /// Opens a session on the stream of the world, on this port.
+    async fn stream(&self, broker: &BrokerSettings, port: u16) -> Result<StreamSession, Outage> {
+        let stream = StreamSettings { name: self.world.stream.clone(), port, ..StreamSettings::default() };
+        StreamLog::new(broker.clone(), &stream).open("settled").await
+    }
+
+    /// The broker as a client of streams knows it, with all files.
+    fn broker(&self, user: &str, parameters: &str) -> BrokerSettings {
+        let uri = format!("amqps://{user}127.0.0.1:{}/%2f{parameters}", self.port);
+        BrokerSettings {
+            uris: vec![uri.parse().expect("a URI")],
+            tls_ca_file: Some(self.files.path("ca.pem")),
+            tls_cert_file: Some(self.files.path("client.pem")),
+            tls_key_file: Some(self.files.path("client.key")),
+            ..BrokerSettings::default()
+        }
     }
 
     fn path(&self, name: &str) -> String {
@@ -230,4 +256,45 @@ async fn certificates_to_rabbitmq_are_replaced_while_the_daemon_runs() {
     secured.forget_files().await;
     goes_on(world, &mut daemon).await;
     world.end(daemon).await;
+}
+
+#[tokio::test]
+async fn streams_are_appended_to_over_tls_and_what_is_wrong_is_said() {
+    let secured = Secured::start().await;
+    let (authority, clients, user) = (&secured.authority, &secured.clients, &secured.user);
+    let broker = secured.broker(&format!("{user}:secret@"), "");
+    let open = async |broker: &BrokerSettings| secured.stream(broker, secured.stream_port).await;
+    let mut session = open(&broker).await.expect("a session");
+    assert_eq!(session.last_id().await.expect("an answer"), 0);
+    // RabbitMQ's plugin takes the user of a certificate since 3.10.25.
+    match open(&secured.broker("", "?auth_mechanism=external")).await {
+        Ok(mut session) => assert_eq!(session.last_id().await.expect("an answer"), 0),
+        Err(outage) => assert!(outage.refused && outage.reason.contains("was corrected in 3.10.25"), "{outage:?}"),
+    }
+    let is_refused = |opened: Result<StreamSession, Outage>, parts: &[&str]| {
+        let Err(outage) = opened else { return false };
+        outage.refused && parts.iter().all(|part| outage.reason.contains(part))
+    };
+    let foreign = Authority::new("a foreign authority");
+    for (client, reason) in [
+        (clients.client(user, Valid::InThePast), "it has expired"),
+        (foreign.client(user, Valid::Now), "does not trust the authority"),
+    ] {
+        secured.files.show(&client);
+        assert!(is_refused(open(&broker).await, &["TLS", reason, &secured.path("client.pem")]), "{reason}");
+    }
+    secured.files.show(&clients.client(user, Valid::Now));
+    let nothing_shown = BrokerSettings { tls_cert_file: None, tls_key_file: None, ..broker.clone() };
+    assert!(is_refused(open(&nothing_shown).await, &["set tls_cert_file and tls_key_file"]));
+    let plain = secured.servers.stream_port();
+    let outage = secured.stream(&broker, plain).await.err().expect("no TLS there");
+    assert!(!outage.refused && outage.reason.contains("for streams without TLS"), "{outage:?}");
+    secured.shows(&authority.server("mq.example", Valid::Now));
+    secured.forget_files().await;
+    eventually("the server's name is refused", async || {
+        is_refused(open(&broker).await, &["is for mq.example, and not for 127.0.0.1"])
+    })
+    .await;
+    // What is open stays.
+    assert_eq!(session.last_id().await.expect("an answer"), 0);
 }

@@ -6,6 +6,7 @@
 //! once and seldom twice.
 
 mod direct_reply;
+mod log;
 mod publication;
 mod refusals;
 mod relay;
@@ -15,6 +16,7 @@ mod settings;
 mod sink;
 mod sweeper;
 
+pub use self::log::{EventLog, LogSession, SessionLost};
 pub use self::publication::{Encoding, Publication, publications};
 pub use self::relay::Relay;
 pub use self::relay_queue::{Leases, QueuedBatch, RelayQueue, RelayReceiver, Report, Reservation};

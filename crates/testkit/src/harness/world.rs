@@ -22,12 +22,15 @@ pub struct World {
     pub amqp_uri: String,
     /// Further nodes of a cluster of brokers.
     pub other_amqp_uris: Vec<String>,
+    /// The port for streams on the address of the broker.
+    pub stream_port: u16,
     pub postgres_url: String,
     pub exchange: String,
     pub queue: String,
     pub dead_letter_exchange: String,
     pub dead_letter_queue: String,
     pub events_exchange: String,
+    pub stream: String,
     dir: TempDir,
     daemons: AtomicU32,
     client: Mutex<Option<Client>>,
@@ -49,20 +52,27 @@ impl World {
         let name = format!("w_{}", Uuid::now_v7().simple());
         let admin = try_connect(servers.postgres_url()).await.expect("a connection to PostgreSQL");
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
-        Self::named(&name, broker.amqp_uri(), servers.postgres_url(), overrides)
+        Self::named(&name, (broker.amqp_uri(), broker.stream_port()), servers.postgres_url(), overrides)
     }
 
     /// Returns the world with this database of the server at `postgres_url`.
-    pub(super) fn named(name: &str, amqp_uri: &str, postgres_url: &str, overrides: &[&str]) -> Self {
+    pub(super) fn named(
+        name: &str,
+        (amqp_uri, stream_port): (&str, u16),
+        postgres_url: &str,
+        overrides: &[&str],
+    ) -> Self {
         let world = Self {
             amqp_uri: amqp_uri.to_owned(),
             other_amqp_uris: Vec::new(),
+            stream_port,
             postgres_url: sibling(postgres_url, name),
             exchange: format!("{name}.payments"),
             queue: format!("{name}.tasks"),
             dead_letter_exchange: format!("{name}.dead"),
             dead_letter_queue: format!("{name}.tasks.dead"),
             events_exchange: format!("{name}.events"),
+            stream: format!("{name}.events.log"),
             dir: tempfile::tempdir().expect("a directory"),
             daemons: AtomicU32::new(0),
             client: Mutex::new(None),
@@ -83,6 +93,7 @@ impl World {
         let text = format!(
             "broker = {{ uris = {:?}, exchange = {:?}, queue = {:?}, dead_letter_exchange = {:?}, \
              dead_letter_queue = {:?} }}\npostgres = {{ url = {:?} }}\nevents = {{ exchange = {:?} }}\n\
+             stream = {{ name = {:?}, port = {} }}\n\
              admin = {{ listen = \"127.0.0.1:0\" }}\n\
              pipeline = {{ lanes = 4, workers = 4, max_batch = 500 }}\n",
             self.amqp_uris(),
@@ -92,6 +103,8 @@ impl World {
             self.dead_letter_queue,
             self.postgres_url,
             self.events_exchange,
+            self.stream,
+            self.stream_port,
         );
         let mut config: toml::Table = toml::from_str(&text).expect("TOML");
         for line in overrides {

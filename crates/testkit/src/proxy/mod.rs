@@ -10,6 +10,7 @@ mod cutter;
 mod points;
 mod postgres;
 mod rehearsal;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use points::CutPoint;
 use points::Points;
 use postgres::{Backend, Frontend, Session};
 pub use rehearsal::{Side, Through, rehearse};
+use stream::StreamFrames;
 
 /// Protocol of the proxied connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub enum Protocol {
     Postgres,
     /// AMQP 0-9-1.
     Amqp,
+    /// RabbitMQ's stream protocol.
+    Stream,
 }
 
 impl Protocol {
@@ -46,6 +50,7 @@ impl Protocol {
         match self {
             Self::Postgres => [Cutter::new(Frontend::new(session, points)), Cutter::new(Backend::new(session, points))],
             Self::Amqp => [Cutter::new(Frames::of_client(points)), Cutter::new(Frames::of_server(points))],
+            Self::Stream => [Cutter::new(StreamFrames::of_client()), Cutter::new(StreamFrames::of_server(points))],
         }
     }
 }

@@ -21,17 +21,29 @@ pub enum CutPoint {
     AfterAck,
     /// AMQP: a `basic.ack` of the server, which is a confirm, is not forwarded.
     BeforeConfirm,
+    /// Streams: a `PublishConfirm` of the server is not forwarded.
+    BeforeStreamConfirm,
+    /// Streams: a `PublishConfirm` of the server is forwarded, and nothing after it.
+    AfterStreamConfirm,
 }
 
 impl CutPoint {
-    pub const ALL: [Self; 5] =
-        [Self::BeforeCommit, Self::AfterCommit, Self::BeforeAck, Self::AfterAck, Self::BeforeConfirm];
+    pub const ALL: [Self; 7] = [
+        Self::BeforeCommit,
+        Self::AfterCommit,
+        Self::BeforeAck,
+        Self::AfterAck,
+        Self::BeforeConfirm,
+        Self::BeforeStreamConfirm,
+        Self::AfterStreamConfirm,
+    ];
 
     /// Returns the protocol in which the point exists.
     pub const fn protocol(self) -> Protocol {
         match self {
             Self::BeforeCommit | Self::AfterCommit => Protocol::Postgres,
             Self::BeforeAck | Self::AfterAck | Self::BeforeConfirm => Protocol::Amqp,
+            Self::BeforeStreamConfirm | Self::AfterStreamConfirm => Protocol::Stream,
         }
     }
 }

@@ -15,7 +15,7 @@ const COOKIE: &str = ".erlang.cookie";
 /// started it. Drop it before the servers, which remove its directory.
 pub struct Node {
     broker: RabbitMq,
-    _ports: Ports<2>,
+    _ports: Ports<3>,
 }
 
 impl Node {
@@ -25,8 +25,8 @@ impl Node {
         DirBuilder::new().mode(0o700).create(&room).context(what)?;
         fs::copy(servers.join("rabbitmq").join(COOKIE), room.join(COOKIE)).context(what)?;
         let ports = Ports::claim()?;
-        let [amqp, distribution] = ports.numbers;
-        let ports_of_node = RabbitPorts { amqp, distribution, epmd: port_mapper(first)? };
+        let [amqp, stream, distribution] = ports.numbers;
+        let ports_of_node = RabbitPorts { amqp, stream, distribution, epmd: port_mapper(first)? };
         let mut broker = RabbitMq::prepare(&Programs::find()?, room, ports_of_node)?;
         broker.node = format!("settled-{number}@localhost");
         broker.start_broker().await?;
@@ -44,6 +44,11 @@ impl Node {
 
     pub fn uri(&self) -> String {
         self.broker.uri()
+    }
+
+    /// Returns the port for streams.
+    pub fn stream_port(&self) -> u16 {
+        self.broker.stream_port()
     }
 
     /// Kills it and waits until it has ended.

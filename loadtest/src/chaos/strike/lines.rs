@@ -39,6 +39,7 @@ impl Lines {
         let proxies = match point.protocol() {
             Protocol::Postgres => self.databases.as_slice(),
             Protocol::Amqp => std::slice::from_ref(&self.broker),
+            Protocol::Stream => &[],
         };
         let cuts = || proxies.iter().map(|proxy| proxy.cuts(point)).sum::<u64>();
         let before = cuts();

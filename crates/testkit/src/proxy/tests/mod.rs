@@ -3,6 +3,7 @@
 mod amqp;
 mod postgres;
 mod sockets;
+mod stream;
 
 use proptest::prelude::*;
 

@@ -66,7 +66,7 @@ async fn both_directions_are_forwarded_and_so_are_their_ends() {
     drop(accepted);
     assert_eq!(rest(&mut client).await, (ACK.to_vec(), false));
     until("it is forgotten", || proxy.connections() == 0).await;
-    assert_eq!(CutPoint::ALL.map(|point| proxy.cuts(point)), [0; 5]);
+    assert_eq!(CutPoint::ALL.map(|point| proxy.cuts(point)), [0; 7]);
 }
 
 #[tokio::test]

@@ -1,0 +1,112 @@
+//! In what a stream that exists differs from the settings. The stream protocol does not tell; AMQP 0-9-1 does.
+
+use lapin::options::QueueDeclareOptions;
+use lapin::tcp::RustlsConnector;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+
+use super::declare::arguments;
+use super::settings::StreamSettings;
+use crate::connection::{open, reply_code};
+use crate::difference::{self, Difference};
+use crate::topology::name;
+
+/// Returns a sentence for each argument in which the stream differs from the settings.
+pub(super) async fn differences(
+    uri: AMQPUri,
+    tls: Option<RustlsConnector>,
+    settings: &StreamSettings,
+) -> lapin::Result<Vec<String>> {
+    let properties = ConnectionProperties::default().with_connection_name("settled relay".into());
+    let connection = open(uri, properties, tls).await?;
+    let found = compare(&connection, settings).await;
+    let _ = connection.close(200, "compared".into()).await;
+    found
+}
+
+/// The broker names only the first argument that differs, so the stream is declared again with that one adopted, until
+/// they agree.
+async fn compare(connection: &Connection, settings: &StreamSettings) -> lapin::Result<Vec<String>> {
+    const MOST: usize = 6;
+    let (mut arguments, mut found) = (table(settings), Vec::new());
+    for _ in 0..MOST {
+        let channel = connection.create_channel().await?;
+        let declared = channel.queue_declare(name(&settings.name), QueueDeclareOptions::durable(), arguments.clone());
+        let Err(error) = declared.await else { break };
+        match (reply_code(&error), difference::parse(&error.to_string())) {
+            (Some(406), Some(difference)) => {
+                difference.adopt(&mut arguments);
+                found.push(warning(&difference, settings));
+            }
+            (Some(403 | 406), _) => {
+                found.push(error.to_string());
+                break;
+            }
+            _ => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the arguments of the stream as AMQP 0-9-1 has them.
+fn table(settings: &StreamSettings) -> FieldTable {
+    let mut table = FieldTable::default();
+    table.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+    for (name, value) in arguments(settings) {
+        let value = value.parse().map_or_else(|_| AMQPValue::LongString(value.as_str().into()), AMQPValue::LongLongInt);
+        table.insert(format!("x-{name}").into(), value);
+    }
+    table
+}
+
+/// Says what a difference means for events.
+fn warning(difference: &Difference, settings: &StreamSettings) -> String {
+    let expected = |key: &str, value: String| format!(", expected {value} ({key})");
+    let (means, expected) = match difference.argument() {
+        "x-max-age" => {
+            let seconds = format!("{}s", settings.max_age.as_secs());
+            ("events are kept for as long as it says", expected("stream.max_age", seconds))
+        }
+        "x-max-length-bytes" => (
+            "that is the disk that the stream may take",
+            expected("stream.max_length_bytes", settings.max_length_bytes.to_string()),
+        ),
+        "x-stream-max-segment-size-bytes" => (
+            "events are removed in segments of that size",
+            expected("stream.segment_bytes", settings.segment_bytes.to_string()),
+        ),
+        "x-queue-leader-locator" => ("that is how RabbitMQ chose the node of its leader", String::new()),
+        _ => ("the daemon does not declare it", String::new()),
+    };
+    format!("{}{expected}: {means}", difference.seen(&settings.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_said_with_the_key_of_the_settings() {
+        let settings = StreamSettings::default();
+        let of = |argument: &str, current: &str| {
+            let text = format!(
+                "inequivalent arg '{argument}' for queue 'q' in vhost '/': received x but current is {current}"
+            );
+            warning(&difference::parse(&text).expect("a difference"), &settings)
+        };
+        let age = of("x-max-age", "the value '1h' of type 'longstr'");
+        assert!(age.contains("has x-max-age = 1h, expected 604800s (stream.max_age)"), "{age}");
+        let none = of("x-max-length-bytes", "none");
+        assert!(none.contains("has no x-max-length-bytes, expected 10737418240 (stream.max_length_bytes)"), "{none}");
+        assert!(of("x-initial-cluster-size", "'1'").contains("does not declare it"));
+    }
+
+    #[test]
+    fn numbers_are_numbers_for_amqp_and_ages_are_texts() {
+        let table = table(&StreamSettings::default());
+        assert_eq!(table.inner().get("x-max-length-bytes"), Some(&AMQPValue::LongLongInt(10 << 30)));
+        assert_eq!(table.inner().get("x-max-age"), Some(&AMQPValue::LongString("604800s".into())));
+        assert_eq!(table.inner().len(), 5);
+    }
+}

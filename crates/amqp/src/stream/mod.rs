@@ -1,0 +1,27 @@
+//! RabbitMQ's stream protocol, as far as a publisher needs it: the log that events are appended to.
+//!
+//! A session is a connection of its own (`link`, then `carrier`) to any node: the server passes what is published
+//! on to the leader of the stream, and tells when that is gone.
+
+mod carrier;
+mod command;
+mod compare;
+mod declare;
+mod frame;
+mod link;
+mod log;
+mod login;
+mod message;
+mod publish;
+mod rehearsal;
+mod session;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod version;
+mod wire;
+
+pub use self::log::StreamLog;
+pub use self::rehearsal::{Rehearsal, rehearse};
+pub use self::session::StreamSession;
+pub use self::settings::StreamSettings;
