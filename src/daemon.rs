@@ -12,13 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use settled_amqp::{DeadQueue, RabbitSink, RabbitSource};
+use settled_amqp::{DeadQueue, RabbitSink, RabbitSource, StreamLog};
 use settled_pipeline::gauges::Gauges;
 use settled_pipeline::health::{Dependency, Health, Outage};
 use settled_pipeline::intake::{Collector, Source};
 use settled_pipeline::machine::{Machine, MachineSettings, Outside, Stopped};
 use settled_pipeline::metrics::Metrics;
-use settled_pipeline::outbox::Sink;
+use settled_pipeline::outbox::{Sink, Transport};
 use settled_pipeline::precondition::sentences;
 use settled_pipeline::reflex::{MOST_WAITING, Reflexes, Signs, keep};
 use settled_pipeline::retention::Retention;
@@ -28,7 +28,7 @@ use settled_pipeline::store::{BatchStore, GaugeStore, OutboxStore};
 use settled_store::outbox::PostgresOutbox;
 use settled_store::{
     ConnectError, MigrateError, PoolSetUpError, PostgresGauges, PostgresInstances, PostgresJournal, PostgresRetention,
-    PostgresSettings, PostgresStore,
+    PostgresSettings, PostgresStore, PostgresStream,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -125,7 +125,8 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
         &events.source,
         events.lease,
     )
-    .with(running.authority.clone(), events.dead_letters);
+    .with(running.authority.clone(), events.dead_letters)
+    .streaming(events.transport == Transport::Stream);
     let measuring = PostgresGauges::new(running.postgres.clone())?;
     let instances = PostgresInstances::beside(&measuring);
     let kept = PostgresJournal::beside(&measuring, host_name());
@@ -141,7 +142,7 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     exporter.on_scrape(move || gauges.tasks_memory.set(budget.used() as f64));
     let outside = wrap(Outside {
         store,
-        outbox: PostgresOutbox::new(pool),
+        outbox: PostgresOutbox::new(pool.clone()),
         source,
         sink: RabbitSink::new(running.broker.clone(), events),
     });
@@ -155,7 +156,11 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
         ..config.machine()
     };
     let maintenance = settings.maintenance.clone();
-    let machine = Machine::build(settings, outside, key, &health, &metrics);
+    let mut machine = Machine::build(settings, outside, key, &health, &metrics);
+    if events.transport == Transport::Stream {
+        let log = StreamLog::new(running.broker.clone(), &config.stream);
+        machine = machine.streaming(PostgresStream::new(pool), log, &health);
+    }
     exporter.on_scrape(machine.gauges());
     let registrar = Registrar::new(instances, address, Arc::clone(&health), maintenance.clone(), machine.is_idle());
     let registered = CancellationToken::new();

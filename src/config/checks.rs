@@ -2,6 +2,7 @@
 //! the first of them that is set.
 
 use settled_amqp::MAX_PREFETCH;
+use settled_pipeline::outbox::{EventFormat, EventSettings, Transport};
 use tokio_postgres::config::SslMode;
 
 use super::Config;
@@ -50,6 +51,7 @@ const CHECKS: &[Check] = &[
     }),
     (&["stream.max_age"], stream_keeps_events),
     (&["stream.max_length_bytes", "stream.segment_bytes"], stream_holds_a_segment),
+    (&["events.format", "events.transport"], a_stream_has_single_events),
     (&["broker.tls_ca_file", "broker.uris"], |config| {
         broker_file_is_used("broker.tls_ca_file", config.broker.tls_ca_file.is_some(), config)
     }),
@@ -242,6 +244,16 @@ fn stream_holds_a_segment(config: &Config) -> Option<Finding> {
     );
     let remedy = "raise stream.max_length_bytes to the disk that events may take, or lower stream.segment_bytes";
     unless(length >= segment, message, remedy)
+}
+
+fn a_stream_has_single_events(config: &Config) -> Option<Finding> {
+    let EventSettings { transport, format, .. } = config.events;
+    unless(
+        transport == Transport::Exchange || format == EventFormat::Single,
+        "events.format is \"batch\", expected \"single\": a stream has one event in each message, and is faster so"
+            .to_owned(),
+        "delete events.format, or write events.transport = \"exchange\"",
+    )
 }
 
 fn broker_file_is_used(key: &str, is_set: bool, config: &Config) -> Option<Finding> {

@@ -136,6 +136,12 @@ const CASES: &[Case] = &[
         &[("settled_tasks_received_total{}", "0+10x80 800+0x100")],
         &[("settled_tasks_received_total{}", "0+10x80 800+0x20 800+1x80")],
     ),
+    (
+        "SettledStreamBegan",
+        "10m",
+        &[("settled_stream_generations_total{}", "0+0x8 1+0x60")],
+        &[("settled_stream_generations_total{}", "1+0x60")],
+    ),
     ("SettledEventsHeld", "10m", &[("settled_outbox_held{}", "3+0x60")], &[("settled_outbox_held{}", "0+0x60")]),
     (
         "SettledEventsRefused",

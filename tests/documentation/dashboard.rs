@@ -44,7 +44,7 @@ const ROWS: [(&str, &[&str]); 9] = [
         &["settled_transaction", "settled_batch", "settled_retries", "settled_bisections", "settled_unknown_commits"],
     ),
     ("Stages: scheduler", &["settled_scheduled", "settled_parked", "settled_hold", "settled_held"]),
-    ("Stages: outbox and events", &["settled_outbox", "settled_event"]),
+    ("Stages: outbox and events", &["settled_outbox", "settled_event", "settled_stream"]),
     ("Stages: dead letters", &["settled_dead_letter", "settled_rows_removed"]),
     ("Connections", &["settled_reconnects"]),
     ("Process", &["process_", "settled_spans"]),

@@ -11,11 +11,12 @@ use settled_pipeline::metrics::{ALL, Description, Kind};
 use super::{json, read, reference, root};
 
 /// The pages with generated blocks, and the names of these in their order.
-const PAGES: [(&str, &[&str]); 11] = [
+const PAGES: [(&str, &[&str]); 12] = [
     ("docs/contract/states.md", &["states", "state machine"]),
     ("docs/contract/outcomes.md", &["rejections"]),
     ("docs/contract/events.md", &["events"]),
     ("docs/contract/clients.md", &["python", "python subscriber", "node", "node subscriber"]),
+    ("docs/contract/stream.md", &["python read model", "python stream", "node stream"]),
     ("docs/operate/install.md", &["payments"]),
     ("docs/operate/reflexes.md", &["reflexes"]),
     ("docs/reference/configuration.md", &["keys", "configuration"]),
@@ -42,6 +43,9 @@ fn generated(name: &str) -> String {
         "python" => format!("```python\n{}```\n", read("examples/clients/python/pay.py")),
         "node" => format!("```javascript\n{}```\n", read("examples/clients/node/pay.mjs")),
         "python subscriber" => format!("```python\n{}```\n", read("examples/clients/python/subscribe.py")),
+        "python read model" => format!("```python\n{}```\n", read("examples/clients/python/follow.py")),
+        "python stream" => format!("```python\n{}```\n", read("examples/clients/python/follow_stream.py")),
+        "node stream" => format!("```javascript\n{}```\n", read("examples/clients/node/follow.mjs")),
         "node subscriber" => format!("```javascript\n{}```\n", read("examples/clients/node/subscribe.mjs")),
         "state machine" => format!("```mermaid\n{}```\n", state::diagram()),
         other => panic!("no block is called {other:?}"),

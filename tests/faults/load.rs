@@ -16,6 +16,9 @@ use uuid::Uuid;
 /// Accounts with more money than any load moves.
 const RICH: usize = 40;
 
+/// How many tasks [`Load::prepare`] publishes.
+pub(crate) const PREPARED: usize = 2 + 2 * RICH;
+
 /// How many tasks are published before their confirms are waited for.
 const CHUNK: usize = 250;
 

@@ -17,6 +17,7 @@ mod sessions;
 mod standby;
 mod start;
 mod stopping;
+mod stream;
 
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
 //! The reckoning after a run: nothing lost, nothing doubled, and nothing that a ledger of one thread
 //! would not have done by the same order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
+use serde_json::Value;
 use settled_testkit::harness::{Daemon, World, amqp, bind, declare_queue, within};
 use settled_testkit::replay::{self, Replayed, Settings};
 
@@ -15,10 +16,11 @@ use crate::load::Load;
 /// How long the last of a run may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A durable queue that keeps the events of a run, whatever happens to whom.
+/// A durable queue that keeps the events of a run, whatever happens to whom; or the stream of the events itself.
 pub(crate) struct Archive {
     queue: String,
     arguments: FieldTable,
+    is_stream: bool,
 }
 
 impl Archive {
@@ -27,9 +29,14 @@ impl Archive {
         let is_cluster = !world.other_amqp_uris.is_empty();
         let arguments =
             if is_cluster { amqp::table(&[("x-queue-type", "quorum".into())]) } else { FieldTable::default() };
-        let archive = Self { queue: format!("{}.archive", world.name), arguments };
+        let archive = Self { queue: format!("{}.archive", world.name), arguments, is_stream: false };
         archive.bind(world).await;
         archive
+    }
+
+    /// Reads the stream, in which each event has to be once.
+    pub(crate) fn stream(world: &World) -> Self {
+        Self { queue: world.stream.clone(), arguments: FieldTable::default(), is_stream: true }
     }
 
     /// Binds it, again if the exchange was deleted.
@@ -46,7 +53,10 @@ impl Archive {
     }
 
     /// The ids of all events in it, each as often as it came: all that were confirmed are there.
-    async fn ids(&self, world: &World) -> Vec<String> {
+    pub(crate) async fn ids(&self, world: &World) -> Vec<String> {
+        if self.is_stream {
+            return self.ids_of_stream(world).await;
+        }
         let count = world.messages(&self.queue).await;
         let (_connection, channel) = world.channel().await;
         let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
@@ -59,6 +69,41 @@ impl Archive {
             ids.push(event.properties.message_id().as_ref().expect("an id").to_string());
         }
         ids
+    }
+}
+
+impl Archive {
+    /// Reads the stream from its beginning, until nothing more comes.
+    async fn ids_of_stream(&self, world: &World) -> Vec<String> {
+        const SILENCE: Duration = Duration::from_secs(1);
+        let (_connection, channel) = world.channel().await;
+        channel.basic_qos(2000, BasicQosOptions::default()).await.expect("a prefetch");
+        let first = amqp::table(&[("x-stream-offset", "first".into())]);
+        let consumer =
+            channel.basic_consume(self.queue.as_str().into(), "".into(), BasicConsumeOptions::default(), first);
+        let mut consumer = consumer.await.expect("a consumer");
+        let mut ids = Vec::new();
+        let mut limit = LIMIT;
+        while let Ok(event) = tokio::time::timeout(limit, consumer.next()).await {
+            let event = event.expect("an event").expect("the connection holds");
+            event.ack(BasicAckOptions::default()).await.expect("acknowledged");
+            ids.push(event.properties.message_id().as_ref().expect("an id").to_string());
+            limit = SILENCE;
+        }
+        ids
+    }
+}
+
+/// Asserts that the events of each account are in the order in which the ledger has its entries.
+async fn in_order(world: &World, came: &[String]) {
+    let places: HashMap<&str, usize> =
+        came.iter().enumerate().map(|(place, id)| (id.split('/').next().expect("a task"), place)).collect();
+    let entries = world.rows("SELECT account, seq, payment_id FROM entry ORDER BY account, seq", &[]).await;
+    for (one, next) in entries.iter().zip(entries.iter().skip(1)) {
+        let place = |entry: &Value| places[entry["payment_id"].as_str().expect("an id")];
+        if one["account"] == next["account"] && one["payment_id"] != next["payment_id"] {
+            assert!(place(one) < place(next), "{next} is told before {one}");
+        }
     }
 }
 
@@ -79,7 +124,7 @@ pub(crate) async fn settled(world: &World, load: &Load) {
     let dead = (load.conflicts + load.malformed) as i64;
     let missing = "SELECT $2::bigint - (SELECT count(*) FROM dead_letter) AS dead,
                           cardinality($1::uuid[]) - (SELECT count(*) FROM payment WHERE id = ANY($1)) AS payments,
-                          (SELECT count(*) FROM outbox) AS outbox";
+                          (SELECT count(*) FROM outbox) + (SELECT count(*) FROM stream_outbox) AS outbox";
     let mut last = None;
     let (began, mut looked) = (Instant::now(), Instant::now());
     within(LIMIT, "every published task has its outcome", async || {
@@ -121,6 +166,10 @@ pub(crate) async fn reckon(world: &World, load: &Load, archive: &Archive) -> Rec
         .collect();
     let came = archive.ids(world).await;
     let unique: BTreeSet<String> = came.iter().cloned().collect();
+    if archive.is_stream {
+        assert_eq!(came.len(), unique.len(), "no event is in the stream twice");
+        in_order(world, &came).await;
+    }
     let lost: Vec<_> = all.difference(&unique).take(3).collect();
     let invented: Vec<_> = unique.difference(&all).take(3).collect();
     assert!(

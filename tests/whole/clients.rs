@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
-use settled_amqp::BrokerSettings;
+use settled_amqp::{BrokerSettings, StreamSettings};
 use settled_pipeline::outbox::EventSettings;
 use settled_testkit::harness::amqp::declare_exchange;
 use settled_testkit::harness::{Events, Publisher, World, bind, declare_queue, open, split, transfer};
@@ -118,7 +118,11 @@ fn python() -> PathBuf {
     static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
         let place = scratch("python");
         let python = place.join("bin/python3");
-        if !Command::new(&python).args(["-c", "import pika"]).output().is_ok_and(|output| output.status.success()) {
+        if !Command::new(&python)
+            .args(["-c", "import pika, rstream"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
             let mut venv = Command::new("python3");
             set_up(venv.args(["-m", "venv", "--clear"]).arg(&place), "apt install python3-venv");
         }
@@ -139,7 +143,7 @@ fn node() -> Option<PathBuf> {
             return None;
         }
         let place = scratch("node");
-        for file in ["package.json", "pay.mjs", "subscribe.mjs"] {
+        for file in ["package.json", "pay.mjs", "subscribe.mjs", "follow.mjs"] {
             std::fs::copy(examples("node").join(file), place.join(file)).expect("copied");
         }
         let mut npm = Command::new("npm");
@@ -244,6 +248,92 @@ async fn node_pays_and_is_told() {
     let told = shop.try_out(Path::new("node"), &script).await;
     assert!(told.contains(r#""posted":-10000000000000001,"#), "{told}");
     shop.world.audit().await;
+}
+
+/// A subscriber of the stream: how it is run with where it begins, and after how many seconds of silence it ends.
+type Follower<'a> = &'a dyn Fn(&str, &str) -> Command;
+
+/// Runs a subscriber. Returns the offset and the id of each event that it printed.
+fn follow(shop: &Shop, follower: Follower<'_>, begin: &str) -> Vec<(u64, String)> {
+    let mut subscriber = follower(begin, "2");
+    subscriber.env("SETTLED_AMQP_URI", &shop.world.amqp_uri);
+    let output = subscriber.env("SETTLED_STREAM_PORT", shop.world.stream_port.to_string()).output().expect("it runs");
+    assert!(output.status.success(), "{begin}: {}", text(&output.stderr));
+    let lines = text(&output.stdout);
+    let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    events
+        .map(|event| {
+            let id = event["id"].as_str().expect("an id").to_owned();
+            assert!(id.starts_with(event["data"]["id"].as_str().expect("an id")), "{event}");
+            assert!(event["type"].as_str().expect("a type").contains('.'), "{event}");
+            (event["offset"].as_u64().expect("an offset"), id)
+        })
+        .collect()
+}
+
+/// Has subscribers read the stream from its beginning, from an offset and from a time.
+async fn streams_to(followers: &[Follower<'_>], read_model: Option<&Path>) {
+    let mut shop = Shop::new().await;
+    shop.world.stream = StreamSettings::default().name;
+    let (_connection, channel) = shop.world.channel().await;
+    channel.queue_delete(shop.world.stream.as_str().into(), Default::default()).await.expect("it begins from nothing");
+    shop.world.configure(&["events.transport = \"stream\""]);
+    let mut daemon = shop.world.daemon().await;
+    shop.world.settle(&[open("world", "USD", None), open("alice", "USD", Some(0))]).await;
+    let payments: Vec<_> = (1..=30).map(|amount| transfer("world", "alice", amount)).collect();
+    shop.world.settle(&payments).await;
+    daemon.empties_the_outbox().await;
+    let ids = shop.world.rows("SELECT id || '/1' AS id FROM payment ORDER BY id", &[]).await;
+    let ids: Vec<&str> = ids.iter().map(|row| row["id"].as_str().expect("an id")).collect();
+    for follower in followers {
+        let all = follow(&shop, *follower, "first");
+        let mut told: Vec<&str> = all.iter().map(|(_, id)| &**id).collect();
+        told.sort_unstable();
+        assert_eq!(told, ids, "each event once");
+        let places: Vec<u64> = (0..all.len() as u64).collect();
+        assert_eq!(all.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), places);
+        assert_eq!(follow(&shop, *follower, "20"), all[20..]);
+        assert_eq!(follow(&shop, *follower, "2020-01-01T00:00:00+00:00"), all);
+    }
+    let Some(script) = read_model else { return };
+    let file = shop.world.file("model.db");
+    let model = |_: &str, idle: &str| {
+        let mut command = Command::new(python());
+        command.arg(script).arg(&file).args(["--idle", idle]);
+        command
+    };
+    assert_eq!(follow(&shop, &model, "").len(), ids.len());
+    assert!(follow(&shop, &model, "").is_empty(), "it goes on behind its last event");
+    shop.world.settle(&[transfer("alice", "world", 5)]).await;
+    daemon.empties_the_outbox().await;
+    assert_eq!(follow(&shop, &model, "").len(), 1);
+    let balance = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(
+                   \"SELECT posted, version FROM balance WHERE account = 'alice'\").fetchone())";
+    let balance = Command::new(python()).args(["-c", balance]).arg(&file).output().expect("it runs");
+    let alice = shop.world.account("alice").await;
+    assert_eq!(text(&balance.stdout).trim(), format!("{} {}", alice["posted"], alice["version"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_reads_the_stream_and_keeps_a_read_model() {
+    let (python, scripts) = (python(), examples("python"));
+    let by_stream = |begin: &str, idle: &str| {
+        let mut command = Command::new(&python);
+        command.arg(scripts.join("follow_stream.py")).args([begin, idle]);
+        command
+    };
+    streams_to(&[&by_stream], Some(&scripts.join("follow.py"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_reads_the_stream() {
+    let Some(place) = node() else { return };
+    let follower = |begin: &str, idle: &str| {
+        let mut command = Command::new("node");
+        command.arg(place.join("follow.mjs")).args([begin, idle]);
+        command
+    };
+    streams_to(&[&follower], None).await;
 }
 
 /// What was held at the moment of a balance is told in the event, and not kept.

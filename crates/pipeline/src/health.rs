@@ -42,7 +42,9 @@ impl Health {
     /// Begins with all dependencies down and nothing in flight.
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         for &dependency in Dependency::ALL {
-            metrics.dependency_up(dependency).set(0.0);
+            // No alert's comparison matches NaN.
+            let unused = dependency == Dependency::BrokerStream;
+            metrics.dependency_up(dependency).set(if unused { f64::NAN } else { 0.0 });
         }
         Arc::new(Self {
             latches: Mutex::new(Latches::new(Timestamp::now())),
@@ -50,6 +52,12 @@ impl Health {
             metrics,
             changed: watch::Sender::new(()),
         })
+    }
+
+    /// Waits for the stream, too, before the daemon is ready.
+    pub fn use_stream(&self) {
+        self.latches.lock().add(Dependency::BrokerStream, Timestamp::now());
+        self.change(self.metrics.dependency_up(Dependency::BrokerStream), 0.0);
     }
 
     /// Reports that a dependency is available.

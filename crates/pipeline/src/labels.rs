@@ -135,6 +135,8 @@ label! {
         BrokerIntake = "broker_intake",
         /// The RabbitMQ connection that publishes events.
         BrokerRelay = "broker_relay",
+        /// The RabbitMQ connection that appends events to a stream, if there is one.
+        BrokerStream = "broker_stream",
     }
 }
 
@@ -147,6 +149,8 @@ label! {
         Relay = "relay",
         /// The connection that consumes the broker's dead-letter queue.
         DeadLetters = "dead_letters",
+        /// The connection that appends events to a stream.
+        Stream = "stream",
     }
 }
 

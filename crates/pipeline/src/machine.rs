@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,9 @@ use crate::health::Health;
 use crate::intake::{Backlog, Consumption, Delivery, Intake, IntakeError, Source};
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
-use crate::outbox::{EventSettings, OutboxSweeper, Relay, RelayQueue, Sink};
+use crate::outbox::{
+    EventLog, EventSettings, Handover, OutboxSweeper, Relay, RelayQueue, Sink, StreamRelay, StreamStore,
+};
 use crate::reflex::Quarantine;
 use crate::retry::RetrySettings;
 use crate::scheduler::{PaymentSettings, Scheduler};
@@ -86,6 +89,9 @@ pub struct Machine<S, O, I, E> {
     quarantine: Arc<Quarantine>,
     relay_queue: RelayQueue,
     relay: Relay<E>,
+    handover: Handover,
+    /// Appends the events to a stream, if they go to one.
+    stream_relay: Option<BoxFuture<'static, ()>>,
     sweeper: OutboxSweeper<O>,
     relay_stop: CancellationToken,
     metrics: Arc<Metrics>,
@@ -104,6 +110,7 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         let Outside { store, outbox, source, sink } = outside;
         let (lanes, events) = (&settings.pipeline, &settings.events);
         let (relay_queue, receiver) = RelayQueue::new(events.handover, events.handover_bytes);
+        let handover = Handover::new(events.handover_bytes);
         let (reports, reported) = mpsc::channel(events.handover);
         let relay_stop = CancellationToken::new();
         let (store, broken) = (Arc::new(store), CancellationToken::new());
@@ -117,7 +124,7 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             Arc::clone(metrics),
             broken.clone(),
         );
-        let committer = Arc::new(committer.traced(settings.traces.clone()));
+        let committer = Arc::new(committer.traced(settings.traces.clone()).streaming(handover.clone()));
         let relay = Relay::new(
             sink,
             events.clone(),
@@ -150,11 +157,31 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             quarantine: Arc::default(),
             relay_queue,
             relay,
+            handover,
+            stream_relay: None,
             sweeper,
             relay_stop,
             metrics,
             broken,
         }
+    }
+
+    /// Appends the events that the store keeps for a stream, in `store`, to `log`. Without this they wait there.
+    #[must_use]
+    pub fn streaming(mut self, store: impl StreamStore, log: impl EventLog, health: &Arc<Health>) -> Self {
+        health.use_stream();
+        let relay = StreamRelay::new(
+            store,
+            log,
+            self.settings.events.clone(),
+            self.settings.retry.clone(),
+            self.handover.clone(),
+            Arc::clone(health),
+            Arc::clone(&self.metrics),
+            self.relay_stop.clone(),
+        );
+        self.stream_relay = Some(Box::pin(relay.traced(self.settings.traces.clone()).run()));
+        self
     }
 
     /// Returns the committer, for those who commit batches besides the workers.
@@ -195,9 +222,12 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
     /// Returns a function that tells whether the daemon is in maintenance, has no work in hand, and has published all
     /// events of its own.
     pub fn is_idle(&self) -> impl Fn() -> bool + Send + Sync + 'static + use<S, O, I, E> {
-        let (admission, relay_queue) = (self.admission(), self.relay_queue.clone());
+        let (admission, relay_queue, handover) = (self.admission(), self.relay_queue.clone(), self.handover.clone());
         let maintenance = self.settings.maintenance.clone();
-        move || maintenance.is_idle() && admission.in_flight() == 0 && relay_queue.leases().is_empty()
+        move || {
+            let published = relay_queue.leases().is_empty() && handover.is_idle();
+            maintenance.is_idle() && admission.in_flight() == 0 && published
+        }
     }
 
     /// Runs until drained or stopped.
@@ -216,6 +246,8 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
             quarantine,
             relay_queue,
             relay,
+            handover,
+            stream_relay,
             sweeper,
             relay_stop,
             metrics,
@@ -227,6 +259,7 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         let workers: Vec<JoinHandle<()>> = (0..count).map(|_| vital(Arc::clone(&workers).work(), &broken)).collect();
         let relaying = vital(relay.run(), &broken);
         let sweeping = vital(sweeper.run(), &broken);
+        let streaming = stream_relay.map(|relay| vital(relay, &broken));
         let drain = shutdown.drain().clone();
         let (stop, settings) = (drain.clone(), payments);
         let (waits, retries) = (maintenance.clone(), retry.clone());
@@ -263,9 +296,12 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
                 let _ = worker.await;
             }
             let _ = scheduling.await;
-            finish_events(&relay_queue, limit / 2).await;
+            finish_events(&relay_queue, &handover, limit / 2).await;
             relay_stop.cancel();
             let _ = relaying.await;
+            if let Some(streaming) = streaming {
+                let _ = streaming.await;
+            }
             let _ = sweeping.await;
             Ok(())
         };
@@ -288,11 +324,11 @@ fn vital(work: impl Future<Output = ()> + Send + 'static, broken: &CancellationT
     })
 }
 
-/// Waits until all events in the relay queue are published, confirmed and deleted. Events that take longer than
+/// Waits until all events in the relay queue and of the handover are published, confirmed and deleted. Events that take longer than
 /// `limit` stay in the outbox and are published after the next start.
-async fn finish_events(relay_queue: &RelayQueue, limit: Duration) {
+async fn finish_events(relay_queue: &RelayQueue, handover: &Handover, limit: Duration) {
     let published = async {
-        while !relay_queue.leases().is_empty() {
+        while !relay_queue.leases().is_empty() || !handover.is_idle() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };

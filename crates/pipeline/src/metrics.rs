@@ -119,6 +119,8 @@ metrics! {
     RETRIES as retries by kind: RetryKind = "settled_retries_total", Counter, Count, "Batches run again, by cause.";
     BISECTIONS as bisections = "settled_bisections_total", Counter, Count, "Batches split to find the task that PostgreSQL refuses.";
     UNKNOWN_COMMITS as unknown_commits = "settled_unknown_commits_total", Counter, Count, "Commits without an answer, whose outcome was looked up.";
+    STREAM_PRODUCER as stream_producer = "settled_stream_producer", Gauge, Count, "1 while this daemon is the one that appends events to the stream; 0 in all others, and without a stream.";
+    STREAM_GENERATIONS as stream_generations = "settled_stream_generations_total", Counter, Count, "Times that the stream lacked events it had, or had events that the ledger does not know: one of them was deleted or restored.";
     OUTBOX_DEPTH as outbox_depth = "settled_outbox_depth", Gauge, Count, "Events in the outbox: committed and not yet confirmed by the broker.";
     OUTBOX_ROWS as outbox_rows = "settled_outbox_rows", Gauge, Count, "Rows of the outbox; one holds the events of one batch.";
     OUTBOX_HELD as outbox_held = "settled_outbox_held", Gauge, Count, "Events in the outbox that are held: no queue takes them, or the broker refuses them.";

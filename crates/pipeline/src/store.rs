@@ -66,7 +66,7 @@ impl Answer {
 /// The events of a batch, for the relay.
 #[derive(Debug)]
 pub struct EventBatch {
-    /// Id of the outbox row.
+    /// Id of the row, of the outbox or of the stream's.
     pub id: i64,
     /// The events, one per line.
     pub body: Vec<u8>,
@@ -85,8 +85,10 @@ pub struct Committed {
     pub proof: Option<Proof>,
     /// One answer per submission, in the same order.
     pub answers: Vec<Answer>,
-    /// The events to publish.
+    /// The events to publish; with a stream only the replies.
     pub event_batch: Option<EventBatch>,
+    /// The events to append to the stream, if there is one.
+    pub stream_batch: Option<EventBatch>,
     /// Number of waiting tasks that this batch has made due.
     pub woken: u64,
     /// Number of holds that were ended because they had run out.
@@ -285,6 +287,9 @@ pub trait OutboxStore: Send + Sync + 'static {
 
     /// Leases those of the rows that aren't leased by now, and returns them.
     fn take(&self, ids: &[i64], lease: Duration) -> impl Future<Output = Result<Vec<EventBatch>, StoreError>> + Send;
+
+    /// Takes over rows that were meant for a stream, if nobody appends to one any more.
+    fn adopt(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Drops replies that have been held for longer than `limit`. Returns how many.
     fn drop_held_replies(&self, limit: Duration) -> impl Future<Output = Result<i64, StoreError>> + Send;

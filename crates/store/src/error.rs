@@ -78,8 +78,12 @@ struct Place<'a> {
 const RACED_KEYS: [&str; 6] = ["payment_pkey", "entry_pkey", "transition_pkey", "leg_pkey", "hold_pkey", "agenda_pkey"];
 
 /// Keys from a sequence, with their tables. No task can cause a violation.
-const NUMBERED_KEYS: [(&str, &str); 3] =
-    [("account_pkey", "account"), ("outbox_pkey", "outbox"), ("dead_letter_pkey", "dead_letter")];
+const NUMBERED_KEYS: [(&str, &str); 4] = [
+    ("account_pkey", "account"),
+    ("outbox_pkey", "outbox"),
+    ("stream_outbox_pkey", "stream_outbox"),
+    ("dead_letter_pkey", "dead_letter"),
+];
 
 /// The constraints that a task can violate although the ledger has accepted it: on its own values, and on the account
 /// or payment that it changes. A violation of any other constraint is the fault of the schema, a sequence or this
@@ -222,7 +226,14 @@ mod tests {
         for constraint in ["account_held", "account_opened", "payment_state_reached", "somebody_elses"] {
             assert_eq!(class("23514", of(constraint)), "unavailable");
         }
-        for key in ["account_pkey", "outbox_pkey", "dead_letter_pkey", "account_name_key", "dead_letter_digest_key"] {
+        for key in [
+            "account_pkey",
+            "outbox_pkey",
+            "stream_outbox_pkey",
+            "dead_letter_pkey",
+            "account_name_key",
+            "dead_letter_digest_key",
+        ] {
             assert_eq!(class("23505", of(key)), "unavailable");
         }
     }

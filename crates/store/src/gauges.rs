@@ -52,7 +52,8 @@ impl GaugeStore for PostgresGauges {
             SELECT count(*) AS rows, coalesce(sum(events), 0)::bigint AS events,
                    coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0)::bigint AS held,
                    coalesce(sum(events) FILTER (WHERE held_reason IS NOT NULL), 0)::bigint AS refused
-              FROM outbox";
+              FROM (SELECT events, held_key, held_reason FROM outbox
+                    UNION ALL SELECT events, NULL, NULL FROM stream_outbox) AS waiting";
         let client = ConnectionGuard::take(&self.pool).await?;
         let measured = client.query_one(DEPTH, &[]).await;
         let row = finish(client, measured)?;
@@ -67,11 +68,12 @@ impl GaugeStore for PostgresGauges {
     /// The row with the lowest id is the oldest: those that were created earlier and inserted later are held.
     async fn outbox_oldest_seconds(&self) -> Result<f64, StoreError> {
         const OLDEST: &str = "
-            SELECT greatest(extract(epoch FROM clock_timestamp() - created_at), 0)::float8 AS seconds
-              FROM outbox WHERE held_key IS NULL ORDER BY id LIMIT 1";
+            SELECT greatest(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS seconds
+              FROM ((SELECT created_at FROM outbox WHERE held_key IS NULL ORDER BY id LIMIT 1)
+                    UNION ALL (SELECT created_at FROM stream_outbox ORDER BY id LIMIT 1)) AS oldest";
         let client = ConnectionGuard::take(&self.pool).await?;
-        let measured = client.query_opt(OLDEST, &[]).await;
-        Ok(finish(client, measured)?.map_or(0.0, |row| row.get("seconds")))
+        let measured = client.query_one(OLDEST, &[]).await;
+        Ok(finish(client, measured)?.get("seconds"))
     }
 
     async fn dead_letters_open(&self) -> Result<Unresolved, StoreError> {

@@ -34,6 +34,7 @@ mod server;
 mod session;
 mod settings;
 mod sql;
+mod stream;
 mod tls;
 
 pub use tokio_postgres::Client;
@@ -52,3 +53,4 @@ pub use retention::PostgresRetention;
 pub use schema::{Schema, SchemaProblem, schema, usable_schema};
 pub use server::{Probed, probe, warnings};
 pub use settings::{PostgresSettings, PostgresUrl};
+pub use stream::PostgresStream;

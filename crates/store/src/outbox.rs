@@ -122,6 +122,23 @@ impl OutboxStore for PostgresOutbox {
         Ok(event_batches)
     }
 
+    /// Moves at most a few hundred rows, in their order. The stream's producer is given time to come back.
+    async fn adopt(&self) -> Result<(), StoreError> {
+        let client = ConnectionGuard::take(&self.pool).await?;
+        let moved = named!(client.execute(
+            "WITH moved AS (
+                 DELETE FROM stream_outbox
+                  WHERE id IN (SELECT id FROM stream_outbox
+                                WHERE EXISTS (SELECT FROM stream_producer
+                                               WHERE leased_until < clock_timestamp() - interval '10 s')
+                                ORDER BY id LIMIT 500)
+                 RETURNING id, created_at, events, body)
+             INSERT INTO outbox (created_at, events, body, leased_until)
+             SELECT created_at, events, body, '-infinity' FROM moved ORDER BY id",
+        ));
+        finish(client, moved).map(drop)
+    }
+
     async fn drop_held_replies(&self, limit: Duration) -> Result<i64, StoreError> {
         let client = ConnectionGuard::take(&self.pool).await?;
         let dropped = named!(client.query_one(

@@ -24,6 +24,8 @@ pub(super) const TABLES: &[(&str, User, &[&str])] = &[
     ("agenda", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("waiting_count", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("outbox", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("stream_outbox", User::Daemon, &["SELECT", "INSERT", "DELETE"]),
+    ("stream_producer", User::Daemon, &["SELECT", "UPDATE"]),
     ("outbox_discarded", User::Daemon, &["SELECT", "INSERT", "DELETE"]),
     ("dead_letter", User::Daemon, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("ledger", User::Daemon, &["SELECT"]),
@@ -35,7 +37,8 @@ pub(super) const TABLES: &[(&str, User, &[&str])] = &[
 
 /// Sequences of the keys. An identity column takes its value without a privilege; reading them shows that one is behind
 /// its table.
-pub(super) const SEQUENCES: &[&str] = &["account_id_seq", "outbox_id_seq", "dead_letter_id_seq", "instance_id_seq"];
+pub(super) const SEQUENCES: &[&str] =
+    &["account_id_seq", "outbox_id_seq", "stream_outbox_id_seq", "dead_letter_id_seq", "instance_id_seq"];
 
 /// The function that the daemon calls.
 pub(super) const CALLED: &str = "expect_rows(text, bigint, bigint)";

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use settled_core::contract::AccountName;
 use settled_core::ledger::{Account, NonePending, Rules};
 use settled_pipeline::store::{Answer, StoreError, Submission};
-use settled_store::decision::{DecidedBatch, Events, Locked, Plan, Rows, begin_and_lock, write_and_commit};
+use settled_store::decision::{DecidedBatch, Events, Locked, Outboxes, Plan, Rows, begin_and_lock, write_and_commit};
 use settled_store::{Object, Pool};
 use uuid::Uuid;
 
@@ -90,7 +90,15 @@ impl<'a> Prepared<'a> {
         let client = pool.get().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let committed = async {
             let locked = begin_and_lock(&client, (&self.account_ids, &[]), &self.task_ids, &[], LIMIT).await?;
-            write_and_commit(&client, &self.rows, locked.now, LIMIT, LIMIT, || &self.events).await
+            write_and_commit(
+                &client,
+                &self.rows,
+                locked.now,
+                Outboxes { lease: LIMIT, has_stream: false },
+                LIMIT,
+                || &self.events,
+            )
+            .await
         };
         let result = committed.await.map(drop);
         if result.is_err() {

@@ -6,6 +6,7 @@ mod faults;
 mod lines;
 mod refusals;
 mod settings;
+mod told;
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ use crate::disposition::Disposition;
 use crate::health::Health;
 use crate::labels::Outcome;
 use crate::metrics::{Metrics, observe};
-use crate::outbox::RelayQueue;
+use crate::outbox::{Handover, RelayQueue};
 use crate::retry::RetrySettings;
 use crate::settings::Live;
 use crate::store::{Answer, BatchStore, Committed, StoreError, Submission};
@@ -35,6 +35,7 @@ pub struct Committer<S> {
     store: Arc<S>,
     transactions: Semaphore,
     relay: RelayQueue,
+    handover: Handover,
     retry: Live<RetrySettings>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -132,8 +133,14 @@ impl<S: BatchStore> Committer<S> {
         broken: CancellationToken,
     ) -> Self {
         let (transactions, failing, woken) = (Semaphore::new(transactions), AtomicUsize::new(0), Notify::new());
-        let traces = Traces::default();
-        Self { store, transactions, relay, retry, health, metrics, traces, failing, woken, broken }
+        let (traces, handover) = (Traces::default(), Handover::new(0));
+        Self { store, transactions, relay, handover, retry, health, metrics, traces, failing, woken, broken }
+    }
+
+    /// Passes events that go to a stream to `handover`.
+    #[must_use]
+    pub fn streaming(self, handover: Handover) -> Self {
+        Self { handover, ..self }
     }
 
     /// Records sampled tasks in `traces`.
@@ -242,6 +249,9 @@ impl<S: BatchStore> Committer<S> {
         metrics.holds_expired.increment(committed.expired as u64);
         if let (Some(room), Some(event_batch)) = (room, committed.event_batch.take()) {
             room.send(event_batch);
+        }
+        if let Some(stream_batch) = committed.stream_batch.take() {
+            self.handover.offer(stream_batch);
         }
         Ok((committed, commit))
     }

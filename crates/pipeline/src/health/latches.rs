@@ -197,32 +197,37 @@ impl Latch {
 }
 
 impl Latches {
-    /// Begins with all dependencies down.
+    /// Begins with all dependencies down that every daemon has.
     pub(super) fn new(now: Timestamp) -> Self {
-        let starting = |dependency: &Dependency| DependencyState {
-            name: dependency.name(),
-            up: false,
-            reason: Some(NOT_CONNECTED_YET.to_owned()),
-            refused: false,
-            since: now,
-        };
-        Self {
-            dependencies: Dependency::ALL.iter().map(starting).collect(),
+        let mut latches = Self {
+            dependencies: Vec::new(),
             paused: Latch::default(),
             broker_blocked: Latch::default(),
             maintenance: Latch::default(),
             drained: false,
             actions: Vec::new(),
             draining: false,
+        };
+        for dependency in [Dependency::Postgres, Dependency::BrokerIntake, Dependency::BrokerRelay] {
+            latches.add(dependency, now);
         }
+        latches
+    }
+
+    /// Adds a dependency that is down. Those of [`Dependency::ALL`] before it are there already.
+    pub(super) fn add(&mut self, dependency: Dependency, now: Timestamp) {
+        self.dependencies.push(DependencyState {
+            name: dependency.name(),
+            up: false,
+            reason: Some(NOT_CONNECTED_YET.to_owned()),
+            refused: false,
+            since: now,
+        });
     }
 
     /// Returns since when the dependency was down, or `None` if it was up.
     pub(super) fn set_up(&mut self, dependency: Dependency, now: Timestamp) -> Option<Timestamp> {
-        let state = &mut self.dependencies[dependency as usize];
-        if state.up {
-            return None;
-        }
+        let state = self.dependencies.get_mut(dependency as usize).filter(|state| !state.up)?;
         let was_down_since = state.since;
         (state.up, state.reason, state.refused, state.since) = (true, None, false, now);
         Some(was_down_since)

@@ -120,8 +120,8 @@ impl<Q: DeadLetterSource, S: BatchStore> Collector<Q, S> {
         let mut changed = health.subscribe();
         loop {
             let now = health.readiness();
-            let mut needed =
-                now.dependencies.iter().filter(|dependency| dependency.name != labels::Dependency::BrokerRelay.name());
+            let publishing = [labels::Dependency::BrokerRelay, labels::Dependency::BrokerStream].map(|of| of.name());
+            let mut needed = now.dependencies.iter().filter(|dependency| !publishing.contains(&dependency.name));
             if now.paused.is_none() && needed.all(|dependency| dependency.up) {
                 return;
             }

@@ -14,12 +14,14 @@ mod relay_queue;
 mod routing;
 mod settings;
 mod sink;
+mod stream;
 mod sweeper;
 
 pub use self::log::{EventLog, LogSession, SessionLost};
 pub use self::publication::{Encoding, Publication, publications};
 pub use self::relay::Relay;
 pub use self::relay_queue::{Leases, QueuedBatch, RelayQueue, RelayReceiver, Report, Reservation};
-pub use self::settings::{EventFormat, EventSettings, HeaderPrefix, Unroutable};
+pub use self::settings::{EventFormat, EventSettings, HeaderPrefix, Transport, Unroutable};
 pub use self::sink::{Channel, Confirmation, Refusal, RelayError, Session, Sink};
+pub use self::stream::{Advance, Given, Handover, Held, Kept, StreamRelay, StreamStore};
 pub use self::sweeper::OutboxSweeper;

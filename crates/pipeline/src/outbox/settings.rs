@@ -10,6 +10,9 @@ section! {
     /// Where and how events are published, and the limits of the relay queue.
     pub struct EventSettings in "events", "What the world is told: an event for every outcome, at least once.";
 
+    /// "exchange": events go to a topic exchange, each at least once. "stream": each goes exactly once to the stream that
+    /// [stream] names, for a fraction of the broker's work; it needs the plugin rabbitmq_stream. Replies are the same.
+    pub transport: Transport = Transport::Exchange => Parsed();
     /// The topic exchange for events, with the routing key payment.settled and so on.
     pub exchange: String = "payments.events".to_owned() => Text(&BROKER_NAME);
     /// The beginning of the CloudEvents source attribute, give each installation its own; a slash and the ledger's
@@ -56,6 +59,19 @@ impl EventSettings {
         let Self { format, header_prefix, batch_events, batch_bytes, .. } = *self;
         Encoding { format, header_prefix, batch_events, batch_bytes }
     }
+}
+
+/// Where events are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// To a topic exchange, with AMQP 0-9-1.
+    Exchange,
+    /// To a stream, with its own protocol.
+    Stream,
+}
+
+impl Choice for Transport {
+    const NAMES: &'static [(&'static str, Self)] = &[("exchange", Self::Exchange), ("stream", Self::Stream)];
 }
 
 /// How events are put into messages: a content mode of CloudEvents.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::relay_queue::{RelayQueue, Report, Reservation};
-use super::settings::EventSettings;
+use super::settings::{EventSettings, Transport};
 use crate::health::{Dependency, Health, Outage};
 use crate::labels::UnroutableAction;
 use crate::metrics::Metrics;
@@ -40,6 +40,9 @@ const MOST_SWEPT: usize = 256;
 /// The most held rows that are probed in a round. Each that is refused again closes a channel.
 const MOST_PROBED: usize = 8;
 
+/// Interval at which rows are looked for that were meant for a stream, by daemons whose events go to the exchange.
+const ADOPTION: Duration = Duration::from_secs(10);
+
 /// Looking for probes takes at most one part in `PROBING_SHARE` of the time, unless that is a pause of more than
 /// [`LONGEST_PROBING_PAUSE`].
 const PROBING_SHARE: u32 = 20;
@@ -60,6 +63,8 @@ pub struct OutboxSweeper<O> {
     /// Keys of held rows that can be published again, because a probe was taken, and whether they had been refused.
     open_keys: Vec<(String, bool)>,
     probed_at: Instant,
+    /// When rows that were meant for a stream are looked for next.
+    adopts_at: Instant,
     probing_took: Duration,
     /// Whether the last round left rows behind because the relay queue had no room for them.
     has_backlog: bool,
@@ -87,6 +92,7 @@ impl<O: OutboxStore> OutboxSweeper<O> {
             stop,
             open_keys: Vec::new(),
             probed_at: Instant::now(),
+            adopts_at: Instant::now(),
             probing_took: Duration::ZERO,
             has_backlog: false,
         }
@@ -187,6 +193,10 @@ impl<O: OutboxStore> OutboxSweeper<O> {
                 self.outbox.renew(&old, lease).await?;
                 self.relay_queue.leases().renewed(&old);
             }
+        }
+        if self.settings.transport == Transport::Exchange && self.adopts_at <= Instant::now() {
+            self.outbox.adopt().await?;
+            self.adopts_at = Instant::now() + ADOPTION;
         }
         let relay_queue = self.relay_queue.clone();
         let (mut reservations, more) = self.reserve_due(&relay_queue).await?;

@@ -33,6 +33,8 @@ pub struct DecidedBatch<'b, 'a> {
     pub(super) stored: HashMap<Uuid, StoredTask>,
     /// Whether there is an event for each dead letter.
     pub(super) tells_dead_letters: bool,
+    /// Whether events go to a stream.
+    pub(super) has_stream: bool,
 }
 
 impl<'b, 'a> DecidedBatch<'b, 'a> {
@@ -58,8 +60,20 @@ impl<'b, 'a> DecidedBatch<'b, 'a> {
         let mut decision = ledger::apply(&layout.items, books, pending);
         transitions.append(&mut decision.transitions);
         decision.transitions = transitions;
-        let tells_dead_letters = false;
-        Self { batch, plan, layout, locked, decision, expired, accounts, payments, stored, tells_dead_letters }
+        let (tells_dead_letters, has_stream) = (false, false);
+        Self {
+            batch,
+            plan,
+            layout,
+            locked,
+            decision,
+            expired,
+            accounts,
+            payments,
+            stored,
+            tells_dead_letters,
+            has_stream,
+        }
     }
 
     /// Returns an answer per submission, and the rows to write.

@@ -13,27 +13,54 @@ use settled_core::ledger::{Acted, Balance, Outcome, Payment, PaymentLeg, Step};
 /// The usual size of an event, for the first allocation.
 const USUAL_BYTES: usize = 640;
 
-/// The content of an outbox row: events and replies.
+/// Events or replies, one a line.
 #[derive(Debug, Default)]
-pub struct Events {
-    /// One event or reply a line.
+pub struct Lines {
+    /// The lines, each with its line feed.
     pub body: Vec<u8>,
     /// Number of lines.
     pub count: i32,
 }
 
+/// What a batch tells.
+#[derive(Debug, Default)]
+pub struct Events {
+    /// The content of an outbox row: events and replies, or replies alone if there is a stream.
+    pub outbox: Lines,
+    /// The events, if they go to a stream.
+    pub stream: Option<Lines>,
+}
+
 impl Events {
+    /// Begins without any.
+    pub fn new(has_stream: bool) -> Self {
+        Self { outbox: Lines::default(), stream: has_stream.then(Lines::default) }
+    }
+
     /// Appends the event (unless it was published before) and the reply that is asked for.
     pub fn tell(&mut self, event: &Event<'_>, to_all: bool) {
         if to_all {
-            event.write(&mut self.body);
-            self.count += 1;
+            self.tell_all(|body| event.write(body));
         }
         if let Some(reply_to) = event.properties.reply_to.as_deref() {
             let reply = Reply { reply_to, correlation_id: event.properties.correlation_id.as_deref() };
-            event.write_reply(reply, &mut self.body);
-            self.count += 1;
+            self.reply(|body| event.write_reply(reply, body));
         }
+    }
+
+    fn tell_all(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let lines = self.stream.as_mut().unwrap_or(&mut self.outbox);
+        write(&mut lines.body);
+        lines.count += 1;
+    }
+
+    fn reply(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.outbox.body);
+        self.outbox.count += 1;
+    }
+
+    fn reserve(&mut self, bytes: usize) {
+        self.stream.as_mut().unwrap_or(&mut self.outbox).body.reserve(bytes);
     }
 }
 
@@ -44,8 +71,8 @@ impl<'a> DecidedBatch<'_, 'a> {
     /// Expired holds come first.
     pub fn events(&self, source: &str, dead_letters: &[DeadLetterRow<'_>]) -> Events {
         let source = &*format!("{}/{}", source.trim_end_matches('/'), self.locked.incarnation);
-        let mut events = Events::default();
-        events.body.reserve(self.layout.items.len() * USUAL_BYTES);
+        let mut events = Events::new(self.has_stream);
+        events.reserve(self.layout.items.len() * USUAL_BYTES);
         for acted in &self.expired {
             self.tell_expired(acted, source, &mut events);
         }
@@ -68,12 +95,10 @@ impl<'a> DecidedBatch<'_, 'a> {
     /// Adds the event of a dead letter, if the operator wants them, and a reply for each delivery that asks for one.
     fn tell_dead_letter(&self, row: &DeadLetterRow<'_>, source: &str, events: &mut Events) {
         if let Some(message) = row.messages.first().filter(|_| self.tells_dead_letters) {
-            self.dead_letter_event(row, message, source).write(&mut events.body);
-            events.count += 1;
+            events.tell_all(|body| self.dead_letter_event(row, message, source).write(body));
         }
         for (message, reply) in row.asked() {
-            self.dead_letter_event(row, message, source).write_reply(reply, &mut events.body);
-            events.count += 1;
+            events.reply(|body| self.dead_letter_event(row, message, source).write_reply(reply, body));
         }
     }
 

@@ -39,5 +39,5 @@ pub mod decision {
     pub use super::lock::{Locked, begin_and_lock};
     pub use super::plan::{Layout, Plan};
     pub use super::rows::{Life, Rows};
-    pub use super::write::{Written, write_and_commit};
+    pub use super::write::{Outboxes, Written, write_and_commit};
 }

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::commit::{self, timed};
 use super::decided::DecidedBatch;
-use super::events::Events;
+use super::events::Lines;
 use super::plan::Plan;
-use super::write::{self, Written};
+use super::write::{self, Outboxes, Written};
 use super::{lock, references};
 use crate::PostgresSettings;
 use crate::agenda;
@@ -34,6 +34,7 @@ pub struct PostgresStore {
     trip_limit: Duration,
     authority: Live<Authority>,
     tells_dead_letters: bool,
+    has_stream: bool,
 }
 
 impl PostgresStore {
@@ -57,7 +58,14 @@ impl PostgresStore {
             trip_limit: settings.statement_timeout + Duration::from_secs(5),
             authority: Authority::default().into(),
             tells_dead_letters: false,
+            has_stream: false,
         }
+    }
+
+    /// Keeps events for a stream, instead of having them published to the exchange with the replies.
+    #[must_use]
+    pub fn streaming(self, has_stream: bool) -> Self {
+        Self { has_stream, ..self }
     }
 
     /// Sets which publishers may act on which payments, and whether each dead letter gets an event.
@@ -93,24 +101,23 @@ impl PostgresStore {
         let stored = self.stored(client, batch, expired, &mut locked.known).await?;
         let mut decided = DecidedBatch::by(&rules, (batch, &plan, &layout), expired, locked, stored, pending);
         decided.tells_dead_letters = self.tells_dead_letters;
+        decided.has_stream = self.has_stream;
         let (answers, rows) = decided.rows();
         let (expired, shortfalls) = (decided.expired.len(), decided.shortfalls());
         if rows.is_empty() {
             let proof = self.looked_up(client, &answers).await?;
-            return Ok(Committed { proof, answers, event_batch: None, woken: 0, expired, shortfalls });
+            let (event_batch, stream_batch) = (None, None);
+            return Ok(Committed { proof, answers, event_batch, stream_batch, woken: 0, expired, shortfalls });
         }
         let lease = if leased { self.lease } else { Duration::ZERO };
+        let outboxes = Outboxes { lease, has_stream: self.has_stream };
         let tell = || decided.events(&self.source, &rows.dead_letters);
-        let written = write::write_and_commit(client, &rows, decided.locked.now, lease, limit, tell).await?;
-        let Written { proof, outbox, woken } = written;
-        let event_batch = outbox.map(|(id, Events { body, count })| EventBatch {
-            id,
-            body,
-            events: count.unsigned_abs(),
-            held_key: None,
-            held_reason: None,
-        });
-        Ok(Committed { proof: Some(proof), answers, event_batch, woken, expired, shortfalls })
+        let written = write::write_and_commit(client, &rows, decided.locked.now, outboxes, limit, tell).await?;
+        let Written { proof, events, outbox, stream, woken } = written;
+        let events = events.unwrap_or_default();
+        let event_batch = outbox.map(|id| told(id, events.outbox));
+        let stream_batch = stream.zip(events.stream).map(|(id, lines)| told(id, lines));
+        Ok(Committed { proof: Some(proof), answers, event_batch, stream_batch, woken, expired, shortfalls })
     }
 
     /// Ends a transaction that has no rows to write. If it has found outcomes of earlier commits, returns the proof
@@ -203,4 +210,8 @@ impl BatchStore for PostgresStore {
         let answered = self.answer(agenda::postpone(&client, task, by)).await;
         client.keep_if_well(answered)
     }
+}
+
+fn told(id: i64, Lines { body, count }: Lines) -> EventBatch {
+    EventBatch { id, body, events: count.unsigned_abs(), held_key: None, held_reason: None }
 }

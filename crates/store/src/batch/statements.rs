@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::events::Events;
+use super::events::Lines;
 use super::rows::{BalanceRow, DeadLetterRow, EntryRow, OpenedRow, TaskRow};
 use crate::sql::{query, statement};
 
@@ -94,11 +94,19 @@ statement! {
 }
 
 query! {
-    pub(super) InsertOutbox(written: &Events, lease: Duration) {
+    pub(super) InsertOutbox(written: &Lines, lease: Duration) {
         lease = lease.as_secs_f64(),
         events = written.count,
         body = written.body.as_slice(),
     }
     "INSERT INTO outbox (leased_until, events, body)
      VALUES (clock_timestamp() + make_interval(secs => {lease}), {events}, {body}) RETURNING id"
+}
+
+query! {
+    pub(super) InsertStream(written: &Lines) {
+        events = written.count,
+        body = written.body.as_slice(),
+    }
+    "INSERT INTO stream_outbox (events, body) VALUES ({events}, {body}) RETURNING id"
 }

@@ -42,6 +42,10 @@ impl<O: OutboxStore> OutboxStore for Defective<O> {
         self.inner.take(ids, lease).await
     }
 
+    async fn adopt(&self) -> Result<(), StoreError> {
+        self.inner.adopt().await
+    }
+
     async fn drop_held_replies(&self, limit: Duration) -> Result<i64, StoreError> {
         self.inner.drop_held_replies(limit).await
     }

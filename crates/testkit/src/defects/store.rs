@@ -74,6 +74,7 @@ fn made_up(batch: &[Submission<'_>]) -> Committed {
         proof: Some(forged()),
         answers: answers.collect(),
         event_batch: None,
+        stream_batch: None,
         woken: 0,
         expired: 0,
         shortfalls: 0,

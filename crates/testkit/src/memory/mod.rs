@@ -88,13 +88,17 @@ impl Memory {
         let (answers, rows) = decided.rows();
         let has_outcome = answers.iter().any(|answer| !matches!(answer, Answer::Deferred { .. }));
         let woken = self.write(&decided, &rows, now);
+        let event_batch = rows
+            .tells
+            .then(|| decided.events("simulation", &rows.dead_letters))
+            .filter(|events| events.outbox.count > 0);
         let event_batch =
-            rows.tells.then(|| decided.events("simulation", &rows.dead_letters)).filter(|events| events.count > 0);
-        let event_batch = event_batch.map(|events| self.tell(events.body, events.count.unsigned_abs(), now, lease));
+            event_batch.map(|events| self.tell(events.outbox.body, events.outbox.count.unsigned_abs(), now, lease));
         Committed {
             proof: has_outcome.then(proof),
             answers,
             event_batch,
+            stream_batch: None,
             woken,
             expired: decided.expired.len(),
             shortfalls: decided.shortfalls(),

@@ -20,7 +20,8 @@ SELECT 'guards', format('constraint %s of %s is missing or not validated', expec
                ('agenda', 'agenda_pkey'), ('waiting_count', 'waiting_count_pkey'), ('waiting_count', 'waiting_count_what'),
                ('entry', 'entry_pkey'), ('entry', 'entry_seq_check'), ('entry', 'entry_amount_check'),
                ('ledger', 'ledger_pkey'), ('ledger', 'ledger_is_only_check'), ('schema_compatibility', 'schema_compatibility_pkey'),
-               ('instance', 'instance_pkey'),
+               ('instance', 'instance_pkey'), ('stream_producer', 'stream_producer_pkey'),
+               ('stream_outbox', 'stream_outbox_pkey'),
                ('dead_letter', 'dead_letter_digest_key')) AS expected (table_name, constraint_name)
   LEFT JOIN pg_constraint c ON c.conrelid = to_regclass(expected.table_name) AND c.conname = expected.constraint_name
   LEFT JOIN pg_index i ON i.indexrelid = c.conindid

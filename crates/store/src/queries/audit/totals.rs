@@ -88,7 +88,9 @@ const CURRENCIES: &str = "
            sum(shortfall)::text AS shortfall
       FROM account WHERE currency IS NOT NULL GROUP BY currency ORDER BY currency";
 const OUTBOX: &str = "SELECT count(*) AS rows, coalesce(sum(events), 0) AS events,
-                             coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0) AS held FROM outbox";
+                             coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0) AS held
+                        FROM (SELECT events, held_key FROM outbox
+                              UNION ALL SELECT events, NULL FROM stream_outbox) AS waiting";
 const DEAD_LETTERS: &str = "SELECT reason, count(*) AS count FROM dead_letter WHERE resolution IS NULL GROUP BY reason
                              ORDER BY reason";
 
