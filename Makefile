@@ -42,7 +42,7 @@ speed: servers ## Measure the speed against references, and whether its targets 
 	$(DIST)
 	./target/dist/settled-loadtest speed --grown --out target/speed
 
-# A run each: its name, and what breaks how often. Two and a half hours. A broker that is killed is away for
+# A run each: its name, and what breaks how often. Three and a half hours. A broker that is killed is away for
 # ten seconds: what piles up meanwhile needs some, too, or RabbitMQ reads ever more at its next start.
 LIFE := --mix transfer:60,authorize-capture:20,authorize-void:5,refund:10,legs:4:5 --out-of-order 5% --scheduled 5%
 define CHAOS
@@ -55,6 +55,8 @@ events --faults broker-alarm:12,queue-delete:12,events-unbind:12,events-delete:1
 lines --faults half-open:8,delay:20 --duration 5m --seed 6
 two --faults all --count-per-fault 5 --daemons 2 --duration 15m --seed 7 $(LIFE)
 four --faults all --count-per-fault 5 --daemons 4 --rate 1200 --duration 15m --seed 8 $(LIFE)
+stream --subscriber stream --faults kill:300,broker-kill:50,cut-before-stream-confirm:100,cut-after-stream-confirm:100,stream-delete:10 --duration 30m --seed 11 $(LIFE)
+stream-two --subscriber stream --faults kill:300,broker-kill:50,freeze:20,cut-before-stream-confirm:50,cut-after-stream-confirm:50,stream-delete:10 --daemons 2 --duration 30m --seed 12 $(LIFE)
 away --faults db-stop:1 --hold 10m --duration 3m --seed 9
 blocked --faults broker-alarm:1 --hold 10m --duration 3m --seed 10
 endef

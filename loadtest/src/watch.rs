@@ -41,7 +41,16 @@ pub(crate) struct Busy {
 pub(crate) struct Seen {
     pub(crate) ticks: Vec<Tick>,
     /// What each used from the first look to the last, in the order of [`Tick::busy`]: of memory, the most at any tick.
+    /// What it takes to deliver events to a late subscriber is not among it.
     pub(crate) totals: [ProcessUse; 4],
+}
+
+impl Seen {
+    /// Adds what was seen when all was measured. It is shown, and counts for nothing.
+    pub(crate) fn and_later(mut self, later: Self) -> Self {
+        self.ticks.extend(later.ticks);
+        self
+    }
 }
 
 /// The one who looks. It ends when this is dropped.

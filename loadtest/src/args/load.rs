@@ -7,7 +7,7 @@ use clap::Args;
 use crate::load::Pace;
 use crate::load::schedule::{Arrival, Curve, Limit};
 use crate::plan::{Mix, Shape};
-use crate::scenario::{Order, Subscriber};
+use crate::scenario::Order;
 use crate::values::{self, Rate};
 
 /// What every load has.
@@ -68,12 +68,7 @@ impl PaceArgs {
 
 impl LoadArgs {
     /// Returns what is to be published; shares that are not given are as in `usual`.
-    pub(super) fn order(
-        &self,
-        usual: Mix,
-        (pace, limit, kills): (Pace, Limit, u32),
-        subscriber: Subscriber,
-    ) -> Result<Order, String> {
+    pub(super) fn order(&self, usual: Mix, (pace, limit, kills): (Pace, Limit, u32)) -> Result<Order, String> {
         let mix = self.mix.or(usual);
         let total = mix.total();
         if total >= 1.0 {
@@ -84,6 +79,6 @@ impl LoadArgs {
             ));
         }
         let shape = Shape { mix, ..self.order.shape.clone() };
-        Ok(Order { shape, pace, limit, kills, subscriber, ..self.order.clone() })
+        Ok(Order { shape, pace, limit, kills, ..self.order.clone() })
     }
 }

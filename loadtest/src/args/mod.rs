@@ -15,7 +15,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::load::Pace;
 use crate::load::schedule::Limit;
 use crate::plan::Mix;
-use crate::rig::Subject;
 use crate::scenario::{Job, Output, SearchRange, Subscriber};
 use crate::values;
 use chaos::ChaosArgs;
@@ -101,9 +100,6 @@ pub(crate) struct DrainArgs {
     /// How many messages to publish
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = values::messages)]
     count: usize,
-    /// Who receives the events
-    #[arg(long, value_enum, default_value_t = Subscriber::Live)]
-    subscriber: Subscriber,
     /// Payments that the accounts have made before, at least; they are written at once. Even with 0
     /// the ledger is vacuumed and written to disk before the load
     #[arg(long, value_name = "N", conflicts_with = "amqp_uri")]
@@ -146,38 +142,30 @@ struct CommonArgs {
 impl Verb {
     /// What it asks for; ends the program with a message where that makes no sense.
     pub(crate) fn job(&self) -> Result<Job> {
-        let (verb, common, usual, pace, mut subscriber, search) = match self {
-            Self::Run(args) => ("run", &args.common, Mix::default(), args.pace.resolve(), Subscriber::Live, None),
-            Self::Drain(args) => ("drain", &args.common, Mix::default(), at_once(args.count), args.subscriber, None),
-            Self::Demo(args) => ("demo", &args.common, Mix::FAULTY, at_once(args.count), Subscriber::Live, None),
+        let (verb, common, usual, pace, search) = match self {
+            Self::Run(args) => ("run", &args.common, Mix::default(), args.pace.resolve(), None),
+            Self::Drain(args) => ("drain", &args.common, Mix::default(), at_once(args.count), None),
+            Self::Demo(args) => ("demo", &args.common, Mix::FAULTY, at_once(args.count), None),
             Self::FindMax(args) => {
                 let range = args.range;
                 if range.to < range.from {
                     refuse("--to: expected at least what --from is");
                 }
                 let first = (Pace::constant(range.from), Limit::Time(args.step_duration), 0);
-                ("find-max", &args.common, Mix::default(), first, Subscriber::Live, Some(range))
+                ("find-max", &args.common, Mix::default(), first, Some(range))
             }
         };
         let CommonArgs { load, place, output } = common;
-        if !place.subject.keeps_the_contract() {
-            subscriber = Subscriber::None;
+        let mut order = load.order(usual, pace).unwrap_or_else(|error| refuse(&error));
+        if !place.keeps_the_contract() {
+            order.subscriber = Subscriber::None;
         }
-        if place.no_spawn && (verb == "drain" || pace.2 > 0 || place.subject != Subject::Settled) {
-            refuse("--no-spawn: drain, --kill and --subject need daemons that this program starts itself");
-        }
-        if search.is_some() && place.subject != Subject::Settled {
-            // Each step opens accounts of its own, with the daemons that run.
-            refuse("--subject: find-max needs a subject that opens accounts, expected settled");
-        }
-        if place.subject != Subject::Settled && !load.order.shape.life.is_plain() {
-            refuse("--subject: knows transfers for at once only, expected settled with --mix or --scheduled");
-        }
+        place.refuse_what_it_cannot(verb, &order, search.is_some());
         if search.is_some() && output.slo.is_none() {
             refuse("--slo is missing: expected what has to hold, such as p99<25ms");
         }
         let mut measured = vec!["commit", "confirm"];
-        if subscriber == Subscriber::Live {
+        if order.subscriber.is_live() {
             measured.push("event");
         }
         if verb == "drain" {
@@ -186,11 +174,10 @@ impl Verb {
         if let Some(term) = output.slo.as_ref().and_then(|slo| slo.needs_other_than(&measured)) {
             refuse(&format!("--slo: term `{term}` is about a latency that this run does not measure"));
         }
-        let mut order = load.order(usual, pace, subscriber).unwrap_or_else(|error| refuse(&error));
         if let Self::Drain(args) = self {
             order.ledger = args.ledger;
         }
-        let blueprint = place.blueprint(subscriber == Subscriber::None && place.subject == Subject::Settled)?;
+        let blueprint = place.blueprint(order.subscriber)?;
         Ok(Job { verb, order, blueprint, output: output.clone(), search })
     }
 }
@@ -267,6 +254,19 @@ mod tests {
     fn a_subject_without_events_has_no_subscriber() {
         assert_eq!(job("run --subject baseline").order.subscriber, Subscriber::None);
         assert_eq!(job("drain --subscriber late").order.subscriber, Subscriber::Late);
+    }
+
+    #[test]
+    fn daemons_stream_their_events_to_a_subscriber_that_reads_a_stream() {
+        for (line, streams, late) in [
+            ("drain --subscriber stream-late", true, true),
+            ("run --subscriber stream", true, false),
+            ("drain --subscriber late", false, true),
+            ("drain --subject baseline --subscriber stream", false, false),
+        ] {
+            let Job { order, blueprint, .. } = job(line);
+            assert_eq!((blueprint.streams, order.subscriber.is_late()), (streams, late), "{line}");
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use settled_testkit::servers::ServersOptions;
 
+use super::refuse;
 use crate::rig::{Blueprint, Crew, Place, Setting, Subject};
+use crate::scenario::{Order, Subscriber};
 use crate::values;
 
 /// Servers and daemons of every run.
@@ -42,6 +44,7 @@ impl ServersArgs {
             subject: Subject::Settled,
             settings: self.settings.clone(),
             crew: Crew::Ours(self.daemons),
+            streams: false,
         })
     }
 }
@@ -57,19 +60,21 @@ pub(crate) struct PlaceArgs {
     servers: ServersArgs,
     /// Start no daemon: one runs on these servers already
     #[arg(long, requires = "amqp_uri", conflicts_with_all = ["daemons", "settings"])]
-    pub(super) no_spawn: bool,
+    no_spawn: bool,
     /// The admin server of a daemon that runs already, for its counters; may be repeated
     #[arg(long, value_name = "URL", value_parser = values::address, requires = "no_spawn")]
     admin: Vec<SocketAddr>,
     /// What is under load
     #[arg(long, value_enum, default_value_t = Subject::Settled)]
-    pub(super) subject: Subject,
+    subject: Subject,
 }
 
 impl PlaceArgs {
-    /// What the run needs; `quiet` daemons drop events that no queue takes.
-    pub(super) fn blueprint(&self, quiet: bool) -> io::Result<Blueprint> {
-        let mut blueprint = Blueprint { subject: self.subject, ..self.servers.blueprint()? };
+    /// What the run needs for its subscriber; without one, daemons drop events that no queue takes.
+    pub(super) fn blueprint(&self, subscriber: Subscriber) -> io::Result<Blueprint> {
+        let streams = subscriber.reads_a_stream();
+        let mut blueprint = Blueprint { subject: self.subject, streams, ..self.servers.blueprint()? };
+        let quiet = subscriber == Subscriber::None && self.subject.keeps_the_contract();
         if self.no_spawn {
             blueprint.crew = Crew::Theirs(self.admin.clone());
         }
@@ -77,6 +82,28 @@ impl PlaceArgs {
             blueprint.settings.push(Setting::new("events", "unroutable", "discard"));
         }
         Ok(blueprint)
+    }
+
+    pub(super) const fn keeps_the_contract(&self) -> bool {
+        self.subject.keeps_the_contract()
+    }
+
+    /// Ends the program with a message if these daemons, or what runs in their place, cannot do what is ordered.
+    pub(super) fn refuse_what_it_cannot(&self, verb: &str, order: &Order, is_search: bool) {
+        if self.no_spawn && (verb == "drain" || order.kills > 0 || self.subject != Subject::Settled) {
+            refuse("--no-spawn: drain, --kill and --subject need daemons that this program starts itself");
+        }
+        if order.subscriber.reads_a_stream() && (self.no_spawn || is_search) {
+            // A stream has the events of all steps, and daemons that run already have their own transport.
+            refuse("--subscriber: find-max and --no-spawn have no stream of their own, expected live, late or none");
+        }
+        if is_search && self.subject != Subject::Settled {
+            // Each step opens accounts of its own, with the daemons that run.
+            refuse("--subject: find-max needs a subject that opens accounts, expected settled");
+        }
+        if self.subject != Subject::Settled && !order.shape.life.is_plain() {
+            refuse("--subject: knows transfers for at once only, expected settled with --mix or --scheduled");
+        }
     }
 }
 

@@ -11,8 +11,8 @@ pub(crate) struct SpeedArgs {
     /// How often each run is done; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
     pub(crate) rounds: usize,
-    /// Only these rows, with what they are compared with: r1, r2 (references), single, single-live, batch, discard, hot,
-    /// mix, latency, memory, grown, start
+    /// Only these rows, with what they are compared with: r1, r2 (references), single, single-live, batch, stream,
+    /// discard, hot, mix, latency, stream-latency, memory, grown, start
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// The row of the grown ledger, too: some minutes and ten gigabytes

@@ -60,6 +60,12 @@ pub(crate) enum Fault {
     CutAfterAck,
     /// A connection cut with a confirm on its way to the daemon.
     CutBeforeConfirm,
+    /// A connection cut with a confirm of the stream on its way to the daemon.
+    CutBeforeStreamConfirm,
+    /// A connection cut when the daemon has a confirm of the stream.
+    CutAfterStreamConfirm,
+    /// The stream of the events deleted.
+    StreamDelete,
     /// Everything to and from a server takes longer.
     Delay,
     /// Nothing goes to or from a server, and nobody says so.
@@ -85,6 +91,15 @@ impl Fault {
                 | Self::DbReadOnly
                 | Self::DbPromote
         )
+    }
+
+    /// Whether it is one of the stream, if events go to one, or of the exchange; `None` if it is of neither.
+    const fn is_of_a_stream(self) -> Option<bool> {
+        match self {
+            Self::CutBeforeStreamConfirm | Self::CutAfterStreamConfirm | Self::StreamDelete => Some(true),
+            Self::EventsUnbind | Self::EventsDelete | Self::CutBeforeConfirm => Some(false),
+            _ => None,
+        }
     }
 
     /// How long it lasts, in milliseconds; `None` if it is over at once.
@@ -114,7 +129,7 @@ impl Fault {
 
     /// Whether all goes on when events come again, and not when every daemon commits again.
     pub(super) const fn is_told_by_events(self) -> bool {
-        matches!(self, Self::BrokerAlarm | Self::EventsUnbind | Self::EventsDelete)
+        matches!(self, Self::BrokerAlarm | Self::EventsUnbind | Self::EventsDelete | Self::StreamDelete)
     }
 
     /// What it needs and is not there on this machine.
@@ -141,6 +156,11 @@ impl Wanted {
     /// Its name, if somebody else's servers are not to be struck by it.
     pub(crate) fn is_of_own_servers(self) -> Option<String> {
         self.fault.filter(|fault| fault.is_of_own_servers()).map(Fault::name)
+    }
+
+    /// Its name, if events go where it does not strike.
+    pub(crate) fn misses(self, streams: bool) -> Option<String> {
+        self.fault.filter(|fault| fault.is_of_a_stream().is_some_and(|stream| stream != streams)).map(Fault::name)
     }
 }
 
@@ -169,11 +189,12 @@ impl FromStr for Wanted {
 }
 
 /// Each fault once, with how often it is wanted; what is said of one fault goes before what is said
-/// of all. All are those that can be, on servers of our own or on somebody else's.
-pub(super) fn wanted(items: &[Wanted], on_own_servers: bool) -> Vec<(Fault, Option<usize>)> {
+/// of all. All are those that can be, on servers of our own or on somebody else's, and where events go.
+pub(super) fn wanted(items: &[Wanted], on_own_servers: bool, streams: bool) -> Vec<(Fault, Option<usize>)> {
     let of = |fault: Fault| {
         let named = items.iter().rev().find(|item| item.fault == Some(fault));
-        let can_be = fault.lacks().is_none() && (on_own_servers || !fault.is_of_own_servers());
+        let is_there = fault.is_of_a_stream().is_none_or(|stream| stream == streams);
+        let can_be = fault.lacks().is_none() && is_there && (on_own_servers || !fault.is_of_own_servers());
         let all = items.iter().rev().find(|item| item.fault.is_none() && can_be);
         named.or(all).map(|item| (fault, item.count))
     };
@@ -190,19 +211,31 @@ mod tests {
 
     #[test]
     fn faults_are_named_with_or_without_how_often() {
-        let found = wanted(&items("db-stop:3,kill,cut-before-commit:200"), true);
+        let found = wanted(&items("db-stop:3,kill,cut-before-commit:200"), true, false);
         assert_eq!(found, [(Fault::Kill, None), (Fault::DbStop, Some(3)), (Fault::CutBeforeCommit, Some(200))]);
-        let all = wanted(&items("all:2,kill:5"), true);
-        assert!(all.len() >= Fault::value_variants().len() - 1);
+        let all = wanted(&items("all:2,kill:5"), true, false);
+        assert!(all.len() >= Fault::value_variants().len() - 4);
         assert!(all.iter().all(|(fault, count)| *count == Some(if *fault == Fault::Kill { 5 } else { 2 })));
     }
 
     #[test]
     fn all_faults_on_the_servers_of_somebody_else_are_those_that_leave_them_to_others() {
-        let all = wanted(&items("all:2"), false);
+        let all = wanted(&items("all:2"), false, false);
         assert!(all.iter().all(|(fault, _)| !fault.is_of_own_servers()), "{all:?}");
-        assert_eq!(all.len(), Fault::value_variants().len() - 8);
+        assert_eq!(all.len(), Fault::value_variants().len() - 8 - 3);
         assert_eq!(items("all,kill,db-stop:3").into_iter().find_map(Wanted::is_of_own_servers), Some("db-stop".into()));
+    }
+
+    #[test]
+    fn all_faults_are_those_of_the_place_where_events_go() {
+        let all =
+            |streams| wanted(&items("all"), false, streams).into_iter().map(|(fault, _)| fault).collect::<Vec<_>>();
+        let (exchange, stream) = (all(false), all(true));
+        assert!(exchange.contains(&Fault::EventsDelete) && !exchange.contains(&Fault::StreamDelete));
+        assert!(stream.contains(&Fault::StreamDelete) && !stream.contains(&Fault::CutBeforeConfirm));
+        let [deleted] = items("stream-delete")[..] else { panic!("one") };
+        assert_eq!((deleted.misses(false), deleted.misses(true)), (Some("stream-delete".to_owned()), None));
+        assert_eq!(items("events-unbind")[0].misses(true), Some("events-unbind".to_owned()));
     }
 
     #[test]

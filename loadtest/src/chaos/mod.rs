@@ -18,7 +18,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use settled_testkit::servers::ServersOptions;
 use tokio::time::sleep;
@@ -28,8 +28,7 @@ use crate::report::folder::put;
 use crate::results::machine;
 use crate::rig::{Blueprint, Place, Rig};
 use crate::scenario::Order;
-use crate::scenario::case::{Case, POLL};
-use crate::sink::Sink;
+use crate::scenario::case::{Case, POLL, reach};
 use crate::stop::Stop;
 use crate::values;
 use fault::{Fault, Wanted};
@@ -55,8 +54,9 @@ pub(crate) struct Options {
     /// Of the daemon: kill, freeze, term. Of the broker: broker-kill, broker-restart, broker-close,
     /// broker-alarm, queue-delete, events-unbind, events-delete. Of PostgreSQL: db-stop, db-terminate,
     /// db-cut, db-full, db-read-only, db-lock, db-slow, db-promote. Between them: cut-before-commit,
-    /// cut-after-commit, cut-before-ack, cut-after-ack, cut-before-confirm, delay, half-open. What strikes
-    /// the servers themselves is not for those of somebody else: broker-kill, broker-restart, broker-close,
+    /// cut-after-commit, cut-before-ack, cut-after-ack, cut-before-confirm, delay, half-open. With
+    /// --subscriber stream: cut-before-stream-confirm, cut-after-stream-confirm, stream-delete, and not
+    /// cut-before-confirm, events-unbind, events-delete. What strikes the servers themselves is not for those of somebody else: broker-kill, broker-restart, broker-close,
     /// broker-alarm, db-stop, db-full, db-read-only, db-promote. The manual, docs/loadtest.md, says what
     /// each does.
     #[arg(long, value_name = "FAULT[:COUNT],…", value_delimiter = ',', default_value = "all")]
@@ -97,7 +97,8 @@ pub(crate) struct Job {
 impl Job {
     fn strikes(&self) -> Vec<Strike> {
         let Options { count_per_fault, duration, hold, .. } = &self.options;
-        let faults = fault::wanted(&self.options.faults, self.blueprint.place == Place::Private);
+        let Blueprint { place, streams, .. } = &self.blueprint;
+        let faults = fault::wanted(&self.options.faults, *place == Place::Private, *streams);
         schedule::schedule(&faults, *count_per_fault, (*duration, *hold), self.order.shape.seed)
     }
 
@@ -159,19 +160,23 @@ fn publish(report: &Report, job: &Job) -> Result<()> {
 }
 
 async fn measure(rig: &mut Rig, job: &Job, strikes: &[Strike], struck: &mut Vec<Struck>) -> Result<Report> {
-    let (lines, route) = Lines::open(&rig.amqp_uri, &rig.postgres_url).await?;
+    let (lines, route) = Lines::open(rig).await?;
     rig.route(route);
     let rig = &*rig;
     let deadlocks_before = settle::deadlocks(rig).await?;
     let case = Case::new(rig, &job.order);
     case.open_accounts(None).await?;
-    let (uri, kind, mark) = (&rig.amqp_uri, job.order.event_queue, case.script.mark());
-    let mut sink = Sink::bind(uri, kind, mark, case.opening).await?;
+    let mut sink = case.sink().await?;
     sink.consume();
     let step = Step::begin();
     let mut fleet = rig.crew().await?;
     step.done("daemons ready");
-    let upstream = Upstream::start(uri, &case.script, job.options.tempo);
+    let upstream = Upstream::start(&rig.amqp_uri, &case.script, job.options.tempo);
+    if rig.stream.is_some() {
+        // RabbitMQ that is killed within a moment of making a stream is without a leader for it for a minute.
+        let came = async || Ok(u64::from(sink.unique() > 0));
+        ensure!(reach(job.order.patience, 1, POLL, came).await?.is_none(), "no event comes from the stream");
+    }
     let in_flight = job.options.in_flight;
     let storm = Storm { case: &case, lines: &lines, fleet: &mut fleet, upstream: &upstream, sink: &sink, in_flight };
     rage(storm, strikes, struck).await;

@@ -27,6 +27,9 @@ pub(crate) struct Books {
     pub(crate) held: i64,
     /// How often a task waited, by what for: it is `scheduled` or `parked`.
     pub(crate) waits: BTreeMap<String, u64>,
+    /// The account and the task of each entry, in the order of the accounts and of their entries; only if the order of
+    /// events is judged.
+    pub(crate) entries: Vec<(i64, usize)>,
     /// Events that are still to be published, whoever's.
     pub(crate) outbox_events: i64,
     /// Payments that are applied more than once, or not as they say.
@@ -226,6 +229,20 @@ impl Run {
         Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
+    /// The account of each entry, and the number of the id of the task that made it, in the order in which accounts have
+    /// their entries.
+    pub(crate) async fn entries(&self, client: &Client) -> Result<Vec<(i64, usize)>> {
+        let query = format!("SELECT account, payment_id FROM entry WHERE {} ORDER BY account, seq", ours("payment_id"));
+        let mark = self.mark.bytes();
+        let params: [&(dyn ToSql + Sync); 2] = [&self.first, &mark];
+        let mut rows = pin!(client.query_raw(&query, params).await?);
+        let mut entries = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            entries.extend(self.mark.read(row.get(1)).map(|stamp| (row.get(0), stamp.number)));
+        }
+        Ok(entries)
+    }
+
     /// Payments that moved money without having exactly their entries, two for each movement, and
     /// entries that belong to no payment that did.
     async fn doubled(&self, client: &Client) -> Result<u64> {
@@ -262,9 +279,12 @@ fn own_dead_letters() -> String {
     format!("({}) OR properties->>'publisher' = $3", ours("task_id"))
 }
 
-/// Events that are committed and not yet confirmed by the broker.
+/// Events that are committed and not yet confirmed by the broker, for the exchange and for the stream.
 pub(crate) async fn outbox_events(client: &Client) -> Result<i64> {
-    Ok(client.query_one("SELECT coalesce(sum(events), 0)::bigint FROM outbox", &[]).await?.get(0))
+    const QUERY: &str = "
+        SELECT coalesce((SELECT sum(events) FROM outbox), 0)::bigint
+             + coalesce((SELECT sum(events) FROM stream_outbox), 0)::bigint";
+    Ok(client.query_one(QUERY, &[]).await?.get(0))
 }
 
 /// When the first payment was committed of those that were received after `received`, both in

@@ -2,6 +2,7 @@
 
 pub(crate) mod books;
 pub(crate) mod slo;
+mod stream;
 pub(crate) mod verdict;
 
 use std::collections::{BTreeMap, HashMap};

@@ -6,7 +6,7 @@ use serde_json::Value;
 use settled_core::contract::EventKind;
 use settled_pipeline::labels::Outcome;
 
-use super::{Evidence, Findings, Left, is_altered};
+use super::{Evidence, Findings, Left, is_altered, stream};
 use crate::plan::{Act, Ask, Message, Tally};
 use crate::report::model::Check;
 use crate::sink::Received;
@@ -14,7 +14,7 @@ use crate::sink::Received;
 const EXAMPLES: usize = 3;
 
 /// What was found instead, if a check does not hold.
-type Finding = Result<(), String>;
+pub(super) type Finding = Result<(), String>;
 
 /// All checks that can be made with this evidence, in the order in which they are shown.
 pub(crate) fn checks(evidence: &Evidence, findings: &Findings) -> Vec<Check> {
@@ -55,7 +55,8 @@ pub(crate) fn checks(evidence: &Evidence, findings: &Findings) -> Vec<Check> {
         ("settled audit passes", Some(audit_passes(evidence))),
         ("the daemon drained and ended with 0", stopped),
     ];
-    checks.into_iter().filter_map(|(holds, finding)| Some(check(holds, finding?))).collect()
+    let checks = checks.into_iter().chain(stream::checks(evidence));
+    checks.filter_map(|(holds, finding)| Some(check(holds, finding?))).collect()
 }
 
 pub(crate) fn check(holds: &str, finding: Finding) -> Check {

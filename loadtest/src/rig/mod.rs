@@ -6,6 +6,7 @@ mod daemon;
 mod fleet;
 pub(crate) mod process;
 mod settings;
+mod stream;
 mod subject;
 
 use std::io::Write;
@@ -27,6 +28,7 @@ use crate::stop::Stop;
 pub(crate) use daemon::tail;
 pub(crate) use fleet::{Fleet, FleetEnd, Pids};
 pub(crate) use settings::Setting;
+use stream::Stream;
 pub(crate) use subject::Subject;
 
 /// Private servers, or some that are there.
@@ -48,6 +50,8 @@ pub(crate) struct Blueprint {
     /// Its settings that are not at their defaults.
     pub(crate) settings: Vec<Setting>,
     pub(crate) crew: Crew,
+    /// Whether events go to a stream.
+    pub(crate) streams: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +84,8 @@ pub(crate) struct Rig {
     own_dir: Option<TempDir>,
     audit_config: PathBuf,
     route: Option<Route>,
+    /// Where events go, if not to the exchange.
+    pub(crate) stream: Option<Stream>,
 }
 
 /// Where daemons find the servers, if there is something in between.
@@ -87,6 +93,7 @@ pub(crate) struct Rig {
 pub(crate) struct Route {
     pub(crate) amqp_uri: String,
     pub(crate) postgres_url: String,
+    pub(crate) stream_port: Option<u16>,
 }
 
 /// What came of work on a rig.
@@ -122,7 +129,10 @@ impl Rig {
         let dir = private.as_ref().map(|servers| servers.dir()).or(own_dir.as_ref().map(TempDir::path));
         let dir = dir.context("a directory")?.to_owned();
         let audit_config = PathBuf::new();
-        let mut rig = Self { blueprint, private, amqp_uri, postgres_url, dir, own_dir, audit_config, route: None };
+        let stream = blueprint.streams.then(|| Stream::new(private.as_ref(), &blueprint.settings));
+        let (route, config) = (None, audit_config);
+        let mut rig =
+            Self { blueprint, private, amqp_uri, postgres_url, dir, own_dir, audit_config: config, route, stream };
         (rig.audit_config, _) = rig.configure("audit", false)?;
         Ok(rig)
     }
@@ -258,12 +268,17 @@ impl Rig {
         let unheard = quiet.then(|| Setting::new("events", "unroutable", "discard"));
         // Where nobody reads them, events may go out in the form that is cheapest.
         let cheap = (quiet && self.is_private()).then(|| Setting::new("events", "format", "batch"));
+        // What opens accounts tells nobody.
+        let stream = self.stream.as_ref().filter(|_| !quiet);
+        let port = self.route.as_ref().and_then(|route| route.stream_port);
+        let streamed = stream.map(|stream| stream.settings(port)).into_iter().flatten().collect::<Vec<_>>();
         let path = self.dir.join(format!("{name}.toml"));
         // It holds the database's password.
         let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
         let mut file = file.with_context(|| format!("write {}", path.display()))?;
         file.write_all(
-            settings::text(own.iter().chain(&self.blueprint.settings).chain(&unheard).chain(&cheap)).as_bytes(),
+            settings::text(own.iter().chain(&self.blueprint.settings).chain(&unheard).chain(&cheap).chain(&streamed))
+                .as_bytes(),
         )?;
         Ok((path, admin))
     }

@@ -16,6 +16,12 @@ impl Setting {
     pub(crate) fn new(section: &str, key: &str, value: impl Into<Value>) -> Self {
         Self { section: section.to_owned(), key: key.to_owned(), value: value.into() }
     }
+
+    /// The value of a key, if it is set; the last one counts.
+    pub(super) fn of<'a>(settings: &'a [Self], section: &str, key: &str) -> Option<&'a Value> {
+        let found = settings.iter().rev().find(|setting| setting.section == section && setting.key == key);
+        found.map(|setting| &setting.value)
+    }
 }
 
 impl FromStr for Setting {

@@ -18,7 +18,7 @@ use crate::plan::{Mark, Plan, Tally};
 use crate::progress::{Step, say};
 use crate::report::numbers::count;
 use crate::rig::{Fleet, FleetEnd, Rig};
-use crate::sink::Sink;
+use crate::sink::{Sink, Source};
 use crate::watch::Seen;
 
 /// How often it is asked how far something is.
@@ -101,17 +101,26 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    /// A queue for the events, if anybody is to receive any.
+    /// Somebody who receives the events, if anybody is to.
     pub(super) async fn subscribe(&self) -> Result<Option<Sink>> {
         if self.order.subscriber == Subscriber::None {
             return Ok(None);
         }
-        let mark = self.script.mark();
-        let mut sink = Sink::bind(&self.rig.amqp_uri, self.order.event_queue, mark, self.opening).await?;
-        if self.order.subscriber == Subscriber::Live {
+        let mut sink = self.sink().await?;
+        if self.order.subscriber.is_live() {
             sink.consume();
         }
         Ok(Some(sink))
+    }
+
+    /// Binds a queue for the events, or names the stream that the daemons append them to.
+    pub(crate) async fn sink(&self) -> Result<Sink> {
+        let mark = self.script.mark();
+        let source = match &self.rig.stream {
+            Some(stream) => Source::Stream { name: stream.name.clone() },
+            None => Source::Queue { name: format!("{mark}.events"), kind: self.order.event_queue },
+        };
+        Sink::bind(&self.rig.amqp_uri, source, mark, self.opening).await
     }
 
     pub(super) async fn generator(&self) -> Result<Generator> {
@@ -187,7 +196,11 @@ impl<'a> Case<'a> {
             Some(sink) => Some(sink.finish().await?),
             None => None,
         };
-        let books = self.run.read(&self.rig.database().await?).await?;
+        let database = self.rig.database().await?;
+        let mut books = self.run.read(&database).await?;
+        if received.as_ref().is_some_and(|received| received.log.is_some()) {
+            books.entries = self.run.entries(&database).await?;
+        }
         let audit = self.rig.audit().await;
         let lines = Arc::into_inner(self.script).context("somebody still publishes")?.into_lines();
         step.done("books read and audited");

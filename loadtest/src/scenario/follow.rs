@@ -7,8 +7,8 @@ use settled_pipeline::labels::Outcome;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
+use super::Order;
 use super::case::{COSTLY_POLL, Case, POLL};
-use super::{Order, Subscriber};
 use crate::load::clock::now_micros;
 use crate::load::schedule::Limit;
 use crate::load::{Flights, Pace, Publishing};
@@ -74,19 +74,32 @@ impl Case<'_> {
         };
         let flights = follower.feed.finish().await?;
         self.note(stuck);
-        if !is_live {
+        let is_late = self.order.subscriber.is_late();
+        if !is_live || is_late {
             self.follow_outbox().await?;
         }
-        let is_late = self.order.subscriber == Subscriber::Late;
         let outbox_empty_at = is_late.then(now_micros);
-        if let Some(sink) = &mut sink {
-            if is_late {
+        let seen = match &mut sink {
+            Some(sink) if is_late => {
+                let worked = watch.finish().await;
+                let reading = Watch::start(self.rig, fleet.pids()).await?;
                 sink.consume();
+                self.hear_all(sink).await?;
+                worked.and_later(reading.finish().await)
             }
-            self.follow_events(sink).await?;
-            self.follow_outbox().await?;
-        }
-        Ok((Followed { flights, counted, sink, outbox_empty_at }, watch.finish().await))
+            Some(sink) => {
+                self.hear_all(sink).await?;
+                watch.finish().await
+            }
+            None => watch.finish().await,
+        };
+        Ok((Followed { flights, counted, sink, outbox_empty_at }, seen))
+    }
+
+    /// Waits until all events have come, and the daemons know it.
+    async fn hear_all(&mut self, sink: &Sink) -> Result<()> {
+        self.follow_events(sink).await?;
+        self.follow_outbox().await
     }
 }
 

@@ -52,7 +52,8 @@ pub(crate) struct Order {
     /// How often a daemon is killed.
     #[arg(skip)]
     pub(crate) kills: u32,
-    #[arg(skip)]
+    /// Who receives the events
+    #[arg(long, value_enum, default_value_t = Subscriber::Live)]
     pub(crate) subscriber: Subscriber,
     /// Payments that the accounts have made before, at least; even with 0 the ledger is vacuumed and written to disk
     /// before the load.
@@ -115,6 +116,27 @@ pub(crate) enum Subscriber {
     Late,
     /// Nobody: the daemon drops them
     None,
+    /// Reads a stream as it grows, to which the daemons append them
+    Stream,
+    /// Reads that stream when everything is measured
+    StreamLate,
+}
+
+impl Subscriber {
+    /// Whether events go to a stream, and not to the exchange.
+    pub(crate) const fn reads_a_stream(self) -> bool {
+        matches!(self, Self::Stream | Self::StreamLate)
+    }
+
+    /// Whether it receives events while it is measured.
+    pub(crate) const fn is_live(self) -> bool {
+        matches!(self, Self::Live | Self::Stream)
+    }
+
+    /// Whether it receives them when everything is measured.
+    pub(crate) const fn is_late(self) -> bool {
+        matches!(self, Self::Late | Self::StreamLate)
+    }
 }
 
 #[derive(Debug)]

@@ -1,20 +1,19 @@
 //! A subscriber to all events: which came, how often, and when.
 
+mod log;
 mod received;
+mod source;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
-    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ExchangeKind};
+use lapin::options::{BasicAckOptions, ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -22,9 +21,10 @@ use crate::broker::{self, EVENTS_EXCHANGE};
 use crate::load::clock::now_micros;
 use crate::plan::Mark;
 use crate::report::model::empty_histogram;
+pub(crate) use log::Log;
 pub(crate) use received::Received;
+pub(crate) use source::{EventQueue, Source};
 
-const PREFETCH: u16 = 2000;
 /// Time from one attempt to connect to the next.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long a broker may take to do what it is asked for.
@@ -32,25 +32,12 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Deliveries that one acknowledgement covers at the most.
 const CHUNK: usize = 200;
 
-/// How the queue of the subscriber is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum EventQueue {
-    /// Durable, on one node: the cheapest that still survives the broker.
-    Classic,
-    /// The same with the newer storage (`x-queue-version` 2)
-    #[value(name = "classic-v2")]
-    ClassicV2,
-    /// Replicated, as the queue of the tasks is.
-    Quorum,
-}
-
-/// A bound queue, and its subscriber once it consumes. It outlives whatever happens to the broker: the queue is durable,
-/// what is noted is acknowledged, and a connection that is lost is made again. So an event that does not come was never
-/// published.
+/// A bound queue or a stream, and its subscriber once it consumes. It outlives whatever happens to the broker: both are
+/// durable, what is noted of a queue is acknowledged, a stream is read from behind what was noted, and a connection that
+/// is lost is made again. So an event that does not come was never published.
 pub(crate) struct Sink {
     uri: String,
-    queue: String,
-    kind: EventQueue,
+    source: Source,
     received: Arc<Mutex<Received>>,
     consuming: Option<JoinHandle<()>>,
 }
@@ -58,22 +45,25 @@ pub(crate) struct Sink {
 impl Sink {
     /// Binds a queue to every event. To be called before the first task of the load is published, or the daemon has to
     /// hold events back. `first` is the number of the first id of the load.
-    pub(crate) async fn bind(uri: &str, kind: EventQueue, mark: Mark, first: usize) -> Result<Self> {
-        let (uri, queue) = (uri.to_owned(), format!("{mark}.events"));
-        let received = Arc::new(Mutex::new(Received::new(mark, first)));
-        let sink = Self { uri, queue, kind, received, consuming: None };
+    pub(crate) async fn bind(uri: &str, source: Source, mark: Mark, first: usize) -> Result<Self> {
+        let received = match source {
+            Source::Queue { .. } => Received::new(mark, first),
+            Source::Stream { .. } => Received::of_stream(mark, first),
+        };
+        let received = Arc::new(Mutex::new(received));
+        let sink = Self { uri: uri.to_owned(), source, received, consuming: None };
         sink.rebind().await?;
         Ok(sink)
     }
 
-    /// Consumes the queue from here on, in the background.
+    /// Consumes from here on, in the background.
     pub(crate) fn consume(&mut self) {
-        let (uri, queue) = (self.uri.clone(), self.queue.clone());
+        let (uri, source) = (self.uri.clone(), self.source.clone());
         let received = Arc::clone(&self.received);
         self.consuming = Some(tokio::spawn(async move {
             loop {
-                // Why it ended does not matter: whatever was not acknowledged comes again.
-                let _ = session(&uri, &queue, &received).await;
+                // Why it ended does not matter: whatever was not noted comes again.
+                let _ = session(&uri, &source, &received).await;
                 sleep(AGAIN).await;
             }
         }));
@@ -91,7 +81,7 @@ impl Sink {
 
     /// Unbinds the queue: no queue takes events then.
     pub(crate) async fn unbind(&self) -> Result<()> {
-        let (queue, exchange) = (self.queue.as_str().into(), EVENTS_EXCHANGE.into());
+        let (queue, exchange) = (self.source.name().into(), EVENTS_EXCHANGE.into());
         let (_connection, channel) = self.channel().await?;
         Ok(channel.queue_unbind(queue, exchange, "#".into(), FieldTable::default()).await?)
     }
@@ -101,20 +91,46 @@ impl Sink {
         Ok(channel.exchange_delete(EVENTS_EXCHANGE.into(), ExchangeDeleteOptions::default()).await?)
     }
 
+    /// Deletes the stream when all that is counted in it was read, and reads the next one of its name from its beginning. To
+    /// be called while nobody can declare it. Returns how many events were in it.
+    pub(crate) async fn delete_stream(&self) -> Result<u64> {
+        let (_connection, channel) = self.channel().await?;
+        let end = self.read_to_the_end(&channel).await?;
+        channel.queue_delete(self.source.name().into(), QueueDeleteOptions::default()).await?;
+        self.received().begin_generation();
+        Ok(end)
+    }
+
+    /// Waits until all was read that RabbitMQ counts in the stream, and returns how many events these are. It counts some
+    /// seconds late (3.10): there may be more.
+    async fn read_to_the_end(&self, channel: &Channel) -> Result<u64> {
+        let end = u64::from(broker::waiting(channel, self.source.name()).await?);
+        while self.received().position().1 < end {
+            sleep(AGAIN).await;
+        }
+        Ok(end)
+    }
+
     /// Binds the queue again, to an exchange that is declared if it is missing.
     pub(crate) async fn rebind(&self) -> Result<()> {
         let (_connection, channel) = self.channel().await?;
-        let declared = timeout(ANSWER, declare(&channel, &self.queue, self.kind)).await;
+        let declared = timeout(ANSWER, self.source.declare(&channel)).await;
         declared.context("the broker does not bind a queue")?
     }
 
-    /// Ends the subscription and deletes its queue; returns all that came.
+    /// Ends the subscription and deletes its queue or stream; returns all that came. Of a stream all is read that is
+    /// counted in it, as what came last may be in it again.
     pub(crate) async fn finish(mut self) -> Result<Received> {
+        let (_connection, channel) = self.channel().await?;
+        // One that was not read has no event, or all of them are missing.
+        if self.received().position().1 > 0 {
+            let read = timeout(ANSWER, self.read_to_the_end(&channel)).await;
+            read.context("the stream was not read to its end")??;
+        }
         if let Some(consuming) = self.consuming.take() {
             consuming.abort();
         }
-        let (_connection, channel) = self.channel().await?;
-        channel.queue_delete(self.queue.as_str().into(), QueueDeleteOptions::default()).await?;
+        channel.queue_delete(self.source.name().into(), QueueDeleteOptions::default()).await?;
         Ok(self.received().take_all())
     }
 
@@ -135,18 +151,25 @@ impl Drop for Sink {
     }
 }
 
-async fn session(uri: &str, queue: &str, received: &Mutex<Received>) -> Result<()> {
+async fn session(uri: &str, source: &Source, received: &Mutex<Received>) -> Result<()> {
     let (_connection, channel) = timeout(ANSWER, broker::channel(uri, "settled-loadtest subscriber")).await??;
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-    let consumer = channel.basic_consume(queue.into(), "loadtest".into(), options, none).await?;
+    let received = || received.lock().unwrap_or_else(PoisonError::into_inner);
+    let (generation, next) = received().position();
+    let consumer = source.consume(&channel, next).await?;
+    // What a deleted stream had left is not read any more: no daemon knows that it was in it.
+    let is_the_same = |received: &Received| match received.position().0 == generation {
+        true => Ok(()),
+        false => Err(anyhow!("the stream is another one by now")),
+    };
+    is_the_same(&received())?;
     // Whatever has come is taken at once, so one acknowledgement covers all of it.
     let mut chunks = consumer.ready_chunks(CHUNK);
     while let Some(chunk) = chunks.next().await {
         let deliveries = chunk.into_iter().collect::<lapin::Result<Vec<Delivery>>>()?;
         let Some(last) = deliveries.last().map(|delivery| delivery.delivery_tag) else { continue };
         {
-            let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut received = received();
+            is_the_same(&received)?;
             let now = now_micros();
             deliveries.iter().for_each(|delivery| received.take(delivery, now));
         }
@@ -154,24 +177,3 @@ async fn session(uri: &str, queue: &str, received: &Mutex<Received>) -> Result<(
     }
     bail!("the broker ended the subscription")
 }
-
-async fn declare(channel: &Channel, queue: &str, kind: EventQueue) -> Result<()> {
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    channel.exchange_declare(EVENTS_EXCHANGE.into(), ExchangeKind::Topic, durable, FieldTable::default()).await?;
-    let mut arguments = FieldTable::default();
-    let storage = if kind == EventQueue::Quorum { "quorum" } else { "classic" };
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString(storage.into()));
-    if kind == EventQueue::ClassicV2 {
-        arguments.insert("x-queue-version".into(), AMQPValue::LongLongInt(2));
-    }
-    // If this process is killed nobody deletes the queue: the broker does, a while after the last
-    // use, before it fills a disk.
-    arguments.insert("x-expires".into(), AMQPValue::LongInt(EXPIRES_MILLIS));
-    channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await?;
-    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-    channel.queue_bind(queue.into(), EVENTS_EXCHANGE.into(), "#".into(), options, none).await?;
-    Ok(())
-}
-
-/// Longer than any backlog takes that a late subscriber waits for.
-const EXPIRES_MILLIS: i32 = 30 * 60 * 1000;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use settled_core::contract::EventKind;
 use uuid::Uuid;
 
+use super::log::Log;
 use crate::plan::Mark;
 use crate::report::model::empty_histogram;
 
@@ -34,6 +35,8 @@ pub(crate) struct Received {
     /// How many contradicted others, or could not be read.
     pub(crate) wrong: u64,
     pub(crate) examples: Vec<String>,
+    /// How the stream was read; `None` if events came from a queue.
+    pub(crate) log: Option<Log>,
     /// How long the new ones took since somebody last looked, in microseconds.
     pub(super) latency: Histogram<u64>,
 }
@@ -47,6 +50,8 @@ pub(crate) struct Heard {
     waited: u16,
     /// When the event of what it came to first came, in microseconds since 1970.
     at: i64,
+    /// How many different events had come before that one.
+    place: u64,
 }
 
 impl Heard {
@@ -69,7 +74,25 @@ impl Received {
             foreign: 0,
             wrong: 0,
             examples: Vec::new(),
+            log: None,
             latency: empty_histogram(),
+        }
+    }
+
+    /// The same, from a stream: each event is to be in it once, and in order.
+    pub(crate) fn of_stream(mark: Mark, first: usize) -> Self {
+        Self { log: Some(Log::default()), ..Self::new(mark, first) }
+    }
+
+    /// Which stream of its name is read, counted from 0, and where it is to be read from.
+    pub(super) fn position(&self) -> (u32, u64) {
+        self.log.as_ref().map_or((0, 0), Log::position)
+    }
+
+    /// Reads another stream of the same name from its beginning.
+    pub(crate) fn begin_generation(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.begin_generation();
         }
     }
 
@@ -91,6 +114,12 @@ impl Received {
         Some((heard.last?, heard.at))
     }
 
+    /// How many different events came before that of what this number of the run's ids came to, if it came.
+    pub(crate) fn place(&self, number: usize) -> Option<u64> {
+        let heard = self.heard(number);
+        heard.last.map(|_| heard.place)
+    }
+
     pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> {
         let came = self.heard.iter().enumerate().filter(|(_, heard)| heard.versions() > 0);
         came.map(|(place, _)| place + self.first)
@@ -99,11 +128,22 @@ impl Received {
     /// Notes a delivery that came at `now`, in microseconds since 1970.
     pub(super) fn take(&mut self, delivery: &Delivery, now: i64) {
         let properties = &delivery.properties;
+        if let Some(log) = &mut self.log {
+            match log.advance(properties.headers().as_ref()) {
+                Some(true) => {}
+                // A chunk is delivered from its beginning.
+                Some(false) => return,
+                None => return self.complain("an event of a stream without an offset".to_owned()),
+            }
+        }
         if properties.content_type().as_ref().is_some_and(|content_type| content_type.as_str() == BATCH) {
             return self.take_batch(&delivery.data, now);
         }
+        // What comes from a stream has its name for a key.
+        let kind = properties.kind().as_ref().filter(|_| self.log.is_some());
+        let kind = kind.map_or(delivery.routing_key.as_str(), |kind| kind.as_str());
         match properties.message_id() {
-            Some(id) => self.note(id.as_str(), delivery.routing_key.as_str(), now),
+            Some(id) => self.note(id.as_str(), kind, now),
             None => self.complain("an event without a message_id".to_owned()),
         }
     }
@@ -119,6 +159,11 @@ impl Received {
             Ok(events) => events.iter().for_each(|event| self.note(event.id, event.kind, now)),
             Err(error) => self.complain(format!("a batch that cannot be read: {error}")),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn hear(&mut self, id: &str, kind: &str) {
+        self.note(id, kind, 0);
     }
 
     /// An event's id is `<task id>/<version>`.
@@ -141,6 +186,9 @@ impl Received {
         }
         let heard = &mut self.heard[place];
         let bit = 1 << (version - 1);
+        if let Some(log) = &mut self.log {
+            log.note(place, version, heard.versions(), id);
+        }
         if heard.versions() & bit != 0 {
             let again = if heard.waited & bit == 0 { heard.last } else { Some(kind).filter(|kind| is_waiting(*kind)) };
             if again != Some(kind) {
@@ -156,6 +204,7 @@ impl Received {
             }
             None => {
                 (heard.last, heard.last_version, heard.at) = (Some(kind), version, now);
+                heard.place = self.unique;
                 // What waited says nothing of how fast anybody is.
                 if version == 1 {
                     self.latency.saturating_record(u64::try_from(now - stamp.scheduled).unwrap_or_default());

@@ -1,6 +1,7 @@
 //! Measures the speed as one table: each row by a run of this program in a process of its own, against references that
 //! take turns with it on the same machine.
 
+mod cost;
 mod scenarios;
 mod table;
 
@@ -58,7 +59,9 @@ pub(crate) async fn run(options: &SpeedArgs, stop: &mut Stop) -> Result<Option<b
         match taken {
             Ok(None) => return Ok(None),
             Ok(Some(taken)) => {
-                let needed = |figure| scenarios.rows.iter().any(|row| row.needs(&run.name, Some(figure)));
+                let needed = |figure: Figure| {
+                    figure.is_cost() || scenarios.rows.iter().any(|row| row.needs(&run.name, Some(figure)))
+                };
                 let figures: Vec<_> = taken.figures.into_iter().filter(|(figure, _)| needed(*figure)).collect();
                 let texts: Vec<_> = figures.iter().map(|(figure, value)| figure.unit().show(*value)).collect();
                 say(&format!("  = {} ({:.0} s)", texts.join(", "), began.elapsed().as_secs_f64()));
@@ -112,8 +115,9 @@ async fn child(line: &str, settled: &Path, out: &Path, stop: &mut Stop) -> Resul
         bail!("{line}: {status}; the end of {}:\n{}", log.display(), tail(&log));
     }
     let summary = Summary::read(out)?;
-    use Figure::{CommitP50, CommitP99, Committed, MaxMemory, MemoryGrowth, Outcomes};
-    let figures = [Committed, Outcomes, CommitP50, CommitP99, MaxMemory, MemoryGrowth].into_iter();
+    use Figure::{CommitP50, CommitP99, Committed, MaxMemory, MemoryGrowth, Outcomes, PostgresCpu, RabbitmqCpu};
+    let figures = [Committed, Outcomes, CommitP50, CommitP99, RabbitmqCpu, PostgresCpu, MaxMemory, MemoryGrowth];
+    let figures = figures.into_iter();
     Ok(Some(Taken {
         figures: figures.filter_map(|figure| Some((figure, figure.of(&summary, out)?))).collect(),
         generator_was_late: summary.generator_was_the_bottleneck,

@@ -69,6 +69,10 @@ pub(super) enum Figure {
     Outcomes,
     CommitP50,
     CommitP99,
+    /// Processor time of RabbitMQ per payment.
+    RabbitmqCpu,
+    /// Processor time of PostgreSQL per payment.
+    PostgresCpu,
     /// Peak resident memory of the daemon.
     MaxMemory,
     /// Median memory of the daemon in the last quarter of the work, divided by that in the second.
@@ -83,6 +87,7 @@ pub(super) enum Figure {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Unit {
     PerSecond,
+    Microseconds,
     Milliseconds,
     Seconds,
     Mebibytes,
@@ -177,10 +182,16 @@ impl Row {
 }
 
 impl Figure {
+    /// Returns whether it is what a server spends on a payment: it is told of every run that measures a rate.
+    pub(super) const fn is_cost(self) -> bool {
+        matches!(self, Self::RabbitmqCpu | Self::PostgresCpu)
+    }
+
     pub(super) const fn unit(self) -> Unit {
         match self {
             Self::Committed | Self::Outcomes => Unit::PerSecond,
             Self::CommitP50 | Self::CommitP99 | Self::Ready => Unit::Milliseconds,
+            Self::RabbitmqCpu | Self::PostgresCpu => Unit::Microseconds,
             Self::MaxMemory => Unit::Mebibytes,
             Self::MemoryGrowth => Unit::Ratio,
             Self::FirstCommit => Unit::Seconds,
@@ -195,6 +206,8 @@ impl Figure {
             Self::Outcomes => Some(summary.rate_committed_per_s.min(summary.rate_events_per_s)),
             Self::CommitP50 => commit.map(|times| times.p50),
             Self::CommitP99 => commit.map(|times| times.p99),
+            Self::RabbitmqCpu => per_payment(summary, summary.rabbitmq.cpu_seconds),
+            Self::PostgresCpu => per_payment(summary, summary.postgres.cpu_seconds),
             Self::MaxMemory => Some(summary.daemon.max_rss_bytes as f64 / MEBIBYTE),
             Self::MemoryGrowth => memory_growth(&std::fs::read_to_string(out.join(SERIES)).ok()?),
             Self::Ready | Self::FirstCommit => None,
@@ -207,6 +220,7 @@ impl Unit {
     const fn format(self) -> (&'static str, usize, &'static str) {
         match self {
             Self::PerSecond => ("", 0, "/s"),
+            Self::Microseconds => ("", 1, " µs"),
             Self::Milliseconds => ("", 2, " ms"),
             Self::Seconds => ("", 2, " s"),
             Self::Mebibytes => ("", 1, " MiB"),
@@ -228,6 +242,12 @@ impl Scale {
     pub(super) fn count(self, usual: usize) -> usize {
         ((usual as f64 * self.0).round() as usize).max(1)
     }
+}
+
+/// Returns processor time in microseconds per payment that was posted or declined.
+fn per_payment(summary: &Summary, cpu_seconds: f64) -> Option<f64> {
+    let payments = summary.settled + summary.rejected.values().sum::<u64>();
+    (payments > 0).then(|| cpu_seconds * 1e6 / payments as f64)
 }
 
 /// Computes [`Figure::MemoryGrowth`] from a series; `None` of a run that was too short. What comes after the work, when a
@@ -351,6 +371,9 @@ mod tests {
         assert_eq!((of(Figure::Outcomes), of(Figure::Committed)), (Some(20_000.0), Some(31_000.0)));
         // A backlog has no latency.
         assert_eq!((of(Figure::CommitP99), of(Figure::Ready), of(Figure::MemoryGrowth)), (None, None, None));
+        (drained.summary.settled, drained.summary.rabbitmq.cpu_seconds) = (100_000, 1.5);
+        drained.summary.rejected = [("insufficient_funds".to_owned(), 50_000)].into();
+        assert_eq!(Figure::RabbitmqCpu.of(&drained.summary, out.path()), Some(10.0));
         assert!(Figure::CommitP99.of(&run.summary, out.path()).is_some());
         run.write(out.path()).expect("written");
         assert!(Figure::MemoryGrowth.of(&run.summary, out.path()).is_some_and(|growth| growth > 1.0));

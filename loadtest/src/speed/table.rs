@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
+use super::cost::{self, Cost};
 use super::scenarios::{Figure, Row, Scale, Scenarios, Unit, median};
 use crate::report::model::Machine;
 
@@ -27,6 +28,7 @@ pub(super) struct Table {
     scale: f64,
     machine: Option<Machine>,
     rows: Vec<Measured>,
+    costs: Vec<Cost>,
     doubts: Vec<String>,
     /// Whether no row missed its target.
     pub(super) held: bool,
@@ -68,6 +70,7 @@ impl Table {
             machine: book.machine.clone(),
             held: !rows.iter().any(Measured::missed),
             rows,
+            costs: cost::costs(scenarios, book),
             doubts: book.doubts.clone(),
         }
     }
@@ -135,6 +138,7 @@ impl fmt::Display for Table {
         f.write_str("|---|---|--:|--:|--:|--:|--:|---|\n")?;
         self.rows.iter().try_for_each(|row| row.write(f))?;
         f.write_char('\n')?;
+        cost::write(&self.costs, f)?;
         if self.scale < 1.0 {
             writeln!(f, "With {} of the usual load: no measure of speed.\n", self.scale)?;
         }
@@ -167,6 +171,8 @@ mod tests {
             ("r1", Figure::Committed, [3000.0, 3600.0, 3300.0].as_slice()),
             ("single", Figure::Outcomes, &[20_000.0, 21_000.0, 26_400.0]),
             ("single", Figure::Committed, &[20_001.0, 21_001.0, 26_401.0]),
+            ("single", Figure::RabbitmqCpu, &[50.0, 52.0, 51.0]),
+            ("single", Figure::PostgresCpu, &[20.0, 22.0, 21.0]),
             ("latency", Figure::CommitP50, &[1.5]),
             ("latency", Figure::CommitP99, &[6.0]),
             ("r1-latency", Figure::CommitP99, &[8.0]),

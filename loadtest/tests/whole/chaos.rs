@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{loadtest, loadtest_beside_others};
+use crate::support::{loadtest, loadtest_beside_others, loadtest_with_a_stream};
 
 /// How often a fault struck, and did as it was to.
 fn struck(summary: &Value, fault: &str) -> u64 {
@@ -54,6 +54,28 @@ fn a_run_whose_faults_cannot_strike_fails_and_says_how_to_repeat_it() {
         assert!(ended.stdout.contains(said), "{said}: {}", ended.stdout);
     }
     assert!(ended.stdout.contains("  0 lost, 0 doubled") && ended.stdout.contains("--seed 12"), "{}", ended.stdout);
+}
+
+#[test]
+fn two_daemons_survive_the_faults_of_a_stream_and_no_event_is_missing_from_it() {
+    let faults = "kill:2,cut-before-stream-confirm:2,cut-after-stream-confirm:2,stream-delete:1";
+    let rest = "--daemons 2 --duration 8s --rate 300 --seed 5 --set events.lease=1s --json";
+    let summary = loadtest_with_a_stream(&format!("chaos --subscriber stream --faults {faults} {rest}")).passed();
+    assert!(["cut-before-stream-confirm", "cut-after-stream-confirm"].iter().all(|cut| struck(&summary, cut) == 2));
+    assert_eq!((struck(&summary, "stream-delete"), &summary["events_missing"]), (1, &0.into()), "{summary:#}");
+}
+
+#[test]
+fn a_fault_of_the_stream_is_refused_where_there_is_none() {
+    for (line, said) in [
+        ("chaos --faults stream-delete", "events go to the exchange, expected --subscriber stream"),
+        ("chaos --faults events-unbind --subscriber stream", "events go to a stream, expected --subscriber live"),
+        ("chaos --subscriber late", "expected live or stream"),
+    ] {
+        let ended = loadtest(line);
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
 }
 
 #[test]

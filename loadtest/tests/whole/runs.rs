@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{loadtest, loadtest_beside_others};
+use crate::support::{loadtest, loadtest_beside_others, loadtest_with_a_stream};
 
 /// The lines of a series, as its columns' names and numbers.
 fn series(dir: &Path) -> Vec<Vec<(String, String)>> {
@@ -71,6 +71,41 @@ fn a_late_subscriber_gets_every_event_of_a_backlog() {
     assert_eq!(summary["latency_ms"]["commit"], serde_json::Value::Null);
     let length = summary["load"]["payload_bytes"].as_u64().expect("a length");
     assert!(length.abs_diff(1000) < 30, "{length}");
+}
+
+/// What was found by the checks that only a stream has.
+#[track_caller]
+fn stream_checks(summary: &serde_json::Value) -> Vec<&serde_json::Value> {
+    let checks = summary["checks"].as_array().expect("checks").iter();
+    let of_stream = |holds: &str| holds.contains("in the stream once") || holds.contains("in the order of its entries");
+    let checks = checks.filter(|check| check["holds"].as_str().is_some_and(of_stream));
+    checks.map(|check| &check["found"]).collect()
+}
+
+#[test]
+fn a_stream_has_every_event_of_a_backlog_once_and_in_order() {
+    let line = "drain --count 2000 --subscriber stream-late --mix transfer:60,refund:20,legs:4:5 --out-of-order 10%";
+    let summary = loadtest_with_a_stream(&format!("{line} --json")).passed();
+    assert_eq!((&summary["events_received"], &summary["events_missing"]), (&summary["events"], &0.into()));
+    assert!(summary["events"].as_u64() >= Some(2000), "{summary:#}");
+    assert_eq!(stream_checks(&summary), [&serde_json::Value::Null; 2], "{summary:#}");
+}
+
+#[test]
+fn a_stream_is_read_along_while_its_daemons_are_killed() {
+    // The lease of the one that was killed runs out, and then the other one appends.
+    let line = "run --subscriber stream --rate 500 --duration 3s --daemons 2 --kill 2 --set events.lease=1s --json";
+    let summary = loadtest_with_a_stream(line).passed();
+    assert_eq!((&summary["events_received"], &summary["daemon"]["restarts"]), (&1500.into(), &2.into()));
+    assert_eq!(summary["latency_ms"]["event"]["count"], 1500);
+    assert_eq!(stream_checks(&summary), [&serde_json::Value::Null; 2], "{summary:#}");
+}
+
+#[test]
+fn a_stream_needs_daemons_of_the_runs_own() {
+    let ended = loadtest("find-max --slo p99<1s --subscriber stream");
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert!(ended.stderr.contains("expected live, late or none"), "{}", ended.stderr);
 }
 
 #[test]

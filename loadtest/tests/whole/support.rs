@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use settled_testkit::harness::{built, settled};
 
-pub(crate) use place::Place;
+pub(crate) use place::{Place, stream_port};
 
 /// The daemon that belongs to this build. Cargo builds it for its own package's tests only.
 pub(crate) static SETTLED: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -51,6 +51,11 @@ pub(crate) fn loadtest(line: &str) -> Ended {
 /// Runs a command line to its end, where it shares the servers with others.
 pub(crate) fn loadtest_beside_others(line: &str) -> Ended {
     loadtest_at(&Place::new(), line)
+}
+
+/// The same, with daemons that append their events to a stream.
+pub(crate) fn loadtest_with_a_stream(line: &str) -> Ended {
+    loadtest_beside_others(&format!("{line} --set stream.port={}", stream_port()))
 }
 
 /// Runs a command line to its end, at a place that others may use before and after.

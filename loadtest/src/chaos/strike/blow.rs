@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lapin::options::QueueDeleteOptions;
 use rustix::process::Signal;
 use settled_testkit::proxy::CutPoint;
 use settled_testkit::servers::StopMode;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 
 use super::{Over, STANDSTILL, Storm};
@@ -103,6 +103,9 @@ impl Storm<'_> {
             Fault::CutBeforeAck => struck.what = self.lines.cut(CutPoint::BeforeAck).await?,
             Fault::CutAfterAck => struck.what = self.lines.cut(CutPoint::AfterAck).await?,
             Fault::CutBeforeConfirm => struck.what = self.lines.cut(CutPoint::BeforeConfirm).await?,
+            Fault::CutBeforeStreamConfirm => struck.what = self.lines.cut(CutPoint::BeforeStreamConfirm).await?,
+            Fault::CutAfterStreamConfirm => struck.what = self.lines.cut(CutPoint::AfterStreamConfirm).await?,
+            Fault::StreamDelete => struck.what = self.delete_stream().await?,
             Fault::Delay => struck.what = self.lines.delay(strike).await?,
             Fault::HalfOpen => self.half_open(strike, struck).await?,
         }
@@ -127,6 +130,17 @@ impl Storm<'_> {
         // Of what was taken and not acknowledged the broker does not count anything.
         let ready = channel.queue_delete(TASKS_QUEUE.into(), QueueDeleteOptions::default()).await?;
         Ok(format!("{ready} tasks that waited are gone"))
+    }
+
+    /// Deletes the stream when its reader has read what RabbitMQ counts in it: what it had not read would be gone.
+    /// Confirms that come meanwhile reach nobody, so that the next stream has what the reader may not have seen.
+    async fn delete_stream(&self) -> Result<String> {
+        self.lines.hold_stream(true);
+        let deleted = timeout(STANDSTILL, self.sink.delete_stream()).await;
+        let cut = self.lines.cut_stream();
+        self.lines.hold_stream(false);
+        let events = deleted.context("the reader did not come to the end of the stream")??;
+        Ok(format!("{events} events were in it, {cut} connections cut"))
     }
 
     /// Blocks whoever publishes, while the daemons have something to tell: they stand still until it

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use lapin::uri::AMQPUri;
 use settled_testkit::proxy::{CutPoint, CuttingProxy, Protocol};
 use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep};
@@ -11,7 +12,7 @@ use super::{LOOK, STANDSTILL, Storm};
 use crate::chaos::pulse;
 use crate::chaos::record::Struck;
 use crate::chaos::schedule::Strike;
-use crate::rig::Route;
+use crate::rig::{Rig, Route};
 
 /// How long it may take until a connection comes to the point where it is cut.
 const CUT_LIMIT: Duration = Duration::from_secs(20);
@@ -22,16 +23,23 @@ pub(crate) struct Lines {
     broker: CuttingProxy,
     /// One for each server: there are two if there is a standby.
     databases: Vec<CuttingProxy>,
+    /// Of the stream, if events go to one.
+    stream: Vec<CuttingProxy>,
 }
 
 impl Lines {
     /// Opens them; daemons that are started with the route go through them.
-    pub(crate) async fn open(amqp_uri: &str, postgres_url: &str) -> Result<(Self, Route)> {
-        let (mut amqp_uri, mut postgres_url) = (amqp_uri.to_owned(), postgres_url.to_owned());
+    pub(crate) async fn open(rig: &Rig) -> Result<(Self, Route)> {
+        let (mut amqp_uri, mut postgres_url) = (rig.amqp_uri.clone(), rig.postgres_url.clone());
         let broker = through(Protocol::Amqp, &mut amqp_uri).await?;
         let databases = through(Protocol::Postgres, &mut postgres_url).await?;
         let broker = broker.into_iter().next().context("a URI without an address")?;
-        Ok((Self { broker, databases }, Route { amqp_uri, postgres_url }))
+        let stream = match &rig.stream {
+            Some(stream) => vec![to_stream(&rig.amqp_uri, stream.port).await?],
+            None => Vec::new(),
+        };
+        let stream_port = stream.first().map(|proxy| proxy.local_addr().port());
+        Ok((Self { broker, databases, stream }, Route { amqp_uri, postgres_url, stream_port }))
     }
 
     /// Cuts one connection at a point, the next that comes there.
@@ -39,7 +47,7 @@ impl Lines {
         let proxies = match point.protocol() {
             Protocol::Postgres => self.databases.as_slice(),
             Protocol::Amqp => std::slice::from_ref(&self.broker),
-            Protocol::Stream => &[],
+            Protocol::Stream => self.stream.as_slice(),
         };
         let cuts = || proxies.iter().map(|proxy| proxy.cuts(point)).sum::<u64>();
         let before = cuts();
@@ -60,6 +68,15 @@ impl Lines {
         Ok(format!("{cut} connections cut"))
     }
 
+    /// Has nothing go to or from the stream.
+    pub(super) fn hold_stream(&self, on: bool) {
+        self.stream.iter().for_each(|proxy| proxy.half_open(on));
+    }
+
+    pub(super) fn cut_stream(&self) -> usize {
+        self.stream.iter().map(CuttingProxy::cut_all).sum()
+    }
+
     /// Everything to and from a server takes longer for a while.
     pub(super) async fn delay(&self, strike: &Strike) -> Result<String> {
         let [least, most] = DELAYS;
@@ -72,17 +89,17 @@ impl Lines {
     }
 
     pub(super) fn calm(&self) {
-        for proxy in self.databases.iter().chain([&self.broker]) {
+        for proxy in self.databases.iter().chain([&self.broker]).chain(&self.stream) {
             proxy.delay(Duration::ZERO);
             proxy.half_open(false);
         }
     }
 
     /// The server that a strike is about: its name, and its proxies.
-    fn of(&self, strike: &Strike) -> (&'static str, &[CuttingProxy]) {
+    fn of(&self, strike: &Strike) -> (&'static str, Vec<&CuttingProxy>) {
         match strike.draw.is_multiple_of(2) {
-            true => ("PostgreSQL", self.databases.as_slice()),
-            false => ("RabbitMQ", std::slice::from_ref(&self.broker)),
+            true => ("PostgreSQL", self.databases.iter().collect()),
+            false => ("RabbitMQ", [&self.broker].into_iter().chain(&self.stream).collect()),
         }
     }
 }
@@ -111,6 +128,14 @@ impl Storm<'_> {
         struck.what = name.to_owned();
         Ok(())
     }
+}
+
+/// Starts a proxy for the stream's port, which is at the broker's address.
+async fn to_stream(amqp_uri: &str, port: u16) -> Result<CuttingProxy> {
+    let uri: AMQPUri = amqp_uri.parse().map_err(|error| anyhow!("{amqp_uri}: {error}"))?;
+    let host = uri.authority.host;
+    let target = lookup_host((host.as_str(), port)).await.with_context(|| format!("`{host}` is no host"))?.next();
+    Ok(CuttingProxy::start(Protocol::Stream, target.with_context(|| format!("`{host}` has no address"))?).await?)
 }
 
 /// Starts a proxy for each address in a URI, and puts the proxies' addresses in their places.

@@ -29,6 +29,11 @@ static SERVERS: LazyLock<(Runtime, PrivateServers)> = LazyLock::new(|| {
     (runtime, servers)
 });
 
+/// The port at which the broker takes streams.
+pub(crate) fn stream_port() -> u16 {
+    SERVERS.1.stream_port()
+}
+
 /// Where a run has the servers for itself.
 #[derive(Debug)]
 pub(crate) struct Place {

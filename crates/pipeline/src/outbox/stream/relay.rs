@@ -17,11 +17,18 @@ use crate::outbox::settings::EventSettings;
 use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
+use crate::store::StoreError;
 use crate::traces::Traces;
 use tokio::time::Instant;
 
 /// Interval between two attempts to take the lease, while another process has it.
 const LEASE_ATTEMPTS: Duration = Duration::from_millis(250);
+
+/// How long appending has to go well before the next failure is news.
+const FAILING: Duration = Duration::from_secs(10);
+
+/// How long PostgreSQL may take to answer. Its own timeouts are shorter.
+const REPLY_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long giving the lease back may take. Otherwise it runs out.
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(2);
@@ -91,7 +98,6 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
                 }
                 Err(outage) => outage,
             };
-            self.health.unblock();
             self.health.set_down(Dependency::BrokerStream, outage);
             if !sleep_unless(&self.stop, delays.next_delay()).await {
                 return;
@@ -102,7 +108,7 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
     /// Returns the producer's name, as soon as PostgreSQL says it; `None` if the relay is stopped meanwhile.
     async fn producer(&self, delays: &mut Delays) -> Option<String> {
         while !self.stop.is_cancelled() {
-            match self.store.producer().await {
+            match self.stop.run_until_cancelled(answer(self.store.producer())).await? {
                 Ok(name) => return Some(name),
                 // The outbox sweeper reports that PostgreSQL is down.
                 Err(error) => debug!(%error, "the producer's name can't be read"),
@@ -114,18 +120,23 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
 
     /// Appends on a session, whenever this process has the lease. Returns `Ok` when stopped.
     async fn append_on(&self, session: &mut L::Session) -> Result<(), SessionLost> {
-        let mut delays = Delays::new(&self.retry);
+        let (mut delays, mut is_failing) = (Delays::new(&self.retry), false);
         while let Some(held) = self.take_lease(session).await? {
             let last_id = session.last_id().await?;
             info!(last_id, rows = held.rows.len(), "this daemon appends the ledger's events to the stream");
             self.set_producer(true);
+            let began = Instant::now();
             let ended = Appending::resume(self, &held, last_id).run(session).await;
             self.set_producer(false);
+            delays.session_ended(began.elapsed());
+            is_failing &= began.elapsed() < FAILING;
             match ended? {
                 Ended::Stopped => return Ok(()),
                 Ended::LeaseLost => info!("another daemon appends the ledger's events from now on"),
                 Ended::Unknown(error) => {
-                    warn!(%error, "events can't be taken from stream_outbox: that is tried again");
+                    if !std::mem::replace(&mut is_failing, true) {
+                        warn!(%error, "events can't be taken from stream_outbox: that is tried again");
+                    }
                     sleep_unless(&self.stop, delays.next_delay()).await;
                 }
             }
@@ -137,10 +148,10 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
     async fn take_lease(&self, session: &mut L::Session) -> Result<Option<Held>, SessionLost> {
         let mut nothing = Vec::new();
         while !self.stop.is_cancelled() {
-            match self.store.take(self.settings.lease).await {
-                Ok(Some(held)) => return Ok(Some(held)),
-                Ok(None) => {}
-                Err(error) => debug!(%error, "the producer's lease can't be taken"),
+            match self.stop.run_until_cancelled(answer(self.store.take(self.settings.lease))).await {
+                Some(Ok(Some(held))) => return Ok(Some(held)),
+                None | Some(Ok(None)) => {}
+                Some(Err(error)) => debug!(%error, "the producer's lease can't be taken"),
             }
             tokio::select! {
                 biased;
@@ -157,4 +168,10 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
         self.handover.set_producer(is_producer);
         self.metrics.stream_producer.set(f64::from(u8::from(is_producer)));
     }
+}
+
+/// Limits the time for a server that does not answer.
+pub(super) async fn answer<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = || StoreError::Unavailable(format!("no answer within {} s", REPLY_LIMIT.as_secs()));
+    tokio::time::timeout(REPLY_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
 }

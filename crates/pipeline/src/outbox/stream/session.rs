@@ -10,7 +10,7 @@ use tracing::{error, warn};
 
 use super::messages::{Run, runs, too_long};
 use super::position::{NewGeneration, Position};
-use super::relay::StreamRelay;
+use super::relay::{StreamRelay, answer};
 use super::store::{Advance, Given, Held, StreamStore};
 use crate::metrics::observe;
 use crate::outbox::log::{EventLog, LogSession, SessionLost};
@@ -193,7 +193,7 @@ impl<'r, P: StreamStore, L: EventLog> Appending<'r, P, L> {
         self.looked_at = Instant::now();
         if !self.has_more {
             // If it fails, the next change will.
-            self.has_more = self.relay.store.has_more(&self.position.rows()).await.unwrap_or(true);
+            self.has_more = answer(self.relay.store.has_more(&self.position.rows())).await.unwrap_or(true);
         }
     }
 
@@ -259,7 +259,7 @@ impl<'r, P: StreamStore, L: EventLog> Appending<'r, P, L> {
             most_events: settings.handover,
             most_bytes: settings.handover_bytes as usize / 2,
         };
-        let given = self.relay.store.advance(&advance).await?.ok_or(Ended::LeaseLost)?;
+        let given = answer(self.relay.store.advance(&advance)).await?.ok_or(Ended::LeaseLost)?;
         self.version += 1;
         self.changed_at = Instant::now();
         self.position.forget(kept.done.len());
@@ -314,14 +314,14 @@ impl<'r, P: StreamStore, L: EventLog> Appending<'r, P, L> {
         for (id, held) in events {
             if let Some(row) = self.position.row_of(id) {
                 warn!(row, key = held.key, bytes = held.lines.len(), "an event is too long for the stream: it is held");
-                self.relay.store.set_aside(row, &[held]).await?;
+                answer(self.relay.store.set_aside(row, &[held])).await?;
             }
             self.spans.remove(&id);
             self.position.done(id);
         }
         for (row, held) in rows {
             error!(row, "a row of stream_outbox can't be read: held for a person to look at");
-            self.relay.store.set_aside(row, &[held]).await?;
+            answer(self.relay.store.set_aside(row, &[held])).await?;
             self.position.skip(row);
         }
         Ok(())
@@ -333,7 +333,7 @@ impl<'r, P: StreamStore, L: EventLog> Appending<'r, P, L> {
             rows.iter().filter_map(|row| Some((*row, self.relay.handover.take(*row)?))).collect();
         let missing: Vec<i64> = rows.iter().copied().filter(|row| !found.contains_key(row)).collect();
         if !missing.is_empty() {
-            found.extend(self.relay.store.read(&missing).await?.into_iter().map(|row| (row.id, row)));
+            found.extend(answer(self.relay.store.read(&missing)).await?.into_iter().map(|row| (row.id, row)));
         }
         for &row in rows.iter().filter(|row| !found.contains_key(row)) {
             error!(row, "a row of stream_outbox is gone that was not confirmed: its events are missing in the stream");
