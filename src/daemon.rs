@@ -137,7 +137,7 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     // Before anything is taken. It is measured again at once if that fails.
     signs.set_unprocessable(measuring.unprocessable_open().await.unwrap_or_default());
     tokio::spawn(Gauges::new(measuring, Arc::clone(&metrics), Arc::clone(&signs), last.clone()).run());
-    let source = RabbitSource::new(running.broker.clone(), &events.exchange);
+    let source = RabbitSource::new(running.broker.clone(), config.outlet());
     let (budget, gauges) = (source.budget(), Arc::clone(&metrics));
     exporter.on_scrape(move || gauges.tasks_memory.set(budget.used() as f64));
     let outside = wrap(Outside {

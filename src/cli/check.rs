@@ -124,7 +124,8 @@ impl Report {
 
 /// Connects to both servers concurrently.
 async fn probe(config: &Config, report: &mut Report) -> Result<(), Failure> {
-    let broker = settled_amqp::probe(&config.broker, &config.events.exchange);
+    let outlet = config.outlet();
+    let broker = settled_amqp::probe(&config.broker, &outlet);
     let (database, broker) = tokio::join!(settled_store::probe(&config.postgres), broker);
     let mut warnings = Vec::new();
     let found = match database {

@@ -1,8 +1,9 @@
 //! `settled dev`: the daemon with private servers.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use settled_amqp::{Outlet, StreamSettings};
 use settled_pipeline::shutdown::Shutdown;
 
 use super::{Exit, Failure, Global, output, run};
@@ -29,7 +30,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
         output::note("starting PostgreSQL and RabbitMQ …");
         let servers = PrivateServers::start(&std::env::current_exe()?, &options).await?;
         use_servers(&mut config, &servers)?;
-        output::print_own(&welcome(&config, &servers))?;
+        let place = Place { amqp: servers.amqp_uri(), postgres: servers.postgres_url(), dir: servers.dir() };
+        output::print_own(&welcome(&config, &place))?;
         let ended = daemon::run(config, shutdown, reloads, |servers| servers).await;
         output::note("stopping PostgreSQL and RabbitMQ …");
         servers.shutdown().await?;
@@ -49,29 +51,44 @@ fn use_servers(config: &mut Config, servers: &PrivateServers) -> Result<(), Fail
     Ok(())
 }
 
-fn welcome(config: &Config, servers: &PrivateServers) -> String {
-    let (amqp, postgres, admin) = (servers.amqp_uri(), servers.postgres_url(), config.admin.listen);
-    let (tasks, events) = (&config.broker.exchange, &config.events.exchange);
+/// Where the private servers are.
+struct Place<'a> {
+    amqp: &'a str,
+    postgres: &'a str,
+    dir: &'a Path,
+}
+
+fn welcome(config: &Config, Place { amqp, postgres, dir }: &Place<'_>) -> String {
+    let (tasks, admin, stream) = (&config.broker.exchange, config.admin.listen, config.stream.port);
+    let (variable, events) = match config.outlet() {
+        Outlet { stream: Some(StreamSettings { name, .. }), .. } => {
+            (format!("\n  export SETTLED_STREAM_PORT='{stream}'"), format!("stream {name}, port {stream}"))
+        }
+        Outlet { exchange, .. } => {
+            (String::new(), format!("exchange {exchange}; bind a queue to receive them: until then they are held"))
+        }
+    };
     format!(
         "
   settled is starting, with servers of its own. Ctrl-C stops everything.
 
   export SETTLED_AMQP_URI='{amqp}'
   export SETTLED_POSTGRES_URL='{postgres}'
-  export SETTLED_ADMIN_LISTEN='{admin}'
+  export SETTLED_ADMIN_LISTEN='{admin}'{variable}
 
   tasks      exchange {tasks}, routing key task.<type>
-  events     exchange {events}; bind a queue to receive them: until then they are held
+  events     {events}
   health     http://{admin}/readyz, metrics at /metrics
   data       {dir}
 
-  In another terminal, with the three lines above:
+  In another terminal, with the {exports} lines above:
     settled account open world --currency USD --min-balance none
     settled account open customer:alice --currency USD
     settled account list
 
 ",
-        dir = servers.dir().display(),
+        exports = if variable.is_empty() { "three" } else { "four" },
+        dir = dir.display(),
     )
 }
 
@@ -80,4 +97,27 @@ pub(super) fn servers(options: &ServersOptions) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The guardian reports its error on standard output.
     Ok(if runtime.block_on(dev::guard(options)) == std::process::ExitCode::SUCCESS { Exit::Ok } else { Exit::Failure })
+}
+
+#[cfg(test)]
+mod tests {
+    use settled_pipeline::outbox::Transport;
+
+    use super::*;
+
+    #[test]
+    fn the_welcome_says_where_events_are() {
+        let mut config = Config::default();
+        config.stream.port = 40_000;
+        let place = Place { amqp: "amqp://here", postgres: "postgresql://here", dir: Path::new("/tmp/here") };
+        let exchange = welcome(&config, &place);
+        assert!(exchange.contains("events     exchange payments.events; bind a queue"), "{exchange}");
+        assert!(exchange.contains("with the three lines") && !exchange.contains("STREAM"), "{exchange}");
+        config.events.transport = Transport::Stream;
+        let stream = welcome(&config, &place);
+        assert!(stream.contains("events     stream payments.events.log, port 40000\n"), "{stream}");
+        assert!(stream.contains("  export SETTLED_STREAM_PORT='40000'\n"), "{stream}");
+        assert_eq!((stream.matches("  export ").count(), stream.contains("bind a queue")), (4, false), "{stream}");
+        assert!(stream.contains("with the four lines above"), "{stream}");
+    }
 }

@@ -23,12 +23,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use settled_amqp::{BrokerSettings, StreamSettings};
+use settled_amqp::{BrokerSettings, Outlet, StreamSettings};
 use settled_core::contract::Authority;
 use settled_pipeline::intake::{AuthoritySettings, Consumption, PublisherSettings};
 use settled_pipeline::machine::MachineSettings;
 use settled_pipeline::maintenance::Maintenance;
-use settled_pipeline::outbox::EventSettings;
+use settled_pipeline::outbox::{EventSettings, Transport};
 use settled_pipeline::reflex::ReflexSettings;
 use settled_pipeline::retention::RetentionSettings;
 use settled_pipeline::retry::RetrySettings;
@@ -247,6 +247,12 @@ impl Config {
     pub fn authority(&self) -> Authority {
         let own_queues = vec![self.broker.queue.clone(), self.broker.dead_letter_queue.clone()];
         self.authority.authority(&self.publishers, self.broker.exchange.clone(), own_queues)
+    }
+
+    /// Returns where events go.
+    pub fn outlet(&self) -> Outlet {
+        let is_stream = self.events.transport == Transport::Stream;
+        Outlet { exchange: self.events.exchange.clone(), stream: is_stream.then(|| self.stream.clone()) }
     }
 
     pub fn machine(&self) -> MachineSettings {

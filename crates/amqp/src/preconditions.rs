@@ -10,6 +10,7 @@ use lapin::{Connection, ExchangeKind};
 use settled_pipeline::precondition::{Precondition, Verdict};
 
 use crate::connection::{declare_exchange, reply_code};
+use crate::outlet::Outlet;
 use crate::settings::BrokerSettings;
 use crate::topology::{self, exchange_exists, is_there, name, queue_exists};
 
@@ -44,7 +45,10 @@ impl From<Kind> for ExchangeKind {
 }
 
 /// Returns what is needed, in the order in which it is declared; and how bad it is if it cannot be had.
-fn needs<'a>(settings: &'a BrokerSettings, events_exchange: &'a str) -> Vec<(Need<'a>, Verdict)> {
+fn needs<'a>(
+    settings: &'a BrokerSettings,
+    Outlet { exchange: events_exchange, .. }: &'a Outlet,
+) -> Vec<(Need<'a>, Verdict)> {
     let BrokerSettings { exchange, queue, dead_letter_exchange, dead_letter_queue, declare, .. } = settings;
     // Without leave to declare, the daemon needs no more than its queue.
     let declared = if *declare { Verdict::Failed } else { Verdict::Impaired };
@@ -77,12 +81,12 @@ fn needs<'a>(settings: &'a BrokerSettings, events_exchange: &'a str) -> Vec<(Nee
 pub(crate) async fn fulfil(
     connection: &Connection,
     settings: &BrokerSettings,
-    events_exchange: &str,
+    outlet: &Outlet,
 ) -> lapin::Result<Vec<Precondition>> {
     let mut unmet = Vec::new();
-    for (need, verdict) in needs(settings, events_exchange) {
+    for (need, verdict) in needs(settings, outlet) {
         let Err(error) = need.fulfil(connection, settings).await else { continue };
-        match forbidden(need, verdict, &error, settings, events_exchange) {
+        match forbidden(need, verdict, &error, settings, outlet) {
             Some(precondition) => unmet.push(precondition),
             None if unmet.is_empty() => return Err(error),
             None => break,
@@ -95,10 +99,10 @@ pub(crate) async fn fulfil(
 pub(crate) async fn examine(
     connection: &Connection,
     settings: &BrokerSettings,
-    events_exchange: &str,
+    outlet: &Outlet,
 ) -> lapin::Result<Vec<Precondition>> {
     let mut found = Vec::new();
-    for (need, verdict) in needs(settings, events_exchange) {
+    for (need, verdict) in needs(settings, outlet) {
         found.push(match need.examine(connection, settings).await {
             Ok(Seen::Good(detail)) => Precondition::ok(need.what(), detail),
             Ok(Seen::Missing) => Precondition {
@@ -107,7 +111,7 @@ pub(crate) async fn examine(
                 detail: "does not exist, and broker.declare is false".to_owned(),
                 remedy: Some("declare it, or set broker.declare = true".to_owned()),
             },
-            Err(error) => forbidden(need, verdict, &error, settings, events_exchange).ok_or(error)?,
+            Err(error) => forbidden(need, verdict, &error, settings, outlet).ok_or(error)?,
         });
     }
     Ok(found)
@@ -119,21 +123,23 @@ fn forbidden(
     verdict: Verdict,
     error: &lapin::Error,
     settings: &BrokerSettings,
-    events_exchange: &str,
+    outlet: &Outlet,
 ) -> Option<Precondition> {
     (reply_code(error) == Some(403)).then(|| Precondition {
         what: need.what(),
         verdict,
         detail: error.to_string(),
-        remedy: Some(permissions(settings, events_exchange)),
+        remedy: Some(permissions(settings, outlet)),
     })
 }
 
 /// Returns the command that grants the connection's user what the daemon needs.
-pub(crate) fn permissions(settings: &BrokerSettings, events_exchange: &str) -> String {
+pub(crate) fn permissions(settings: &BrokerSettings, outlet: &Outlet) -> String {
     let BrokerSettings { exchange, queue, dead_letter_exchange, dead_letter_queue, .. } = settings;
-    let names = [exchange, events_exchange, dead_letter_exchange, queue, dead_letter_queue];
-    let names = names.map(|name| name.replace('.', "\\.")).join("|");
+    let stream = outlet.stream.as_ref().map(|stream| &stream.name);
+    let names = [exchange, &outlet.exchange, dead_letter_exchange, queue, dead_letter_queue];
+    let names: Vec<String> = names.into_iter().chain(stream).map(|name| name.replace('.', "\\.")).collect();
+    let names = names.join("|");
     let endpoint = settings.uris.first().map(|uri| uri.endpoint()).unwrap_or_default();
     let configure = if settings.declare { format!("^({names})$") } else { "^$".to_owned() };
     format!(
@@ -245,14 +251,14 @@ async fn exchange_with_no_such_argument(connection: &Connection, exchange: &str,
     channel.exchange_declare(name(exchange), kind.into(), options, impossible("alternate-exchange")).await
 }
 
-async fn queue_with_no_such_argument(connection: &Connection, queue: &str) -> lapin::Result<()> {
+pub(crate) async fn queue_with_no_such_argument(connection: &Connection, queue: &str) -> lapin::Result<()> {
     let channel = connection.create_channel().await?;
     let arguments = impossible("x-dead-letter-exchange");
     channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments).await.map(drop)
 }
 
 /// A 406 comes after the check of permissions.
-fn may_declare(declared: lapin::Result<()>) -> lapin::Result<()> {
+pub(crate) fn may_declare(declared: lapin::Result<()>) -> lapin::Result<()> {
     declared.or_else(|error| if reply_code(&error) == Some(406) { Ok(()) } else { Err(error) })
 }
 

@@ -7,8 +7,9 @@ use settled_pipeline::health::Outage;
 use settled_pipeline::precondition::Precondition;
 
 use crate::connection::{ConnectError, access, open, target, within};
+use crate::outlet::Outlet;
 use crate::settings::BrokerSettings;
-use crate::{preconditions, topology};
+use crate::{preconditions, stream, topology};
 
 /// What was found on a node.
 #[derive(Debug)]
@@ -20,24 +21,27 @@ pub struct Probed {
 }
 
 /// Connects to each node once, and goes through all that the daemon needs there. Returns host and port of each node, and
-/// what was found, or why it cannot be connected to. Changes nothing.
+/// what was found, or why it cannot be connected to. If events go to a stream, its port of each node, too. Changes nothing.
 ///
 /// # Errors
 ///
 /// When a file that the settings name cannot be used.
 pub async fn probe(
     settings: &BrokerSettings,
-    events_exchange: &str,
+    outlet: &Outlet,
 ) -> Result<Vec<(String, Result<Probed, Outage>)>, ConnectError> {
     let (endpoints, tls) = access(settings)?;
     let mut results = Vec::new();
     for uri in endpoints {
         let target = target(&uri);
-        let probing = probe_node(uri, tls.clone(), settings, events_exchange);
+        let probing = probe_node(uri.clone(), tls.clone(), settings, outlet);
         let probed = within(settings.connect_timeout, probing).await.map_err(Outage::from);
         let sorted = |error| ConnectError::of(target.clone(), error, &settings.tls_files()).into();
         let probed = probed.and_then(|probed| probed.map_err(sorted));
         results.push((target, probed));
+        if let Some(stream) = &outlet.stream {
+            results.push(stream::examine((settings, stream), (uri, tls.clone()), outlet).await);
+        }
     }
     Ok(results)
 }
@@ -46,7 +50,7 @@ async fn probe_node(
     uri: AMQPUri,
     tls: Option<RustlsConnector>,
     settings: &BrokerSettings,
-    events_exchange: &str,
+    outlet: &Outlet,
 ) -> lapin::Result<Probed> {
     let properties = ConnectionProperties::default().with_connection_name("settled check".into());
     let connection = open(uri, properties, tls).await?;
@@ -54,7 +58,7 @@ async fn probe_node(
     // open channel is the proof; whether the connection is closed in order is not.
     let _channel = connection.create_channel().await?;
     let examined = async {
-        let preconditions = preconditions::examine(&connection, settings, events_exchange).await?;
+        let preconditions = preconditions::examine(&connection, settings, outlet).await?;
         Ok(Probed { preconditions, dangers: topology::dangers(&connection, settings).await? })
     };
     let examined = examined.await;

@@ -16,6 +16,7 @@ use crate::connection::{self, Connector, within};
 use crate::consumer::{CONSUMER_TAG, consume, with_note};
 use crate::inbound::{InboxReader, Note};
 use crate::message;
+use crate::outlet::Outlet;
 use crate::settings::BrokerSettings;
 use crate::topology::{self, TopologyError};
 
@@ -32,7 +33,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct RabbitSource {
     connector: Connector,
-    events_exchange: String,
+    outlet: Outlet,
     budget: Arc<Budget>,
 }
 
@@ -48,11 +49,11 @@ pub struct RabbitSession {
 
 impl RabbitSource {
     /// Consumes from the queue of `settings`. If they say so, each session declares what is missing, including
-    /// `events_exchange`.
-    pub fn new(settings: impl Into<Live<BrokerSettings>>, events_exchange: &str) -> Self {
+    /// the exchange of `outlet`.
+    pub fn new(settings: impl Into<Live<BrokerSettings>>, outlet: Outlet) -> Self {
         let connector = Connector::new(settings, "settled intake");
         let budget = Arc::new(Budget::new(connector.settings.prefetch_bytes));
-        Self { connector, events_exchange: events_exchange.to_owned(), budget }
+        Self { connector, outlet, budget }
     }
 
     /// Returns the memory budget that deliveries of all sessions share until they are settled.
@@ -61,11 +62,11 @@ impl RabbitSource {
     }
 
     async fn consume(&self, connection: &Connection, prefetch: u16) -> Result<(Channel, Consumer), TopologyError> {
-        topology::ensure(connection, &self.connector.settings, &self.events_exchange).await?;
+        topology::ensure(connection, &self.connector.settings, &self.outlet).await?;
         let channel = connection.create_channel().await?;
         let settings = &self.connector.settings;
         let consumer = consume(&channel, &settings.queue, prefetch).await;
-        let consumer = consumer.map_err(|error| TopologyError::of_consume(error, settings, &self.events_exchange))?;
+        let consumer = consumer.map_err(|error| TopologyError::of_consume(error, settings, &self.outlet))?;
         Ok((channel, consumer))
     }
 }

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::connection::{reply_code, use_as_it_is};
 use crate::difference;
+use crate::outlet::Outlet;
 use crate::preconditions;
 use crate::settings::BrokerSettings;
 
@@ -29,10 +30,10 @@ pub enum TopologyError {
 
 impl TopologyError {
     /// Sorts the error of a consumer of the task queue.
-    pub(super) fn of_consume(error: lapin::Error, settings: &BrokerSettings, events_exchange: &str) -> Self {
+    pub(super) fn of_consume(error: lapin::Error, settings: &BrokerSettings, outlet: &Outlet) -> Self {
         match reply_code(&error) {
             Some(403) => {
-                let remedy = preconditions::permissions(settings, events_exchange);
+                let remedy = preconditions::permissions(settings, outlet);
                 let found = Precondition::failed(format!("consume {}", settings.queue), error.to_string(), remedy);
                 Self::Forbidden(sentences([&found]))
             }
@@ -41,19 +42,15 @@ impl TopologyError {
     }
 }
 
-/// Declares the exchanges, queues and bindings of `settings`, and the exchange for events. If `broker.declare` is
+/// Declares the exchanges, queues and bindings of `settings`, and the exchange of `outlet`. If `broker.declare` is
 /// false, only checks that the task queue exists.
 ///
 /// # Errors
 ///
 /// When the task queue does not exist and must not be declared, the user lacks a permission, or the broker refuses a
 /// request. A permission without which payments are processed nevertheless is a warning in the log.
-pub async fn ensure(
-    connection: &Connection,
-    settings: &BrokerSettings,
-    events_exchange: &str,
-) -> Result<(), TopologyError> {
-    let unmet = match preconditions::fulfil(connection, settings, events_exchange).await {
+pub async fn ensure(connection: &Connection, settings: &BrokerSettings, outlet: &Outlet) -> Result<(), TopologyError> {
+    let unmet = match preconditions::fulfil(connection, settings, outlet).await {
         Err(error) if reply_code(&error) == Some(404) && !settings.declare => {
             return Err(TopologyError::Missing(settings.queue.clone()));
         }

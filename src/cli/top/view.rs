@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::samples::{Pair, quantile};
+use super::samples::{Pair, Samples, quantile};
 use super::scrape::Daemon;
 
 /// Everything that is shown.
@@ -142,10 +142,7 @@ impl InstanceView {
     fn of(Daemon { admin, instance, metrics, error, .. }: &Daemon) -> Self {
         let now = &metrics.now;
         let instance = instance.as_ref();
-        let connections: Vec<Connection> = now
-            .by(DEPENDENCY_UP, "dependency")
-            .map(|(name, up)| Connection { name: name.to_owned(), up: up == 1.0 })
-            .collect();
+        let connections = connections(now);
         let state = match instance {
             Some(instance) => instance.state.as_str(),
             None if error.is_some() => "unreachable",
@@ -170,6 +167,12 @@ impl InstanceView {
             error: error.clone(),
         }
     }
+}
+
+/// Returns the dependencies that the daemon uses: of another one it is not a number whether it is up.
+fn connections(now: &Samples) -> Vec<Connection> {
+    let used = now.by(DEPENDENCY_UP, "dependency").filter(|(_, up)| !up.is_nan());
+    used.map(|(name, up)| Connection { name: name.to_owned(), up: up == 1.0 }).collect()
 }
 
 fn stages(pairs: &[&Pair]) -> Vec<Stage> {
@@ -215,6 +218,18 @@ fn outcomes(pairs: &[&Pair]) -> Vec<OutcomeView> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dependency_that_is_not_used_is_not_down() {
+        let of = |stream: &str| {
+            let text = format!(
+                "settled_dependency_up{{dependency=\"postgres\"}} 1\n\
+                 settled_dependency_up{{dependency=\"broker_stream\"}} {stream}\n"
+            );
+            connections(&Samples::parse(&text)).iter().map(|connection| connection.up).collect::<Vec<bool>>()
+        };
+        assert_eq!([of("NaN"), of("0"), of("1")], [vec![true], vec![true, false], vec![true, true]]);
+    }
 
     #[test]
     fn every_metric_that_is_shown_exists() {

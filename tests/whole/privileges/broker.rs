@@ -1,11 +1,12 @@
 //! The permissions of docs/operate/install.md, with the users and the names that stand there.
 
-use lapin::options::{BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions};
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use settled_testkit::harness::life::live;
 use settled_testkit::harness::{
-    Events, Publisher, Task, World, amqp, authorize, bind, declare_queue, eventually, open, servers, transfer,
+    Events, Publisher, SOON, Task, World, amqp, authorize, bind, declare_queue, eventually, open, servers, transfer,
 };
 use settled_testkit::servers::PrivateServers;
 
@@ -45,7 +46,7 @@ async fn world(overrides: &[&str]) -> (World, &'static PrivateServers) {
     let host = world.name.clone();
     servers.rabbitmqctl(&["add_vhost", &host]).await.expect("a virtual host");
     servers.rabbitmqctl(&["set_permissions", "-p", &host, "guest", ".*", ".*", ".*"]).await.expect("all");
-    for user in ["settled", "shop", "books", "ops"] {
+    for user in ["settled", "shop", "books", "reader", "ops"] {
         servers.rabbitmqctl(&["add_user", &user_in(&host, user), "secret"]).await.expect("a user");
     }
     world.exchange = "payments".to_owned();
@@ -146,6 +147,40 @@ async fn where_everything_is_declared_the_daemon_needs_less() {
     publish(&channel, "payments.events", "task.transfer", &transfer("bank", "buyer", 4)).await;
     is_refused("an event of no type", &channel).await;
     world.end(daemon).await;
+}
+
+#[tokio::test]
+async fn events_reach_a_stream_with_the_permissions_of_the_page() {
+    const STREAM: &str = "events.transport = \"stream\"";
+    let (mut world, servers) = world(&[]).await;
+    world.stream = "payments.events.log".to_owned();
+    let mut events = 0;
+    for (under, declare) in [
+        ("the daemon whose events go to a stream; it needs no topic permission", "broker.declare = true"),
+        ("the same with broker.declare = false", "broker.declare = false"),
+    ] {
+        permit(servers, &world.name, under).await;
+        configure_as("settled", &mut world, servers, &[STREAM, declare]);
+        world.prints(&["check", "--connect"]).await;
+        let daemon = world.daemon().await;
+        events += 1;
+        world.open([format!("account-{events}")]).await;
+        let logged = daemon.log();
+        assert!(!logged.contains("REFUSED") && !logged.contains("lacks the permission"), "{logged}");
+        daemon.stop().await;
+        permit(servers, &world.name, "a reader of the stream").await;
+        let connection = connect(&world, servers, "reader").await;
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.basic_qos(10, BasicQosOptions::default()).await.expect("a prefetch");
+        let first = amqp::table(&[("x-stream-offset", "first".into())]);
+        let stream = world.stream.as_str().into();
+        let mut consumer =
+            channel.basic_consume(stream, "".into(), BasicConsumeOptions::default(), first).await.expect("a consumer");
+        for _ in 0..events {
+            let next = tokio::time::timeout(SOON, consumer.next()).await.expect("an event comes");
+            next.expect("the stream is there").expect("a message");
+        }
+    }
 }
 
 #[tokio::test]

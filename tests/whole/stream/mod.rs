@@ -2,6 +2,7 @@
 //! 0-9-1, as anybody would.
 
 mod appending;
+mod checks;
 mod faults;
 mod lines;
 mod refusals;

@@ -25,9 +25,9 @@ pub(super) async fn differences(
     found
 }
 
-/// The broker names only the first argument that differs, so the stream is declared again with that one adopted, until
+/// Returns a sentence for each argument in which the stream, which exists, differs from the settings. The broker names only the first argument that differs, so the stream is declared again with that one adopted, until
 /// they agree.
-async fn compare(connection: &Connection, settings: &StreamSettings) -> lapin::Result<Vec<String>> {
+pub(super) async fn compare(connection: &Connection, settings: &StreamSettings) -> lapin::Result<Vec<String>> {
     const MOST: usize = 6;
     let (mut arguments, mut found) = (table(settings), Vec::new());
     for _ in 0..MOST {
@@ -40,7 +40,7 @@ async fn compare(connection: &Connection, settings: &StreamSettings) -> lapin::R
                 found.push(warning(&difference, settings));
             }
             (Some(403 | 406), _) => {
-                found.push(error.to_string());
+                found.push(format!("the arguments of the stream `{}` can't be compared: {error}", settings.name));
                 break;
             }
             _ => return Err(error),
@@ -79,7 +79,7 @@ fn warning(difference: &Difference, settings: &StreamSettings) -> String {
         "x-queue-leader-locator" => ("that is how RabbitMQ chose the node of its leader", String::new()),
         _ => ("the daemon does not declare it", String::new()),
     };
-    format!("{}{expected}: {means}", difference.seen(&settings.name))
+    format!("the stream {}{expected}: {means}", difference.seen(&settings.name))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::command::Request;
 use super::frame::{Code, Known, known};
 use super::link::Link;
-use super::login::Failure;
+use super::login::{Failure, Unmet};
 use super::settings::StreamSettings;
 use super::wire::{Cursor, Malformed};
 
@@ -30,28 +30,22 @@ pub(super) async fn create(link: &mut Link, settings: &StreamSettings, user: &st
     match link.call(Request::Create { stream, arguments: &arguments }).await?.0 {
         Code::OK | Code::EXISTS => Ok(false),
         Code::PRECONDITION => Ok(true),
-        Code::FORBIDDEN => {
-            Err(forbidden(user, "configure", stream, "; with broker.declare = false it is not declared"))
-        }
+        Code::FORBIDDEN => Err(not_declared(user, stream)),
         code => Err(Failure::Unavailable(format!("RabbitMQ does not create the stream `{stream}`: {code}"))),
     }
 }
 
-/// Declares the publisher `reference`, and reads how far it has come. `was_declared` says that [`create`] was called.
+/// Declares the publisher `reference`, and reads how far it has come. `missing` is the failure if there is no such
+/// stream.
 pub(super) async fn declare(
     link: &mut Link,
     (reference, stream, user): (&str, &str, &str),
-    was_declared: bool,
+    missing: Failure,
 ) -> Result<(), Failure> {
     let unavailable = |reason: String| Err(Failure::Unavailable(reason));
     match link.call(Request::DeclarePublisher { reference, stream }).await?.0 {
         Code::OK => {}
-        Code::NO_STREAM if was_declared => return unavailable(no_stream(stream)),
-        Code::NO_STREAM => {
-            return unavailable(format!(
-                "there is no stream `{stream}`, and broker.declare is false: declare it, or set broker.declare = true"
-            ));
-        }
+        Code::NO_STREAM => return Err(missing),
         Code::NOT_AVAILABLE => return unavailable(without_leader(stream)),
         // The publisher is the first of its connection, so it is not about the publisher.
         Code::PRECONDITION => return unavailable(ALARM.to_owned()),
@@ -59,6 +53,23 @@ pub(super) async fn declare(
         code => return unavailable(format!("RabbitMQ lets nobody append to the stream `{stream}`: {code}")),
     }
     sequence(link.call(Request::QueryPublisherSequence { reference, stream }).await?, (stream, user)).map(drop)
+}
+
+/// Says whether the user may append to a stream that does not exist yet: permissions are looked at before the stream.
+pub(super) async fn may_append(link: &mut Link, (reference, stream, user): (&str, &str, &str)) -> Result<(), Failure> {
+    let write = (Request::DeclarePublisher { reference, stream }, "write");
+    let read = (Request::QueryPublisherSequence { reference, stream }, "read");
+    for (request, permission) in [write, read] {
+        if link.call(request).await?.0 == Code::FORBIDDEN {
+            return Err(forbidden(user, permission, stream, ""));
+        }
+    }
+    Ok(())
+}
+
+/// The user may not declare the stream.
+pub(super) fn not_declared(user: &str, stream: &str) -> Failure {
+    forbidden(user, "configure", stream, "; with broker.declare = false it is not declared")
 }
 
 /// What a disk alarm does to streams.
@@ -94,17 +105,44 @@ pub(super) fn without_leader(stream: &str) -> String {
     )
 }
 
-fn no_stream(stream: &str) -> String {
-    format!(
-        "`{stream}` is a queue, and no stream: set stream.name to another name, or delete the queue if nobody needs \
-         it (rabbitmqctl delete_queue)"
-    )
+/// What has the stream's name is none.
+pub(super) fn no_stream(stream: &str) -> Failure {
+    Failure::Unmet(Unmet {
+        found: format!("`{stream}` is a queue, and no stream"),
+        remedy: "set stream.name to another name, or delete the queue if nobody needs it (rabbitmqctl delete_queue)"
+            .to_owned(),
+        is_forbidden: false,
+    })
+}
+
+/// The stream has to be declared by somebody else, with the arguments that the daemon would give it.
+pub(super) fn missing(settings: &StreamSettings, vhost: &str) -> Failure {
+    let stream = &settings.name;
+    let mut json = serde_json::Map::from_iter([("x-queue-type".to_owned(), "stream".into())]);
+    for (name, value) in arguments(settings) {
+        let value = value.parse::<u64>().map_or_else(|_| value.into(), Into::into);
+        json.insert(format!("x-{name}"), value);
+    }
+    let json = serde_json::Value::Object(json);
+    Failure::Unmet(Unmet {
+        found: format!("there is no stream `{stream}`, and broker.declare is false"),
+        remedy: format!(
+            "declare it: rabbitmqadmin --vhost='{vhost}' declare queue name='{stream}' durable=true \
+             arguments='{json}'; or set broker.declare = true"
+        ),
+        is_forbidden: false,
+    })
 }
 
 fn forbidden(user: &str, permission: &str, stream: &str, or: &str) -> Failure {
-    Failure::Refused(format!(
-        "RabbitMQ refuses what appending needs: the user `{user}` lacks the permission {permission} for `{stream}`. \
-         Add `{stream}` to the patterns for configure, write and read that the user has (rabbitmqctl list_permissions, \
-         set_permissions){or}"
-    ))
+    Failure::Unmet(Unmet {
+        found: format!(
+            "RabbitMQ refuses what appending needs: the user `{user}` lacks the permission {permission} for `{stream}`"
+        ),
+        remedy: format!(
+            "add `{stream}` to the patterns for configure, write and read that the user has (rabbitmqctl \
+             list_permissions, set_permissions){or}"
+        ),
+        is_forbidden: true,
+    })
 }

@@ -1,6 +1,7 @@
 //! Opens sessions on the nodes of the settings in turn: RabbitMQ's side of [`EventLog`].
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use lapin::tcp::RustlsConnector;
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -10,9 +11,9 @@ use settled_pipeline::settings::Live;
 use tracing::warn;
 
 use super::compare::differences;
-use super::declare::{ALARM, create, declare};
+use super::declare::{ALARM, create, declare, missing, no_stream};
 use super::link::{Link, LinkError};
-use super::login::{Agreed, Failure, log_in};
+use super::login::{Agreed, Failure, Unmet, log_in};
 use super::session::{StreamSession, Who};
 use super::settings::StreamSettings;
 use crate::connection::{access, target, within};
@@ -50,37 +51,57 @@ impl EventLog for StreamLog {
 }
 
 /// A node, for one attempt.
-struct Node<'a> {
-    broker: &'a BrokerSettings,
-    stream: &'a StreamSettings,
-    uri: AMQPUri,
-    tls: Option<RustlsConnector>,
+pub(super) struct Node<'a> {
+    pub(super) broker: &'a BrokerSettings,
+    pub(super) stream: &'a StreamSettings,
+    /// How it is reached by AMQP 0-9-1.
+    pub(super) uri: AMQPUri,
+    pub(super) tls: Option<RustlsConnector>,
 }
 
 impl Node<'_> {
     async fn open(&self, name: &str) -> Result<StreamSession, Outage> {
+        let (mut link, agreed) = self.connect(NAME).await?;
+        let set_up = self.set_up(&mut link, name);
+        let who = self.answered(set_up).await.map_err(|failure| outage(&target(&self.of_streams()), failure))?;
+        Ok(StreamSession::of(link, agreed, who, self.patience()))
+    }
+
+    /// Opens a connection that operators see as `name`, and logs in.
+    pub(super) async fn connect(&self, name: &str) -> Result<(Link, Agreed), Outage> {
+        let (uri, files) = (self.of_streams(), self.broker.tls_files());
+        let connected = within(self.broker.connect_timeout, connect(&uri, self.tls.as_ref(), name)).await;
+        let connected = connected.map_err(Failure::Unavailable).and_then(|connected| connected);
+        connected.map_err(|failure| outage(&target(&uri), failure.explain(&uri, &files)))
+    }
+
+    /// Returns how it is reached by the stream protocol.
+    pub(super) fn of_streams(&self) -> AMQPUri {
         let mut uri = self.uri.clone();
         uri.authority.port = self.stream.port_of(uri.scheme == AMQPScheme::AMQPS);
-        let (target, files, limit) = (target(&uri), self.broker.tls_files(), self.broker.connect_timeout);
-        let connected = within(limit, connect(&uri, self.tls.as_ref())).await;
-        let connected = connected.map_err(Failure::Unavailable).and_then(|connected| connected);
-        let (mut link, agreed) = connected.map_err(|failure| outage(&target, failure.explain(&uri, &files)))?;
-        // Whoever elects a leader, or has a disk alarm, does not answer soon.
-        let limit = limit * 2;
-        let set_up = within(limit, self.set_up(&mut link, name)).await;
-        let set_up = set_up.map_err(|late| Failure::Unavailable(format!("{late} to what a publisher needs. {ALARM}")));
-        let who = set_up.and_then(|set_up| set_up).map_err(|failure| outage(&target, failure))?;
-        Ok(StreamSession::of(link, agreed, who, limit))
+        uri
+    }
+
+    /// How long it may take to answer: who elects a leader, or has a disk alarm, does not do it soon.
+    fn patience(&self) -> Duration {
+        self.broker.connect_timeout * 2
+    }
+
+    /// Waits for what a publisher needs.
+    pub(super) async fn answered<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        within(self.patience(), work)
+            .await
+            .unwrap_or_else(|late| Err(Failure::Unavailable(format!("{late} to what a publisher needs. {ALARM}"))))
     }
 
     /// Declares the stream, if it is to be declared, and the publisher.
     async fn set_up(&self, link: &mut Link, name: &str) -> Result<Who, Failure> {
         let (stream, user) = (&self.stream.name, &self.uri.authority.userinfo.username);
-        let mut differs = false;
-        if self.broker.declare {
-            differs = create(link, self.stream, user).await?;
-        }
-        declare(link, (name, stream, user), self.broker.declare).await?;
+        let (differs, otherwise) = match self.broker.declare {
+            true => (create(link, self.stream, user).await?, no_stream(stream)),
+            false => (false, missing(self.stream, &self.uri.vhost)),
+        };
+        declare(link, (name, stream, user), otherwise).await?;
         if differs {
             self.warn_of_differences().await;
         }
@@ -102,14 +123,14 @@ impl Node<'_> {
 }
 
 /// Opens a connection and logs in.
-async fn connect(uri: &AMQPUri, tls: Option<&RustlsConnector>) -> Result<(Link, Agreed), Failure> {
+async fn connect(uri: &AMQPUri, tls: Option<&RustlsConnector>, name: &str) -> Result<(Link, Agreed), Failure> {
     let socket = socket::open_alone(uri, tls).await.map_err(LinkError::from)?;
     let mut link = Link::new(socket);
-    let agreed = log_in(&mut link, uri, NAME).await?;
+    let agreed = log_in(&mut link, uri, name).await?;
     Ok((link, agreed))
 }
 
-fn outage(target: &str, failure: Failure) -> Outage {
-    let refused = matches!(failure, Failure::Refused(_));
+pub(super) fn outage(target: &str, failure: Failure) -> Outage {
+    let refused = matches!(failure, Failure::Refused(_) | Failure::Unmet(Unmet { is_forbidden: true, .. }));
     Outage { reason: format!("{target}: {failure}"), refused }
 }

@@ -28,6 +28,19 @@ pub(super) enum Failure {
     /// The server answers, and cannot do it now.
     #[error("{0}")]
     Unavailable(String),
+    /// The stream, or what the user may do with it, has to be changed first.
+    #[error("{0}")]
+    Unmet(Unmet),
+}
+
+/// What is wrong with the stream, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{found}: {remedy}")]
+pub(super) struct Unmet {
+    pub(super) found: String,
+    pub(super) remedy: String,
+    /// The user lacks a permission.
+    pub(super) is_forbidden: bool,
 }
 
 impl From<super::wire::Malformed> for Failure {

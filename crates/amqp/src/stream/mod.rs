@@ -7,6 +7,7 @@ mod carrier;
 mod command;
 mod compare;
 mod declare;
+mod examine;
 mod frame;
 mod link;
 mod log;
@@ -21,6 +22,7 @@ mod tests;
 mod version;
 mod wire;
 
+pub(crate) use self::examine::examine;
 pub use self::log::StreamLog;
 pub use self::rehearsal::{Rehearsal, rehearse};
 pub use self::session::StreamSession;

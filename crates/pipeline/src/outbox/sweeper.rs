@@ -25,7 +25,7 @@ const ROUND: Duration = Duration::from_millis(500);
 /// Interval between two rounds while there is more to do.
 const NEXT_ROUND: Duration = Duration::from_millis(5);
 
-/// How long PostgreSQL may take for a round, or for deleting and holding.
+/// How long PostgreSQL may take for what the outbox asks of it.
 const REPLY_LIMIT: Duration = Duration::from_secs(15);
 
 /// The most rows that are deleted with one statement.
@@ -285,7 +285,7 @@ fn reserve<'q>(
 }
 
 /// Limits the time for a server that does not answer. PostgreSQL's own timeouts are shorter.
-async fn within_limit<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Outage> {
+pub(super) async fn within_limit<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Outage> {
     match tokio::time::timeout(REPLY_LIMIT, work).await {
         Ok(done) => done.map_err(Outage::from),
         Err(_) => Err(format!("no answer within {} s", REPLY_LIMIT.as_secs()).into()),

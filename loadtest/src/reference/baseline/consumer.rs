@@ -43,7 +43,7 @@ impl Consumer {
             give_back.send(books).await?;
         }
         let connection = Connector::new(config.broker.clone(), "settled-loadtest baseline").connect().await?;
-        settled_amqp::ensure_topology(&connection, &config.broker, &config.events.exchange).await?;
+        settled_amqp::ensure_topology(&connection, &config.broker, &config.outlet()).await?;
         let channel = connection.create_channel().await?;
         let most = u16::try_from(connections).unwrap_or(u16::MAX).saturating_mul(PREFETCH_PER_CONNECTION);
         channel.basic_qos(most.min(config.broker.prefetch), BasicQosOptions::default()).await?;

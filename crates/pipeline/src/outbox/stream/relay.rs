@@ -14,10 +14,10 @@ use crate::labels::Connection;
 use crate::metrics::Metrics;
 use crate::outbox::log::{EventLog, LogSession, SessionLost};
 use crate::outbox::settings::EventSettings;
+use crate::outbox::sweeper::within_limit;
 use crate::retry::{Delays, RetrySettings};
 use crate::settings::Live;
 use crate::shutdown::sleep_unless;
-use crate::store::StoreError;
 use crate::traces::Traces;
 use tokio::time::Instant;
 
@@ -26,9 +26,6 @@ const LEASE_ATTEMPTS: Duration = Duration::from_millis(250);
 
 /// How long appending has to go well before the next failure is news.
 const FAILING: Duration = Duration::from_secs(10);
-
-/// How long PostgreSQL may take to answer. Its own timeouts are shorter.
-const REPLY_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long giving the lease back may take. Otherwise it runs out.
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(2);
@@ -108,10 +105,10 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
     /// Returns the producer's name, as soon as PostgreSQL says it; `None` if the relay is stopped meanwhile.
     async fn producer(&self, delays: &mut Delays) -> Option<String> {
         while !self.stop.is_cancelled() {
-            match self.stop.run_until_cancelled(answer(self.store.producer())).await? {
+            match self.stop.run_until_cancelled(within_limit(self.store.producer())).await? {
                 Ok(name) => return Some(name),
                 // The outbox sweeper reports that PostgreSQL is down.
-                Err(error) => debug!(%error, "the producer's name can't be read"),
+                Err(outage) => debug!(outage.reason, "the producer's name can't be read"),
             }
             sleep_unless(&self.stop, delays.next_delay()).await;
         }
@@ -133,9 +130,9 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
             match ended? {
                 Ended::Stopped => return Ok(()),
                 Ended::LeaseLost => info!("another daemon appends the ledger's events from now on"),
-                Ended::Unknown(error) => {
+                Ended::Unknown(outage) => {
                     if !std::mem::replace(&mut is_failing, true) {
-                        warn!(%error, "events can't be taken from stream_outbox: that is tried again");
+                        warn!(outage.reason, "events can't be taken from stream_outbox: that is tried again");
                     }
                     sleep_unless(&self.stop, delays.next_delay()).await;
                 }
@@ -148,10 +145,10 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
     async fn take_lease(&self, session: &mut L::Session) -> Result<Option<Held>, SessionLost> {
         let mut nothing = Vec::new();
         while !self.stop.is_cancelled() {
-            match self.stop.run_until_cancelled(answer(self.store.take(self.settings.lease))).await {
+            match self.stop.run_until_cancelled(within_limit(self.store.take(self.settings.lease))).await {
                 Some(Ok(Some(held))) => return Ok(Some(held)),
                 None | Some(Ok(None)) => {}
-                Some(Err(error)) => debug!(%error, "the producer's lease can't be taken"),
+                Some(Err(outage)) => debug!(outage.reason, "the producer's lease can't be taken"),
             }
             tokio::select! {
                 biased;
@@ -168,10 +165,4 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
         self.handover.set_producer(is_producer);
         self.metrics.stream_producer.set(f64::from(u8::from(is_producer)));
     }
-}
-
-/// Limits the time for a server that does not answer.
-pub(super) async fn answer<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late = || StoreError::Unavailable(format!("no answer within {} s", REPLY_LIMIT.as_secs()));
-    tokio::time::timeout(REPLY_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
 }

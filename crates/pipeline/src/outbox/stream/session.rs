@@ -10,11 +10,13 @@ use tracing::{error, warn};
 
 use super::messages::{Run, runs, too_long};
 use super::position::{NewGeneration, Position};
-use super::relay::{StreamRelay, answer};
+use super::relay::StreamRelay;
 use super::store::{Advance, Given, Held, StreamStore};
+use crate::health::Outage;
 use crate::metrics::observe;
 use crate::outbox::log::{EventLog, LogSession, SessionLost};
-use crate::store::{EventBatch, StoreError, Unrouted};
+use crate::outbox::sweeper::within_limit;
+use crate::store::{EventBatch, Unrouted};
 use crate::traces::EventRecord;
 
 /// The most rows that have ids at a time: their list is written with each change.
@@ -44,12 +46,12 @@ pub(super) enum Ended {
     /// Another process is the producer.
     LeaseLost,
     /// PostgreSQL failed, so that it is not known what the producer's state is.
-    Unknown(StoreError),
+    Unknown(Outage),
 }
 
-impl From<StoreError> for Ended {
-    fn from(error: StoreError) -> Self {
-        Self::Unknown(error)
+impl From<Outage> for Ended {
+    fn from(outage: Outage) -> Self {
+        Self::Unknown(outage)
     }
 }
 
@@ -193,7 +195,7 @@ impl<'r, P: StreamStore, L: EventLog> Appending<'r, P, L> {
         self.looked_at = Instant::now();
         if !self.has_more {
             // If it fails, the next change will.
-            self.has_more = answer(self.relay.store.has_more(&self.position.rows())).await.unwrap_or(true);
+            self.has_more = within_limit(self.relay.store.has_more(&self.position.rows())).await.unwrap_or(true);
         }
     }
 
@@ -259,7 +261,7 @@ impl<'r, P: StreamStore, L: EventLog> Appending<'r, P, L> {
             most_events: settings.handover,
             most_bytes: settings.handover_bytes as usize / 2,
         };
-        let given = answer(self.relay.store.advance(&advance)).await?.ok_or(Ended::LeaseLost)?;
+        let given = within_limit(self.relay.store.advance(&advance)).await?.ok_or(Ended::LeaseLost)?;
         self.version += 1;
         self.changed_at = Instant::now();
         self.position.forget(kept.done.len());
@@ -310,30 +312,30 @@ impl<'r, P: StreamStore, L: EventLog> Appending<'r, P, L> {
     }
 
     /// Holds in the outbox what the stream can't have: events by their publishing ids, and whole rows.
-    async fn set_aside(&mut self, events: Vec<(u64, Unrouted)>, rows: Vec<(i64, Unrouted)>) -> Result<(), StoreError> {
+    async fn set_aside(&mut self, events: Vec<(u64, Unrouted)>, rows: Vec<(i64, Unrouted)>) -> Result<(), Outage> {
         for (id, held) in events {
             if let Some(row) = self.position.row_of(id) {
                 warn!(row, key = held.key, bytes = held.lines.len(), "an event is too long for the stream: it is held");
-                answer(self.relay.store.set_aside(row, &[held])).await?;
+                within_limit(self.relay.store.set_aside(row, &[held])).await?;
             }
             self.spans.remove(&id);
             self.position.done(id);
         }
         for (row, held) in rows {
             error!(row, "a row of stream_outbox can't be read: held for a person to look at");
-            answer(self.relay.store.set_aside(row, &[held])).await?;
+            within_limit(self.relay.store.set_aside(row, &[held])).await?;
             self.position.skip(row);
         }
         Ok(())
     }
 
     /// Returns the events of rows: those that were handed over, and the others from the table.
-    async fn read(&mut self, rows: &[i64]) -> Result<Vec<EventBatch>, StoreError> {
+    async fn read(&mut self, rows: &[i64]) -> Result<Vec<EventBatch>, Outage> {
         let mut found: BTreeMap<i64, EventBatch> =
             rows.iter().filter_map(|row| Some((*row, self.relay.handover.take(*row)?))).collect();
         let missing: Vec<i64> = rows.iter().copied().filter(|row| !found.contains_key(row)).collect();
         if !missing.is_empty() {
-            found.extend(answer(self.relay.store.read(&missing)).await?.into_iter().map(|row| (row.id, row)));
+            found.extend(within_limit(self.relay.store.read(&missing)).await?.into_iter().map(|row| (row.id, row)));
         }
         for &row in rows.iter().filter(|row| !found.contains_key(row)) {
             error!(row, "a row of stream_outbox is gone that was not confirmed: its events are missing in the stream");
