@@ -93,6 +93,9 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     let metrics = Arc::new(Metrics::register(config.pipeline.lanes));
     let running = Running::of(&config);
     let health = Health::new(Arc::clone(&metrics));
+    if config.events.transport == Transport::Stream {
+        health.use_stream();
+    }
     // Canceled after the drain, so that health and metrics can be read while it lasts.
     let last = CancellationToken::new();
     let _last = last.clone().drop_guard();

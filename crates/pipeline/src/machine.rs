@@ -166,10 +166,10 @@ impl<S: BatchStore, O: OutboxStore, I: Source, E: Sink> Machine<S, O, I, E> {
         }
     }
 
-    /// Appends the events that the store keeps for a stream, in `store`, to `log`. Without this they wait there.
+    /// Appends the events that the store keeps for a stream, in `store`, to `log`. Without this they wait there. `health`
+    /// has to expect it: [`Health::use_stream`].
     #[must_use]
     pub fn streaming(mut self, store: impl StreamStore, log: impl EventLog, health: &Arc<Health>) -> Self {
-        health.use_stream();
         let relay = StreamRelay::new(
             store,
             log,

@@ -88,9 +88,13 @@ const CURRENCIES: &str = "
            sum(shortfall)::text AS shortfall
       FROM account WHERE currency IS NOT NULL GROUP BY currency ORDER BY currency";
 const OUTBOX: &str = "SELECT count(*) AS rows, coalesce(sum(events), 0) AS events,
-                             coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0) AS held
-                        FROM (SELECT events, held_key FROM outbox
-                              UNION ALL SELECT events, NULL FROM stream_outbox) AS waiting";
+                             coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0) AS held FROM outbox";
+// An older schema has no stream.
+const HAS_STREAM: &str = "SELECT to_regclass('stream_outbox') IS NOT NULL AS has_stream";
+const OUTBOX_AND_STREAM: &str = "
+    SELECT count(*) AS rows, coalesce(sum(events), 0) AS events,
+           coalesce(sum(events) FILTER (WHERE held_key IS NOT NULL), 0) AS held
+      FROM (SELECT events, held_key FROM outbox UNION ALL SELECT events, NULL FROM stream_outbox) AS waiting";
 const DEAD_LETTERS: &str = "SELECT reason, count(*) AS count FROM dead_letter WHERE resolution IS NULL GROUP BY reason
                              ORDER BY reason";
 
@@ -99,7 +103,8 @@ impl Totals {
         let accounts = client.query_one(ACCOUNTS, &[]).await?;
         let payments = client.query(PAYMENTS, &[]).await?;
         let currencies = client.query(CURRENCIES, &[]).await?;
-        let outbox = client.query_one(OUTBOX, &[]).await?;
+        let has_stream: bool = client.query_one(HAS_STREAM, &[]).await?.get("has_stream");
+        let outbox = client.query_one(if has_stream { OUTBOX_AND_STREAM } else { OUTBOX }, &[]).await?;
         let dead_letters = client.query(DEAD_LETTERS, &[]).await?;
         Ok(Self {
             accounts: accounts.get("opened"),
