@@ -66,12 +66,15 @@ impl Error {
     }
 }
 
+/// The shortest time limit of a statement. A busy server may take some of it before it begins.
+const LEAST_LIMIT_MILLIS: u128 = 20;
+
 /// Sets the time limit of this connection's statements.
 pub async fn limit_statements(client: &impl GenericClient, limit: Duration) -> Result<(), Error> {
     // 0 would be no limit; PostgreSQL counts in an `int`.
-    let milliseconds = limit.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
+    let milliseconds = limit.as_millis().clamp(LEAST_LIMIT_MILLIS, i32::MAX.unsigned_abs().into());
     let set = format!("SET statement_timeout = {milliseconds}");
-    // The limit before applies to this statement, too, and may be a millisecond.
+    // The limit before applies to this statement, too, and may be short.
     let mut repetitions = 100;
     loop {
         match client.batch_execute(&set).await.map_err(Error::from) {
