@@ -164,7 +164,10 @@ async fn events_that_waited_for_a_stream_go_to_the_exchange_once_that_is_set_aga
     let exchange = Archive::open(&world).await;
     let mut daemon = world.starting_daemon();
     eventually("it answers", async || daemon.try_get("/livez").await.is_some()).await;
-    assert!(down(&mut daemon, "broker_stream").await.contains("rabbitmq-plugins enable rabbitmq_stream"));
+    eventually("it says what to do", async || {
+        down(&mut daemon, "broker_stream").await.contains("rabbitmq-plugins enable rabbitmq_stream")
+    })
+    .await;
     Load::prepare(&world).await;
     let load = Load::of(300).publish_now(&world).await;
     eventually("all are committed", async || committed(&world).await >= load.ids.len() + load::PREPARED).await;
