@@ -25,8 +25,8 @@ pub(super) async fn differences(
     found
 }
 
-/// Returns a sentence for each argument in which the stream, which exists, differs from the settings. The broker names only the first argument that differs, so the stream is declared again with that one adopted, until
-/// they agree.
+/// Returns a sentence for each argument in which the stream, which exists, differs from the settings. The broker names
+/// only the first argument that differs, so the stream is declared again with that one adopted, until they agree.
 pub(super) async fn compare(connection: &Connection, settings: &StreamSettings) -> lapin::Result<Vec<String>> {
     const MOST: usize = 6;
     let (mut arguments, mut found) = (table(settings), Vec::new());

@@ -8,7 +8,7 @@ use super::command::{
 };
 use super::wire::{Cursor, Malformed};
 
-/// A response code.
+/// The code in a response, which says whether the request was carried out and why not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Code(pub(super) u16);
 

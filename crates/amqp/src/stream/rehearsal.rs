@@ -4,7 +4,7 @@ use super::command::METADATA;
 use super::frame::{Frame, code, known, names, pairs};
 use super::wire::{Malformed, Splitter};
 
-/// What was read.
+/// What came of reading bytes as frames of a server.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Rehearsal {
     /// The frames, as text.

@@ -32,7 +32,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Begins without any.
+    /// Begins with nothing told. With a stream, events and replies are kept apart.
     pub fn new(has_stream: bool) -> Self {
         Self { outbox: Lines::default(), stream: has_stream.then(Lines::default) }
     }

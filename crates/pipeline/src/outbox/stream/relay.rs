@@ -83,7 +83,6 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
                     self.health.set_up(Dependency::BrokerStream);
                     let began = Instant::now();
                     let ended = self.append_on(&mut session).await;
-                    self.set_producer(false);
                     delays.session_ended(began.elapsed());
                     match ended {
                         Ok(()) => {

@@ -41,7 +41,7 @@ const RECORD_LIMIT: Duration = Duration::from_secs(2);
 /// Why appending has ended, while the session lasts.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The daemon stops.
+    /// The relay was stopped, once the daemon has drained or its time for that was over.
     Stopped,
     /// Another process is the producer.
     LeaseLost,
