@@ -248,17 +248,19 @@ impl Text<'_> {
         }
     }
 
+    /// The arrays are unnested in a list of what is selected: in `FROM` PostgreSQL writes each of them into a table in
+    /// memory, and reads them back from there.
     const fn rows(&mut self, parameters: &[Parameter]) {
-        self.push("unnest(");
+        self.push("(SELECT ");
         let mut place = 0;
         while place < parameters.len() && parameters[place].column.is_some() {
-            self.push(if place == 0 { "" } else { ", " });
+            self.push(if place == 0 { "unnest(" } else { ", unnest(" });
             self.parameter(parameters, place);
+            self.push(") AS ");
+            self.push(parameters[place].name);
             place += 1;
         }
-        self.push(") AS given (");
-        self.columns(parameters, "", false);
-        self.push(")");
+        self.push(") AS given");
     }
 
     const fn columns(&mut self, parameters: &[Parameter], prefix: &str, is_cast: bool) {
@@ -293,7 +295,8 @@ mod tests {
         assert_eq!(
             TEXT,
             "INSERT INTO t (b, a, at) SELECT given.b, given.a::state, $3 \
-             FROM unnest($1::uuid[], $2::text[]) AS given (b, a) WHERE cardinality($1::uuid[]) > $1::uuid[]"
+             FROM (SELECT unnest($1::uuid[]) AS b, unnest($2::text[]) AS a) AS given \
+             WHERE cardinality($1::uuid[]) > $1::uuid[]"
         );
     }
 
