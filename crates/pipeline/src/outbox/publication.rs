@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr_iter;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -108,12 +109,19 @@ struct Event<'a> {
 ///
 /// When a line is neither an event nor a reply, as the daemon never writes it.
 pub fn publications(row: i64, body: &[u8], encoding: Encoding) -> Result<Vec<Publication<'_>>, serde_json::Error> {
-    // Each line with its line feed, as it is stored again if it is held.
-    let lines = || body.split_inclusive(|byte| *byte == b'\n').filter(|line| *line != b"\n");
     match encoding.format {
-        EventFormat::Single => lines().map(|line| single(line, encoding.header_prefix)).collect(),
-        EventFormat::Batch => batches(row, lines(), encoding),
+        EventFormat::Single => lines(body).map(|line| single(line, encoding.header_prefix)).collect(),
+        EventFormat::Batch => batches(row, lines(body), encoding),
     }
+}
+
+/// Returns the lines that are not empty, each with its line feed, as it is stored again if it is held.
+fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut begin = 0;
+    memchr_iter(b'\n', body).map(|feed| feed + 1).chain([body.len()]).filter_map(move |end| {
+        let line = &body[std::mem::replace(&mut begin, end)..end];
+        (!line.is_empty() && line != b"\n").then_some(line)
+    })
 }
 
 /// Whether the line is a reply: it begins with the queue, a field that events do not have.
@@ -255,6 +263,13 @@ mod tests {
     const BATCH: Encoding = Encoding { format: EventFormat::Batch, ..SINGLE };
 
     const EVENT: &str = r#"{"specversion":"1.0","id":"i/1","source":"s","type":"payment.settled","subject":"i","time":"t","datacontenttype":"application/json","traceparent":"tp","data":{"a":"\n"}}"#;
+
+    #[test]
+    fn lines_keep_their_feeds_and_empty_ones_are_left_out() {
+        let of = |body: &'static str| lines(body.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(of("a\n\nb\nc"), [b"a\n".as_slice(), b"b\n", b"c"]);
+        assert!(of("\n").is_empty() && of("").is_empty());
+    }
 
     #[test]
     fn a_single_event_carries_its_attributes_as_headers_and_its_data_as_body() {
