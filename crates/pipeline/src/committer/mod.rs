@@ -90,8 +90,15 @@ impl<S: BatchStore> Batch<'_, S> {
             let size = *self.pieces.last()?;
             let tasks = front(size);
             let attempt = committer.attempt(&tasks, &[], pending);
-            // The order matters: the attempt sends its first statements before `meanwhile` runs.
-            let (result, ()) = join(attempt, async { meanwhile.take().map_or((), |work| work()) }).await;
+            // The order matters: the attempt has its first statements sent before `meanwhile` runs, by a task of their
+            // own.
+            let aside = async {
+                if let Some(work) = meanwhile.take() {
+                    tokio::task::yield_now().await;
+                    work();
+                }
+            };
+            let (result, ()) = join(attempt, aside).await;
             let error = match result {
                 Ok((committed, commit)) => {
                     self.attempts.succeeded(committer);

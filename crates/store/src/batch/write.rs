@@ -97,8 +97,8 @@ pub async fn write_and_commit<E: Borrow<Events>>(
             None => Ok(0),
         }
     };
-    let trip = async {
-        // The order of this list is the order on the wire.
+    // The order of these lists is the order on the wire.
+    let written = async {
         futures_util::join!(
             before,
             payments.write(client, &rows.payments, now),
@@ -107,11 +107,18 @@ pub async fn write_and_commit<E: Borrow<Events>>(
             balances.write(client, &rows.balances),
             after,
             dead_letters.write(client, &rows.dead_letters),
+        )
+    };
+    let ended = async {
+        // Lets the connection's task send the rows, so that PostgreSQL writes them while the events are serialized.
+        tokio::task::yield_now().await;
+        futures_util::join!(
             tell(client, (&outbox, stream.as_ref()), rows.tells.then_some(events), outboxes.lease),
             commit(client, rows.surely_write()),
         )
     };
-    let (before, payments, entries, opened, balances, after, dead_letters, told, committed) =
+    let trip = async { futures_util::join!(written, ended) };
+    let ((before, payments, entries, opened, balances, after, dead_letters), (told, committed)) =
         within(limit, trip).await?;
     before.map_err(around_commit)?;
     let written = [payments.map_err(around_commit)?, entries.map_err(around_commit)?];
