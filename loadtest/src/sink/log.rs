@@ -1,9 +1,12 @@
 //! How a stream was read: how far, and what in it was repeated or out of order.
 
 use lapin::types::{AMQPValue, FieldTable};
+use uuid::Uuid;
 
 /// Where RabbitMQ says at which place of the stream an event is.
 const OFFSET: &str = "x-stream-offset";
+/// What the message id of a mark begins with. An event has another one.
+const MARK: &str = "settled-loadtest mark ";
 /// How many of the events that are not as they should be are named.
 const EXAMPLES: usize = 3;
 
@@ -11,8 +14,10 @@ const EXAMPLES: usize = 3;
 /// it: what a daemon does not know to be in the old one is appended to the new one, so that it can come again, once.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// Behind the last event that was read.
+    /// Behind the last message that was read.
     next: u64,
+    /// The last mark that was read, and how many messages were before it.
+    mark: Option<(String, u64)>,
     generation: u32,
     /// The generation in which events of each of the run's ids came last, and their versions, one bit each.
     came: Vec<(u32, u16)>,
@@ -43,7 +48,26 @@ impl Wrong {
     }
 }
 
+/// Returns the message id of a mark that is appended behind events, to know when they were read.
+pub(super) fn new_mark() -> String {
+    format!("{MARK}{}", Uuid::now_v7())
+}
+
 impl Log {
+    /// Whether the message that was read last is a mark, by its id.
+    pub(super) fn is_mark(&mut self, id: &str) -> bool {
+        let is_mark = id.starts_with(MARK);
+        if is_mark {
+            self.mark = Some((id.to_owned(), self.next.saturating_sub(1)));
+        }
+        is_mark
+    }
+
+    /// How many messages were before that mark, if it was read.
+    pub(super) fn before(&self, mark: &str) -> Option<u64> {
+        self.mark.as_ref().filter(|(id, _)| id == mark).map(|(_, before)| *before)
+    }
+
     /// The generation, and the offset behind what was read of it.
     pub(super) const fn position(&self) -> (u32, u64) {
         (self.generation, self.next)
@@ -110,6 +134,17 @@ mod tests {
         );
         log.begin_generation();
         assert_eq!((log.position(), log.advance(Some(&at(0)))), ((1, 0), Some(true)));
+    }
+
+    #[test]
+    fn a_mark_tells_how_many_were_before_it_once_it_is_read() {
+        let (mut log, mark) = (Log::default(), new_mark());
+        log.advance(Some(&at(0)));
+        assert!(!log.is_mark("a/1"));
+        assert_eq!(log.before(&mark), None);
+        log.advance(Some(&at(1)));
+        assert!(log.is_mark(&mark));
+        assert_eq!((log.before(&mark), log.before(&new_mark())), (Some(1), None));
     }
 
     #[test]

@@ -7,13 +7,15 @@ mod source;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicAckOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection};
+use lapin::{BasicProperties, Channel, Connection};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -91,8 +93,8 @@ impl Sink {
         Ok(channel.exchange_delete(EVENTS_EXCHANGE.into(), ExchangeDeleteOptions::default()).await?)
     }
 
-    /// Deletes the stream when all that is counted in it was read, and reads the next one of its name from its beginning. To
-    /// be called while nobody can declare it. Returns how many events were in it.
+    /// Deletes the stream when all that is in it was read, and reads the next one of its name from its beginning. To be
+    /// called while nobody can declare it. Returns how many events were in it.
     pub(crate) async fn delete_stream(&self) -> Result<u64> {
         let (_connection, channel) = self.channel().await?;
         let end = self.read_to_the_end(&channel).await?;
@@ -101,14 +103,22 @@ impl Sink {
         Ok(end)
     }
 
-    /// Waits until all was read that RabbitMQ counts in the stream, and returns how many events these are. It counts some
-    /// seconds late (3.10): there may be more.
+    /// Appends a mark to the stream, and waits until it is read: what was appended before was read then. Returns how many
+    /// messages these are. (What RabbitMQ 3.10 counts in a stream is some seconds old.)
     async fn read_to_the_end(&self, channel: &Channel) -> Result<u64> {
-        let end = u64::from(broker::waiting(channel, self.source.name()).await?);
-        while self.received().position().1 < end {
+        let mark = log::new_mark();
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let (stream, properties) =
+            (self.source.name().into(), BasicProperties::default().with_message_id(mark.as_str().into()));
+        let appended =
+            channel.basic_publish("".into(), stream, BasicPublishOptions::default(), &[], properties).await?;
+        ensure!(appended.await?.is_ack(), "the stream does not take a mark");
+        loop {
+            if let Some(before) = self.received().log.as_ref().and_then(|log| log.before(&mark)) {
+                return Ok(before);
+            }
             sleep(AGAIN).await;
         }
-        Ok(end)
     }
 
     /// Binds the queue again, to an exchange that is declared if it is missing.
@@ -118,8 +128,8 @@ impl Sink {
         declared.context("the broker does not bind a queue")?
     }
 
-    /// Ends the subscription and deletes its queue or stream; returns all that came. Of a stream all is read that is
-    /// counted in it, as what came last may be in it again.
+    /// Ends the subscription and deletes its queue or stream; returns all that came. A stream is read to its end, as what
+    /// came last may be in it again.
     pub(crate) async fn finish(mut self) -> Result<Received> {
         let (_connection, channel) = self.channel().await?;
         // One that was not read has no event, or all of them are missing.

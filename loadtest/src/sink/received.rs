@@ -135,6 +135,9 @@ impl Received {
                 Some(false) => return,
                 None => return self.complain("an event of a stream without an offset".to_owned()),
             }
+            if properties.message_id().as_ref().is_some_and(|id| log.is_mark(id.as_str())) {
+                return;
+            }
         }
         if properties.content_type().as_ref().is_some_and(|content_type| content_type.as_str() == BATCH) {
             return self.take_batch(&delivery.data, now);
