@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use super::Order;
-use super::case::{COSTLY_POLL, Case, POLL};
+use super::case::{COSTLY_POLL, Case};
 use crate::load::clock::now_micros;
 use crate::load::schedule::Limit;
 use crate::load::{Flights, Pace, Publishing};
@@ -20,6 +20,9 @@ use crate::rig::Fleet;
 use crate::sink::Sink;
 use crate::watch::{Seen, Watch};
 
+/// How often daemons are asked where they stand. It takes them milliseconds of processor time, which is measured with all
+/// else.
+const LOOK: Duration = Duration::from_millis(250);
 /// How often people are shown where it stands.
 const SHOWN: Duration = Duration::from_secs(1);
 
@@ -132,7 +135,7 @@ impl Follower<'_, '_> {
                 let (decided, published) = (count(now.decided()), count(now.published));
                 return Ok(Some(format!("{decided} of {published} messages have an outcome, for {patience:?}")));
             }
-            sleep(POLL).await;
+            sleep(LOOK).await;
         }
     }
 
