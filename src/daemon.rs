@@ -160,8 +160,8 @@ pub async fn run<S: BatchStore, O: OutboxStore, I: Source, E: Sink>(
     };
     let maintenance = settings.maintenance.clone();
     let mut machine = Machine::build(settings, outside, key, &health, &metrics);
-    if events.transport == Transport::Stream {
-        let log = StreamLog::new(running.broker.clone(), &config.stream);
+    if let Some(stream) = config.outlet().stream {
+        let log = StreamLog::new(running.broker.clone(), stream);
         machine = machine.streaming(PostgresStream::new(pool), log, &health);
     }
     exporter.on_scrape(machine.gauges());

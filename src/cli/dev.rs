@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use settled_amqp::{Outlet, StreamSettings};
+use settled_amqp::{EventStream, Outlet, StreamSettings};
 use settled_pipeline::shutdown::Shutdown;
 
 use super::{Exit, Failure, Global, output, run};
@@ -61,7 +61,7 @@ struct Place<'a> {
 fn welcome(config: &Config, Place { amqp, postgres, dir }: &Place<'_>) -> String {
     let (tasks, admin, stream) = (&config.broker.exchange, config.admin.listen, config.stream.port);
     let (variable, events) = match config.outlet() {
-        Outlet { stream: Some(StreamSettings { name, .. }), .. } => {
+        Outlet { stream: Some(EventStream { settings: StreamSettings { name, .. }, .. }), .. } => {
             (format!("\n  export SETTLED_STREAM_PORT='{stream}'"), format!("stream {name}, port {stream}"))
         }
         Outlet { exchange, .. } => {

@@ -2,16 +2,19 @@
 //! the first of them that is set.
 
 use settled_amqp::MAX_PREFETCH;
-use settled_pipeline::outbox::{EventFormat, EventSettings, Transport};
 use tokio_postgres::config::SslMode;
 
 use super::Config;
 use super::problem::Origin;
 use super::read::{Reader, publisher_path};
 use super::span::show;
+use super::stream_checks::{
+    a_stream_has_single_events, partitions_are_of_a_stream, stream_holds_a_segment, stream_keeps_events,
+    super_stream_has_an_exchange,
+};
 
 /// A contradiction between keys.
-struct Finding {
+pub(super) struct Finding {
     message: String,
     remedy: String,
 }
@@ -52,6 +55,11 @@ const CHECKS: &[Check] = &[
     (&["stream.max_age"], stream_keeps_events),
     (&["stream.max_length_bytes", "stream.segment_bytes"], stream_holds_a_segment),
     (&["events.format", "events.transport"], a_stream_has_single_events),
+    (&["events.partitions", "events.transport"], partitions_are_of_a_stream),
+    (
+        &["stream.name", "events.partitions", "events.exchange", "broker.exchange", "broker.dead_letter_exchange"],
+        super_stream_has_an_exchange,
+    ),
     (&["broker.tls_ca_file", "broker.uris"], |config| {
         broker_file_is_used("broker.tls_ca_file", config.broker.tls_ca_file.is_some(), config)
     }),
@@ -125,7 +133,7 @@ fn check_publishers(config: &Config, reader: &mut Reader) {
 }
 
 /// Returns a finding unless `holds`.
-fn unless(holds: bool, message: String, remedy: impl Into<String>) -> Option<Finding> {
+pub(super) fn unless(holds: bool, message: String, remedy: impl Into<String>) -> Option<Finding> {
     (!holds).then(|| Finding { message, remedy: remedy.into() })
 }
 
@@ -219,40 +227,11 @@ fn retry_delay_grows(config: &Config) -> Option<Finding> {
 }
 
 /// Checks that two names differ.
-fn differ(one: (&str, &str), other: (&str, &str), because: &str) -> Option<Finding> {
+pub(super) fn differ(one: (&str, &str), other: (&str, &str), because: &str) -> Option<Finding> {
     unless(
         one.1 != other.1,
         format!("{} is \"{}\", expected another name than {}: {because}", one.0, one.1, other.0),
         format!("give {} a name of its own", one.0),
-    )
-}
-
-fn stream_keeps_events(config: &Config) -> Option<Finding> {
-    let age = config.stream.max_age;
-    unless(
-        age.as_secs() > 0,
-        format!("stream.max_age is \"{}\", expected a time for which events are kept, of a second or more", show(age)),
-        "write how long a consumer may be away, such as \"168h\"; stream.max_length_bytes limits the disk",
-    )
-}
-
-fn stream_holds_a_segment(config: &Config) -> Option<Finding> {
-    let (length, segment) = (config.stream.max_length_bytes, config.stream.segment_bytes);
-    let message = format!(
-        "stream.max_length_bytes is {length}, expected at least stream.segment_bytes, {segment}: RabbitMQ removes whole \
-         segments only"
-    );
-    let remedy = "raise stream.max_length_bytes to the disk that events may take, or lower stream.segment_bytes";
-    unless(length >= segment, message, remedy)
-}
-
-fn a_stream_has_single_events(config: &Config) -> Option<Finding> {
-    let EventSettings { transport, format, .. } = config.events;
-    unless(
-        transport == Transport::Exchange || format == EventFormat::Single,
-        "events.format is \"batch\", expected \"single\": a stream has one event in each message, and is faster so"
-            .to_owned(),
-        "delete events.format, or write events.transport = \"exchange\"",
     )
 }
 

@@ -13,6 +13,7 @@ mod read;
 mod reload;
 mod sample;
 mod span;
+mod stream_checks;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -23,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use settled_amqp::{BrokerSettings, Outlet, StreamSettings};
+use settled_amqp::{BrokerSettings, EventStream, Outlet, StreamSettings};
 use settled_core::contract::Authority;
 use settled_pipeline::intake::{AuthoritySettings, Consumption, PublisherSettings};
 use settled_pipeline::machine::MachineSettings;
@@ -252,7 +253,8 @@ impl Config {
     /// Returns where events go.
     pub fn outlet(&self) -> Outlet {
         let is_stream = self.events.transport == Transport::Stream;
-        Outlet { exchange: self.events.exchange.clone(), stream: is_stream.then(|| self.stream.clone()) }
+        let stream = || EventStream { settings: self.stream.clone(), partitions: self.events.partitions };
+        Outlet { exchange: self.events.exchange.clone(), stream: is_stream.then(stream) }
     }
 
     pub fn machine(&self) -> MachineSettings {

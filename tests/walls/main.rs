@@ -137,6 +137,7 @@ fn only_the_edges_speak_to_the_broker() {
             "crates/amqp/src/stream/examine.rs",
             "crates/amqp/src/stream/log.rs",
             "crates/amqp/src/stream/login.rs",
+            "crates/amqp/src/stream/super_stream.rs",
             "crates/amqp/src/topology.rs",
             "crates/amqp/src/uri.rs",
         ],

@@ -33,6 +33,6 @@ pub use self::publisher::{MAX_PROPERTY_BYTES, Outgoing, PublishError, Published,
 pub use self::settings::{BrokerSettings, MAX_PREFETCH};
 pub use self::sink::RabbitSink;
 pub use self::source::RabbitSource;
-pub use self::stream::{StreamLog, StreamSession, StreamSettings};
+pub use self::stream::{EventStream, StreamLog, StreamSession, StreamSettings};
 pub use self::topology::{TopologyError, ensure as ensure_topology};
 pub use self::uri::BrokerUri;

@@ -1,6 +1,6 @@
 //! Where events go.
 
-use crate::stream::StreamSettings;
+use crate::stream::EventStream;
 
 /// Where the daemon publishes events.
 #[derive(Clone, Debug)]
@@ -8,7 +8,7 @@ pub struct Outlet {
     /// The exchange, which is declared in any case.
     pub exchange: String,
     /// The stream that events are appended to instead, if there is one.
-    pub stream: Option<StreamSettings>,
+    pub stream: Option<EventStream>,
 }
 
 impl From<&str> for Outlet {

@@ -136,9 +136,14 @@ fn forbidden(
 /// Returns the command that grants the connection's user what the daemon needs.
 pub(crate) fn permissions(settings: &BrokerSettings, outlet: &Outlet) -> String {
     let BrokerSettings { exchange, queue, dead_letter_exchange, dead_letter_queue, .. } = settings;
-    let stream = outlet.stream.as_ref().map(|stream| &stream.name);
     let names = [exchange, &outlet.exchange, dead_letter_exchange, queue, dead_letter_queue];
-    let names: Vec<String> = names.into_iter().chain(stream).map(|name| name.replace('.', "\\.")).collect();
+    let names = names.into_iter().chain(outlet.stream.as_ref().map(|stream| &stream.settings.name));
+    let mut names: Vec<String> = names.map(|name| name.replace('.', "\\.")).collect();
+    if let (Some(stream), Some(pattern)) = (&outlet.stream, names.last())
+        && stream.is_super()
+    {
+        names.push(format!("{pattern}-[0-9]+"));
+    }
     let names = names.join("|");
     let endpoint = settings.uris.first().map(|uri| uri.endpoint()).unwrap_or_default();
     let configure = if settings.declare { format!("^({names})$") } else { "^$".to_owned() };
@@ -191,7 +196,7 @@ impl Need<'_> {
                     (false, false) => Ok(Seen::Missing),
                     (true, false) => good("exists"),
                     (false, true) => {
-                        may_declare(exchange_with_no_such_argument(connection, exchange, kind).await)?;
+                        may_declare_exchange(connection, exchange, kind.into()).await?;
                         to_be_declared()
                     }
                     (true, true) => {
@@ -245,10 +250,15 @@ fn impossible(argument: &'static str) -> FieldTable {
     arguments
 }
 
-async fn exchange_with_no_such_argument(connection: &Connection, exchange: &str, kind: Kind) -> lapin::Result<()> {
+/// Whether the user may declare the exchange.
+pub(crate) async fn may_declare_exchange(
+    connection: &Connection,
+    exchange: &str,
+    kind: ExchangeKind,
+) -> lapin::Result<()> {
     let channel = connection.create_channel().await?;
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    channel.exchange_declare(name(exchange), kind.into(), options, impossible("alternate-exchange")).await
+    may_declare(channel.exchange_declare(name(exchange), kind, options, impossible("alternate-exchange")).await)
 }
 
 pub(crate) async fn queue_with_no_such_argument(connection: &Connection, queue: &str) -> lapin::Result<()> {
@@ -268,7 +278,7 @@ fn permitted(result: lapin::Result<()>) -> lapin::Result<()> {
 }
 
 /// Whether the user may write to the queue and read the exchange.
-async fn may_bind(connection: &Connection, queue: &str, exchange: &str) -> lapin::Result<()> {
+pub(crate) async fn may_bind(connection: &Connection, queue: &str, exchange: &str) -> lapin::Result<()> {
     let channel = connection.create_channel().await?;
     permitted(channel.queue_unbind(name(queue), name(exchange), NOBODY.into(), FieldTable::default()).await)
 }

@@ -89,7 +89,8 @@ impl Shared {
 pub(super) struct Carrier {
     pub(super) socket: Duplex,
     pub(super) reader: FrameReader,
-    pub(super) stream: String,
+    /// The streams that are appended to, in the order of their publishers.
+    pub(super) streams: Arc<[String]>,
     pub(super) heartbeat: Duration,
     pub(super) shared: Arc<Shared>,
 }
@@ -97,8 +98,8 @@ pub(super) struct Carrier {
 impl Carrier {
     /// Carries frames until the connection is lost. `handed` gives the frames to send.
     pub(super) async fn run(self, mut handed: mpsc::Receiver<Vec<Vec<u8>>>) {
-        let Self { socket, mut reader, stream, heartbeat, shared } = self;
-        let receiving = receive(&mut reader, &socket, &stream, heartbeat, &shared);
+        let Self { socket, mut reader, streams, heartbeat, shared } = self;
+        let receiving = receive(&mut reader, &socket, &streams, heartbeat, &shared);
         tokio::pin!(receiving);
         let reason = tokio::select! {
             biased;
@@ -139,7 +140,7 @@ async fn beat<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
 async fn receive(
     reader: &mut FrameReader,
     socket: &Duplex,
-    stream: &str,
+    streams: &[String],
     heartbeat: Duration,
     shared: &Shared,
 ) -> String {
@@ -151,10 +152,15 @@ async fn receive(
         };
         match frame {
             Frame::Confirm(ids) => shared.change(|state| state.confirmed.extend(ids.iter())),
-            Frame::Refusal(count, code) => {
+            Frame::Refusal(publisher, count, code) => {
+                let stream = streams.get(usize::from(publisher)).map_or("?", String::as_str);
                 return format!("RabbitMQ refuses {count} messages for the stream `{stream}`: {code}");
             }
-            Frame::MetadataUpdate(_, name) if name == stream => return ask_fate(reader, socket, stream).await,
+            Frame::MetadataUpdate(_, name) => {
+                if let Some(stream) = streams.iter().find(|stream| **stream == name) {
+                    return ask_fate(reader, socket, stream).await;
+                }
+            }
             Frame::Close(code, reason) => return LinkError::Closed(code, reason.into_owned()).to_string(),
             Frame::Answer { key, correlation, body } => match code(key, body) {
                 Ok((code, rest)) => {

@@ -1,4 +1,5 @@
-//! The commands that are used of RabbitMQ's stream protocol, all in version 1: those that RabbitMQ 3.10 has.
+//! The commands that are used of RabbitMQ's stream protocol, all in version 1: those that RabbitMQ 3.10 has, and
+//! one that super streams need.
 
 use super::wire::{begin, finish, put_map, put_string};
 
@@ -22,22 +23,43 @@ pub(super) const TUNE: u16 = 20;
 pub(super) const OPEN: u16 = 21;
 pub(super) const CLOSE: u16 = 22;
 pub(super) const HEARTBEAT: u16 = 23;
-
-/// The publisher of a connection, which has no other one.
-pub(super) const PUBLISHER: u8 = 0;
+pub(super) const PARTITIONS: u16 = 25;
 
 /// A command that the server answers.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Request<'a> {
     PeerProperties(&'a [(&'a str, &'a str)]),
     SaslHandshake,
-    SaslAuthenticate { mechanism: &'a str, response: &'a [u8] },
-    Open { vhost: &'a str },
-    Create { stream: &'a str, arguments: &'a [(&'a str, &'a str)] },
-    DeclarePublisher { reference: &'a str, stream: &'a str },
-    QueryPublisherSequence { reference: &'a str, stream: &'a str },
-    Metadata { stream: &'a str },
-    Close { reason: &'a str },
+    SaslAuthenticate {
+        mechanism: &'a str,
+        response: &'a [u8],
+    },
+    Open {
+        vhost: &'a str,
+    },
+    Create {
+        stream: &'a str,
+        arguments: &'a [(&'a str, &'a str)],
+    },
+    DeclarePublisher {
+        publisher: u8,
+        reference: &'a str,
+        stream: &'a str,
+    },
+    QueryPublisherSequence {
+        reference: &'a str,
+        stream: &'a str,
+    },
+    Metadata {
+        stream: &'a str,
+    },
+    /// RabbitMQ 3.10 ends the connection at this one.
+    Partitions {
+        super_stream: &'a str,
+    },
+    Close {
+        reason: &'a str,
+    },
 }
 
 impl Request<'_> {
@@ -51,6 +73,7 @@ impl Request<'_> {
             Self::DeclarePublisher { .. } => DECLARE_PUBLISHER,
             Self::QueryPublisherSequence { .. } => QUERY_PUBLISHER_SEQUENCE,
             Self::Metadata { .. } => METADATA,
+            Self::Partitions { .. } => PARTITIONS,
             Self::Close { .. } => CLOSE,
         }
     }
@@ -74,8 +97,8 @@ impl Request<'_> {
                 put_string(&mut frame, stream);
                 put_map(&mut frame, arguments);
             }
-            Self::DeclarePublisher { reference, stream } => {
-                frame.push(PUBLISHER);
+            Self::DeclarePublisher { publisher, reference, stream } => {
+                frame.push(publisher);
                 put_string(&mut frame, reference);
                 put_string(&mut frame, stream);
             }
@@ -87,6 +110,7 @@ impl Request<'_> {
                 frame.extend(1_u32.to_be_bytes());
                 put_string(&mut frame, stream);
             }
+            Self::Partitions { super_stream } => put_string(&mut frame, super_stream),
             Self::Close { reason } => {
                 frame.extend(OK.to_be_bytes());
                 put_string(&mut frame, reason);

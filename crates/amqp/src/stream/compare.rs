@@ -14,33 +14,37 @@ use crate::topology::name;
 
 /// Returns a sentence for each argument in which the stream differs from the settings.
 pub(super) async fn differences(
-    uri: AMQPUri,
-    tls: Option<RustlsConnector>,
+    (uri, tls): (AMQPUri, Option<RustlsConnector>),
     settings: &StreamSettings,
+    stream: &str,
 ) -> lapin::Result<Vec<String>> {
     let properties = ConnectionProperties::default().with_connection_name("settled relay".into());
     let connection = open(uri, properties, tls).await?;
-    let found = compare(&connection, settings).await;
+    let found = compare(&connection, settings, stream).await;
     let _ = connection.close(200, "compared".into()).await;
     found
 }
 
 /// Returns a sentence for each argument in which the stream, which exists, differs from the settings. The broker names
 /// only the first argument that differs, so the stream is declared again with that one adopted, until they agree.
-pub(super) async fn compare(connection: &Connection, settings: &StreamSettings) -> lapin::Result<Vec<String>> {
+pub(super) async fn compare(
+    connection: &Connection,
+    settings: &StreamSettings,
+    stream: &str,
+) -> lapin::Result<Vec<String>> {
     const MOST: usize = 6;
     let (mut arguments, mut found) = (table(settings), Vec::new());
     for _ in 0..MOST {
         let channel = connection.create_channel().await?;
-        let declared = channel.queue_declare(name(&settings.name), QueueDeclareOptions::durable(), arguments.clone());
+        let declared = channel.queue_declare(name(stream), QueueDeclareOptions::durable(), arguments.clone());
         let Err(error) = declared.await else { break };
         match (reply_code(&error), difference::parse(&error.to_string())) {
             (Some(406), Some(difference)) => {
                 difference.adopt(&mut arguments);
-                found.push(warning(&difference, settings));
+                found.push(warning(&difference, settings, stream));
             }
             (Some(403 | 406), _) => {
-                found.push(format!("the arguments of the stream `{}` can't be compared: {error}", settings.name));
+                found.push(format!("the arguments of the stream `{}` can't be compared: {error}", stream));
                 break;
             }
             _ => return Err(error),
@@ -61,7 +65,7 @@ fn table(settings: &StreamSettings) -> FieldTable {
 }
 
 /// Says what a difference means for events.
-fn warning(difference: &Difference, settings: &StreamSettings) -> String {
+fn warning(difference: &Difference, settings: &StreamSettings, stream: &str) -> String {
     let expected = |key: &str, value: String| format!(", expected {value} ({key})");
     let (means, expected) = match difference.argument() {
         "x-max-age" => {
@@ -79,7 +83,7 @@ fn warning(difference: &Difference, settings: &StreamSettings) -> String {
         "x-queue-leader-locator" => ("that is how RabbitMQ chose the node of its leader", String::new()),
         _ => ("the daemon does not declare it", String::new()),
     };
-    format!("the stream {}{expected}: {means}", difference.seen(&settings.name))
+    format!("the stream {}{expected}: {means}", difference.seen(stream))
 }
 
 #[cfg(test)]
@@ -93,7 +97,7 @@ mod tests {
             let text = format!(
                 "inequivalent arg '{argument}' for queue 'q' in vhost '/': received x but current is {current}"
             );
-            warning(&difference::parse(&text).expect("a difference"), &settings)
+            warning(&difference::parse(&text).expect("a difference"), &settings, "q")
         };
         let age = of("x-max-age", "the value '1h' of type 'longstr'");
         assert!(age.contains("has x-max-age = 1h, expected 604800s (stream.max_age)"), "{age}");

@@ -22,42 +22,58 @@ fn max_age(settings: &StreamSettings) -> String {
     format!("{}s", settings.max_age.as_secs())
 }
 
-/// Creates the stream. Returns whether there is one already that has other arguments, or is none.
-pub(super) async fn create(link: &mut Link, settings: &StreamSettings, user: &str) -> Result<bool, Failure> {
+/// What became of an attempt to create a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Created {
+    /// There was none.
+    New,
+    /// There is one with these arguments.
+    Before,
+    /// There is one that has other arguments, or something that is none.
+    Other,
+}
+
+/// Creates the stream of this name, unless there is one.
+pub(super) async fn create(
+    link: &mut Link,
+    settings: &StreamSettings,
+    (stream, user): (&str, &str),
+) -> Result<Created, Failure> {
     let arguments = arguments(settings);
     let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, &**value)).collect();
-    let stream = &settings.name;
     match link.call(Request::Create { stream, arguments: &arguments }).await?.0 {
-        Code::OK | Code::EXISTS => Ok(false),
-        Code::PRECONDITION => Ok(true),
+        Code::OK => Ok(Created::New),
+        Code::EXISTS => Ok(Created::Before),
+        Code::PRECONDITION => Ok(Created::Other),
         Code::FORBIDDEN => Err(not_declared(user, stream)),
         code => Err(Failure::Unavailable(format!("RabbitMQ does not create the stream `{stream}`: {code}"))),
     }
 }
 
-/// Declares the publisher `reference`, and reads how far it has come. `missing` is the failure if there is no such
-/// stream.
+/// Declares the publisher `reference`, which has this number on the connection. Returns the highest publishing id that the
+/// stream has of it. `missing` is the failure if there is no such stream.
 pub(super) async fn declare(
     link: &mut Link,
+    publisher: u8,
     (reference, stream, user): (&str, &str, &str),
     missing: Failure,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let unavailable = |reason: String| Err(Failure::Unavailable(reason));
-    match link.call(Request::DeclarePublisher { reference, stream }).await?.0 {
+    match link.call(Request::DeclarePublisher { publisher, reference, stream }).await?.0 {
         Code::OK => {}
         Code::NO_STREAM => return Err(missing),
         Code::NOT_AVAILABLE => return unavailable(without_leader(stream)),
-        // The publisher is the first of its connection, so it is not about the publisher.
+        // Each publisher of a connection is declared once, so it is not about the publisher.
         Code::PRECONDITION => return unavailable(ALARM.to_owned()),
         Code::FORBIDDEN => return Err(forbidden(user, "write", stream, "")),
         code => return unavailable(format!("RabbitMQ lets nobody append to the stream `{stream}`: {code}")),
     }
-    sequence(link.call(Request::QueryPublisherSequence { reference, stream }).await?, (stream, user)).map(drop)
+    sequence(link.call(Request::QueryPublisherSequence { reference, stream }).await?, (stream, user))
 }
 
 /// Says whether the user may append to a stream that does not exist yet: permissions are looked at before the stream.
 pub(super) async fn may_append(link: &mut Link, (reference, stream, user): (&str, &str, &str)) -> Result<(), Failure> {
-    let write = (Request::DeclarePublisher { reference, stream }, "write");
+    let write = (Request::DeclarePublisher { publisher: 0, reference, stream }, "write");
     let read = (Request::QueryPublisherSequence { reference, stream }, "read");
     for (request, permission) in [write, read] {
         if link.call(request).await?.0 == Code::FORBIDDEN {

@@ -7,11 +7,12 @@ use settled_pipeline::health::Outage;
 use settled_pipeline::precondition::{Precondition, Verdict};
 
 use super::compare::compare;
-use super::declare::{declare, may_append, missing, no_stream, not_declared};
+use super::declare::{declare, may_append, no_stream, not_declared};
 use super::link::Link;
-use super::log::{Node, outage};
-use super::login::{Failure, Unmet};
-use super::settings::StreamSettings;
+use super::log::{Known, Node, outage};
+use super::login::{Agreed, Failure, Unmet};
+use super::partitions::EventStream;
+use super::super_stream::{self, Bound};
 use crate::connection::{open, reply_code, target};
 use crate::outlet::Outlet;
 use crate::preconditions::{may_declare, permissions, queue_with_no_such_argument};
@@ -24,17 +25,18 @@ const NAME: &str = "settled check";
 
 /// Connects to the node's port for streams, and looks at the stream. Returns host and port, and what was found.
 pub(crate) async fn examine(
-    (broker, stream): (&BrokerSettings, &StreamSettings),
+    (broker, stream): (&BrokerSettings, &EventStream),
     (uri, tls): (AMQPUri, Option<RustlsConnector>),
     outlet: &Outlet,
 ) -> (String, Result<Probed, Outage>) {
-    let node = Node { broker, stream, uri, tls };
+    let known = Known::default();
+    let node = Node { broker, stream, known: &known, uri, tls };
     let target = target(&node.of_streams());
     let found = match node.connect(NAME).await {
-        Ok((mut link, _)) => node.answered(node.examine(&mut link)).await,
+        Ok((mut link, agreed)) => node.answered(node.examine(&mut link, &agreed)).await,
         Err(outage) => return (target, Err(outage)),
     };
-    let what = format!("stream {}", stream.name);
+    let what = format!("stream {}", stream.settings.name);
     let (precondition, dangers) = match found {
         Ok(Seen { detail, dangers }) => (Precondition::ok(what, detail), dangers),
         Err(Failure::Unmet(Unmet { found, remedy, is_forbidden })) => {
@@ -54,7 +56,8 @@ struct Seen {
 }
 
 impl Node<'_> {
-    async fn examine(&self, link: &mut Link) -> Result<Seen, Failure> {
+    async fn examine(&self, link: &mut Link, agreed: &Agreed) -> Result<Seen, Failure> {
+        super_stream::supported(agreed, self.stream)?;
         let properties = ConnectionProperties::default().with_connection_name(NAME.into());
         let connection = open(self.uri.clone(), properties, self.tls.clone()).await.map_err(unseen)?;
         let seen = self.look(link, &connection).await;
@@ -64,23 +67,58 @@ impl Node<'_> {
 
     /// Looks with AMQP 0-9-1 at what the stream protocol does not tell.
     async fn look(&self, link: &mut Link, connection: &Connection) -> Result<Seen, Failure> {
-        let (stream, user) = (&self.stream.name, &self.uri.authority.userinfo.username);
+        let is_bound = !self.stream.is_super() || self.look_at_bindings(link, connection).await?;
+        let (mut dangers, mut missing) = (Vec::new(), 0);
+        for (stream, publisher) in self.stream.names().iter().zip(0..) {
+            match self.look_at(link, connection, (stream, publisher)).await? {
+                Some(found) => dangers.extend(found),
+                None => missing += 1,
+            }
+        }
+        let detail = match (missing, is_bound, self.stream.is_super()) {
+            (0, true, false) => "exists".to_owned(),
+            (0, true, true) => format!("exists, with {} partitions", self.stream.partitions),
+            (_, _, false) => "does not exist yet: `settled run` declares it".to_owned(),
+            (_, _, true) => "is not whole yet: `settled run` declares its partitions".to_owned(),
+        };
+        Ok(Seen { detail, dangers })
+    }
+
+    /// Looks at the exchange of a super stream. Returns whether it is bound to all partitions.
+    async fn look_at_bindings(&self, link: &mut Link, connection: &Connection) -> Result<bool, Failure> {
+        match super_stream::look(link, self.stream, false).await? {
+            Bound::All => Ok(true),
+            Bound::Without(_) if !self.broker.declare => Err(self.missing()),
+            Bound::Without(_) => {
+                super_stream::may_bind(connection, self.stream).await?;
+                Ok(false)
+            }
+            Bound::Others(found) => Err(super_stream::others(self.stream, &found)),
+        }
+    }
+
+    /// Looks at a stream. Returns what is dangerous about it, or `None` if there is none yet.
+    async fn look_at(
+        &self,
+        link: &mut Link,
+        connection: &Connection,
+        (stream, publisher): (&str, u8),
+    ) -> Result<Option<Vec<String>>, Failure> {
+        let user = &*self.uri.authority.userinfo.username;
         if self.broker.declare {
             may_declare(queue_with_no_such_argument(connection, stream).await).map_err(|error| {
                 if reply_code(&error) == Some(403) { not_declared(user, stream) } else { unseen(error) }
             })?;
         }
-        let publisher = (NAME, stream.as_str(), user.as_str());
-        let seen = |detail: &str, dangers| Seen { detail: detail.to_owned(), dangers };
         if is_there(queue_exists(connection, stream).await).map_err(unseen)? {
-            declare(link, publisher, no_stream(stream)).await?;
-            return Ok(seen("exists", compare(connection, self.stream).await.map_err(unseen)?));
+            declare(link, publisher, (NAME, stream, user), no_stream(stream)).await?;
+            return Ok(Some(compare(connection, &self.stream.settings, stream).await.map_err(unseen)?));
         }
         if !self.broker.declare {
-            return Err(missing(self.stream, &self.uri.vhost));
+            return Err(self.missing());
         }
-        may_append(link, publisher).await?;
-        Ok(seen("does not exist yet: `settled run` declares it", Vec::new()))
+        may_append(link, (NAME, stream, user)).await?;
+        Ok(None)
     }
 }
 

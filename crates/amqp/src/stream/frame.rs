@@ -66,8 +66,8 @@ impl fmt::Debug for Code {
 pub(super) enum Frame<'a> {
     /// These publishing ids are committed.
     Confirm(Ids<'a>),
-    /// This many publishing ids are refused, the first of them for this reason.
-    Refusal(u32, Code),
+    /// This many publishing ids of this publisher are refused, the first of them for this reason.
+    Refusal(u8, u32, Code),
     /// Something has happened to the stream: the publisher is gone.
     MetadataUpdate(Code, Cow<'a, str>),
     /// The limits that the server proposes: the largest frame, and the seconds between two heartbeats.
@@ -110,10 +110,9 @@ impl<'a> Frame<'a> {
                 Self::Confirm(Ids(ids.get(..count).ok_or(Malformed::Short)?))
             }
             PUBLISH_ERROR => {
-                cursor.u8()?;
-                let count = cursor.u32()?;
+                let (publisher, count) = (cursor.u8()?, cursor.u32()?);
                 let _first = cursor.u64()?;
-                Self::Refusal(count, Code(cursor.u16()?))
+                Self::Refusal(publisher, count, Code(cursor.u16()?))
             }
             METADATA_UPDATE => Self::MetadataUpdate(Code(cursor.u16()?), cursor.string()?),
             TUNE => Self::Tune(cursor.u32()?, cursor.u32()?),

@@ -1,6 +1,6 @@
 //! Opens sessions on the nodes of the settings in turn: RabbitMQ's side of [`EventLog`].
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::tcp::RustlsConnector;
@@ -11,11 +11,12 @@ use settled_pipeline::settings::Live;
 use tracing::warn;
 
 use super::compare::differences;
-use super::declare::{ALARM, create, declare, missing, no_stream};
+use super::declare::{ALARM, Created, create, declare, missing, no_stream};
 use super::link::{Link, LinkError};
 use super::login::{Agreed, Failure, Unmet, log_in};
+use super::partitions::EventStream;
 use super::session::{StreamSession, Who};
-use super::settings::StreamSettings;
+use super::super_stream::{self, Bound};
 use crate::connection::{access, target, within};
 use crate::settings::BrokerSettings;
 use crate::socket;
@@ -27,14 +28,25 @@ const NAME: &str = "settled relay";
 #[derive(Debug)]
 pub struct StreamLog {
     broker: Live<BrokerSettings>,
-    stream: StreamSettings,
+    stream: EventStream,
     next: AtomicUsize,
+    known: Known,
+}
+
+/// What attempts leave for those that follow.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Whether a session had all partitions: one that is missing afterwards was deleted.
+    pub(super) was_whole: AtomicBool,
+    /// Whether a stream was created that no session has had yet.
+    is_new: AtomicBool,
 }
 
 impl StreamLog {
     /// Creates a log of the stream, on the nodes of `broker`. A session declares it if `broker.declare` is true.
-    pub fn new(broker: impl Into<Live<BrokerSettings>>, stream: &StreamSettings) -> Self {
-        Self { broker: broker.into(), stream: stream.clone(), next: AtomicUsize::new(0) }
+    pub fn new(broker: impl Into<Live<BrokerSettings>>, stream: impl Into<EventStream>) -> Self {
+        let (broker, stream) = (broker.into(), stream.into());
+        Self { broker, stream, next: AtomicUsize::new(0), known: Known::default() }
     }
 }
 
@@ -45,15 +57,16 @@ impl EventLog for StreamLog {
         let broker = self.broker.get();
         let (mut endpoints, tls) = access(&broker)?;
         let place = self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len();
-        let node = Node { broker: &broker, stream: &self.stream, uri: endpoints.swap_remove(place), tls };
-        node.open(name).await
+        let uri = endpoints.swap_remove(place);
+        Node { broker: &broker, stream: &self.stream, known: &self.known, uri, tls }.open(name).await
     }
 }
 
 /// A node, for one attempt.
 pub(super) struct Node<'a> {
     pub(super) broker: &'a BrokerSettings,
-    pub(super) stream: &'a StreamSettings,
+    pub(super) stream: &'a EventStream,
+    pub(super) known: &'a Known,
     /// How it is reached by AMQP 0-9-1.
     pub(super) uri: AMQPUri,
     pub(super) tls: Option<RustlsConnector>,
@@ -62,7 +75,7 @@ pub(super) struct Node<'a> {
 impl Node<'_> {
     async fn open(&self, name: &str) -> Result<StreamSession, Outage> {
         let (mut link, agreed) = self.connect(NAME).await?;
-        let set_up = self.set_up(&mut link, name);
+        let set_up = self.set_up(&mut link, &agreed, name);
         let who = self.answered(set_up).await.map_err(|failure| outage(&target(&self.of_streams()), failure))?;
         Ok(StreamSession::of(link, agreed, who, self.patience()))
     }
@@ -78,13 +91,16 @@ impl Node<'_> {
     /// Returns how it is reached by the stream protocol.
     pub(super) fn of_streams(&self) -> AMQPUri {
         let mut uri = self.uri.clone();
-        uri.authority.port = self.stream.port_of(uri.scheme == AMQPScheme::AMQPS);
+        uri.authority.port = self.stream.settings.port_of(uri.scheme == AMQPScheme::AMQPS);
         uri
     }
 
-    /// How long it may take to answer: who elects a leader, or has a disk alarm, does not do it soon.
+    /// How long it may take to answer: who elects a leader, or has a disk alarm, does not do it soon. It elects one for
+    /// each partition.
     fn patience(&self) -> Duration {
-        self.broker.connect_timeout * 2
+        const AT_ONCE: usize = 8;
+        let rounds = u32::try_from(self.stream.partitions.div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
+        self.broker.connect_timeout.saturating_mul(2).saturating_mul(rounds)
     }
 
     /// Waits for what a publisher needs.
@@ -94,23 +110,71 @@ impl Node<'_> {
             .unwrap_or_else(|late| Err(Failure::Unavailable(format!("{late} to what a publisher needs. {ALARM}"))))
     }
 
-    /// Declares the stream, if it is to be declared, and the publisher.
-    async fn set_up(&self, link: &mut Link, name: &str) -> Result<Who, Failure> {
-        let (stream, user) = (&self.stream.name, &self.uri.authority.userinfo.username);
-        let (differs, otherwise) = match self.broker.declare {
-            true => (create(link, self.stream, user).await?, no_stream(stream)),
-            false => (false, missing(self.stream, &self.uri.vhost)),
-        };
-        declare(link, (name, stream, user), otherwise).await?;
-        if differs {
-            self.warn_of_differences().await;
+    /// Declares the streams, if they are to be declared, and a publisher on each.
+    async fn set_up(&self, link: &mut Link, agreed: &Agreed, reference: &str) -> Result<Who, Failure> {
+        super_stream::supported(agreed, self.stream)?;
+        let (streams, user) = (self.stream.names(), &*self.uri.authority.userinfo.username);
+        let unbound = if self.stream.is_super() { self.unbound(link).await? } else { Vec::new() };
+        let (mut others, mut last_id) = (Vec::new(), 0);
+        if self.broker.declare {
+            for stream in &streams {
+                match create(link, &self.stream.settings, (stream, user)).await? {
+                    Created::New => self.known.is_new.store(true, Ordering::Relaxed),
+                    Created::Before => {}
+                    Created::Other => others.push(stream),
+                }
+            }
         }
-        Ok(Who { reference: name.to_owned(), stream: stream.clone(), user: user.clone() })
+        for (stream, publisher) in streams.iter().zip(0..) {
+            let otherwise = if self.broker.declare { no_stream(stream) } else { self.missing() };
+            last_id = last_id.max(declare(link, publisher, (reference, stream, user), otherwise).await?);
+        }
+        if !unbound.is_empty() {
+            self.bind(link, &unbound).await?;
+        }
+        for stream in others {
+            self.warn_of_differences(stream).await;
+        }
+        self.known.was_whole.store(true, Ordering::Relaxed);
+        // Nothing is appended before all partitions are there, so one that is new where there are events was deleted.
+        let is_renewed = self.known.is_new.swap(false, Ordering::Relaxed) && last_id > 0;
+        Ok(Who { reference: reference.to_owned(), streams: streams.into(), user: user.to_owned(), is_renewed })
+    }
+
+    /// Returns the numbers of the partitions that the super stream lacks.
+    async fn unbound(&self, link: &mut Link) -> Result<Vec<usize>, Failure> {
+        match super_stream::look(link, self.stream, self.known.was_whole.load(Ordering::Relaxed)).await? {
+            Bound::All => Ok(Vec::new()),
+            Bound::Without(missing) if self.broker.declare => Ok(missing),
+            Bound::Without(_) => Err(self.missing()),
+            Bound::Others(found) => Err(super_stream::others(self.stream, &found)),
+        }
+    }
+
+    /// Binds the partitions of these numbers. Somebody else may have done so meanwhile, with another number of them.
+    async fn bind(&self, link: &mut Link, missing: &[usize]) -> Result<(), Failure> {
+        super_stream::bind((self.uri.clone(), self.tls.clone()), self.stream, missing).await?;
+        match super_stream::look(link, self.stream, true).await? {
+            Bound::All => Ok(()),
+            Bound::Without(_) => {
+                let name = &self.stream.settings.name;
+                Err(Failure::Unavailable(format!("partitions of `{name}` were deleted while they were declared")))
+            }
+            Bound::Others(found) => Err(super_stream::others(self.stream, &found)),
+        }
+    }
+
+    /// The failure if the stream, or a partition, is missing and must not be declared.
+    pub(super) fn missing(&self) -> Failure {
+        match self.stream.is_super() {
+            true => super_stream::missing(self.stream, &self.uri.vhost),
+            false => missing(&self.stream.settings, &self.uri.vhost),
+        }
     }
 
     /// Says in which arguments the stream differs from the settings. It is used as it is.
-    async fn warn_of_differences(&self) {
-        let (stream, looked) = (&self.stream.name, differences(self.uri.clone(), self.tls.clone(), self.stream));
+    async fn warn_of_differences(&self, stream: &str) {
+        let looked = differences((self.uri.clone(), self.tls.clone()), &self.stream.settings, stream);
         let found = match within(self.broker.connect_timeout, looked).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => vec![format!("in what cannot be seen: {error}")],

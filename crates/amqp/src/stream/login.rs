@@ -80,6 +80,8 @@ pub(super) struct Agreed {
     /// After so long without a frame, each side says that it is alive.
     pub(super) heartbeat: Duration,
     pub(super) type_in: TypeIn,
+    /// The server's version, if it is written as versions are.
+    pub(super) version: Option<Version>,
 }
 
 /// Introduces the connection, as `name`, and logs in to the virtual host.
@@ -106,6 +108,7 @@ pub(super) async fn log_in(link: &mut Link, uri: &AMQPUri, name: &str) -> Result
             frame_max: usize::try_from(frame_max).unwrap_or(usize::MAX),
             heartbeat: Duration::from_secs(heartbeat.into()),
             type_in: version.map_or(TypeIn::Annotations, Version::type_in),
+            version,
         }),
         Code::NO_VHOST => Err(Failure::Refused(login_refused(&format!("{code}, `{}`", uri.vhost)))),
         code => Err(Failure::Unavailable(format!("RabbitMQ does not open the virtual host: {code}"))),

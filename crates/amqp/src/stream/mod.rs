@@ -13,10 +13,12 @@ mod link;
 mod log;
 mod login;
 mod message;
+mod partitions;
 mod publish;
 mod rehearsal;
 mod session;
 mod settings;
+mod super_stream;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -24,6 +26,7 @@ mod wire;
 
 pub(crate) use self::examine::examine;
 pub use self::log::StreamLog;
+pub use self::partitions::EventStream;
 pub use self::rehearsal::{Rehearsal, rehearse};
 pub use self::session::StreamSession;
 pub use self::settings::StreamSettings;

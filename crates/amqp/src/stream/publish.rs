@@ -2,8 +2,9 @@
 
 use settled_pipeline::outbox::Publication;
 
-use super::command::{PUBLISH, PUBLISHER};
+use super::command::PUBLISH;
 use super::message::{TypeIn, put_message};
+use super::partitions;
 use super::wire::{begin, finish};
 
 /// Frames are filled up to here, even if the server takes larger ones: they are sent as a whole.
@@ -27,40 +28,47 @@ pub(super) struct Packed {
 }
 
 /// Packs messages whose publishing ids count up from `first_id` into frames that are no longer than `limit`, sizes
-/// included.
-pub(super) fn pack(first_id: u64, messages: &[Publication<'_>], limit: usize, type_in: TypeIn) -> Packed {
+/// included. A frame is for one partition, and those of a partition are in the order of their messages.
+pub(super) fn pack(
+    first_id: u64,
+    messages: &[Publication<'_>],
+    partitions: usize,
+    (limit, type_in): (usize, TypeIn),
+) -> Packed {
     let mut packed = Packed::default();
-    let mut open = Open::new(messages.iter().map(|message| message.body.len() + 512).sum::<usize>().min(FILLED));
+    let bytes = messages.iter().map(|message| message.body.len() + 512).sum::<usize>();
+    let capacity = (bytes / partitions).min(FILLED);
+    let mut all: Vec<Open> = (0..=u8::MAX).take(partitions).map(|publisher| Open::new(publisher, capacity)).collect();
     for (place, (message, id)) in messages.iter().zip(first_id..).enumerate() {
+        let open = &mut all[partitions::place(message, partitions)];
         let start = open.put(id, message, type_in);
         if open.count > 1 && open.bytes.len() > limit.min(FILLED) {
             let moved = open.split_off(start);
-            packed.frames.push(std::mem::replace(&mut open, moved).close());
+            packed.frames.push(std::mem::replace(open, moved).close());
         }
         if open.bytes.len() > limit {
-            open = Open::new(0);
+            *open = Open::new(open.publisher, 0);
             packed.left_out.push(place);
         }
     }
-    if open.count > 0 {
-        packed.frames.push(open.close());
-    }
+    packed.frames.extend(all.into_iter().filter(|open| open.count > 0).map(Open::close));
     packed
 }
 
 /// A frame that still takes messages.
 struct Open {
+    publisher: u8,
     bytes: Vec<u8>,
     count: u32,
 }
 
 impl Open {
-    fn new(capacity: usize) -> Self {
+    fn new(publisher: u8, capacity: usize) -> Self {
         let mut bytes = begin(PUBLISH);
         bytes.reserve(capacity);
-        bytes.push(PUBLISHER);
+        bytes.push(publisher);
         bytes.extend(0_u32.to_be_bytes());
-        Self { bytes, count: 0 }
+        Self { publisher, bytes, count: 0 }
     }
 
     /// Appends a message, and returns where it begins.
@@ -77,7 +85,7 @@ impl Open {
 
     /// Moves the last message, which begins at `start`, into a frame of its own.
     fn split_off(&mut self, start: usize) -> Self {
-        let mut moved = Self::new(FILLED.min(self.bytes.capacity()));
+        let mut moved = Self::new(self.publisher, FILLED.min(self.bytes.capacity()));
         moved.bytes.extend_from_slice(&self.bytes[start..]);
         moved.count = 1;
         self.bytes.truncate(start);

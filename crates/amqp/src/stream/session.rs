@@ -1,4 +1,4 @@
-//! A session: the publishing side of one connection, with its named publisher.
+//! A session: the publishing side of one connection, with its named publisher on each partition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +38,11 @@ pub struct StreamSession {
 #[derive(Clone)]
 pub(super) struct Who {
     pub(super) reference: String,
-    pub(super) stream: String,
+    /// The streams that events are appended to, in the order of the partitions.
+    pub(super) streams: Arc<[String]>,
     pub(super) user: String,
+    /// Whether one of them was created for the session, while another one has events of the publisher.
+    pub(super) is_renewed: bool,
 }
 
 impl StreamSession {
@@ -50,7 +53,7 @@ impl StreamSession {
         let carrier = Carrier {
             socket: link.socket,
             reader: link.reader,
-            stream: who.stream.clone(),
+            streams: Arc::clone(&who.streams),
             heartbeat: agreed.heartbeat,
             shared: Arc::clone(&shared),
         };
@@ -68,9 +71,9 @@ impl StreamSession {
         }
     }
 
-    async fn ask(&mut self, request: impl Fn(&Who) -> Request<'_>) -> Result<(Code, Vec<u8>), SessionLost> {
+    async fn ask(&mut self, request: Request<'_>) -> Result<(Code, Vec<u8>), SessionLost> {
         self.correlation += 1;
-        let frame = request(&self.who).encode(self.correlation);
+        let frame = request.encode(self.correlation);
         self.send(vec![frame]).await?;
         self.shared.answer(self.correlation).await.map_err(SessionLost)
     }
@@ -78,15 +81,25 @@ impl StreamSession {
 
 impl LogSession for StreamSession {
     async fn last_id(&mut self) -> Result<u64, SessionLost> {
-        let limit = self.limit;
-        let asked = self.ask(|Who { reference, stream, .. }| Request::QueryPublisherSequence { reference, stream });
-        let answer = timeout(limit, asked).await;
-        let answer = answer.unwrap_or_else(|_| Err(SessionLost(format!("no answer within {limit:?}"))))?;
-        sequence(answer, (&self.who.stream, &self.who.user)).map_err(|failure| SessionLost(failure.to_string()))
+        let (limit, Who { reference, streams, user, .. }) = (self.limit, self.who.clone());
+        let mut last_id = 0;
+        for stream in &*streams {
+            let asked = self.ask(Request::QueryPublisherSequence { reference: &reference, stream });
+            let answer = timeout(limit, asked).await;
+            let answer = answer.unwrap_or_else(|_| Err(SessionLost(format!("no answer within {limit:?}"))))?;
+            let of_stream = sequence(answer, (stream, &user)).map_err(|failure| SessionLost(failure.to_string()))?;
+            last_id = last_id.max(of_stream);
+        }
+        Ok(last_id)
+    }
+
+    fn is_renewed(&self) -> bool {
+        self.who.is_renewed
     }
 
     async fn append(&mut self, first_id: u64, messages: &[Publication<'_>]) -> Result<Vec<usize>, SessionLost> {
-        let Packed { frames, left_out } = pack(first_id, messages, self.agreed.frame_max, self.agreed.type_in);
+        let Packed { frames, left_out } =
+            pack(first_id, messages, self.who.streams.len(), (self.agreed.frame_max, self.agreed.type_in));
         if !frames.is_empty() {
             self.send(frames).await?;
         }
@@ -98,7 +111,7 @@ impl LogSession for StreamSession {
     }
 
     async fn close(mut self) {
-        let _ = timeout(CLOSE_LIMIT, self.ask(|_| Request::Close { reason: "settled is done" })).await;
+        let _ = timeout(CLOSE_LIMIT, self.ask(Request::Close { reason: "settled is done" })).await;
     }
 }
 

@@ -6,6 +6,7 @@ use settled_pipeline::outbox::{Encoding, EventFormat, HeaderPrefix, Publication,
 use super::command::{PUBLISH, Request, heartbeat, tuned};
 use super::frame::{Code, Frame, Known, code, known};
 use super::message::TypeIn;
+use super::partitions;
 use super::publish::{Packed, pack};
 use super::rehearsal::{Rehearsal, rehearse};
 use super::wire::{Cursor, LARGEST, Malformed};
@@ -41,7 +42,8 @@ fn commands_are_written_as_the_protocol_has_them() {
             13,
             [&string("log")[..], &[0, 0, 0, 1], &string("max-age"), &string("5s")].concat(),
         ),
-        (Request::DeclarePublisher { reference: "ref", stream: "log" }, 1, [&[0][..], &names].concat()),
+        (Request::DeclarePublisher { publisher: 7, reference: "ref", stream: "log" }, 1, [&[7][..], &names].concat()),
+        (Request::Partitions { super_stream: "log" }, 25, string("log")),
         (Request::QueryPublisherSequence { reference: "ref", stream: "log" }, 5, names.clone()),
         (Request::Metadata { stream: "log" }, 15, [&[0, 0, 0, 1][..], &string("log")].concat()),
         (Request::Close { reason: "done" }, 22, [&[0, 1][..], &string("done")].concat()),
@@ -58,7 +60,7 @@ fn what_the_server_says_by_itself_is_understood() {
     let confirm = frame(3, &[&[0, 0, 0, 0, 2][..], &7_u64.to_be_bytes(), &9_u64.to_be_bytes()].concat());
     let Ok(Frame::Confirm(ids)) = Frame::parse(&confirm[4..]) else { panic!("a confirm") };
     assert_eq!(ids.iter().collect::<Vec<_>>(), [7, 9]);
-    assert_eq!(parse(4, &[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 16]), "Refusal(1, ACCESS_REFUSED)");
+    assert_eq!(parse(4, &[5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 16]), "Refusal(5, 1, ACCESS_REFUSED)");
     assert_eq!(parse(16, &[&[0, 6][..], &string("log")].concat()), r#"MetadataUpdate(STREAM_NOT_AVAILABLE, "log")"#);
     assert_eq!(parse(20, &[0, 16, 0, 0, 0, 0, 0, 60]), "Tune(1048576, 60)");
     assert_eq!(parse(23, &[]), "Heartbeat");
@@ -118,20 +120,25 @@ proptest! {
     fn every_message_is_in_a_frame_or_left_out_and_no_frame_is_longer_than_its_limit(
         lengths in prop::collection::vec(0..3_000_usize, 1..40), limit in 1_000..6_000_usize, first_id in 0..1_000_u64,
         type_in in prop::sample::select(vec![TypeIn::Annotations, TypeIn::ApplicationProperties]),
+        partitions in 1..5_usize,
     ) {
         let lines = lines(&lengths);
         let messages = publications(1, lines.as_bytes(), SINGLE).unwrap();
-        let Packed { frames, left_out } = pack(first_id, &messages, limit, type_in);
-        let mut packed = Vec::new();
+        let Packed { frames, left_out } = pack(first_id, &messages, partitions, (limit, type_in));
+        let mut packed = vec![Vec::new(); partitions];
         for frame in &frames {
             prop_assert!(frame.len() <= limit, "{} bytes", frame.len());
-            packed.extend(unpack(frame));
+            let (publisher, messages) = unpack(frame);
+            packed[usize::from(publisher)].extend(messages);
         }
-        let alone = |place: &usize| pack(0, &messages[*place..=*place], usize::MAX, type_in).frames[0].len();
+        let alone = |place: &usize| pack(0, &messages[*place..=*place], 1, (usize::MAX, type_in)).frames[0].len();
         let too_long: Vec<usize> = (0..messages.len()).filter(|place| alone(place) > limit).collect();
         prop_assert_eq!(&left_out, &too_long);
-        let expected = (0..messages.len()).filter(|place| !left_out.contains(place));
-        let expected: Vec<_> = expected.map(|place| (first_id + place as u64, said(&messages[place], type_in))).collect();
+        let mut expected = vec![Vec::new(); partitions];
+        for place in (0..messages.len()).filter(|place| !left_out.contains(place)) {
+            let message = (first_id + place as u64, said(&messages[place], type_in));
+            expected[partitions::place(&messages[place], partitions)].push(message);
+        }
         prop_assert_eq!(packed, expected);
     }
 }
@@ -174,11 +181,12 @@ fn said(message: &Publication<'_>, type_in: TypeIn) -> Vec<(u8, Vec<Option<Strin
 
 type Message = (u64, Vec<(u8, Vec<Option<String>>)>);
 
-/// Reads the messages of a frame.
-fn unpack(frame: &[u8]) -> Vec<Message> {
+/// Reads the publisher of a frame, and its messages.
+fn unpack(frame: &[u8]) -> (u8, Vec<Message>) {
     let mut cursor = Cursor(frame);
     assert_eq!(cursor.u32().unwrap() as usize, frame.len() - 4);
-    assert_eq!((cursor.u16().unwrap(), cursor.u16().unwrap(), cursor.u8().unwrap()), (PUBLISH, 1, 0));
+    assert_eq!((cursor.u16().unwrap(), cursor.u16().unwrap()), (PUBLISH, 1));
+    let publisher = cursor.u8().unwrap();
     let messages = cursor.list(|cursor| {
         let (id, length) = (cursor.u64()?, cursor.u32()? as usize);
         let (message, rest) = cursor.0.split_at(length);
@@ -186,7 +194,7 @@ fn unpack(frame: &[u8]) -> Vec<Message> {
         Ok((id, sections(message)))
     });
     assert!(cursor.0.is_empty());
-    messages.unwrap()
+    (publisher, messages.unwrap())
 }
 
 fn sections(message: &[u8]) -> Vec<(u8, Vec<Option<String>>)> {

@@ -26,6 +26,11 @@ impl Version {
         self >= first
     }
 
+    /// Whether it has super streams, as far as their partitions can be asked for.
+    pub(super) fn has_super_streams(self) -> bool {
+        self >= Self([3, 11, 0])
+    }
+
     /// Where it looks for the type of a message of AMQP 0-9-1.
     pub(super) fn type_in(self) -> TypeIn {
         if self < Self([3, 13, 0]) { TypeIn::ApplicationProperties } else { TypeIn::Annotations }
@@ -61,6 +66,7 @@ mod tests {
         ] {
             assert_eq!(of(version).takes_external(), takes_external, "{version}");
         }
+        assert_eq!(["3.10.25", "3.11.0", "4.0.5"].map(|version| of(version).has_super_streams()), [false, true, true]);
         assert_eq!(of("3.12.14").type_in(), TypeIn::ApplicationProperties);
         assert_eq!(of("3.13.0").type_in(), TypeIn::Annotations);
     }

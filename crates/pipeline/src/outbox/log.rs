@@ -3,6 +3,10 @@
 //! A session is one connection that has declared a named producer. The log keeps the highest publishing id of each
 //! producer name, and drops what comes with one that is not higher. RabbitMQ's streams implement it, and a simulated log
 //! in tests.
+//!
+//! A log may consist of partitions, of which each does so for itself. All events of a payment are in one of them, in the
+//! order in which they are appended. The publishing ids are those of one producer, so each partition has a growing part
+//! of them.
 
 use std::future::Future;
 
@@ -27,6 +31,10 @@ pub trait LogSession: Send + 'static {
     /// Returns the highest publishing id that the log has of the producer, or 0 if it has none. It may have it without
     /// having committed it.
     fn last_id(&mut self) -> impl Future<Output = Result<u64, SessionLost>> + Send;
+
+    /// Whether opening the session has declared a partition anew that had events of the producer: it was deleted. If all
+    /// of the log is new, [`Self::last_id`] tells.
+    fn is_renewed(&self) -> bool;
 
     /// Appends messages whose publishing ids count up from `first_id`. Returns when they are handed to the system, which
     /// is long before they are confirmed, with the places of those that are longer than the log takes: they are left

@@ -6,6 +6,7 @@
 //! once and seldom twice.
 
 mod direct_reply;
+mod key;
 mod log;
 mod publication;
 mod refusals;

@@ -13,6 +13,9 @@ section! {
     /// "exchange": events go to a topic exchange, each at least once. "stream": each goes exactly once to the stream that
     /// [stream] names, for a fraction of the broker's work; it needs the plugin rabbitmq_stream. Replies are the same.
     pub transport: Transport = Transport::Exchange => Parsed();
+    /// How many streams share the events: each has those of a part of the payments, by a hash of the payment's id. More
+    /// than one are the partitions of a super stream, which needs RabbitMQ 3.11. Another number needs another stream.name.
+    pub partitions: usize = 1 => Whole(1..=64);
     /// The topic exchange for events, with the routing key payment.settled and so on.
     pub exchange: String = "payments.events".to_owned() => Text(&BROKER_NAME);
     /// The beginning of the CloudEvents source attribute, give each installation its own; a slash and the ledger's

@@ -81,6 +81,10 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
                         self.metrics.reconnects(Connection::Stream).increment(1);
                     }
                     self.health.set_up(Dependency::BrokerStream);
+                    // Whoever declared it anew tells, whoever appends: the others find it as it is.
+                    if session.is_renewed() {
+                        self.tell_that_it_is_new();
+                    }
                     let began = Instant::now();
                     let ended = self.append_on(&mut session).await;
                     delays.session_ended(began.elapsed());
@@ -122,7 +126,8 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
             info!(last_id, rows = held.rows.len(), "this daemon appends the ledger's events to the stream");
             self.set_producer(true);
             let began = Instant::now();
-            let ended = Appending::resume(self, &held, last_id).run(session).await;
+            let is_told = session.is_renewed();
+            let ended = Appending::resume(self, &held, last_id, is_told).run(session).await;
             self.set_producer(false);
             delays.session_ended(began.elapsed());
             is_failing &= began.elapsed() < FAILING;
@@ -158,6 +163,15 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
             }
         }
         Ok(None)
+    }
+
+    /// Tells that the stream, or a partition of it, is not the one that it was.
+    pub(super) fn tell_that_it_is_new(&self) {
+        self.metrics.stream_generations.increment(1);
+        warn!(
+            "the stream lacks events that it had: it or a partition of it was deleted, or is another one. What it has is \
+             told from here on"
+        );
     }
 
     fn set_producer(&self, is_producer: bool) {

@@ -81,8 +81,10 @@ pub(super) struct Appending<'r, P, L> {
 }
 
 impl<'r, P: StreamStore, L: EventLog> Appending<'r, P, L> {
-    pub(super) fn resume(relay: &'r StreamRelay<P, L>, held: &Held, last_id: u64) -> Self {
+    /// Goes on on a stream that has this highest id. `is_told` says that it is known, and was told, to be a new one.
+    pub(super) fn resume(relay: &'r StreamRelay<P, L>, held: &Held, last_id: u64, is_told: bool) -> Self {
         let (position, generation) = Position::resume(held, last_id);
+        let generation = generation.filter(|found| !is_told || *found != NewGeneration::StreamIsNew);
         let now = Instant::now();
         Self {
             relay,
@@ -135,14 +137,10 @@ impl<'r, P: StreamStore, L: EventLog> Appending<'r, P, L> {
     /// Tells of a new generation. Ids that were given anew are committed before they are used.
     async fn begin_generation(&mut self) -> Result<(), Ended> {
         let Some(generation) = self.generation.take() else { return Ok(()) };
-        self.relay.metrics.stream_generations.increment(1);
         match generation {
-            NewGeneration::StreamIsNew => {
-                warn!(
-                    "the stream lacks events that it had: it was deleted, or is another one. What it has is told from here on"
-                );
-            }
+            NewGeneration::StreamIsNew => self.relay.tell_that_it_is_new(),
             NewGeneration::LedgerIsOlder => {
+                self.relay.metrics.stream_generations.increment(1);
                 warn!(
                     "the stream has events that the ledger doesn't know: the ledger was restored. Events may come again"
                 );

@@ -1,5 +1,6 @@
 //! Two daemons, a database and a stream that fail at random: whoever reads the stream from its beginning finds each
-//! event once, and causes before effects.
+//! event once, and causes before effects. If the stream has partitions, whoever reads all of them finds each event once,
+//! and in each partition causes before effects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -159,12 +160,19 @@ fn copy(row: &EventBatch) -> EventBatch {
     EventBatch { id: row.id, body: row.body.clone(), events: row.events, held_key: None, held_reason: None }
 }
 
-/// What the stream has.
-#[derive(Default)]
-struct Stream {
+/// What a partition of the stream has.
+#[derive(Clone, Default)]
+struct Partition {
     last_id: u64,
     ids: Vec<String>,
 }
+
+/// Returns the place of the partition of an event.
+fn place(payment: &str, partitions: usize) -> usize {
+    payment.bytes().map(usize::from).sum::<usize>() % partitions
+}
+
+type Stream = Vec<Partition>;
 
 #[derive(Clone)]
 struct Log {
@@ -192,23 +200,33 @@ impl EventLog for Log {
 impl LogSession for LogOf {
     async fn last_id(&mut self) -> Result<u64, SessionLost> {
         self.log.chance.pause(5).await;
-        Ok(self.log.stream.lock().last_id)
+        Ok(self.log.stream.lock().iter().map(|partition| partition.last_id).max().expect("a partition"))
+    }
+
+    fn is_renewed(&self) -> bool {
+        false
     }
 
     async fn append(&mut self, first_id: u64, messages: &[Publication<'_>]) -> Result<Vec<usize>, SessionLost> {
-        for (id, message) in (first_id..).zip(messages) {
-            if self.log.chance.below(8) == 0 {
-                self.log.chance.pause(3).await;
+        let partitions = self.log.stream.lock().len();
+        let of = |message: &Publication<'_>| place(&message.payment_id(), partitions);
+        // One partition after the other, beginning with any: if it fails, some have all, and others nothing.
+        let first = self.log.chance.below(partitions as u64) as usize;
+        for partition in (0..partitions).map(|number| (first + number) % partitions) {
+            for (id, message) in (first_id..).zip(messages).filter(|(_, message)| of(message) == partition) {
+                if self.log.chance.below(8) == 0 {
+                    self.log.chance.pause(3).await;
+                }
+                if self.log.chance.fails() {
+                    return Err(SessionLost("reset".to_owned()));
+                }
+                let partition = &mut self.log.stream.lock()[partition];
+                if id > partition.last_id {
+                    partition.last_id = id;
+                    partition.ids.push(message.message_id.to_string());
+                }
+                self.unconfirmed.push(id);
             }
-            if self.log.chance.fails() {
-                return Err(SessionLost("reset".to_owned()));
-            }
-            let mut stream = self.log.stream.lock();
-            if id > stream.last_id {
-                stream.last_id = id;
-                stream.ids.push(message.message_id.to_string());
-            }
-            self.unconfirmed.push(id);
         }
         Ok(Vec::new())
     }
@@ -248,8 +266,17 @@ fn daemon(number: u64, tables: &Arc<Mutex<Tables>>, stream: &Arc<Mutex<Stream>>,
     Daemon { handover, stop, running: tokio::spawn(relay.run()) }
 }
 
+/// How many payments there are. An event of the same remainder is of the same payment.
+const PAYMENTS: u64 = 7;
+
+/// Returns the id of the payment of an event.
+fn payment(event: u64) -> String {
+    format!("payment-{}", event % PAYMENTS)
+}
+
 fn event(id: u64) -> String {
-    format!(r#"{{"id":"{id}","source":"s","type":"payment.settled","subject":"i","time":"t","data":{{}}}}"#) + "\n"
+    let of = payment(id);
+    format!(r#"{{"id":"{id}","source":"s","type":"payment.settled","subject":"{of}","time":"t","data":{{}}}}"#) + "\n"
 }
 
 /// Commits a row with a few events. Its number is taken some time before it becomes visible. Returns the events.
@@ -271,9 +298,10 @@ async fn commit(tables: &Mutex<Tables>, chance: &Chance, next_event: &AtomicU64,
 }
 
 /// Runs two daemons with everything failing, then until all is appended. Returns what each writer has committed in its
-/// order, and what the stream has.
-async fn run(seed: u64) -> (Vec<Vec<u64>>, Vec<String>) {
-    let (chance, tables, stream) = (Chance::new(seed), Arc::default(), Arc::default());
+/// order, and what each partition has.
+async fn run(seed: u64, partitions: usize) -> (Vec<Vec<u64>>, Vec<Vec<u64>>) {
+    let (chance, tables) = (Chance::new(seed), Arc::default());
+    let stream = Arc::new(Mutex::new(vec![Partition::default(); partitions]));
     let mut daemons: Vec<Daemon> = (0..2).map(|number| daemon(number, &tables, &stream, &chance)).collect();
     let mut generation = 2;
     let next_event = AtomicU64::new(1);
@@ -305,24 +333,39 @@ async fn run(seed: u64) -> (Vec<Vec<u64>>, Vec<String>) {
         daemon.running.await.expect("it ends");
     }
     assert!(tables.lock().set_aside.is_empty());
-    let ids = stream.lock().ids.clone();
-    (written, ids)
+    let number = |id: &String| id.parse().expect("a number");
+    let found = stream.lock().iter().map(|partition| partition.ids.iter().map(number).collect()).collect();
+    (written, found)
+}
+
+/// Runs some seeds. Each event is there once, and in each partition those of a writer are in the order of its commits.
+fn check(partitions: usize) {
+    for seed in 0..40 {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        let (written, found) = runtime.block_on(run(seed, partitions));
+        let mut sorted = found.concat();
+        sorted.sort_unstable();
+        let all: Vec<u64> = (1..=written.iter().map(Vec::len).sum::<usize>() as u64).collect();
+        assert_eq!(sorted, all, "seed {seed}: each event once");
+        for (number, found) in found.iter().enumerate() {
+            assert!(!found.is_empty(), "seed {seed}: nothing in partition {number}");
+            for writer in &written {
+                let order: Vec<u64> = found.iter().copied().filter(|id| writer.contains(id)).collect();
+                let of = |id: &u64| place(&payment(*id), partitions) == number;
+                let expected: Vec<u64> = writer.iter().copied().filter(of).collect();
+                assert_eq!(order, expected, "seed {seed}, partition {number}: in the order of its commits");
+            }
+        }
+    }
 }
 
 #[test]
 fn the_stream_has_every_event_once_and_causes_before_effects() {
-    for seed in 0..40 {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-        let (written, found) = runtime.block_on(run(seed));
-        let found: Vec<u64> = found.iter().map(|id| id.parse().expect("a number")).collect();
-        let mut sorted = found.clone();
-        sorted.sort_unstable();
-        let all: Vec<u64> = (1..=written.iter().map(Vec::len).sum::<usize>() as u64).collect();
-        assert_eq!(sorted, all, "seed {seed}: each event once");
-        for writer in written {
-            let order: Vec<u64> = found.iter().copied().filter(|id| writer.contains(id)).collect();
-            assert_eq!(order, writer, "seed {seed}: in the order of its commits");
-        }
-    }
+    check(1);
+}
+
+#[test]
+fn its_partitions_have_every_event_once_and_those_of_a_payment_in_one_and_in_order() {
+    check(3);
 }
