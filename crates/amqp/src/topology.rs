@@ -9,7 +9,7 @@ use settled_pipeline::precondition::{Precondition, Verdict, sentences};
 use tracing::warn;
 
 use crate::connection::{reply_code, use_as_it_is};
-use crate::difference;
+use crate::difference::{self, Difference};
 use crate::outlet::Outlet;
 use crate::preconditions;
 use crate::settings::BrokerSettings;
@@ -106,32 +106,37 @@ pub(super) async fn dangers(connection: &Connection, settings: &BrokerSettings) 
         found.push(format!("the dead-letter exchange `{dead_letter_exchange}` does not exist: {lost}"));
     }
     if is_there(queue_exists(connection, queue).await)? {
-        found.extend(differences(connection, settings).await?);
+        let say = |difference: &Difference| difference.warning(queue, dead_letter_exchange);
+        found.extend(differences(connection, queue, task_queue_arguments(settings), say).await?);
     }
     Ok(found)
 }
 
-/// Returns a warning for each argument in which the task queue differs from the daemon's. The broker names only the
-/// first of them, so the queue is declared again with that one adopted, until they agree.
-async fn differences(connection: &Connection, settings: &BrokerSettings) -> lapin::Result<Vec<String>> {
+/// Returns a sentence for each argument in which a queue or stream, which exists, differs from these. The broker names
+/// only the first of them, so it is declared again with that one adopted, until they agree.
+pub(super) async fn differences(
+    connection: &Connection,
+    queue: &str,
+    mut arguments: FieldTable,
+    say: impl Fn(&Difference) -> String,
+) -> lapin::Result<Vec<String>> {
     const MOST: usize = 10;
-    let (queue, mut arguments, mut found) = (&settings.queue, task_queue_arguments(settings), Vec::new());
+    let mut found = Vec::new();
     for _ in 0..MOST {
         let channel = connection.create_channel().await?;
         let declared = channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments.clone()).await;
-        let Err(error) = declared else { return Ok(found) };
-        let last = match (reply_code(&error), difference::parse(&error.to_string())) {
+        let Err(error) = declared else { break };
+        match (reply_code(&error), difference::parse(&error.to_string())) {
             (Some(406), Some(difference)) => {
                 difference.adopt(&mut arguments);
-                found.push(difference.warning(queue, &settings.dead_letter_exchange));
-                continue;
+                found.push(say(&difference));
             }
-            (Some(406), None) => format!("the queue `{queue}` has other arguments: {error}"),
-            (Some(403), _) => format!("the arguments of `{queue}` can't be checked: {error}"),
+            (Some(403 | 406), _) => {
+                found.push(format!("the arguments of `{queue}` can't be compared: {error}"));
+                break;
+            }
             _ => return Err(error),
-        };
-        found.push(last);
-        break;
+        }
     }
     Ok(found)
 }

@@ -1,6 +1,5 @@
 //! In what a stream that exists differs from the settings. The stream protocol does not tell; AMQP 0-9-1 does.
 
-use lapin::options::QueueDeclareOptions;
 use lapin::tcp::RustlsConnector;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
@@ -8,9 +7,9 @@ use lapin::{Connection, ConnectionProperties};
 
 use super::declare::arguments;
 use super::settings::StreamSettings;
-use crate::connection::{open, reply_code};
-use crate::difference::{self, Difference};
-use crate::topology::name;
+use crate::connection::open;
+use crate::difference::Difference;
+use crate::topology;
 
 /// Returns a sentence for each argument in which the stream differs from the settings.
 pub(super) async fn differences(
@@ -25,32 +24,13 @@ pub(super) async fn differences(
     found
 }
 
-/// Returns a sentence for each argument in which the stream, which exists, differs from the settings. The broker names
-/// only the first argument that differs, so the stream is declared again with that one adopted, until they agree.
+/// As [`differences`], on a connection that is there.
 pub(super) async fn compare(
     connection: &Connection,
     settings: &StreamSettings,
     stream: &str,
 ) -> lapin::Result<Vec<String>> {
-    const MOST: usize = 6;
-    let (mut arguments, mut found) = (table(settings), Vec::new());
-    for _ in 0..MOST {
-        let channel = connection.create_channel().await?;
-        let declared = channel.queue_declare(name(stream), QueueDeclareOptions::durable(), arguments.clone());
-        let Err(error) = declared.await else { break };
-        match (reply_code(&error), difference::parse(&error.to_string())) {
-            (Some(406), Some(difference)) => {
-                difference.adopt(&mut arguments);
-                found.push(warning(&difference, settings, stream));
-            }
-            (Some(403 | 406), _) => {
-                found.push(format!("the arguments of the stream `{}` can't be compared: {error}", stream));
-                break;
-            }
-            _ => return Err(error),
-        }
-    }
-    Ok(found)
+    topology::differences(connection, stream, table(settings), |found| warning(found, settings, stream)).await
 }
 
 /// Returns the arguments of the stream as AMQP 0-9-1 has them.
@@ -97,7 +77,7 @@ mod tests {
             let text = format!(
                 "inequivalent arg '{argument}' for queue 'q' in vhost '/': received x but current is {current}"
             );
-            warning(&difference::parse(&text).expect("a difference"), &settings, "q")
+            warning(&crate::difference::parse(&text).expect("a difference"), &settings, "q")
         };
         let age = of("x-max-age", "the value '1h' of type 'longstr'");
         assert!(age.contains("has x-max-age = 1h, expected 604800s (stream.max_age)"), "{age}");
