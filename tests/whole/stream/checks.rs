@@ -17,7 +17,7 @@ async fn check(world: &World, code: i32) -> Value {
 }
 
 /// The one precondition that does not hold is the stream's, for a reason with these parts. Returns the remedy.
-async fn complains(world: &World, parts: &[&str]) -> String {
+pub(super) async fn complains(world: &World, parts: &[&str]) -> String {
     let report = check(world, 78).await;
     let unmet: Vec<&Value> =
         report["preconditions"].as_array().expect("a list").iter().filter(|row| row["verdict"] != "ok").collect();
@@ -33,7 +33,7 @@ fn what(world: &World) -> String {
 }
 
 /// What the check says about the stream of a world where nothing is wrong, and all that it warns of.
-async fn praises(world: &World) -> (String, Vec<String>) {
+pub(super) async fn praises(world: &World) -> (String, Vec<String>) {
     let report = check(world, 0).await;
     let mut rows = report["preconditions"].as_array().expect("a list").iter();
     let row = rows.find(|row| row["what"] == what(world)).unwrap_or_else(|| panic!("no stream: {report}"));

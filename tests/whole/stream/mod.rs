@@ -5,6 +5,7 @@ mod appending;
 mod checks;
 mod faults;
 mod lines;
+mod partitions;
 mod refusals;
 mod settings;
 mod told;
@@ -113,15 +114,19 @@ impl Read {
     }
 }
 
-/// Reads the stream from its beginning: `count` messages, and then whatever comes within a moment.
+/// Reads the world's stream from its beginning: `count` messages, and then whatever comes within a moment.
 async fn read(world: &World, count: usize) -> Vec<Read> {
+    read_stream(world, &world.stream, count).await
+}
+
+/// Reads a stream from its beginning: `count` messages, and then whatever comes within a moment.
+async fn read_stream(world: &World, stream: &str, count: usize) -> Vec<Read> {
     const MOMENT: Duration = Duration::from_millis(300);
     let connection = amqp::connect(&world.amqp_uri).await;
     let channel = connection.create_channel().await.expect("a channel");
     channel.basic_qos(1000, BasicQosOptions::default()).await.expect("a prefetch");
     let first = amqp::table(&[("x-stream-offset", "first".into())]);
-    let consumer =
-        channel.basic_consume(world.stream.as_str().into(), "".into(), BasicConsumeOptions::default(), first);
+    let consumer = channel.basic_consume(stream.into(), "".into(), BasicConsumeOptions::default(), first);
     let mut consumer = consumer.await.expect("a consumer");
     let mut read = Vec::new();
     loop {

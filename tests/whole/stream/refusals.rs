@@ -9,7 +9,7 @@ use settled_testkit::harness::{World, servers};
 use super::*;
 
 /// Attempts to open a session, which must fail for a reason with these parts, and with or without a refusal of access.
-async fn fails(log: &StreamLog, refused: bool, parts: &[&str]) {
+pub(super) async fn fails(log: &StreamLog, refused: bool, parts: &[&str]) {
     let opened = timeout(SOON, log.open(NAME)).await.expect("it fails soon");
     let Err(outage) = opened else { panic!("it opens, and must not because of {parts:?}") };
     assert!(parts.iter().all(|part| outage.reason.contains(part)), "not because of {parts:?}: {outage:?}");
