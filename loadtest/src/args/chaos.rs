@@ -5,7 +5,7 @@ use std::io;
 use clap::Args;
 
 use super::load::LoadArgs;
-use super::place::ServersArgs;
+use super::place::{ServersArgs, refuse_partitions};
 use super::refuse;
 use crate::chaos::{Job, Options};
 use crate::load::Pace;
@@ -36,6 +36,7 @@ impl ChaosArgs {
             refuse("--publishers: one system publishes here, expected 1");
         }
         let blueprint = Blueprint { streams: order.subscriber.reads_a_stream(), ..self.servers.blueprint()? };
+        refuse_partitions(&blueprint);
         let struck = options.faults.iter().find_map(|wanted| wanted.is_of_own_servers());
         if let Some(fault) = struck.filter(|_| blueprint.place != Place::Private) {
             refuse(&format!("--faults {fault}: strikes servers that are somebody else's, expected no --amqp-uri"));

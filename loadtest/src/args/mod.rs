@@ -178,6 +178,7 @@ impl Verb {
             order.ledger = args.ledger;
         }
         let blueprint = place.blueprint(order.subscriber)?;
+        place::refuse_partitions(&blueprint);
         Ok(Job { verb, order, blueprint, output: output.clone(), search })
     }
 }
@@ -267,6 +268,15 @@ mod tests {
             let Job { order, blueprint, .. } = job(line);
             assert_eq!((blueprint.streams, order.subscriber.is_late()), (streams, late), "{line}");
         }
+    }
+
+    #[test]
+    fn a_subscriber_reads_one_stream() {
+        let mut blueprint = job("run --subscriber stream --set events.partitions=1").blueprint;
+        assert!(!place::has_partitions(&blueprint));
+        blueprint.settings.push("events.partitions=3".parse().expect("a setting"));
+        assert!(place::has_partitions(&blueprint));
+        assert!(!place::has_partitions(&job("run --set events.partitions=3").blueprint));
     }
 
     #[test]

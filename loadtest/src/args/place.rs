@@ -107,6 +107,21 @@ impl PlaceArgs {
     }
 }
 
+/// Whether the daemons are told to share the events among streams of which the subscriber would read one.
+pub(super) fn has_partitions(blueprint: &Blueprint) -> bool {
+    let partitions = Setting::of(&blueprint.settings, "events", "partitions");
+    blueprint.streams && partitions.and_then(toml::Value::as_integer).is_some_and(|partitions| partitions != 1)
+}
+
+/// Ends the program with a message in that case.
+pub(super) fn refuse_partitions(blueprint: &Blueprint) {
+    if has_partitions(blueprint) {
+        refuse(
+            "--set events.partitions: a subscriber that reads a stream reads one, expected 1 or another --subscriber",
+        );
+    }
+}
+
 /// The `settled` to run: `path`, or else the one beside this program.
 pub(crate) fn settled_path(path: Option<&Path>) -> io::Result<PathBuf> {
     match path {

@@ -18,7 +18,7 @@ impl Setting {
     }
 
     /// The value of a key, if it is set; the last one counts.
-    pub(super) fn of<'a>(settings: &'a [Self], section: &str, key: &str) -> Option<&'a Value> {
+    pub(crate) fn of<'a>(settings: &'a [Self], section: &str, key: &str) -> Option<&'a Value> {
         let found = settings.iter().rev().find(|setting| setting.section == section && setting.key == key);
         found.map(|setting| &setting.value)
     }
