@@ -295,3 +295,85 @@ async fn a_daemon_tells_of_a_partition_that_was_deleted_and_goes_on() {
     assert_eq!(daemon.metric("settled_stream_generations_total", &[]).await, 1.0);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn kills_of_two_daemons_leave_every_event_in_its_partition_once_and_in_order() {
+    const EACH: u64 = 400;
+    let world = World::new(&[&THREE[..], &["events.lease = \"1s\""]].concat()).await;
+    if !has_super_streams(&world).await {
+        return;
+    }
+    let mut daemons = [world.daemon().await, world.daemon().await];
+    world.open(["world", "alice"]).await;
+    let (publisher, before) = (world.publisher().await, world.count("payment").await);
+    let mut transfers = 0;
+    for kill in 0..6 {
+        let tasks: Vec<Task> = (0..EACH).map(|_| transfer("world", "alice", 1)).collect();
+        publisher.publish_all(&tasks).await;
+        transfers += EACH;
+        // In the middle of it, by turns.
+        eventually("some are committed", async || world.count("payment").await > before + transfers - EACH / 2).await;
+        daemons[kill % 2].kill();
+        daemons[kill % 2] = world.daemon().await;
+    }
+    eventually("all are committed and confirmed", async || {
+        world.count("payment").await == before + transfers && world.count("stream_outbox").await == 0
+    })
+    .await;
+    let expected = 2 + usize::try_from(transfers).expect("few");
+    let all = read_all(&world, 3, expected).await;
+    assert_eq!(count(&all), expected, "each event once");
+    for partition in all {
+        let mut last = 0;
+        for event in &partition {
+            let body: Value = serde_json::from_slice(&event.body).expect("JSON");
+            let balances = body["balances"].as_array().expect("a list");
+            let Some(alice) = balances.iter().find(|balance| balance["account"] == "alice") else { continue };
+            let version = alice["version"].as_u64().expect("a number");
+            assert!(version > last || last == 0, "{version} is behind {last}");
+            last = version;
+        }
+        assert!(last > 0, "a partition has nothing");
+    }
+    world.audit().await;
+    for daemon in daemons {
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_check_asks_to_be_permitted_for_a_super_stream_is_enough() {
+    let mut world = World::new(&[]).await;
+    if !has_super_streams(&world).await {
+        return;
+    }
+    let (user, guest) = (format!("parts_{}", world.name), world.amqp_uri.clone());
+    ctl(&["add_user", &user, "secret"]).await;
+    world.amqp_uri = guest.replace("guest:guest", &format!("{user}:secret"));
+    world.configure(&THREE);
+    world.amqp_uri = guest;
+    let all_but = |name: &str| format!("^(?!{name}$).*");
+    let exchange = all_but(&world.stream.replace('.', "\\."));
+    let partition = all_but(&format!("{}-1", world.stream.replace('.', "\\.")));
+    let of_exchange = format!("what declaring the super stream `{}` needs", world.stream);
+    let of_partition = |permission: &str| format!("lacks the permission {permission} for `{}-1`", world.stream);
+    for (patterns, lacks) in [
+        ([&*exchange, ".*", ".*"], of_exchange.clone()),
+        ([".*", ".*", &*exchange], of_exchange),
+        ([&*partition, ".*", ".*"], of_partition("configure")),
+        ([".*", ".*", &*partition], of_partition("read")),
+    ] {
+        ctl(&["set_permissions", &user, patterns[0], patterns[1], patterns[2]]).await;
+        let remedy = complains(&world, &[&lacks]).await;
+        let granted: Vec<&str> = remedy.split('\'').skip(5).step_by(2).take(3).collect();
+        ctl(&["set_permissions", &user, granted[0], granted[1], granted[2]]).await;
+        let (detail, warnings) = praises(&world).await;
+        assert_eq!((&*detail, warnings), ("is not whole yet: `settled run` declares its partitions", Vec::new()));
+    }
+    let daemon = world.daemon().await;
+    world.open(["alice"]).await;
+    assert_eq!(count(&read_all(&world, 3, 1).await), 1);
+    assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
+    daemon.stop().await;
+    assert_eq!(praises(&world).await.0, "exists, with 3 partitions");
+}
