@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -178,6 +179,8 @@ type Stream = Vec<Partition>;
 struct Log {
     stream: Arc<Mutex<Stream>>,
     chance: Chance,
+    /// Whether each session has declared a partition anew.
+    is_renewed: bool,
 }
 
 struct LogOf {
@@ -204,7 +207,7 @@ impl LogSession for LogOf {
     }
 
     fn is_renewed(&self) -> bool {
-        false
+        self.log.is_renewed
     }
 
     async fn append(&mut self, first_id: u64, messages: &[Publication<'_>]) -> Result<Vec<usize>, SessionLost> {
@@ -260,7 +263,7 @@ fn daemon(number: u64, tables: &Arc<Mutex<Tables>>, stream: &Arc<Mutex<Stream>>,
     health.use_stream();
     let settings = EventSettings { lease: Duration::from_secs(1), handover: 20, ..EventSettings::default() };
     let store = Store { tables: Arc::clone(tables), chance: chance.clone(), holder: number };
-    let log = Log { stream: Arc::clone(stream), chance: chance.clone() };
+    let log = Log { stream: Arc::clone(stream), chance: chance.clone(), is_renewed: false };
     let retry = RetrySettings { initial: Duration::from_millis(20), ..RetrySettings::default() };
     let relay = StreamRelay::new(store, log, settings, retry.into(), handover.clone(), health, metrics, stop.clone());
     Daemon { handover, stop, running: tokio::spawn(relay.run()) }
@@ -336,6 +339,41 @@ async fn run(seed: u64, partitions: usize) -> (Vec<Vec<u64>>, Vec<Vec<u64>>) {
     let number = |id: &String| id.parse().expect("a number");
     let found = stream.lock().iter().map(|partition| partition.ids.iter().map(number).collect()).collect();
     (written, found)
+}
+
+/// Returns how many new generations a relay tells of that becomes the producer. Ten events are confirmed, and the stream
+/// has them up to `last_id`.
+async fn generations(is_renewed: bool, last_id: u64) -> String {
+    let chance = Chance::new(1);
+    chance.heal();
+    let tables = Tables { first_id: 11, confirmed_id: 10, ..Tables::default() };
+    let store = Store { tables: Arc::new(Mutex::new(tables)), chance: chance.clone(), holder: 1 };
+    let stream = vec![Partition { last_id, ids: Vec::new() }, Partition::default()];
+    let log = Log { stream: Arc::new(Mutex::new(stream)), chance, is_renewed };
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = Arc::new(metrics::with_local_recorder(&recorder, || Metrics::register(1)));
+    let (health, stop, handover) = (Health::new(Arc::clone(&metrics)), CancellationToken::new(), Handover::new(100));
+    let (settings, retry) = (EventSettings::default(), RetrySettings::default());
+    let relay = StreamRelay::new(store, log, settings, retry.into(), handover.clone(), health, metrics, stop.clone());
+    let running = tokio::spawn(relay.run());
+    // Only once it is the producer, and has looked for rows.
+    let handle = recorder.handle();
+    while !handle.render().contains("\nsettled_stream_producer 1") || !handover.is_idle() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    stop.cancel();
+    running.await.expect("it ends");
+    let text = handle.render();
+    let counted = text.lines().find_map(|line| line.strip_prefix("settled_stream_generations_total "));
+    counted.expect("a counter").to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_which_something_is_new_is_told_once() {
+    assert_eq!(generations(false, 10).await, "0");
+    assert_eq!(generations(false, 4).await, "1", "all of it is new");
+    assert_eq!(generations(true, 10).await, "1", "a partition is new");
+    assert_eq!(generations(true, 4).await, "1", "a partition is new, and had the highest id");
 }
 
 /// Runs some seeds. Each event is there once, and in each partition those of a writer are in the order of its commits.
