@@ -51,7 +51,7 @@ async fn readyz(State(state): State<AdminState>) -> Response {
     (ok_or_unavailable(readiness.ready), Json(readiness)).into_response()
 }
 
-/// On another thread: it takes milliseconds, in which the pipeline's would do nothing else.
+/// On another thread: it takes milliseconds, in which the pipeline's thread would do nothing else.
 async fn metrics(State(state): State<AdminState>) -> Response {
     match tokio::task::spawn_blocking(move || state.exporter.render()).await {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),

@@ -15,7 +15,7 @@ use lapin::options::{
     BasicAckOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -108,11 +108,10 @@ impl Sink {
     async fn read_to_the_end(&self, channel: &Channel) -> Result<u64> {
         let mark = log::new_mark();
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let (stream, properties) =
-            (self.source.name().into(), BasicProperties::default().with_message_id(mark.as_str().into()));
-        let appended =
-            channel.basic_publish("".into(), stream, BasicPublishOptions::default(), &[], properties).await?;
-        ensure!(appended.await?.is_ack(), "the stream does not take a mark");
+        let properties = BasicProperties::default().with_message_id(mark.as_str().into());
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let appended = channel.basic_publish("".into(), self.source.name().into(), options, &[], properties).await?;
+        ensure!(appended.await? == Confirmation::Ack(None), "the stream does not take a mark");
         loop {
             if let Some(before) = self.received().log.as_ref().and_then(|log| log.before(&mark)) {
                 return Ok(before);

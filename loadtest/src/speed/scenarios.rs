@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(rows(&["start", "single-live"], false), ["single-live", "start", "restart"]);
         assert_eq!(rows(&["single"], true), ["single", "grown"]);
         let unknown = Scenarios::load(&["singel".to_owned()], false).expect_err("no row").to_string();
-        assert!(unknown.contains("`singel`") && unknown.contains("latency, memory, grown, start"), "{unknown}");
+        assert!(unknown.contains("`singel`") && unknown.contains("memory, stream-memory, grown, start"), "{unknown}");
     }
 
     #[test]

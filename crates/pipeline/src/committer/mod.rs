@@ -90,8 +90,8 @@ impl<S: BatchStore> Batch<'_, S> {
             let size = *self.pieces.last()?;
             let tasks = front(size);
             let attempt = committer.attempt(&tasks, &[], pending);
-            // The order matters: the attempt has its first statements sent before `meanwhile` runs, by a task of their
-            // own.
+            // The order matters: once the attempt has its first statements queued, the task of their connection sends
+            // them, and then `meanwhile` runs.
             let aside = async {
                 if let Some(work) = meanwhile.take() {
                     tokio::task::yield_now().await;

@@ -97,7 +97,7 @@ pub async fn write_and_commit<E: Borrow<Events>>(
             None => Ok(0),
         }
     };
-    // The order of these lists is the order on the wire.
+    // The order of these lists is the order on the wire: all of the first one are queued before the second one goes on.
     let written = async {
         futures_util::join!(
             before,

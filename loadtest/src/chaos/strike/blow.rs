@@ -132,7 +132,7 @@ impl Storm<'_> {
         Ok(format!("{ready} tasks that waited are gone"))
     }
 
-    /// Deletes the stream when its reader has read what RabbitMQ counts in it: what it had not read would be gone.
+    /// Deletes the stream when its reader has come to its end: what it had not read would be gone.
     /// Confirms that come meanwhile reach nobody, so that the next stream has what the reader may not have seen.
     async fn delete_stream(&self) -> Result<String> {
         self.lines.hold_stream(true);
