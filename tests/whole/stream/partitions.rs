@@ -264,6 +264,8 @@ async fn a_partition_that_is_deleted_is_declared_again_and_noticed_while_the_oth
         let reason = lost(&mut session).await;
         assert!(reason.contains(&format!("`{deleted}`")), "{reason}");
         let mut session = renewed(&log).await;
+        let bound = made(&world.stream).await;
+        assert_eq!(bound.len(), 4, "an exchange and three bindings: {bound:?}");
         assert!(session.last_id().await.expect("an answer") > 0);
         append(&mut session, next..=next + 29).await;
         next += 30;

@@ -36,7 +36,7 @@ pub struct StreamLog {
 /// What attempts leave for those that follow.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Whether a session had all partitions: one that is missing afterwards was deleted.
+    /// Whether all partitions were seen: one that is missing afterwards was deleted.
     pub(super) was_whole: AtomicBool,
     /// Whether a stream was created that no session has had yet.
     is_new: AtomicBool,
@@ -114,7 +114,9 @@ impl Node<'_> {
     async fn set_up(&self, link: &mut Link, agreed: &Agreed, reference: &str) -> Result<Who, Failure> {
         super_stream::supported(agreed, self.stream)?;
         let (streams, user) = (self.stream.names(), &*self.uri.authority.userinfo.username);
-        let unbound = if self.stream.is_super() { self.unbound(link).await? } else { Vec::new() };
+        if self.stream.is_super() {
+            self.unbound(link).await?;
+        }
         let (mut others, mut last_id) = (Vec::new(), 0);
         if self.broker.declare {
             for stream in &streams {
@@ -129,13 +131,14 @@ impl Node<'_> {
             let otherwise = if self.broker.declare { no_stream(stream) } else { self.missing() };
             last_id = last_id.max(declare(link, publisher, (reference, stream, user), otherwise).await?);
         }
+        // Again: a partition that was deleted since then is created without its binding. From here on its publisher tells.
+        let unbound = if self.stream.is_super() { self.unbound(link).await? } else { Vec::new() };
         if !unbound.is_empty() {
             self.bind(link, &unbound).await?;
         }
         for stream in others {
             self.warn_of_differences(stream).await;
         }
-        self.known.was_whole.store(true, Ordering::Relaxed);
         // Nothing is appended before all partitions are there, so one that is new where there are events was deleted.
         let is_renewed = self.known.is_new.swap(false, Ordering::Relaxed) && last_id > 0;
         Ok(Who { reference: reference.to_owned(), streams: streams.into(), user: user.to_owned(), is_renewed })
@@ -144,7 +147,10 @@ impl Node<'_> {
     /// Returns the numbers of the partitions that the super stream lacks.
     async fn unbound(&self, link: &mut Link) -> Result<Vec<usize>, Failure> {
         match super_stream::look(link, self.stream, self.known.was_whole.load(Ordering::Relaxed)).await? {
-            Bound::All => Ok(Vec::new()),
+            Bound::All => {
+                self.known.was_whole.store(true, Ordering::Relaxed);
+                Ok(Vec::new())
+            }
             Bound::Without(missing) if self.broker.declare => Ok(missing),
             Bound::Without(_) => Err(self.missing()),
             Bound::Others(found) => Err(super_stream::others(self.stream, &found)),
@@ -154,14 +160,11 @@ impl Node<'_> {
     /// Binds the partitions of these numbers. Somebody else may have done so meanwhile, with another number of them.
     async fn bind(&self, link: &mut Link, missing: &[usize]) -> Result<(), Failure> {
         super_stream::bind((self.uri.clone(), self.tls.clone()), self.stream, missing).await?;
-        match super_stream::look(link, self.stream, true).await? {
-            Bound::All => Ok(()),
-            Bound::Without(_) => {
-                let name = &self.stream.settings.name;
-                Err(Failure::Unavailable(format!("partitions of `{name}` were deleted while they were declared")))
-            }
-            Bound::Others(found) => Err(super_stream::others(self.stream, &found)),
+        if self.unbound(link).await?.is_empty() {
+            return Ok(());
         }
+        let name = &self.stream.settings.name;
+        Err(Failure::Unavailable(format!("partitions of `{name}` were deleted while they were declared")))
     }
 
     /// The failure if the stream, or a partition, is missing and must not be declared.
