@@ -279,6 +279,38 @@ async fn a_partition_that_is_deleted_is_declared_again_and_noticed_while_the_oth
 }
 
 #[tokio::test]
+async fn a_partition_counts_as_renewed_if_it_was_deleted_and_not_if_another_daemon_was_first_with_events() {
+    let world = World::new(&[]).await;
+    if !has_super_streams(&world).await {
+        return;
+    }
+    let user = format!("renewed_{}", world.name);
+    ctl(&["add_user", &user, "secret"]).await;
+    let uri = world.amqp_uri.replace("guest:guest", &format!("{user}:secret"));
+    // It declares what is missing, and fails.
+    let (hindered, other) = (StreamLog::new(broker(&uri), partitioned(&world, 3)), log_of(&world, 3));
+    let fails = async || {
+        ctl(&["set_permissions", &user, ".*", "^$", ".*"]).await;
+        fails(&hindered, true, &["lacks the permission write"]).await;
+        ctl(&["set_permissions", &user, ".*", ".*", ".*"]).await;
+    };
+    fails().await;
+    let mut session = other.open(NAME).await.expect("a session");
+    assert!(!session.is_renewed());
+    append(&mut session, 1..=30).await;
+    assert!(!hindered.open(NAME).await.expect("a session").is_renewed(), "what it created was new");
+    delete(&amqp::connect(&world.amqp_uri).await, &format!("{}-1", world.stream)).await;
+    lost(&mut session).await;
+    eventually("it is gone", async || {
+        !ctl(&["list_queues", "--silent", "name"]).await.contains(&format!("{}-1", world.stream))
+    })
+    .await;
+    fails().await;
+    assert!(!other.open(NAME).await.expect("a session").is_renewed(), "who created it tells");
+    assert!(hindered.open(NAME).await.expect("a session").is_renewed());
+}
+
+#[tokio::test]
 async fn a_daemon_tells_of_a_partition_that_was_deleted_and_goes_on() {
     let world = World::new(&THREE).await;
     if !has_super_streams(&world).await {

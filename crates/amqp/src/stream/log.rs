@@ -10,8 +10,10 @@ use settled_pipeline::outbox::EventLog;
 use settled_pipeline::settings::Live;
 use tracing::warn;
 
+use super::command::Request;
 use super::compare::differences;
-use super::declare::{ALARM, Created, create, declare, missing, no_stream};
+use super::declare::{ALARM, Created, create, declare, missing, no_stream, sequence};
+use super::frame::Code;
 use super::link::{Link, LinkError};
 use super::login::{Agreed, Failure, Unmet, log_in};
 use super::partitions::EventStream;
@@ -38,8 +40,8 @@ pub struct StreamLog {
 pub(super) struct Known {
     /// Whether all partitions were seen: one that is missing afterwards was deleted.
     pub(super) was_whole: AtomicBool,
-    /// Whether a stream was created that no session has had yet.
-    is_new: AtomicBool,
+    /// Whether a partition that was deleted was created anew, and no session has told it yet.
+    is_renewed: AtomicBool,
 }
 
 impl StreamLog {
@@ -117,19 +119,24 @@ impl Node<'_> {
         if self.stream.is_super() {
             self.unbound(link).await?;
         }
-        let (mut others, mut last_id) = (Vec::new(), 0);
+        let mut others = Vec::new();
         if self.broker.declare {
+            let has_events = self.stream.is_super() && has_events(link, &streams, (reference, user)).await?;
             for stream in &streams {
                 match create(link, &self.stream.settings, (stream, user)).await? {
-                    Created::New => self.known.is_new.store(true, Ordering::Relaxed),
-                    Created::Before => {}
+                    // Nothing is appended before all partitions are there, so it was deleted.
+                    Created::New if has_events => {
+                        warn!(%stream, "this partition of the stream was deleted, and is declared anew");
+                        self.known.is_renewed.store(true, Ordering::Relaxed);
+                    }
+                    Created::New | Created::Before => {}
                     Created::Other => others.push(stream),
                 }
             }
         }
         for (stream, publisher) in streams.iter().zip(0..) {
             let otherwise = if self.broker.declare { no_stream(stream) } else { self.missing() };
-            last_id = last_id.max(declare(link, publisher, (reference, stream, user), otherwise).await?);
+            declare(link, publisher, (reference, stream, user), otherwise).await?;
         }
         // Again: a partition that was deleted since then is created without its binding. From here on its publisher tells.
         let unbound = if self.stream.is_super() { self.unbound(link).await? } else { Vec::new() };
@@ -139,8 +146,7 @@ impl Node<'_> {
         for stream in others {
             self.warn_of_differences(stream).await;
         }
-        // Nothing is appended before all partitions are there, so one that is new where there are events was deleted.
-        let is_renewed = self.known.is_new.swap(false, Ordering::Relaxed) && last_id > 0;
+        let is_renewed = self.known.is_renewed.swap(false, Ordering::Relaxed);
         Ok(Who { reference: reference.to_owned(), streams: streams.into(), user: user.to_owned(), is_renewed })
     }
 
@@ -187,6 +193,17 @@ impl Node<'_> {
             warn!(%stream, "the stream exists with other arguments than the daemon's, and is used as it is: {difference}");
         }
     }
+}
+
+/// Says whether a stream that exists has events of the publisher `reference`.
+async fn has_events(link: &mut Link, streams: &[String], (reference, user): (&str, &str)) -> Result<bool, Failure> {
+    for stream in streams {
+        let (code, body) = link.call(Request::QueryPublisherSequence { reference, stream }).await?;
+        if code != Code::NO_STREAM && sequence((code, body), (stream, user))? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Opens a connection and logs in.
