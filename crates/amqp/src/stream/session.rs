@@ -82,15 +82,17 @@ impl StreamSession {
 impl LogSession for StreamSession {
     async fn last_id(&mut self) -> Result<u64, SessionLost> {
         let (limit, Who { reference, streams, user, .. }) = (self.limit, self.who.clone());
-        let mut last_id = 0;
-        for stream in &*streams {
-            let asked = self.ask(Request::QueryPublisherSequence { reference: &reference, stream });
-            let answer = timeout(limit, asked).await;
-            let answer = answer.unwrap_or_else(|_| Err(SessionLost(format!("no answer within {limit:?}"))))?;
-            let of_stream = sequence(answer, (stream, &user)).map_err(|failure| SessionLost(failure.to_string()))?;
-            last_id = last_id.max(of_stream);
-        }
-        Ok(last_id)
+        let asked = async {
+            let mut last_id = 0;
+            for stream in &*streams {
+                let answer = self.ask(Request::QueryPublisherSequence { reference: &reference, stream }).await?;
+                let of_stream =
+                    sequence(answer, (stream, &user)).map_err(|failure| SessionLost(failure.to_string()))?;
+                last_id = last_id.max(of_stream);
+            }
+            Ok(last_id)
+        };
+        timeout(limit, asked).await.unwrap_or_else(|_| Err(SessionLost(format!("no answer within {limit:?}"))))
     }
 
     fn is_renewed(&self) -> bool {

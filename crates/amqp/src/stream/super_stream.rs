@@ -164,7 +164,8 @@ pub(super) fn others(stream: &EventStream, found: &[String]) -> Failure {
         ),
         remedy: format!(
             "set events.partitions to the number that it has, or stream.name to a new name; if partitions were deleted, \
-             delete the exchange `{name}`, too: it is declared again, with what is left of the partitions"
+             delete the exchange `{name}`, too: with broker.declare = true it is declared again, with what is left of the \
+             partitions"
         ),
         is_forbidden: false,
     })
@@ -174,10 +175,13 @@ pub(super) fn others(stream: &EventStream, found: &[String]) -> Failure {
 pub(super) fn missing(stream: &EventStream, vhost: &str) -> Failure {
     let (EventStream { partitions, settings }, name) = (stream, &stream.settings.name);
     Failure::Unmet(Unmet {
-        found: format!("there is no super stream `{name}` with {partitions} partitions, and broker.declare is false"),
+        found: format!(
+            "there is no super stream `{name}` with all of its {partitions} partitions, and broker.declare is false"
+        ),
         remedy: format!(
             "declare it: rabbitmq-streams add_super_stream '{name}' --vhost '{vhost}' --partitions {partitions} --max-age \
-             PT{}S --max-length-bytes {} --stream-max-segment-size-bytes {} --leader-locator least-leaders; or set \
+             PT{}S --max-length-bytes {} --stream-max-segment-size-bytes {} --leader-locator least-leaders; if it is there in part, \
+             bind what is missing by hand: `{name}-N` with the key N and the argument x-stream-partition-order = N; or set \
              broker.declare = true",
             settings.max_age.as_secs(),
             settings.max_length_bytes,
