@@ -11,20 +11,23 @@ use crate::connection::open;
 use crate::difference::Difference;
 use crate::topology;
 
-/// Returns a sentence for each argument in which the stream differs from the settings.
+/// Returns a sentence for each argument in which one of the streams differs from the settings.
 pub(super) async fn differences(
     (uri, tls): (AMQPUri, Option<RustlsConnector>),
     settings: &StreamSettings,
-    stream: &str,
+    streams: &[String],
 ) -> lapin::Result<Vec<String>> {
     let properties = ConnectionProperties::default().with_connection_name("settled relay".into());
     let connection = open(uri, properties, tls).await?;
-    let found = compare(&connection, settings, stream).await;
+    let mut found = Vec::new();
+    for stream in streams {
+        found.extend(compare(&connection, settings, stream).await?);
+    }
     let _ = connection.close(200, "compared".into()).await;
-    found
+    Ok(found)
 }
 
-/// As [`differences`], on a connection that is there.
+/// As [`differences`], of one stream and on a connection that is there.
 pub(super) async fn compare(
     connection: &Connection,
     settings: &StreamSettings,

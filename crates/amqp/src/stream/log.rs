@@ -78,7 +78,11 @@ impl Node<'_> {
     async fn open(&self, name: &str) -> Result<StreamSession, Outage> {
         let (mut link, agreed) = self.connect(NAME).await?;
         let set_up = self.set_up(&mut link, &agreed, name);
-        let who = self.answered(set_up).await.map_err(|failure| outage(&target(&self.of_streams()), failure))?;
+        let (who, others) =
+            self.answered(set_up).await.map_err(|failure| outage(&target(&self.of_streams()), failure))?;
+        if !others.is_empty() {
+            self.warn_of_differences(&others).await;
+        }
         Ok(StreamSession::of(link, agreed, who, self.patience()))
     }
 
@@ -112,8 +116,9 @@ impl Node<'_> {
             .unwrap_or_else(|late| Err(Failure::Unavailable(format!("{late} to what a publisher needs. {ALARM}"))))
     }
 
-    /// Declares the streams, if they are to be declared, and a publisher on each.
-    async fn set_up(&self, link: &mut Link, agreed: &Agreed, reference: &str) -> Result<Who, Failure> {
+    /// Declares the streams, if they are to be declared, and a publisher on each. Returns the streams that exist with other
+    /// arguments, too.
+    async fn set_up(&self, link: &mut Link, agreed: &Agreed, reference: &str) -> Result<(Who, Vec<String>), Failure> {
         super_stream::supported(agreed, self.stream)?;
         let (streams, user) = (self.stream.names(), &*self.uri.authority.userinfo.username);
         if self.stream.is_super() {
@@ -130,7 +135,7 @@ impl Node<'_> {
                         self.known.is_renewed.store(true, Ordering::Relaxed);
                     }
                     Created::New | Created::Before => {}
-                    Created::Other => others.push(stream),
+                    Created::Other => others.push(stream.clone()),
                 }
             }
         }
@@ -143,11 +148,11 @@ impl Node<'_> {
         if !unbound.is_empty() {
             self.bind(link, &unbound).await?;
         }
-        for stream in others {
-            self.warn_of_differences(stream).await;
-        }
         let is_renewed = self.known.is_renewed.swap(false, Ordering::Relaxed);
-        Ok(Who { reference: reference.to_owned(), streams: streams.into(), user: user.to_owned(), is_renewed })
+        Ok((
+            Who { reference: reference.to_owned(), streams: streams.into(), user: user.to_owned(), is_renewed },
+            others,
+        ))
     }
 
     /// Returns the numbers of the partitions that the super stream lacks.
@@ -181,16 +186,16 @@ impl Node<'_> {
         }
     }
 
-    /// Says in which arguments the stream differs from the settings. It is used as it is.
-    async fn warn_of_differences(&self, stream: &str) {
-        let looked = differences((self.uri.clone(), self.tls.clone()), &self.stream.settings, stream);
+    /// Says in which arguments streams differ from the settings. They are used as they are.
+    async fn warn_of_differences(&self, streams: &[String]) {
+        let looked = differences((self.uri.clone(), self.tls.clone()), &self.stream.settings, streams);
         let found = match within(self.broker.connect_timeout, looked).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => vec![format!("in what cannot be seen: {error}")],
             Err(late) => vec![format!("in what cannot be seen: {late}")],
         };
         for difference in found {
-            warn!(%stream, "the stream exists with other arguments than the daemon's, and is used as it is: {difference}");
+            warn!("the stream exists with other arguments than the daemon's, and is used as it is: {difference}");
         }
     }
 }
