@@ -9,8 +9,8 @@ use super::problem::Origin;
 use super::read::{Reader, publisher_path};
 use super::span::show;
 use super::stream_checks::{
-    a_stream_has_single_events, partitions_are_of_a_stream, stream_holds_a_segment, stream_keeps_events,
-    super_stream_has_an_exchange,
+    a_stream_has_single_events, partitions_are_no_queues, partitions_are_of_a_stream, stream_holds_a_segment,
+    stream_keeps_events, super_stream_has_an_exchange,
 };
 
 /// A contradiction between keys.
@@ -56,6 +56,7 @@ const CHECKS: &[Check] = &[
     (&["stream.max_length_bytes", "stream.segment_bytes"], stream_holds_a_segment),
     (&["events.format", "events.transport"], a_stream_has_single_events),
     (&["events.partitions", "events.transport"], partitions_are_of_a_stream),
+    (&["broker.queue", "broker.dead_letter_queue", "stream.name", "events.partitions"], partitions_are_no_queues),
     (
         &["stream.name", "events.partitions", "events.exchange", "broker.exchange", "broker.dead_letter_exchange"],
         super_stream_has_an_exchange,

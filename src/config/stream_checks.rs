@@ -54,15 +54,26 @@ pub(super) fn super_stream_has_an_exchange(config: &Config) -> Option<Finding> {
     if config.events.partitions == 1 {
         return None;
     }
-    if name.1.len() > MOST {
-        let message = format!("stream.name has {} bytes, expected at most {MOST} with events.partitions", name.1.len());
-        return unless(false, message, "give stream.name a shorter name");
-    }
     let others = [
         ("events.exchange", &config.events.exchange),
         ("broker.exchange", &broker.exchange),
         ("broker.dead_letter_exchange", &broker.dead_letter_exchange),
     ];
     let because = "with events.partitions there is an exchange of the stream's name";
-    others.into_iter().find_map(|(key, other)| differ(name, (key, other), because))
+    let message = format!("stream.name has {} bytes, expected at most {MOST} with events.partitions", name.1.len());
+    unless(name.1.len() <= MOST, message, "give stream.name a shorter name")
+        .or_else(|| others.into_iter().find_map(|(key, other)| differ(name, (key, other), because)))
+}
+
+pub(super) fn partitions_are_no_queues(config: &Config) -> Option<Finding> {
+    let (partitions, name, broker) = (config.events.partitions, &*config.stream.name, &config.broker);
+    let number = |queue: &str| queue.strip_prefix(name)?.strip_prefix('-')?.parse::<usize>().ok();
+    let queues = [("broker.queue", &broker.queue), ("broker.dead_letter_queue", &broker.dead_letter_queue)];
+    queues.into_iter().find_map(|(key, queue)| {
+        unless(
+            partitions == 1 || number(queue).is_none_or(|number| number >= partitions),
+            format!("{key} is \"{queue}\", expected another name than those of the partitions of stream.name"),
+            "give stream.name a name of its own",
+        )
+    })
 }

@@ -66,6 +66,7 @@ refuses! {
     stream_that_keeps_nothing: "[stream]\nmax_age = \"0s\"\nmax_length_bytes = 0\n";
     partitions_of_an_exchange: "[events]\npartitions = 3\n";
     super_stream_without_an_exchange: "[events]\ntransport = \"stream\"\npartitions = 3\nexchange = \"told\"\n[stream]\nname = \"told\"\n";
+    partition_that_is_a_queue: "[broker]\nqueue = \"told-2\"\n[events]\ntransport = \"stream\"\npartitions = 3\n[stream]\nname = \"told\"\n";
     partitions_beyond_what_is_sane: "[events]\ntransport = \"stream\"\npartitions = 65\n";
     stream_beyond_what_rabbitmq_takes: "[stream]\nport = 70000\nsegment_bytes = 4000000000\nname = \"amq.log\"\n";
     authorities_for_nothing: "[broker]\ntls_ca_file = \"/ca.pem\"\n[postgres]\ntls_ca_file = \"/ca.pem\"\nurl = \"postgresql://h/db?sslmode=disable\"\n";

@@ -9,9 +9,8 @@ use super::publication::Publication;
 
 /// The one field that is looked for in an event's data.
 #[derive(Deserialize)]
-struct ActsOn<'a> {
-    #[serde(borrow)]
-    payment_id: Option<Cow<'a, str>>,
+struct ActsOn {
+    payment_id: Option<String>,
 }
 
 impl Publication<'_> {
@@ -21,7 +20,7 @@ impl Publication<'_> {
         let acts_on =
             if kind.is_none_or(may_act_on_a_payment) { serde_json::from_slice(&self.body).ok() } else { None };
         match acts_on {
-            Some(ActsOn { payment_id: Some(id) }) => id,
+            Some(ActsOn { payment_id: Some(id) }) => id.into(),
             _ => self.correlation_id.as_deref().unwrap_or(&self.message_id).into(),
         }
     }

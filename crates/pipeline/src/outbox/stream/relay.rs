@@ -81,7 +81,8 @@ impl<P: StreamStore, L: EventLog> StreamRelay<P, L> {
                         self.metrics.reconnects(Connection::Stream).increment(1);
                     }
                     self.health.set_up(Dependency::BrokerStream);
-                    // Whoever declared it anew tells, whoever appends: the others find it as it is.
+                    // Whoever declared a partition anew tells, whoever appends: the others find it as it is, unless it had
+                    // the highest id of all.
                     if session.is_renewed() {
                         self.tell_that_it_is_new();
                     }
