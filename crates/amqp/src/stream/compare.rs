@@ -1,13 +1,13 @@
 //! In what a stream that exists differs from the settings. The stream protocol does not tell; AMQP 0-9-1 does.
 
+use lapin::Connection;
 use lapin::tcp::RustlsConnector;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
 
 use super::declare::arguments;
+use super::log::open_beside;
 use super::settings::StreamSettings;
-use crate::connection::open;
 use crate::difference::Difference;
 use crate::topology;
 
@@ -17,14 +17,17 @@ pub(super) async fn differences(
     settings: &StreamSettings,
     streams: &[String],
 ) -> lapin::Result<Vec<String>> {
-    let properties = ConnectionProperties::default().with_connection_name("settled relay".into());
-    let connection = open(uri, properties, tls).await?;
-    let mut found = Vec::new();
-    for stream in streams {
-        found.extend(compare(&connection, settings, stream).await?);
-    }
+    let connection = open_beside((uri, tls)).await?;
+    let compared = async {
+        let mut found = Vec::new();
+        for stream in streams {
+            found.extend(compare(&connection, settings, stream).await?);
+        }
+        Ok(found)
+    };
+    let found = compared.await;
     let _ = connection.close(200, "compared".into()).await;
-    Ok(found)
+    found
 }
 
 /// As [`differences`], of one stream and on a connection that is there.

@@ -25,7 +25,7 @@ fn max_age(settings: &StreamSettings) -> String {
 /// What became of an attempt to create a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Created {
-    /// There was none.
+    /// There was none, and it was created.
     New,
     /// There is one with these arguments.
     Before,
@@ -50,14 +50,14 @@ pub(super) async fn create(
     }
 }
 
-/// Declares the publisher `reference`, which has this number on the connection. Returns the highest publishing id that the
-/// stream has of it. `missing` is the failure if there is no such stream.
+/// Declares the publisher `reference`, which has this number on the connection, and reads how far it has come. `missing`
+/// is the failure if there is no such stream.
 pub(super) async fn declare(
     link: &mut Link,
     publisher: u8,
     (reference, stream, user): (&str, &str, &str),
     missing: Failure,
-) -> Result<u64, Failure> {
+) -> Result<(), Failure> {
     let unavailable = |reason: String| Err(Failure::Unavailable(reason));
     match link.call(Request::DeclarePublisher { publisher, reference, stream }).await?.0 {
         Code::OK => {}
@@ -68,7 +68,7 @@ pub(super) async fn declare(
         Code::FORBIDDEN => return Err(forbidden(user, "write", stream, "")),
         code => return unavailable(format!("RabbitMQ lets nobody append to the stream `{stream}`: {code}")),
     }
-    sequence(link.call(Request::QueryPublisherSequence { reference, stream }).await?, (stream, user))
+    sequence(link.call(Request::QueryPublisherSequence { reference, stream }).await?, (stream, user)).map(drop)
 }
 
 /// Says whether the user may append to a stream that does not exist yet: permissions are looked at before the stream.

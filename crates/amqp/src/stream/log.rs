@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lapin::tcp::RustlsConnector;
 use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Connection, ConnectionProperties};
 use settled_pipeline::health::Outage;
 use settled_pipeline::outbox::EventLog;
 use settled_pipeline::settings::Live;
@@ -19,7 +20,7 @@ use super::login::{Agreed, Failure, Unmet, log_in};
 use super::partitions::EventStream;
 use super::session::{StreamSession, Who};
 use super::super_stream::{self, Bound};
-use crate::connection::{access, target, within};
+use crate::connection::{access, open, target, within};
 use crate::settings::BrokerSettings;
 use crate::socket;
 
@@ -101,8 +102,7 @@ impl Node<'_> {
         uri
     }
 
-    /// How long it may take to answer: who elects a leader, or has a disk alarm, does not do it soon. It elects one for
-    /// each partition.
+    /// How long it may take to answer: who elects a leader, one for each partition, or has a disk alarm, does not soon.
     fn patience(&self) -> Duration {
         const AT_ONCE: usize = 8;
         let rounds = u32::try_from(self.stream.partitions.div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
@@ -116,8 +116,7 @@ impl Node<'_> {
             .unwrap_or_else(|late| Err(Failure::Unavailable(format!("{late} to what a publisher needs. {ALARM}"))))
     }
 
-    /// Declares the streams, if they are to be declared, and a publisher on each. Returns the streams that exist with other
-    /// arguments, too.
+    /// Declares the streams, if they are to be declared, and a publisher on each. Returns the streams with other arguments.
     async fn set_up(&self, link: &mut Link, agreed: &Agreed, reference: &str) -> Result<(Who, Vec<String>), Failure> {
         super_stream::supported(agreed, self.stream)?;
         let (streams, user) = (self.stream.names(), &*self.uri.authority.userinfo.username);
@@ -209,6 +208,11 @@ async fn has_events(link: &mut Link, streams: &[String], (reference, user): (&st
         }
     }
     Ok(false)
+}
+
+/// Opens a connection of AMQP 0-9-1 beside that of the session, for what the stream protocol does not have.
+pub(super) async fn open_beside((uri, tls): (AMQPUri, Option<RustlsConnector>)) -> lapin::Result<Connection> {
+    open(uri, ConnectionProperties::default().with_connection_name(NAME.into()), tls).await
 }
 
 /// Opens a connection and logs in.

@@ -5,15 +5,16 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
 use lapin::tcp::RustlsConnector;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 
 use super::command::Request;
 use super::frame::{Code, names};
 use super::link::Link;
+use super::log::open_beside;
 use super::login::{Agreed, Failure, Unmet};
 use super::partitions::EventStream;
 use super::wire::Cursor;
-use crate::connection::{open, reply_code};
+use crate::connection::reply_code;
 use crate::preconditions::{self, may_declare_exchange};
 use crate::topology::{exchange_exists, is_there, name};
 
@@ -24,7 +25,7 @@ pub(super) enum Bound {
     All,
     /// The partitions of these numbers are missing: it was never declared, only in part, or they were deleted.
     Without(Vec<usize>),
-    /// Other partitions.
+    /// Other partitions, or these in another order.
     Others(Vec<String>),
 }
 
@@ -80,9 +81,8 @@ pub(super) async fn bind(
     stream: &EventStream,
     missing: &[usize],
 ) -> Result<(), Failure> {
-    let properties = ConnectionProperties::default().with_connection_name("settled relay".into());
     let bound = async {
-        let connection = open(uri, properties, tls).await?;
+        let connection = open_beside((uri, tls)).await?;
         let bound = bind_on(&connection, stream, missing).await;
         let _ = connection.close(200, "declared".into()).await;
         bound
